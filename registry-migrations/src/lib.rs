@@ -1,0 +1,16 @@
+//! The schema of the registry: which tenants there are, where they live, and how they are found.
+//! A migration that has shipped is never changed; a change is a new file, added at the end of the list.
+
+use sea_orm_migration::prelude::*;
+
+mod m20261120_000001_create_registry;
+
+/// The registry's migrations, oldest first.
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m20261120_000001_create_registry::Migration)]
+    }
+}

@@ -1,0 +1,154 @@
+//! Signing in with email and password. An unknown address and a wrong password take the same path, cost the same
+//! number of hashes and are answered after the same time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::time::Instant;
+
+use super::session::TokenPair;
+use super::{Authentication, AuthenticationError, TenantChoice};
+use crate::identifiers::{EmailAddress, TenantId};
+use crate::registry::email_index;
+use crate::registry::tenants::{Status, Tenant};
+use crate::tenant_data::staff::{self, StaffMember};
+
+/// A failure is answered no earlier than this after its request: it covers the look-up in the tenant's database,
+/// which an unknown address does not have.
+const FAILURE_TIME: Duration = Duration::from_millis(400);
+
+/// What somebody signs in with.
+pub struct Credentials {
+    /// The address; a text that is no address has no account.
+    pub email: Option<EmailAddress>,
+    /// The password.
+    pub password: SecretString,
+    /// Slug of the tenant, for those who are staff of several.
+    pub tenant: Option<String>,
+}
+
+/// Somebody who has signed in.
+pub struct SignedIn {
+    /// To which tenant.
+    pub tenant: Arc<Tenant>,
+    /// Who.
+    pub user: StaffMember,
+    /// What they call with from now on.
+    pub tokens: TokenPair,
+}
+
+impl Authentication {
+    /// Signs somebody in.
+    pub async fn login(&self, credentials: Credentials) -> Result<SignedIn, AuthenticationError> {
+        let earliest_failure = Instant::now() + FAILURE_TIME;
+        let result = self.check(credentials).await;
+        if let Err(AuthenticationError::InvalidCredentials) = result {
+            tokio::time::sleep_until(earliest_failure).await;
+        }
+        result
+    }
+
+    async fn check(&self, credentials: Credentials) -> Result<SignedIn, AuthenticationError> {
+        let accounts = match &credentials.email {
+            Some(email) => self.accounts(email, credentials.tenant.as_deref()).await?,
+            None => Vec::new(),
+        };
+        // Nobody there: one comparison with the decoy, as somebody would have cost.
+        if accounts.is_empty() {
+            self.passwords.verify(credentials.password, None).await?;
+            return Err(AuthenticationError::InvalidCredentials);
+        }
+        let mut proven = Vec::new();
+        for (tenant, user) in accounts {
+            let stored = Some(user.password_hash.clone());
+            if self
+                .passwords
+                .verify(credentials.password.clone(), stored)
+                .await?
+            {
+                proven.push((tenant, user));
+            }
+        }
+        match proven.len() {
+            0 => Err(AuthenticationError::InvalidCredentials),
+            1 => {
+                let (tenant, user) = proven.remove(0);
+                self.sign_in(tenant, user).await
+            }
+            _ => Err(AuthenticationError::SelectTenant(
+                proven
+                    .into_iter()
+                    .map(|(tenant, _)| TenantChoice {
+                        slug: tenant.slug.clone(),
+                        organization_name: tenant.organization_name.clone(),
+                    })
+                    .collect(),
+            )),
+        }
+    }
+
+    /// The accounts of an address, each read and its connection given back before any password is hashed.
+    async fn accounts(
+        &self,
+        email: &EmailAddress,
+        slug: Option<&str>,
+    ) -> Result<Vec<(Arc<Tenant>, StaffMember)>, AuthenticationError> {
+        let registry = self.registry.connect().await?;
+        let hash = self.registry.hasher().email(email);
+        let tenants = email_index::tenants_of(&registry, &hash).await?;
+        drop(registry);
+        let mut accounts = Vec::new();
+        for id in tenants {
+            let Some(tenant) = self.router.directory().tenant(id).await? else {
+                continue;
+            };
+            let wanted = slug.is_none_or(|slug| slug == tenant.slug);
+            if tenant.status != Status::Active || !wanted {
+                continue;
+            }
+            let db = self.router.connect(&tenant).await?;
+            if let Some(user) = staff::find_active_by_email(&db, email).await? {
+                accounts.push((tenant, user));
+            }
+        }
+        Ok(accounts)
+    }
+
+    /// Signs in somebody whose identity is beyond doubt: the password was right, or the account was made just now.
+    async fn sign_in(
+        &self,
+        tenant: Arc<Tenant>,
+        mut user: StaffMember,
+    ) -> Result<SignedIn, AuthenticationError> {
+        let now = self.clock.now();
+        let db = self.router.connect(&tenant).await?;
+        let tokens = self.open_session(&db, &user, now).await?;
+        staff::record_login(&db, user.id, now).await?;
+        user.last_login_at = Some(now);
+        Ok(SignedIn {
+            tenant,
+            user,
+            tokens,
+        })
+    }
+
+    /// Signs in the owner of a tenant that was registered just now.
+    pub async fn sign_in_owner(
+        &self,
+        tenant: TenantId,
+        owner: uuid::Uuid,
+    ) -> Result<SignedIn, AuthenticationError> {
+        let unknown = || AuthenticationError::Router(crate::tenant_router::RouterError::Unknown);
+        let tenant = self
+            .router
+            .directory()
+            .tenant(tenant)
+            .await?
+            .ok_or_else(unknown)?;
+        let db = self.router.connect(&tenant).await?;
+        let user = staff::find_active(&db, owner).await?.ok_or_else(unknown)?;
+        drop(db);
+        self.sign_in(tenant, user).await
+    }
+}

@@ -1,0 +1,120 @@
+//! Who is calling: signing in and out, access tokens and what revokes them. No routes.
+
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::configuration::AuthSettings;
+use crate::lifecycle::Lifecycle;
+use crate::passwords::{PasswordError, Passwords};
+use crate::registry::{Registry, RegistryError};
+use crate::tenant_router::{RouterError, TenantRouter};
+
+mod keys;
+mod login;
+mod refresh_token;
+mod revocation;
+mod ring_provider;
+mod session;
+mod token;
+
+pub use keys::{KeyRing, PublicJwk};
+pub use login::{Credentials, SignedIn};
+pub use revocation::Revocations;
+pub use session::TokenPair;
+pub use token::{Claims, TokenError, Tokens};
+
+/// Why somebody could not be signed in, or a session not be prolonged.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthenticationError {
+    /// The email or the password is wrong; which of them is not said.
+    #[error("the email address or the password is wrong")]
+    InvalidCredentials,
+    /// The refresh token is unknown, expired, used or revoked.
+    #[error("the refresh token is not valid")]
+    InvalidRefreshToken,
+    /// The credentials are right for several tenants; one must be named.
+    #[error("the credentials belong to several organizations")]
+    SelectTenant(Vec<TenantChoice>),
+    /// Too many passwords are being checked.
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    /// The tenant's database.
+    #[error(transparent)]
+    Router(#[from] RouterError),
+    /// A statement in the tenant's database failed.
+    #[error(transparent)]
+    Database(#[from] sea_orm::DbErr),
+    /// A token could not be made.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+}
+
+impl From<RegistryError> for AuthenticationError {
+    fn from(error: RegistryError) -> Self {
+        Self::Router(error.into())
+    }
+}
+
+/// One of several tenants that somebody may sign in to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantChoice {
+    /// What the next attempt must name.
+    pub slug: String,
+    /// For people.
+    pub organization_name: String,
+}
+
+/// Everything that signing in and out needs. Clones share it.
+#[derive(Clone)]
+pub struct Authentication {
+    registry: Registry,
+    router: TenantRouter,
+    passwords: Arc<Passwords>,
+    tokens: Arc<Tokens>,
+    revocations: Revocations,
+    settings: AuthSettings,
+    clock: Clock,
+}
+
+impl Authentication {
+    /// Loads the signing keys (at the very first start: makes one) and the revocations, and follows the latter
+    /// until `life` ends.
+    pub async fn open(
+        registry: Registry,
+        router: TenantRouter,
+        settings: AuthSettings,
+        life: &Lifecycle,
+        clock: Clock,
+    ) -> Result<Self, AuthenticationError> {
+        let keys = KeyRing::load(&registry, &clock).await?;
+        let revocations = Revocations::load(registry.clone(), life, clock.clone()).await?;
+        Ok(Self {
+            passwords: Arc::new(Passwords::new(&settings.argon2)?),
+            tokens: Arc::new(Tokens::new(keys, &settings, clock.clone())),
+            registry,
+            router,
+            revocations,
+            settings,
+            clock,
+        })
+    }
+
+    /// Verifies and makes access tokens.
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// Hashes passwords.
+    pub fn passwords(&self) -> &Passwords {
+        &self.passwords
+    }
+
+    /// Who a token speaks for, if its signature, its age and its session are good.
+    pub async fn authenticate(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
+        let claims = self.tokens.verify(token).await?;
+        if self.revocations.is_revoked(claims.sid) {
+            return Err(TokenError::Revoked);
+        }
+        Ok(claims)
+    }
+}

@@ -1,0 +1,48 @@
+//! Refresh tokens: opaque to the client. Ours name the tenant, so that a token leads to its database, and carry
+//! 32 random bytes; of these only the SHA-256 is kept.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::digest;
+use uuid::Uuid;
+
+use crate::identifiers::TenantId;
+use crate::sealing::{Sealer, SealingError};
+
+const TENANT_BYTES: usize = 16;
+const SECRET_BYTES: usize = 32;
+
+pub(super) struct RefreshToken {
+    pub tenant: TenantId,
+    secret: [u8; SECRET_BYTES],
+}
+
+impl RefreshToken {
+    pub(super) fn generate(tenant: TenantId, sealer: &Sealer) -> Result<Self, SealingError> {
+        Ok(Self {
+            tenant,
+            secret: sealer.random_bytes()?,
+        })
+    }
+
+    /// `None`: no text of ours.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (tenant, secret) = bytes.split_at_checked(TENANT_BYTES)?;
+        Some(Self {
+            tenant: TenantId(Uuid::from_slice(tenant).ok()?),
+            secret: secret.try_into().ok()?,
+        })
+    }
+
+    pub(super) fn to_text(&self) -> String {
+        let bytes = [self.tenant.0.as_bytes().as_slice(), &self.secret].concat();
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// The tenant is part of what is hashed: a token altered to name another tenant is unknown there.
+    pub(super) fn hash(&self) -> Vec<u8> {
+        let bytes = [self.tenant.0.as_bytes().as_slice(), &self.secret].concat();
+        digest::digest(&digest::SHA256, &bytes).as_ref().to_vec()
+    }
+}

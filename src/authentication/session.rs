@@ -1,0 +1,150 @@
+//! Sessions: opened at sign-in, prolonged by a refresh token, ended by signing out.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sea_orm::{TransactionSession, TransactionTrait};
+use uuid::Uuid;
+
+use super::refresh_token::RefreshToken;
+use super::token::{Claims, Subject};
+use super::{Authentication, AuthenticationError, SignedIn, TokenError};
+use crate::identifiers::{TenantId, unguessable_id};
+use crate::postgres::Scoped;
+use crate::tenant_data::sessions::{self, Rotation};
+use crate::tenant_data::staff::{self, StaffMember};
+use crate::tenant_router::{RouterError, TenantDb};
+
+/// What a client calls with.
+pub struct TokenPair {
+    /// For each request.
+    pub access_token: String,
+    /// For the next pair; good once.
+    pub refresh_token: String,
+    /// Seconds until the access token expires.
+    pub expires_in: i64,
+}
+
+impl Authentication {
+    pub(super) async fn open_session(
+        &self,
+        db: &TenantDb,
+        user: &StaffMember,
+        now: DateTime<Utc>,
+    ) -> Result<TokenPair, AuthenticationError> {
+        let tenant = TenantId(db.scope().tenant().id);
+        let refresh = self.new_refresh_token(tenant)?;
+        let session = unguessable_id();
+        let transaction = db.begin().await?;
+        let expires_at = now + self.session_life();
+        sessions::open(
+            &transaction,
+            session,
+            user.id,
+            refresh.hash(),
+            now,
+            expires_at,
+        )
+        .await?;
+        transaction.commit().await?;
+        Ok(self.token_pair(tenant, user, session, &refresh)?)
+    }
+
+    /// A new pair for a refresh token. One that was used before ends its session on every replica: either the
+    /// client or a thief holds a copy, and we cannot tell which.
+    pub async fn refresh(&self, token: &str) -> Result<SignedIn, AuthenticationError> {
+        let refused = || AuthenticationError::InvalidRefreshToken;
+        let old = RefreshToken::parse(token).ok_or_else(refused)?;
+        let tenant = self
+            .router
+            .directory()
+            .tenant(old.tenant)
+            .await?
+            .ok_or_else(refused)?;
+        let db = self.router.connect(&tenant).await?;
+        let new = self.new_refresh_token(old.tenant)?;
+        let now = self.clock.now();
+        let transaction = db.begin().await?;
+        let expires_at = now + self.session_life();
+        let rotation =
+            sessions::rotate(&transaction, old.hash(), new.hash(), now, expires_at).await?;
+        let session = match rotation {
+            Rotation::Rotated(session) => session,
+            Rotation::Reused(session) => {
+                transaction.commit().await?;
+                drop(db);
+                tracing::warn!(tenant = %old.tenant, session = %session.id, "a used refresh token came back; its session is ended");
+                self.revocations
+                    .revoke(old.tenant, &[session.id], self.tokens.life())
+                    .await?;
+                return Err(refused());
+            }
+            Rotation::Refused => {
+                transaction.rollback().await?;
+                return Err(refused());
+            }
+        };
+        let Some(user) = staff::find_active(&transaction, session.staff_id).await? else {
+            transaction.rollback().await?;
+            return Err(refused());
+        };
+        transaction.commit().await?;
+        let tokens = self.token_pair(old.tenant, &user, session.id, &new)?;
+        Ok(SignedIn {
+            tenant,
+            user,
+            tokens,
+        })
+    }
+
+    /// Ends the caller's session, or all sessions of the same person. The refresh tokens die first: should the
+    /// registry then not take the revocation, the caller hears of it and can ask again with the same token.
+    pub async fn logout(
+        &self,
+        db: TenantDb,
+        claims: &Claims,
+        everywhere: bool,
+    ) -> Result<(), AuthenticationError> {
+        let now = self.clock.now();
+        let mut ended = vec![claims.sid];
+        if everywhere {
+            ended.extend(sessions::revoke_all(&db, claims.sub, now).await?);
+        } else {
+            sessions::revoke(&db, claims.sid, now).await?;
+        }
+        drop(db);
+        ended.sort_unstable();
+        ended.dedup();
+        Ok(self
+            .revocations
+            .revoke(claims.tid, &ended, self.tokens.life())
+            .await?)
+    }
+
+    fn session_life(&self) -> TimeDelta {
+        TimeDelta::from_std(self.settings.refresh_token_ttl).unwrap_or(TimeDelta::days(30))
+    }
+
+    fn new_refresh_token(&self, tenant: TenantId) -> Result<RefreshToken, AuthenticationError> {
+        RefreshToken::generate(tenant, self.registry.sealer())
+            .map_err(|e| AuthenticationError::Router(RouterError::Registry(e.into())))
+    }
+
+    fn token_pair(
+        &self,
+        tenant: TenantId,
+        user: &StaffMember,
+        session: Uuid,
+        refresh: &RefreshToken,
+    ) -> Result<TokenPair, TokenError> {
+        let subject = Subject {
+            tenant,
+            staff: user.id,
+            session,
+            role: user.role.clone(),
+        };
+        Ok(TokenPair {
+            access_token: self.tokens.issue(subject)?,
+            refresh_token: refresh.to_text(),
+            expires_in: self.tokens.life().num_seconds(),
+        })
+    }
+}

@@ -1,0 +1,174 @@
+//! Access tokens: JWTs signed with Ed25519. A token is verified once; afterwards it is known by its digest until
+//! it expires, because one signature costs more than the query behind it.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header, encode};
+use moka::future::Cache;
+use ring::digest;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::keys::{KeyRing, PublicJwk};
+use crate::clock::Clock;
+use crate::configuration::AuthSettings;
+use crate::identifiers::{TenantId, new_id};
+
+/// `aud` of the tokens of a tenant's staff.
+const AUDIENCE: &str = "narthex:tenant";
+/// Longer texts are not looked at: ours have some 500 bytes.
+const MAX_TOKEN_BYTES: usize = 4096;
+const REMEMBERED_TOKENS: u64 = 50_000;
+
+/// Why a token is not believed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// Not ours, altered, or not a token at all.
+    #[error("the access token is not valid")]
+    Invalid,
+    /// It was good, and its time is over.
+    #[error("the access token has expired")]
+    Expired,
+    /// Its session has been ended.
+    #[error("the session of the access token has been ended")]
+    Revoked,
+    /// A new token could not be signed.
+    #[error("an access token could not be signed: {0}")]
+    Unsigned(String),
+}
+
+/// What a token says. Times are seconds since 1970 (RFC 7519).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// Who made it.
+    pub iss: String,
+    /// For whom it is meant.
+    pub aud: String,
+    /// Which member of staff.
+    pub sub: Uuid,
+    /// Of which tenant.
+    pub tid: TenantId,
+    /// In which session.
+    pub sid: Uuid,
+    /// In which role.
+    pub role: String,
+    /// When it was made.
+    pub iat: i64,
+    /// When its time is over.
+    pub exp: i64,
+    /// Its own id.
+    pub jti: Uuid,
+}
+
+/// Whom a new token speaks for.
+pub struct Subject {
+    /// Of which tenant.
+    pub tenant: TenantId,
+    /// Which member of staff.
+    pub staff: Uuid,
+    /// In which session.
+    pub session: Uuid,
+    /// In which role.
+    pub role: String,
+}
+
+/// Makes and verifies access tokens.
+pub struct Tokens {
+    keys: KeyRing,
+    issuer: String,
+    life: TimeDelta,
+    validation: Validation,
+    remembered: Cache<[u8; 32], Arc<Claims>>,
+    clock: Clock,
+}
+
+impl Tokens {
+    pub(super) fn new(keys: KeyRing, settings: &AuthSettings, clock: Clock) -> Self {
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.set_audience(&[AUDIENCE]);
+        validation.set_issuer(&[&settings.issuer]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        // Age is judged by our own clock, on remembered tokens too.
+        validation.validate_exp = false;
+        let remembered = Cache::builder()
+            .max_capacity(REMEMBERED_TOKENS)
+            .time_to_live(settings.access_token_ttl)
+            .build();
+        Self {
+            keys,
+            issuer: settings.issuer.clone(),
+            life: TimeDelta::from_std(settings.access_token_ttl).unwrap_or(TimeDelta::minutes(15)),
+            validation,
+            remembered,
+            clock,
+        }
+    }
+
+    /// How long a new token is good for.
+    pub fn life(&self) -> TimeDelta {
+        self.life
+    }
+
+    /// The keys by which others can verify our tokens.
+    pub fn public_keys(&self) -> Vec<PublicJwk> {
+        self.keys.public()
+    }
+
+    /// A new token.
+    pub fn issue(&self, subject: Subject) -> Result<String, TokenError> {
+        let key = self.keys.signing();
+        let now = self.clock.now();
+        let claims = Claims {
+            iss: self.issuer.clone(),
+            aud: AUDIENCE.to_owned(),
+            sub: subject.staff,
+            tid: subject.tenant,
+            sid: subject.session,
+            role: subject.role,
+            iat: now.timestamp(),
+            exp: (now + self.life).timestamp(),
+            jti: new_id(),
+        };
+        let header = Header {
+            kid: Some(key.kid.clone()),
+            ..Header::new(Algorithm::EdDSA)
+        };
+        encode(&header, &claims, &key.encoding).map_err(|e| TokenError::Unsigned(e.to_string()))
+    }
+
+    /// What a token says, if it is one of ours and its time is not over. Revocation is judged elsewhere.
+    pub async fn verify(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(TokenError::Invalid);
+        }
+        let mut key = [0; 32];
+        key.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+        let claims = match self.remembered.get(&key).await {
+            Some(claims) => claims,
+            None => {
+                let claims = Arc::new(self.decode(token)?);
+                if claims.exp > self.clock.now().timestamp() {
+                    self.remembered.insert(key, claims.clone()).await;
+                }
+                claims
+            }
+        };
+        if claims.exp <= self.clock.now().timestamp() {
+            return Err(TokenError::Expired);
+        }
+        Ok(claims)
+    }
+
+    fn decode(&self, token: &str) -> Result<Claims, TokenError> {
+        let header = decode_header(token).map_err(|_| TokenError::Invalid)?;
+        let key = header
+            .kid
+            .filter(|_| header.alg == Algorithm::EdDSA)
+            .and_then(|kid| self.keys.find(&kid))
+            .ok_or(TokenError::Invalid)?;
+        decode::<Claims>(token, &key.decoding, &self.validation)
+            .map(|data| data.claims)
+            .map_err(|_| TokenError::Invalid)
+    }
+}

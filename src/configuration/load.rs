@@ -1,0 +1,313 @@
+//! Reading the settings, and saying everything that is wrong with them at once.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use config::{Config, File, FileFormat};
+use secrecy::ExposeSecret;
+use serde::de::DeserializeOwned;
+
+use super::sections::Settings;
+
+const PREFIX: &str = "NARTHEX_";
+/// `NARTHEX_CONFIG` names the file; `NARTHEX_POSTGRES_BIN` is read by the private cluster. Neither is a setting.
+const NOT_SETTINGS: &[&str] = &["NARTHEX_CONFIG", "NARTHEX_POSTGRES_BIN"];
+
+/// The settings cannot be used; each line names a setting and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("the configuration has {} fault(s):\n{}", .0.len(), .0.join("\n"))]
+pub struct ConfigurationError(pub Vec<String>);
+
+/// Reads the settings of this process: the file, then the environment.
+pub fn load(file: Option<&Path>) -> Result<Settings, ConfigurationError> {
+    load_from(file, std::env::vars())
+}
+
+/// As [`load`], with the environment given.
+pub fn load_from(
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Settings, ConfigurationError> {
+    let mut faults = Vec::new();
+    let mut builder = Config::builder();
+    if let Some(path) = file {
+        builder = builder.add_source(File::new(&path.to_string_lossy(), FileFormat::Toml));
+    }
+    for (key, value) in from_environment(environment, &mut faults) {
+        match builder.clone().set_override(&key, value) {
+            Ok(with_override) => builder = with_override,
+            Err(e) => faults.push(format!("  {key}: {e}")),
+        }
+    }
+    let config = match builder.build() {
+        Ok(config) => config,
+        Err(e) => {
+            faults.push(format!("  {e}"));
+            return Err(ConfigurationError(faults));
+        }
+    };
+
+    let mut settings = Settings::default();
+    let mut sections = Sections {
+        config: &config,
+        faults: &mut faults,
+        known: Vec::new(),
+    };
+    sections.read("http", &mut settings.http);
+    sections.read("registry", &mut settings.registry);
+    sections.read("router", &mut settings.router);
+    sections.read("secrets", &mut settings.secrets);
+    sections.read("auth", &mut settings.auth);
+    sections.read("provisioning", &mut settings.provisioning);
+    sections.read("telnyx", &mut settings.telnyx);
+    sections.read("log", &mut settings.log);
+    sections.refuse_others();
+    check(&settings, &mut faults);
+    if faults.is_empty() {
+        Ok(settings)
+    } else {
+        Err(ConfigurationError(faults))
+    }
+}
+
+/// `NARTHEX_HTTP__LISTEN` becomes `http.listen`; `..._FILE` is replaced by the content of the file it names.
+fn from_environment(
+    environment: impl IntoIterator<Item = (String, String)>,
+    faults: &mut Vec<String>,
+) -> BTreeMap<String, String> {
+    let mut values = BTreeMap::new();
+    let mut database_url = None;
+    for (name, value) in environment {
+        if name == "DATABASE_URL" {
+            database_url = Some(value);
+            continue;
+        }
+        let Some(key) = name.strip_prefix(PREFIX) else {
+            continue;
+        };
+        if NOT_SETTINGS.contains(&name.as_str()) {
+            continue;
+        }
+        let key = key.to_ascii_lowercase().replace("__", ".");
+        match key.strip_suffix("_file") {
+            None => {
+                values.insert(key, value);
+            }
+            Some(plain) => match std::fs::read_to_string(PathBuf::from(&value)) {
+                Ok(content) => {
+                    values.insert(plain.to_owned(), content.trim_end().to_owned());
+                }
+                Err(e) => faults.push(format!("  {name}: cannot read {value}: {e}")),
+            },
+        }
+    }
+    if let Some(url) = database_url {
+        values.entry("registry.url".to_owned()).or_insert(url);
+    }
+    values
+}
+
+struct Sections<'a> {
+    config: &'a Config,
+    faults: &'a mut Vec<String>,
+    known: Vec<&'static str>,
+}
+
+impl Sections<'_> {
+    fn read<T: DeserializeOwned>(&mut self, name: &'static str, into: &mut T) {
+        self.known.push(name);
+        if !self.config.cache_has(name) {
+            return;
+        }
+        match self.config.get::<T>(name) {
+            Ok(section) => *into = section,
+            Err(e) => self.faults.push(format!("  {name}: {e}")),
+        }
+    }
+
+    fn refuse_others(&mut self) {
+        for name in self.config.top_level() {
+            if !self.known.contains(&name.as_str()) {
+                self.faults
+                    .push(format!("  {name}: there is no such section"));
+            }
+        }
+    }
+}
+
+trait TopLevel {
+    fn top_level(&self) -> Vec<String>;
+    fn cache_has(&self, name: &str) -> bool {
+        self.top_level().iter().any(|key| key == name)
+    }
+}
+
+impl TopLevel for Config {
+    fn top_level(&self) -> Vec<String> {
+        self.clone()
+            .try_deserialize::<BTreeMap<String, config::Value>>()
+            .map(|table| table.into_keys().collect())
+            .unwrap_or_default()
+    }
+}
+
+/// Values that are of the right type and still cannot work.
+fn check(settings: &Settings, faults: &mut Vec<String>) {
+    let mut require = |holds: bool, message: &str| {
+        if !holds {
+            faults.push(format!("  {message}"));
+        }
+    };
+    let router = &settings.router;
+    require(
+        router.max_open_tenants >= 1,
+        "router.max_open_tenants: must be at least 1",
+    );
+    require(
+        (1..=50).contains(&router.max_connections_per_tenant),
+        "router.max_connections_per_tenant: must be 1 to 50",
+    );
+    require(
+        router.max_cold_opens >= 1,
+        "router.max_cold_opens: must be at least 1",
+    );
+    for (name, duration) in [
+        ("router.acquire_timeout", router.acquire_timeout),
+        ("router.connect_timeout", router.connect_timeout),
+        ("router.idle_timeout", router.idle_timeout),
+        ("router.statement_timeout", router.statement_timeout),
+        ("http.request_timeout", settings.http.request_timeout),
+        ("http.header_timeout", settings.http.header_timeout),
+        ("http.webhook_deadline", settings.http.webhook_deadline),
+        ("provisioning.wait", settings.provisioning.wait),
+        ("auth.access_token_ttl", settings.auth.access_token_ttl),
+        ("auth.refresh_token_ttl", settings.auth.refresh_token_ttl),
+    ] {
+        require(
+            duration.as_millis() >= 1,
+            &format!("{name}: must be a time such as `500ms`, `3s` or `1h`, longer than zero"),
+        );
+    }
+    require(
+        settings.registry.max_connections >= 2,
+        "registry.max_connections: must be at least 2",
+    );
+    require(
+        settings.provisioning.concurrency >= 1,
+        "provisioning.concurrency: must be at least 1",
+    );
+    require(
+        settings.http.max_connections >= 1,
+        "http.max_connections: must be at least 1",
+    );
+    require(
+        settings.http.max_body >= 1024,
+        "http.max_body: must be at least 1024 bytes",
+    );
+    let argon2 = &settings.auth.argon2;
+    require(
+        argon2::Params::new(
+            argon2.memory_kib,
+            argon2.iterations,
+            argon2.parallelism,
+            None,
+        )
+        .is_ok(),
+        "auth.argon2: needs memory_kib of at least 8 for each lane, and at least one iteration and one lane",
+    );
+    if let Some(key) = &settings.secrets.master_key {
+        let previous = settings.secrets.previous_master_keys.iter();
+        let keys =
+            crate::sealing::Sealer::new(key.expose_secret(), previous.map(|k| k.expose_secret()));
+        if let Err(e) = keys {
+            require(false, &format!("secrets.master_key: {e}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(vars: &[(&str, &str)]) -> Result<Settings, ConfigurationError> {
+        load_from(
+            None,
+            vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())),
+        )
+    }
+
+    #[test]
+    fn the_environment_overrides_defaults() {
+        let settings = from(&[
+            ("NARTHEX_HTTP__LISTEN", "0.0.0.0:9000"),
+            ("NARTHEX_ROUTER__ACQUIRE_TIMEOUT", "750ms"),
+            ("NARTHEX_ROUTER__MAX_OPEN_TENANTS", "7"),
+            ("NARTHEX_AUTH__ARGON2__ITERATIONS", "3"),
+            ("DATABASE_URL", "postgres://u@h/d"),
+            ("UNRELATED", "x"),
+        ])
+        .unwrap();
+        assert_eq!(settings.http.listen.port(), 9000);
+        assert_eq!(settings.router.acquire_timeout.as_millis(), 750);
+        assert_eq!(settings.router.max_open_tenants, 7);
+        assert_eq!(settings.auth.argon2.iterations, 3);
+        assert_eq!(
+            settings.registry.url.unwrap().expose_secret(),
+            "postgres://u@h/d"
+        );
+    }
+
+    #[test]
+    fn the_environment_overrides_the_file_and_secrets_come_from_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, secret) = (dir.path().join("n.toml"), dir.path().join("url"));
+        std::fs::write(
+            &file,
+            "[router]\nidle_timeout = \"5s\"\nmax_open_tenants = 9\n",
+        )
+        .unwrap();
+        std::fs::write(&secret, "postgres://u:p@h/d\n").unwrap();
+        let vars = [
+            (
+                "NARTHEX_ROUTER__MAX_OPEN_TENANTS".to_owned(),
+                "8".to_owned(),
+            ),
+            (
+                "NARTHEX_REGISTRY__URL_FILE".to_owned(),
+                secret.display().to_string(),
+            ),
+        ];
+        let settings = load_from(Some(&file), vars).unwrap();
+        assert_eq!(settings.router.idle_timeout.as_secs(), 5);
+        assert_eq!(settings.router.max_open_tenants, 8);
+        assert_eq!(
+            settings.registry.url.unwrap().expose_secret(),
+            "postgres://u:p@h/d"
+        );
+    }
+
+    #[test]
+    fn all_faults_are_reported_at_once() {
+        let error = from(&[
+            ("NARTHEX_HTTP__LISTEN", "nowhere"),
+            ("NARTHEX_ROUTER__MAX_CONNECTIONS_PER_TENANT", "51"),
+            ("NARTHEX_REGISTRY__URI", "x"),
+            ("NARTHEX_SECRETS__MASTER_KEY", "short"),
+            ("NARTHEX_HTPP__LISTEN", "127.0.0.1:1"),
+            ("NARTHEX_TELNYX__PUBLIC_KEY_FILE", "/does/not/exist"),
+        ])
+        .unwrap_err();
+        let text = error.to_string();
+        for expected in [
+            "http:",
+            "max_connections_per_tenant",
+            "uri",
+            "master_key",
+            "htpp",
+            "/does/not/exist",
+        ] {
+            assert!(text.contains(expected), "{expected} is missing in:\n{text}");
+        }
+        assert_eq!(error.0.len(), 6, "{text}");
+    }
+}

@@ -1,0 +1,10 @@
+//! Settings: defaults, then a TOML file, then `NARTHEX_<SECTION>__<KEY>`. All faults are reported at once.
+
+mod load;
+mod sections;
+
+pub use load::{ConfigurationError, load, load_from};
+pub use sections::{
+    Argon2Settings, AuthSettings, HttpSettings, LogFormat, LogSettings, ProvisioningSettings,
+    RegistrySettings, RouterSettings, SecretsSettings, Settings, TelnyxSettings,
+};

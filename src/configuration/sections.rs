@@ -1,0 +1,269 @@
+//! Every setting, its unit and its default.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde::Deserialize;
+
+/// All sections.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The public listener.
+    pub http: HttpSettings,
+    /// The control database.
+    pub registry: RegistrySettings,
+    /// Pools and look-ups of tenants.
+    pub router: RouterSettings,
+    /// Keys that seal secrets at rest.
+    pub secrets: SecretsSettings,
+    /// Tokens and password hashing.
+    pub auth: AuthSettings,
+    /// Making tenants.
+    pub provisioning: ProvisioningSettings,
+    /// The SMS provider.
+    pub telnyx: TelnyxSettings,
+    /// What is logged, and how.
+    pub log: LogSettings,
+}
+
+/// `http`: the public listener. TLS from clients ends at the proxy in front; HTTP/1 and h2c are served.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpSettings {
+    /// Address and port; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The URL by which clients reach the gateway; where absent, `http://<listen>`.
+    pub public_url: Option<String>,
+    /// A request that takes longer is answered 503 `busy` and its work is cancelled.
+    #[serde(with = "humantime_serde")]
+    pub request_timeout: Duration,
+    /// A client that has not sent its request head by then is disconnected.
+    #[serde(with = "humantime_serde")]
+    pub header_timeout: Duration,
+    /// Largest request body, in bytes; a longer one gets 413.
+    pub max_body: usize,
+    /// Connections served at once; further ones wait in the listener's backlog.
+    pub max_connections: usize,
+    /// After this long an SMS event is parked instead of written to its tenant (the provider waits 2 s).
+    #[serde(with = "humantime_serde")]
+    pub webhook_deadline: Duration,
+    /// After the soft stop, requests in flight get this long to finish.
+    #[serde(with = "humantime_serde")]
+    pub drain_timeout: Duration,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            public_url: None,
+            request_timeout: Duration::from_secs(15),
+            header_timeout: Duration::from_secs(10),
+            max_body: 1024 * 1024,
+            max_connections: 10_000,
+            webhook_deadline: Duration::from_millis(1200),
+            drain_timeout: Duration::from_secs(25),
+        }
+    }
+}
+
+/// `registry`: the control database. `DATABASE_URL` is read where `url` is not set.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RegistrySettings {
+    /// `postgres://user:password@host:port/database`. The user must be able to create roles and databases.
+    pub url: Option<SecretString>,
+    /// Connections to the registry, per replica.
+    pub max_connections: u32,
+}
+
+impl Default for RegistrySettings {
+    fn default() -> Self {
+        Self {
+            url: None,
+            max_connections: 10,
+        }
+    }
+}
+
+/// `router`: pools and look-ups of tenants.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RouterSettings {
+    /// Tenants with an open pool at once; at the cap the least recently used idle one is retired.
+    pub max_open_tenants: usize,
+    /// Connections of one tenant's pool (1 to 50).
+    pub max_connections_per_tenant: u32,
+    /// How long a request waits for a connection before 503.
+    #[serde(with = "humantime_serde")]
+    pub acquire_timeout: Duration,
+    /// How long one connection attempt to a database server may take.
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    /// A pool unused for this long is closed.
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
+    /// The server cancels a statement that runs longer.
+    #[serde(with = "humantime_serde")]
+    pub statement_timeout: Duration,
+    /// How long a look-up of a tenant may be answered from memory: the longest time by which a change of a
+    /// tenant made elsewhere can go unnoticed here.
+    #[serde(with = "humantime_serde")]
+    pub directory_ttl: Duration,
+    /// Connections being opened to cold tenants at once.
+    pub max_cold_opens: usize,
+}
+
+impl Default for RouterSettings {
+    fn default() -> Self {
+        Self {
+            max_open_tenants: 100,
+            max_connections_per_tenant: 10,
+            acquire_timeout: Duration::from_secs(3),
+            connect_timeout: Duration::from_secs(2),
+            idle_timeout: Duration::from_secs(60),
+            statement_timeout: Duration::from_secs(10),
+            directory_ttl: Duration::from_secs(1),
+            max_cold_opens: 16,
+        }
+    }
+}
+
+/// `secrets`: the keys that seal secrets at rest.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SecretsSettings {
+    /// 32 bytes in base64. Whoever has it and a copy of the registry can open every sealed value.
+    pub master_key: Option<SecretString>,
+    /// Keys that the current one replaced, separated by commas in the environment: they open, and no longer seal.
+    #[serde(deserialize_with = "list_of_secrets")]
+    pub previous_master_keys: Vec<SecretString>,
+}
+
+fn list_of_secrets<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<SecretString>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    let texts = match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(text) => text.split(',').map(|part| part.trim().to_owned()).collect(),
+        OneOrMany::Many(texts) => texts,
+    };
+    Ok(texts
+        .into_iter()
+        .filter(|text| !text.is_empty())
+        .map(SecretString::from)
+        .collect())
+}
+
+/// `auth`: tokens and password hashing.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuthSettings {
+    /// `iss` of our tokens.
+    pub issuer: String,
+    /// Life of an access token.
+    #[serde(with = "humantime_serde")]
+    pub access_token_ttl: Duration,
+    /// Life of a refresh token, renewed at each use.
+    #[serde(with = "humantime_serde")]
+    pub refresh_token_ttl: Duration,
+    /// Cost of a password hash.
+    pub argon2: Argon2Settings,
+}
+
+impl Default for AuthSettings {
+    fn default() -> Self {
+        Self {
+            issuer: "narthex".to_owned(),
+            access_token_ttl: Duration::from_secs(15 * 60),
+            refresh_token_ttl: Duration::from_secs(30 * 24 * 3600),
+            argon2: Argon2Settings::default(),
+        }
+    }
+}
+
+/// `auth.argon2`: the cost of one Argon2id hash. The default is the first choice of OWASP's password storage
+/// cheat sheet: 19 MiB, two passes, one lane.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Argon2Settings {
+    /// Memory in KiB.
+    pub memory_kib: u32,
+    /// Passes over the memory.
+    pub iterations: u32,
+    /// Lanes.
+    pub parallelism: u32,
+}
+
+impl Default for Argon2Settings {
+    fn default() -> Self {
+        Self {
+            memory_kib: 19 * 1024,
+            iterations: 2,
+            parallelism: 1,
+        }
+    }
+}
+
+/// `provisioning`: making tenants.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProvisioningSettings {
+    /// Registrations worked on at once by one replica; further ones wait.
+    pub concurrency: usize,
+    /// How long a registration request waits for its end before it answers 202.
+    #[serde(with = "humantime_serde")]
+    pub wait: Duration,
+}
+
+impl Default for ProvisioningSettings {
+    fn default() -> Self {
+        Self {
+            concurrency: 4,
+            wait: Duration::from_secs(5),
+        }
+    }
+}
+
+/// `telnyx`: the SMS provider.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelnyxSettings {
+    /// The account's public key in base64 (32 bytes). Without it every webhook is refused.
+    pub public_key: Option<String>,
+}
+
+/// `log`: what is logged, and how.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSettings {
+    /// `text` for people, `json` for collectors.
+    pub format: LogFormat,
+    /// Filter directives: a level, or `target=level` pairs separated by commas.
+    pub filter: String,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Text,
+            filter: "info".to_owned(),
+        }
+    }
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One readable line an event.
+    Text,
+    /// One JSON object an event.
+    Json,
+}

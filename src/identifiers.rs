@@ -1,0 +1,336 @@
+//! Identifiers and addresses: parsed once at the edge, trusted afterwards.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use unicode_normalization::UnicodeNormalization;
+use uuid::Uuid;
+
+/// Which tenant. A UUID v7, made at registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TenantId(pub Uuid);
+
+impl fmt::Display for TenantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl TenantId {
+    /// A fresh tenant id.
+    pub fn generate() -> Self {
+        Self(new_id())
+    }
+
+    /// The name of the tenant's database and of its login role: `tenant_` and 32 hexadecimal digits.
+    /// Made from the UUID alone, so that no text of a user ever reaches DDL.
+    pub fn database_name(&self) -> String {
+        format!("tenant_{}", self.0.simple())
+    }
+}
+
+/// An id that sorts by creation time (UUID v7), for rows.
+pub fn new_id() -> Uuid {
+    Uuid::now_v7()
+}
+
+/// An id that nobody can guess (UUID v4), for things that are found by their id alone.
+pub fn unguessable_id() -> Uuid {
+    Uuid::new_v4()
+}
+
+/// Why a text is not the address or number it was meant to be. The message is safe to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidAddress {
+    /// Not an email address that mail can be sent to.
+    #[error("is not a valid email address")]
+    Email,
+    /// Not a telephone number in international format.
+    #[error("is not a valid phone number in E.164 format, such as +13125550101")]
+    PhoneNumber,
+    /// Not a slug.
+    #[error(
+        "must be 3 to 40 lower-case letters, digits or hyphens, must begin and end with a letter or digit, and must not be reserved"
+    )]
+    Slug,
+    /// Not a name of the IANA time zone database.
+    #[error("is not a time zone of the IANA database, such as America/Chicago")]
+    Timezone,
+}
+
+/// A normalised email address: trimmed, NFC, lower case, the domain in its ASCII (IDNA) form; plus-tags are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EmailAddress(String);
+
+impl EmailAddress {
+    /// The normalised text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for EmailAddress {
+    type Err = InvalidAddress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
+        let folded: String = text.trim().nfc().collect::<String>().to_lowercase();
+        let (local, domain) = folded.rsplit_once('@').ok_or(InvalidAddress::Email)?;
+        let domain = idna::domain_to_ascii_strict(domain).map_err(|_| InvalidAddress::Email)?;
+        let normalised = format!("{local}@{domain}");
+        let options = email_address::Options::default()
+            .with_required_tld()
+            .without_domain_literal()
+            .without_display_text();
+        // RFC 5321 allows 254 octets in a path; quoted local parts are legal but no mailbox of a person has one.
+        let plain = !normalised.contains(['"', '\\']) && !normalised.chars().any(char::is_control);
+        if normalised.len() > 254
+            || !plain
+            || email_address::EmailAddress::parse_with_options(&normalised, options).is_err()
+        {
+            return Err(InvalidAddress::Email);
+        }
+        Ok(Self(normalised))
+    }
+}
+
+/// A telephone number in E.164: `+` and at most 15 digits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PhoneNumber(String);
+
+impl PhoneNumber {
+    /// The number as `+` and digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for PhoneNumber {
+    type Err = InvalidAddress;
+
+    /// Accepts usual punctuation (`+1 (312) 555-0101`); the country code is required.
+    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
+        let text = text.trim();
+        let shaped = text.starts_with('+')
+            && text.len() <= 32
+            && text[1..]
+                .chars()
+                .all(|c| c.is_ascii_digit() || matches!(c, ' ' | '-' | '.' | '(' | ')'));
+        if !shaped {
+            return Err(InvalidAddress::PhoneNumber);
+        }
+        let number = phonenumber::parse(None, text).map_err(|_| InvalidAddress::PhoneNumber)?;
+        let formatted = number.format().mode(phonenumber::Mode::E164).to_string();
+        let digits = formatted.len().saturating_sub(1);
+        if !phonenumber::is_viable(&formatted) || !(7..=15).contains(&digits) {
+            return Err(InvalidAddress::PhoneNumber);
+        }
+        Ok(Self(formatted))
+    }
+}
+
+/// Names that a tenant may not take, because hosts and paths of our own use them.
+const RESERVED_SLUGS: &[&str] = &[
+    "account",
+    "accounts",
+    "admin",
+    "administrator",
+    "api",
+    "app",
+    "assets",
+    "auth",
+    "billing",
+    "blog",
+    "cdn",
+    "console",
+    "dashboard",
+    "demo",
+    "dev",
+    "docs",
+    "email",
+    "ftp",
+    "health",
+    "help",
+    "host",
+    "imap",
+    "internal",
+    "login",
+    "mail",
+    "metrics",
+    "narthex",
+    "ns1",
+    "ns2",
+    "operator",
+    "operators",
+    "pop",
+    "public",
+    "register",
+    "registry",
+    "root",
+    "security",
+    "signup",
+    "smtp",
+    "staging",
+    "static",
+    "status",
+    "support",
+    "system",
+    "tenant",
+    "tenants",
+    "test",
+    "webhook",
+    "webhooks",
+    "www",
+];
+
+/// A tenant's name in hosts and URLs: 3 to 40 of `[a-z0-9-]`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Slug(String);
+
+impl Slug {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// A slug made from an organization's name: letters without marks, digits, single hyphens. `None` where
+    /// nothing usable is left (a name in another script, or a reserved one).
+    pub fn derive(name: &str) -> Option<Self> {
+        let mut text = String::new();
+        for c in name.nfkd().flat_map(char::to_lowercase) {
+            if c.is_ascii_alphanumeric() {
+                text.push(c);
+            } else if !unicode_normalization::char::is_combining_mark(c)
+                && c != '\''
+                && c != '’'
+                && !text.ends_with('-')
+                && !text.is_empty()
+            {
+                text.push('-');
+            }
+        }
+        text.truncate(32);
+        text.trim_matches('-').parse().ok()
+    }
+
+    /// This slug with a short random ending, for when the plain one is taken.
+    pub fn with_suffix(&self) -> Self {
+        let random = Uuid::new_v4().simple().to_string();
+        let base = self.0[..self.0.len().min(32)].trim_end_matches('-');
+        Self(format!("{base}-{}", &random[..6]))
+    }
+}
+
+impl FromStr for Slug {
+    type Err = InvalidAddress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
+        let valid = (3..=40).contains(&text.len())
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !text.starts_with('-')
+            && !text.ends_with('-')
+            && !RESERVED_SLUGS.contains(&text);
+        valid
+            .then(|| Self(text.to_owned()))
+            .ok_or(InvalidAddress::Slug)
+    }
+}
+
+/// A time zone of the IANA database, by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timezone(&'static str);
+
+impl Timezone {
+    /// Coordinated universal time, for those who state none.
+    pub const UTC: Self = Self("UTC");
+
+    /// The zone's name.
+    pub fn as_str(&self) -> &'static str {
+        self.0
+    }
+}
+
+impl FromStr for Timezone {
+    type Err = InvalidAddress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
+        text.parse::<chrono_tz::Tz>()
+            .map(|zone| Self(zone.name()))
+            .map_err(|_| InvalidAddress::Timezone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("  Ada.Lovelace+news@Example.ORG ", "ada.lovelace+news@example.org")]
+    #[case("josé@münchen.example", "josé@xn--mnchen-3ya.example")]
+    // "e" with a combining accent and the composed letter are one address.
+    #[case("jose\u{301}@example.org", "jos\u{e9}@example.org")]
+    fn emails_are_normalised(#[case] given: &str, #[case] expected: &str) {
+        assert_eq!(given.parse::<EmailAddress>().unwrap().as_str(), expected);
+    }
+
+    #[rstest]
+    #[case("")]
+    #[case("@example.org")]
+    #[case("ada@")]
+    #[case("ada@localhost")]
+    #[case("ada@[127.0.0.1]")]
+    #[case("ada lovelace@example.org")]
+    #[case("Ada <ada@example.org>")]
+    #[case("\"ada\"@example.org")]
+    #[case("ada\u{0}@example.org")]
+    #[case("ada@exa mple.org")]
+    #[case("a@b@example.org")]
+    fn what_is_no_email_is_refused(#[case] given: &str) {
+        assert_eq!(given.parse::<EmailAddress>(), Err(InvalidAddress::Email));
+    }
+
+    #[rstest]
+    #[case("+13125550101", "+13125550101")]
+    #[case(" +1 (312) 555-0101 ", "+13125550101")]
+    #[case("+44 20 7946 0958", "+442079460958")]
+    fn phone_numbers_become_e164(#[case] given: &str, #[case] expected: &str) {
+        assert_eq!(given.parse::<PhoneNumber>().unwrap().as_str(), expected);
+    }
+
+    #[rstest]
+    #[case("")]
+    #[case("+")]
+    #[case("3125550101")]
+    #[case("+1")]
+    #[case("+1312555010112345678")]
+    #[case("+1312555abcd")]
+    #[case("tel:+13125550101")]
+    #[case("+999123456789")]
+    fn what_is_no_phone_number_is_refused(#[case] given: &str) {
+        assert_eq!(
+            given.parse::<PhoneNumber>(),
+            Err(InvalidAddress::PhoneNumber)
+        );
+    }
+
+    #[rstest]
+    #[case("First Baptist Church", Some("first-baptist-church"))]
+    #[case("  St. Paul's -- Köln ", Some("st-pauls-koln"))]
+    #[case("東京教会", None)]
+    #[case("Admin", None)]
+    fn slugs_come_from_names(#[case] name: &str, #[case] expected: Option<&str>) {
+        assert_eq!(Slug::derive(name).as_ref().map(Slug::as_str), expected);
+    }
+
+    #[test]
+    fn a_suffixed_slug_is_a_slug() {
+        let long = "a".repeat(40).parse::<Slug>().unwrap();
+        let suffixed = long.with_suffix();
+        assert_ne!(suffixed, long);
+        assert_eq!(suffixed.as_str().parse::<Slug>().unwrap(), suffixed);
+    }
+}

@@ -1,0 +1,37 @@
+//! Everything that runs by itself, in one list. A job only wakes: what is due, the rooms below know.
+
+use std::future::Future;
+use std::time::Duration;
+
+use crate::lifecycle::Lifecycle;
+use crate::webhooks::telnyx::TelnyxWebhooks;
+
+mod deliver_parked;
+
+/// Starts the jobs of this replica; they end with `life`. Beside these run the pool reaper (`tenant_router`) and
+/// the reading of revocations (`authentication`), which belong to the state they keep.
+pub fn start(life: &Lifecycle, telnyx: TelnyxWebhooks) {
+    every(life, "parked events", Duration::from_secs(1), move || {
+        deliver_parked::run(telnyx.clone())
+    });
+}
+
+/// Runs `job` again and again, `period` after its last end.
+fn every<F>(
+    life: &Lifecycle,
+    name: &'static str,
+    period: Duration,
+    job: impl Fn() -> F + Send + 'static,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let stopping = life.clone();
+    life.spawn(name, async move {
+        loop {
+            tokio::select! {
+                () = stopping.stopping() => break,
+                () = tokio::time::sleep(period) => job().await,
+            }
+        }
+    });
+}

@@ -1,0 +1,106 @@
+//! Who runs the server. PostgreSQL refuses to run as root, so a root owner hands it to an unprivileged account.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Uid, User, geteuid};
+use tokio::process::Command;
+
+use super::error::{ClusterError, io_error};
+
+/// Prints the first of its arguments that cannot be entered. The kernel decides, so access lists count too.
+const ENTER_EACH: &str =
+    r#"for dir; do cd "$dir" 2>/dev/null || { printf '%s' "$dir"; exit 1; }; done"#;
+
+/// The account the server runs as.
+pub(super) enum ServerAccount {
+    /// We are not root: our own.
+    Own,
+    /// We are root: this one instead.
+    Other { name: String, uid: u32, gid: u32 },
+}
+
+impl ServerAccount {
+    /// An existing cluster belongs to the account that made it; a new one to `postgres`, else `nobody`.
+    pub(super) fn choose(cluster: &Path) -> Result<ServerAccount, ClusterError> {
+        if !geteuid().is_root() {
+            return Ok(ServerAccount::Own);
+        }
+        if let Ok(metadata) = fs::metadata(cluster)
+            && metadata.uid() != 0
+        {
+            let user = User::from_uid(Uid::from_raw(metadata.uid())).ok().flatten();
+            let name = user.map_or_else(|| metadata.uid().to_string(), |user| user.name);
+            return Ok(ServerAccount::Other {
+                name,
+                uid: metadata.uid(),
+                gid: metadata.gid(),
+            });
+        }
+        ["postgres", "nobody"]
+            .into_iter()
+            .find_map(|name| User::from_name(name).ok().flatten())
+            .map(|user| ServerAccount::Other {
+                name: user.name,
+                uid: user.uid.as_raw(),
+                gid: user.gid.as_raw(),
+            })
+            .ok_or(ClusterError::NoAccount)
+    }
+
+    /// Mode of the directories between the file system's root and the server's own ones.
+    pub(super) fn passage_mode(&self) -> u32 {
+        match self {
+            ServerAccount::Own => 0o700,
+            ServerAccount::Other { .. } => 0o711,
+        }
+    }
+
+    /// Makes `command` run as this account, without our supplementary groups.
+    pub(super) fn apply(&self, command: &mut Command) {
+        if let ServerAccount::Other { uid, gid, .. } = self {
+            command.uid(*uid).gid(*gid);
+        }
+    }
+
+    /// Hands over a path that we have just made.
+    pub(super) fn give(&self, path: &Path) -> Result<(), ClusterError> {
+        match self {
+            ServerAccount::Own => Ok(()),
+            ServerAccount::Other { uid, gid, .. } => {
+                chown(path, Some(*uid), Some(*gid)).map_err(io_error("hand over", path))
+            }
+        }
+    }
+
+    /// Fails when this account cannot enter `dir` or one of its ancestors. Those not made yet are passed over.
+    pub(super) async fn check_reach(&self, dir: &Path) -> Result<(), ClusterError> {
+        let ServerAccount::Other { name, .. } = self else {
+            return Ok(());
+        };
+        let mut ancestors: Vec<&Path> = dir
+            .ancestors()
+            .filter(|ancestor| ancestor.exists())
+            .collect();
+        ancestors.reverse();
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", ENTER_EACH, "narthex-reach"])
+            .args(ancestors)
+            .current_dir("/");
+        self.apply(&mut command);
+        let output = command
+            .output()
+            .await
+            .map_err(io_error("check the server account's way to", dir))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let path = PathBuf::from(String::from_utf8_lossy(&output.stdout).into_owned());
+        Err(ClusterError::Unreachable {
+            path,
+            account: name.clone(),
+        })
+    }
+}

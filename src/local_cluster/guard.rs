@@ -1,0 +1,176 @@
+//! Ties the life of server processes to ours. The kernel closes our pipes however we die, and small shells wait for that.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, PipeWriter};
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use super::account::ServerAccount;
+use super::directory::{Claim, Layout};
+use super::error::{ClusterError, io_error};
+
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+
+/// Runs its arguments as a program, and signals it when a line (the signal's name) or the end of its input arrives.
+///
+/// The signal is repeated because a program that has only just been forked still ignores it. A shell gives background
+/// commands no input, hence descriptor 4. Descriptor 3 keeps a `Remover` waiting, also when only the server is left;
+/// 5 to 9 may come from whoever started us.
+const GUARD: &str = r#"
+trap '' HUP INT QUIT TERM
+exec 3>&1 4<&0 >&2 </dev/null 5<&- 6<&- 7<&- 8<&- 9<&-
+"$@" 3>&3 4<&- &
+server=$!
+{
+    read -r signal || signal=INT
+    while kill -s "$signal" "$server"; do sleep 1 3>&-; done
+} <&4 >/dev/null 2>&1 &
+watcher=$!
+exec 4<&-
+wait "$server"
+status=$?
+kill -s KILL "$watcher"
+exit "$status"
+"#;
+
+/// Waits until nobody holds the other end of its input, then deletes the directory.
+const REMOVER: &str = r#"
+trap '' HUP INT QUIT TERM
+while read -r _; do :; done
+rm -rf -- "$1"
+"#;
+
+/// How a server is stopped.
+#[derive(Clone, Copy)]
+pub(super) enum StopMode {
+    /// Roll back what is open, write a checkpoint, end.
+    Fast,
+    /// End at once; the next start recovers.
+    Immediate,
+}
+
+/// A running program that ends when this value, or this process, does.
+pub(super) struct Guard {
+    shell: Child,
+}
+
+impl Guard {
+    /// `log` takes all output. `remover` is told to wait for this program too.
+    pub(super) fn spawn(
+        program: &Path,
+        arguments: Vec<OsString>,
+        account: &ServerAccount,
+        log: File,
+        remover: Option<&Remover>,
+    ) -> Result<Guard, ClusterError> {
+        let failed = || io_error("run", program);
+        let hold = match remover {
+            Some(remover) => Stdio::from(remover.hold.try_clone().map_err(failed())?),
+            None => Stdio::null(),
+        };
+        let mut command = shell(GUARD);
+        command
+            .arg(program)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(hold)
+            .stderr(log);
+        account.apply(&mut command);
+        Ok(Guard {
+            shell: command.spawn().map_err(failed())?,
+        })
+    }
+
+    /// The program's exit status, if it has ended.
+    pub(super) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.shell.try_wait()
+    }
+
+    pub(super) async fn wait(&mut self) -> io::Result<ExitStatus> {
+        // `Child::wait` closes the input first, which would be an order to stop.
+        let input = self.shell.stdin.take();
+        let status = self.shell.wait().await;
+        drop(input);
+        status
+    }
+
+    /// Ends the program and waits until it is gone.
+    pub(super) async fn stop(
+        mut self,
+        mode: StopMode,
+        layout: &Layout,
+    ) -> Result<(), ClusterError> {
+        if let (StopMode::Immediate, Some(input)) = (mode, &mut self.shell.stdin)
+            && let Err(error) = input.write_all(b"QUIT\n").await
+        {
+            tracing::debug!(%error, "the server had ended before it was told to");
+        }
+        drop(self.shell.stdin.take());
+        wait_for_end(&mut self.shell, layout).await
+    }
+}
+
+/// Deletes a temporary cluster when this process and all its servers are gone.
+pub(super) struct Remover {
+    shell: Child,
+    hold: PipeWriter,
+}
+
+impl Remover {
+    pub(super) fn spawn(layout: &Layout, claim: &Claim) -> Result<Remover, ClusterError> {
+        let failed = || io_error("guard", layout.root());
+        let (end, hold) = io::pipe().map_err(failed())?;
+        let mut command = shell(REMOVER);
+        // Sharing the claim keeps others out of the directory until it is gone.
+        command
+            .arg(layout.root())
+            .stdin(end)
+            .stdout(claim.share()?)
+            .stderr(Stdio::null());
+        Ok(Remover {
+            shell: command.spawn().map_err(failed())?,
+            hold,
+        })
+    }
+
+    /// Lets it delete the directory, and waits for that.
+    pub(super) async fn finish(self, layout: &Layout) -> Result<(), ClusterError> {
+        let Remover { mut shell, hold } = self;
+        drop(hold);
+        wait_for_end(&mut shell, layout).await
+    }
+}
+
+/// In a process group of its own, so that Ctrl-C reaches us alone and we decide when the server stops.
+fn shell(script: &str) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", script, "narthex-guard"])
+        .process_group(0)
+        .current_dir("/");
+    // The server needs none of our settings or secrets, and PG* variables would change how it starts.
+    command.env_clear().env("LC_ALL", "C");
+    for kept in ["PATH", "LD_LIBRARY_PATH"] {
+        if let Some(value) = std::env::var_os(kept) {
+            command.env(kept, value);
+        }
+    }
+    command
+}
+
+async fn wait_for_end(shell: &mut Child, layout: &Layout) -> Result<(), ClusterError> {
+    match timeout(STOP_LIMIT, shell.wait()).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(source)) => Err(io_error("stop the server of", layout.root())(source)),
+        Err(_) => Err(ClusterError::StopTimedOut {
+            seconds: STOP_LIMIT.as_secs(),
+            log: layout.log(),
+        }),
+    }
+}

@@ -1,0 +1,92 @@
+//! The server's settings. They go on its command line, where they win over `postgresql.conf`.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::server::Server;
+
+/// Size of `sun_path` in Linux, without the final zero byte.
+const SOCKET_PATH_LIMIT: usize = 107;
+/// What PostgreSQL appends to the socket directory.
+const SOCKET_NAME: &str = "/.s.PGSQL.65535";
+
+/// Standard error is `postgresql.log`; a collector process would take it away from us.
+const ALWAYS: [&str; 5] = [
+    "listen_addresses=127.0.0.1",
+    "log_destination=stderr",
+    "logging_collector=off",
+    "log_line_prefix=%m [%p] %q%u@%d ",
+    "jit=off",
+];
+
+/// After a crash PostgreSQL otherwise opens and syncs each file of each database, which takes minutes for thousands.
+const LINUX_ONLY: &str = "recovery_init_sync_method=syncfs";
+
+/// A temporary cluster survives a crash of the server, but not of the machine. `synchronous_commit` stays on: it costs
+/// little without `fsync`, and fault tests must find after a crash what was committed before.
+const TEMPORARY: [&str; 7] = [
+    "fsync=off",
+    "full_page_writes=off",
+    "wal_level=minimal",
+    "max_wal_senders=0",
+    "shared_buffers=32MB",
+    "max_wal_size=4GB",
+    "checkpoint_timeout=1h",
+];
+
+/// All arguments of `postgres`.
+pub(super) fn arguments(server: &Server, port: u16) -> Vec<OsString> {
+    let mut settings: Vec<OsString> = ALWAYS.map(OsString::from).into();
+    if cfg!(target_os = "linux") {
+        settings.push(LINUX_ONLY.into());
+    }
+    if !server.durable {
+        settings.extend(TEMPORARY.map(OsString::from));
+    }
+    settings.push(format!("port={port}").into());
+    settings.push(format!("max_connections={}", server.max_connections).into());
+    settings.push(socket_setting(&server.layout.socket_dir()));
+
+    let mut arguments: Vec<OsString> = vec!["-D".into(), server.layout.cluster().into()];
+    arguments.extend(
+        settings
+            .into_iter()
+            .flat_map(|setting| ["-c".into(), setting]),
+    );
+    arguments
+}
+
+/// Without a socket when its path is too long, or holds what separates the entries of this list.
+fn socket_setting(dir: &Path) -> OsString {
+    let mut setting = OsString::from("unix_socket_directories=");
+    let bytes = dir.as_os_str().as_bytes();
+    if bytes.len() + SOCKET_NAME.len() <= SOCKET_PATH_LIMIT
+        && !bytes.iter().any(|byte| b",\"".contains(byte))
+    {
+        setting.push(dir);
+    }
+    setting
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_path_that_is_too_long_turns_the_socket_off() {
+        let longest = format!("/{}", "d".repeat(SOCKET_PATH_LIMIT - SOCKET_NAME.len() - 1));
+        assert_eq!(
+            socket_setting(Path::new(&longest)),
+            format!("unix_socket_directories={longest}").as_str()
+        );
+        assert_eq!(
+            socket_setting(Path::new(&format!("{longest}d"))),
+            "unix_socket_directories="
+        );
+        assert_eq!(
+            socket_setting(Path::new("/a,b")),
+            "unix_socket_directories="
+        );
+    }
+}

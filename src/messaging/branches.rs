@@ -1,0 +1,142 @@
+//! Branches: the places a church meets in.
+
+use chrono::{DateTime, Utc};
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+};
+use uuid::Uuid;
+
+pub use super::entities::branches::Model as Branch;
+use super::entities::branches::{ActiveModel, Column, Entity};
+use super::{Page, PageRequest, Position};
+use crate::identifiers::new_id;
+use crate::postgres::failure;
+use crate::tenant_router::OnTenant;
+
+/// Why a branch could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum BranchError {
+    /// There is no such branch.
+    #[error("there is no such branch")]
+    NotFound,
+    /// Another branch has the name.
+    #[error("another branch has this name")]
+    NameTaken,
+    /// Members belong to the branch.
+    #[error("members belong to this branch")]
+    HasMembers,
+    /// A statement failed.
+    #[error(transparent)]
+    Database(#[from] DbErr),
+}
+
+/// What can be set on a branch.
+#[derive(Clone, Debug, Default)]
+pub struct BranchChanges {
+    /// Unique among the tenant's branches.
+    pub name: Option<String>,
+    /// IANA name.
+    pub timezone: Option<&'static str>,
+}
+
+fn refused(error: DbErr) -> BranchError {
+    match failure::violated_unique_constraint(&error) {
+        Some("branches_name_key") => BranchError::NameTaken,
+        _ => error.into(),
+    }
+}
+
+/// Branches, newest first.
+pub async fn list(db: &impl OnTenant, page: PageRequest) -> Result<Page<Branch>, DbErr> {
+    let mut query = Entity::find()
+        .order_by_desc(Column::CreatedAt)
+        .order_by_desc(Column::Id)
+        .limit(page.limit + 1);
+    if let Some(after) = page.after {
+        query = query.filter(Expr::cust_with_values(
+            "(created_at, id) < ($1, $2)",
+            keyset(after),
+        ));
+    }
+    let rows = query.all(db).await?;
+    Ok(Page::cut(rows, page.limit, |row| Position {
+        at: row.created_at,
+        id: row.id,
+    }))
+}
+
+pub(super) fn keyset(position: Position) -> [sea_orm::Value; 2] {
+    [position.at.into(), position.id.into()]
+}
+
+/// Adds a branch.
+pub async fn create(
+    db: &impl OnTenant,
+    name: String,
+    timezone: &'static str,
+    now: DateTime<Utc>,
+) -> Result<Branch, BranchError> {
+    let row = ActiveModel {
+        id: Set(new_id()),
+        name: Set(name),
+        timezone: Set(timezone.to_owned()),
+        created_at: Set(now),
+        updated_at: Set(now),
+    };
+    Entity::insert(row)
+        .exec_with_returning(db)
+        .await
+        .map_err(refused)
+}
+
+/// One branch.
+pub async fn find(db: &impl OnTenant, id: Uuid) -> Result<Branch, BranchError> {
+    Entity::find_by_id(id)
+        .one(db)
+        .await?
+        .ok_or(BranchError::NotFound)
+}
+
+/// Changes what is given.
+pub async fn update(
+    db: &impl OnTenant,
+    id: Uuid,
+    changes: BranchChanges,
+    now: DateTime<Utc>,
+) -> Result<Branch, BranchError> {
+    let mut row = ActiveModel {
+        updated_at: Set(now),
+        ..Default::default()
+    };
+    if let Some(name) = changes.name {
+        row.name = Set(name);
+    }
+    if let Some(timezone) = changes.timezone {
+        row.timezone = Set(timezone.to_owned());
+    }
+    let updated = Entity::update_many()
+        .set(row)
+        .filter(Column::Id.eq(id))
+        .exec_with_returning(db)
+        .await
+        .map_err(refused)?;
+    updated.into_iter().next().ok_or(BranchError::NotFound)
+}
+
+/// Removes a branch that no member belongs to.
+pub async fn delete(db: &impl OnTenant, id: Uuid) -> Result<(), BranchError> {
+    // 23503: a foreign key still points here.
+    let deleted =
+        Entity::delete_by_id(id).exec(db).await.map_err(|e| {
+            match failure::sqlstate(&e).as_deref() {
+                Some("23503") => BranchError::HasMembers,
+                _ => e.into(),
+            }
+        })?;
+    if deleted.rows_affected == 0 {
+        Err(BranchError::NotFound)
+    } else {
+        Ok(())
+    }
+}

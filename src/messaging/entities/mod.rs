@@ -1,0 +1,8 @@
+//! The product's tables, one file each.
+
+pub mod branches;
+pub mod conversation_messages;
+pub mod conversations;
+pub mod group_members;
+pub mod inbound_events;
+pub mod members;

@@ -1,0 +1,107 @@
+//! A message that came in: the event's id, the conversation and the message, all or nothing, in one statement.
+
+use chrono::{DateTime, Utc};
+use sea_orm::{DbBackend, DbErr, Statement};
+
+use crate::identifiers::new_id;
+use crate::tenant_router::OnTenant;
+
+/// Characters of a message that a list of conversations shows.
+const PREVIEW_CHARS: usize = 140;
+
+/// A message as it came from the provider.
+#[derive(Clone, Debug)]
+pub struct InboundText<'a> {
+    /// The provider's id of the event; the same id again changes nothing.
+    pub event_id: &'a str,
+    /// The provider's id of the message.
+    pub provider_message_id: &'a str,
+    /// Who wrote: a number in E.164, a short code, or a name.
+    pub from: &'a str,
+    /// The number of ours that it was sent to.
+    pub to: &'a str,
+    /// What was written.
+    pub body: &'a str,
+    /// Attachments, as a JSON array.
+    pub media: serde_json::Value,
+    /// Parts the provider counted.
+    pub segments: i32,
+    /// When it was written.
+    pub occurred_at: DateTime<Utc>,
+}
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// It was new, and is stored.
+    Stored,
+    /// Its id was known; nothing changed.
+    Duplicate,
+}
+
+/// Everything hangs on the first insert: where the event's id is known, no row flows on and nothing is written.
+/// Two deliveries of one event at once meet at the primary key, and the second waits for the first to commit.
+const STORE: &str = "
+WITH event AS (
+    INSERT INTO inbound_events (provider_event_id, event_type, occurred_at, received_at)
+    VALUES ($1, 'message.received', $2, $3)
+    ON CONFLICT DO NOTHING
+    RETURNING provider_event_id
+), conversation AS (
+    INSERT INTO conversations (id, contact_number, phone_number, member_id, status, unread_count,
+                               last_message_at, last_message_preview, created_at)
+    SELECT $4, $5, $6, (SELECT id FROM members WHERE phone_number = $5), 'open', 1, $2, $7, $3 FROM event
+    ON CONFLICT ON CONSTRAINT conversations_pair DO UPDATE SET
+        member_id = COALESCE(conversations.member_id, EXCLUDED.member_id),
+        status = 'open',
+        unread_count = conversations.unread_count + 1,
+        last_message_at = GREATEST(conversations.last_message_at, EXCLUDED.last_message_at),
+        last_message_preview = CASE WHEN EXCLUDED.last_message_at >= conversations.last_message_at
+            THEN EXCLUDED.last_message_preview ELSE conversations.last_message_preview END
+    RETURNING id
+)
+INSERT INTO conversation_messages (id, conversation_id, direction, body, media, status, segments,
+                                   provider_message_id, occurred_at, created_at)
+SELECT $8, conversation.id, 'inbound', $9, $10, 'received', $11, $12, $2, $3 FROM conversation
+";
+
+/// Writes a message into its conversation, which is opened or reopened.
+pub async fn store(
+    db: &impl OnTenant,
+    text: InboundText<'_>,
+    now: DateTime<Utc>,
+) -> Result<Applied, DbErr> {
+    let values: Vec<sea_orm::Value> = vec![
+        text.event_id.into(),
+        text.occurred_at.into(),
+        now.into(),
+        new_id().into(),
+        text.from.into(),
+        text.to.into(),
+        preview(&text).into(),
+        new_id().into(),
+        text.body.into(),
+        text.media.into(),
+        text.segments.into(),
+        text.provider_message_id.into(),
+    ];
+    let stored = db
+        .execute_raw(Statement::from_sql_and_values(
+            DbBackend::Postgres,
+            STORE,
+            values,
+        ))
+        .await?;
+    Ok(if stored.rows_affected() == 1 {
+        Applied::Stored
+    } else {
+        Applied::Duplicate
+    })
+}
+
+fn preview(text: &InboundText<'_>) -> String {
+    if text.body.trim().is_empty() && text.media.as_array().is_some_and(|media| !media.is_empty()) {
+        return "[attachment]".to_owned();
+    }
+    text.body.chars().take(PREVIEW_CHARS).collect()
+}

@@ -1,0 +1,231 @@
+//! Members: the people a church writes to. One member for each phone number.
+
+use chrono::{DateTime, Utc};
+use sea_orm::sea_query::extension::postgres::PgExpr;
+use sea_orm::sea_query::{Condition, Expr, LikeExpr, Query};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+};
+use uuid::Uuid;
+
+use super::branches::keyset;
+use super::entities::group_members;
+pub use super::entities::members::Model as Member;
+use super::entities::members::{ActiveModel, Column, Entity};
+use super::{Page, PageRequest, Position};
+use crate::identifiers::{EmailAddress, PhoneNumber, new_id};
+use crate::postgres::failure;
+use crate::tenant_router::OnTenant;
+
+/// Why a member could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum MemberError {
+    /// There is no such member.
+    #[error("there is no such member")]
+    NotFound,
+    /// Another member has the phone number.
+    #[error("another member has this phone number")]
+    PhoneNumberTaken,
+    /// There is no such branch.
+    #[error("there is no such branch")]
+    UnknownBranch,
+    /// A statement failed.
+    #[error(transparent)]
+    Database(#[from] DbErr),
+}
+
+fn refused(error: DbErr) -> MemberError {
+    if failure::violated_unique_constraint(&error) == Some("members_phone_number_key") {
+        return MemberError::PhoneNumberTaken;
+    }
+    match failure::sqlstate(&error).as_deref() {
+        // 23503: the one foreign key of the table is the branch.
+        Some("23503") => MemberError::UnknownBranch,
+        _ => error.into(),
+    }
+}
+
+/// Which members a list holds; what is absent does not matter.
+#[derive(Clone, Debug, Default)]
+pub struct MemberFilter {
+    /// A part of the first or last name, the phone number or the email, in any case.
+    pub text: Option<String>,
+    /// Members of this branch.
+    pub branch_id: Option<Uuid>,
+    /// Members of this group.
+    pub group_id: Option<Uuid>,
+    /// Members who have, or have not, opted out of messages.
+    pub opted_out: Option<bool>,
+}
+
+/// Everything that makes a new member.
+#[derive(Clone, Debug)]
+pub struct NewMember {
+    /// Given name.
+    pub first_name: String,
+    /// Family name; may be empty.
+    pub last_name: String,
+    /// Unique among the tenant's members.
+    pub phone_number: PhoneNumber,
+    /// Where they also read.
+    pub email: Option<EmailAddress>,
+    /// Where they belong.
+    pub branch_id: Option<Uuid>,
+    /// Free words.
+    pub tags: Vec<String>,
+}
+
+/// What can be set on a member; `Some(None)` clears.
+#[derive(Clone, Debug, Default)]
+pub struct MemberChanges {
+    /// Given name.
+    pub first_name: Option<String>,
+    /// Family name.
+    pub last_name: Option<String>,
+    /// Unique among the tenant's members.
+    pub phone_number: Option<PhoneNumber>,
+    /// Where they also read.
+    pub email: Option<Option<EmailAddress>>,
+    /// Where they belong.
+    pub branch_id: Option<Option<Uuid>>,
+    /// Free words; replaces all of them.
+    pub tags: Option<Vec<String>>,
+}
+
+/// Members, newest first.
+pub async fn list(
+    db: &impl OnTenant,
+    filter: MemberFilter,
+    page: PageRequest,
+) -> Result<Page<Member>, DbErr> {
+    let mut query = Entity::find()
+        .order_by_desc(Column::CreatedAt)
+        .order_by_desc(Column::Id)
+        .limit(page.limit + 1);
+    if let Some(after) = page.after {
+        query = query.filter(Expr::cust_with_values(
+            "(created_at, id) < ($1, $2)",
+            keyset(after),
+        ));
+    }
+    if let Some(text) = filter.text.filter(|text| !text.is_empty()) {
+        let pattern = format!("%{}%", escaped(&text));
+        let like =
+            |column: Column| Expr::col(column).ilike(LikeExpr::new(pattern.clone()).escape('\\'));
+        query = query.filter(
+            Condition::any()
+                .add(like(Column::FirstName))
+                .add(like(Column::LastName))
+                .add(like(Column::PhoneNumber))
+                .add(like(Column::Email)),
+        );
+    }
+    if let Some(branch) = filter.branch_id {
+        query = query.filter(Column::BranchId.eq(branch));
+    }
+    if let Some(group) = filter.group_id {
+        let members = Query::select()
+            .column(group_members::Column::MemberId)
+            .from(group_members::Entity)
+            .and_where(group_members::Column::GroupId.eq(group))
+            .to_owned();
+        query = query.filter(Column::Id.in_subquery(members));
+    }
+    query = match filter.opted_out {
+        Some(true) => query.filter(Column::OptedOutAt.is_not_null()),
+        Some(false) => query.filter(Column::OptedOutAt.is_null()),
+        None => query,
+    };
+    let rows = query.all(db).await?;
+    Ok(Page::cut(rows, page.limit, |row| Position {
+        at: row.created_at,
+        id: row.id,
+    }))
+}
+
+/// The characters that mean something to LIKE stand for themselves.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('%', "\\%")
+        .replace('_', "\\_")
+}
+
+/// Adds a member.
+pub async fn create(
+    db: &impl OnTenant,
+    new: NewMember,
+    now: DateTime<Utc>,
+) -> Result<Member, MemberError> {
+    let row = ActiveModel {
+        id: Set(new_id()),
+        first_name: Set(new.first_name),
+        last_name: Set(new.last_name),
+        phone_number: Set(new.phone_number.as_str().to_owned()),
+        email: Set(new.email.map(|email| email.as_str().to_owned())),
+        branch_id: Set(new.branch_id),
+        tags: Set(new.tags),
+        opted_out_at: Set(None),
+        created_at: Set(now),
+        updated_at: Set(now),
+    };
+    Entity::insert(row)
+        .exec_with_returning(db)
+        .await
+        .map_err(refused)
+}
+
+/// One member.
+pub async fn find(db: &impl OnTenant, id: Uuid) -> Result<Member, MemberError> {
+    Entity::find_by_id(id)
+        .one(db)
+        .await?
+        .ok_or(MemberError::NotFound)
+}
+
+/// Changes what is given.
+pub async fn update(
+    db: &impl OnTenant,
+    id: Uuid,
+    changes: MemberChanges,
+    now: DateTime<Utc>,
+) -> Result<Member, MemberError> {
+    let mut row = ActiveModel {
+        updated_at: Set(now),
+        ..Default::default()
+    };
+    if let Some(first_name) = changes.first_name {
+        row.first_name = Set(first_name);
+    }
+    if let Some(last_name) = changes.last_name {
+        row.last_name = Set(last_name);
+    }
+    if let Some(number) = changes.phone_number {
+        row.phone_number = Set(number.as_str().to_owned());
+    }
+    if let Some(email) = changes.email {
+        row.email = Set(email.map(|email| email.as_str().to_owned()));
+    }
+    if let Some(branch) = changes.branch_id {
+        row.branch_id = Set(branch);
+    }
+    if let Some(tags) = changes.tags {
+        row.tags = Set(tags);
+    }
+    let updated = Entity::update_many()
+        .set(row)
+        .filter(Column::Id.eq(id))
+        .exec_with_returning(db)
+        .await
+        .map_err(refused)?;
+    updated.into_iter().next().ok_or(MemberError::NotFound)
+}
+
+/// Removes a member. Conversations with their number stay.
+pub async fn delete(db: &impl OnTenant, id: Uuid) -> Result<(), MemberError> {
+    let deleted = Entity::delete_by_id(id).exec(db).await?;
+    if deleted.rows_affected == 0 {
+        Err(MemberError::NotFound)
+    } else {
+        Ok(())
+    }
+}

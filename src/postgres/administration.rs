@@ -1,0 +1,375 @@
+//! Administration of one server: roles and databases. Every act is idempotent: doing it again, or undoing what
+//! was never done, changes nothing. Names are checked to be plain identifiers before they reach DDL.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{Connection as _, Executor as _, Row as _};
+
+use super::physical::ConnectFailure;
+use super::{failure, scram};
+
+/// The database that every server has, for statements that concern the server as a whole.
+const MAINTENANCE_DATABASE: &str = "postgres";
+/// Names the advisory locks of this file (first key); the second key says which.
+const LOCK_SPACE: i32 = 0x6e61_7274;
+/// At most this many copies of a template at once per server, over all replicas: more were slower.
+const COPY_SLOTS: i32 = 2;
+const OBJECT_IN_USE: &str = "55006";
+const DUPLICATE_DATABASE: &str = "42P04";
+const DUPLICATE_OBJECT: &str = "42710";
+
+/// Why an act of administration failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AdministrationError {
+    /// No connection to the server.
+    #[error(transparent)]
+    Connect(#[from] ConnectFailure),
+    /// The server refused the statement, or the connection broke in it.
+    #[error("the database server refused: {0}")]
+    Statement(#[from] sqlx::Error),
+    /// A name that must not reach DDL.
+    #[error("`{0}` is not a name that we make")]
+    BadName(String),
+    /// The object stayed in use for too long.
+    #[error("`{0}` is in use by others")]
+    InUse(String),
+    /// The schema of a database could not be brought up to date.
+    #[error("migrating a schema failed: {0}")]
+    Migration(String),
+}
+
+fn sqlstate(error: &sqlx::Error) -> Option<String> {
+    error
+        .as_database_error()?
+        .code()
+        .map(|code| code.into_owned())
+}
+
+/// A name of `[a-z0-9_]`, at most 63 bytes (PostgreSQL cuts longer ones off), as a quoted identifier.
+fn quoted(name: &str) -> Result<String, AdministrationError> {
+    let plain = (1..=63).contains(&name.len())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if plain {
+        Ok(format!("\"{name}\""))
+    } else {
+        Err(AdministrationError::BadName(name.to_owned()))
+    }
+}
+
+/// A server, administered with the credentials in `options`.
+#[derive(Clone)]
+pub struct Server {
+    options: PgConnectOptions,
+    connect_timeout: Duration,
+}
+
+impl Server {
+    /// The server that `options` lead to; the database they name does not matter.
+    pub fn new(options: PgConnectOptions, connect_timeout: Duration) -> Self {
+        Self {
+            options,
+            connect_timeout,
+        }
+    }
+
+    /// The options for a database of this server, under the administration's own role.
+    pub fn options_for(&self, database: &str) -> PgConnectOptions {
+        self.options.clone().database(database)
+    }
+
+    /// A connection for administration. Closed when dropped; take it for a few statements and let go.
+    pub async fn administer(&self) -> Result<Administration, AdministrationError> {
+        self.connect(MAINTENANCE_DATABASE).await
+    }
+
+    /// As [`Server::administer`], inside one database: for its schema and grants.
+    pub async fn connect(&self, database: &str) -> Result<Administration, AdministrationError> {
+        let options = self.options_for(database);
+        let socket =
+            tokio::time::timeout(self.connect_timeout, PgConnection::connect_with(&options))
+                .await
+                .map_err(|_| ConnectFailure::Timeout)?
+                .map_err(failure::of_connect)?;
+        Ok(Administration { socket })
+    }
+}
+
+/// An open connection for administration.
+pub struct Administration {
+    socket: PgConnection,
+}
+
+impl Administration {
+    /// Closes the connection in order. Dropping it is enough; this spares the server a line in its log.
+    pub async fn close(self) {
+        let _ = self.socket.close().await;
+    }
+
+    async fn run(&mut self, sql: String) -> Result<(), sqlx::Error> {
+        self.socket
+            .execute(sqlx::AssertSqlSafe(sql))
+            .await
+            .map(|_| ())
+    }
+
+    async fn exists(&mut self, sql: &'static str, name: &str) -> Result<bool, AdministrationError> {
+        Ok(sqlx::query(sql)
+            .bind(name)
+            .fetch_optional(&mut self.socket)
+            .await?
+            .is_some())
+    }
+
+    /// Runs statements that this program wrote (grants, preseed), as one batch.
+    pub async fn batch(&mut self, sql: &str) -> Result<(), AdministrationError> {
+        Ok(self.run(sql.to_owned()).await?)
+    }
+
+    /// Is there a database of this name?
+    pub async fn database_exists(&mut self, name: &str) -> Result<bool, AdministrationError> {
+        self.exists("SELECT 1 FROM pg_database WHERE datname = $1", name)
+            .await
+    }
+
+    /// Is there a role of this name?
+    pub async fn role_exists(&mut self, name: &str) -> Result<bool, AdministrationError> {
+        self.exists("SELECT 1 FROM pg_roles WHERE rolname = $1", name)
+            .await
+    }
+
+    /// Makes a role that groups rights and cannot log in.
+    pub async fn create_group(&mut self, name: &str) -> Result<(), AdministrationError> {
+        match self
+            .run(format!("CREATE ROLE {} NOLOGIN", quoted(name)?))
+            .await
+        {
+            Err(e) if sqlstate(&e).as_deref() == Some(DUPLICATE_OBJECT) => Ok(()),
+            // Two at once: the loser meets the unique index of the catalogue instead of the polite check.
+            Err(e)
+                if e.as_database_error()
+                    .is_some_and(|e| e.is_unique_violation()) =>
+            {
+                Ok(())
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Makes a login role in `group`, or gives an existing one this password. `salt` is 16 random bytes.
+    pub async fn create_login(
+        &mut self,
+        name: &str,
+        group: &str,
+        password: &str,
+        salt: &[u8; 16],
+    ) -> Result<(), AdministrationError> {
+        let (role, group) = (quoted(name)?, quoted(group)?);
+        let verifier = scram::verifier(password, salt);
+        let created = self
+            .run(format!(
+                "CREATE ROLE {role} LOGIN PASSWORD '{verifier}' IN ROLE {group}"
+            ))
+            .await;
+        match created {
+            Err(e) if sqlstate(&e).as_deref() == Some(DUPLICATE_OBJECT) => Ok(self
+                .run(format!("ALTER ROLE {role} LOGIN PASSWORD '{verifier}'"))
+                .await?),
+            other => Ok(other?),
+        }
+    }
+
+    /// Drops a role. Its databases must be gone first.
+    pub async fn drop_role(&mut self, name: &str) -> Result<(), AdministrationError> {
+        Ok(self
+            .run(format!("DROP ROLE IF EXISTS {}", quoted(name)?))
+            .await?)
+    }
+
+    /// Makes an empty database to which nobody but the administration may connect.
+    pub async fn create_empty_database(&mut self, name: &str) -> Result<(), AdministrationError> {
+        let database = quoted(name)?;
+        self.create_database(
+            name,
+            format!("CREATE DATABASE {database} TEMPLATE template0 ENCODING 'UTF8'"),
+        )
+        .await?;
+        self.close_to_public(name).await
+    }
+
+    /// Copies a template, at most two copies at once on a server. An existing database is left as it is: the
+    /// caller has to prove that it is the one it wants.
+    pub async fn copy_database(
+        &mut self,
+        template: &str,
+        name: &str,
+    ) -> Result<(), AdministrationError> {
+        let sql = format!(
+            "CREATE DATABASE {} TEMPLATE {}",
+            quoted(name)?,
+            quoted(template)?
+        );
+        let slot = self.take_copy_slot().await?;
+        let copied = self.create_database(name, sql).await;
+        self.unlock(slot).await?;
+        copied?;
+        self.close_to_public(name).await
+    }
+
+    async fn create_database(
+        &mut self,
+        name: &str,
+        sql: String,
+    ) -> Result<(), AdministrationError> {
+        match self.while_in_use(name, sql).await {
+            Err(AdministrationError::Statement(e))
+                if sqlstate(&e).as_deref() == Some(DUPLICATE_DATABASE)
+                    || e.as_database_error()
+                        .is_some_and(|e| e.is_unique_violation()) =>
+            {
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Repeats a statement for some seconds while others use the object: a copy or a closing session soon ends.
+    async fn while_in_use(&mut self, name: &str, sql: String) -> Result<(), AdministrationError> {
+        for attempt in 0..20 {
+            match self.run(sql.clone()).await {
+                Err(e) if sqlstate(&e).as_deref() == Some(OBJECT_IN_USE) => {
+                    tokio::time::sleep(Duration::from_millis(25 * (attempt + 1))).await;
+                }
+                other => return Ok(other?),
+            }
+        }
+        Err(AdministrationError::InUse(name.to_owned()))
+    }
+
+    /// Grants of a database are not copied with its template: every one has to be closed by itself.
+    pub async fn close_to_public(&mut self, name: &str) -> Result<(), AdministrationError> {
+        Ok(self
+            .run(format!(
+                "REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC",
+                quoted(name)?
+            ))
+            .await?)
+    }
+
+    /// Lets one role, and no group, connect to a database.
+    pub async fn grant_connect(
+        &mut self,
+        database: &str,
+        role: &str,
+    ) -> Result<(), AdministrationError> {
+        let (database, role) = (quoted(database)?, quoted(role)?);
+        Ok(self
+            .run(format!("GRANT CONNECT ON DATABASE {database} TO {role}"))
+            .await?)
+    }
+
+    /// Drops a database, ending the sessions in it.
+    pub async fn drop_database(&mut self, name: &str) -> Result<(), AdministrationError> {
+        Ok(self
+            .run(format!(
+                "DROP DATABASE IF EXISTS {} WITH (FORCE)",
+                quoted(name)?
+            ))
+            .await?)
+    }
+
+    /// Closes a database to connections and gives it its final name, in this order: what bears the name is whole.
+    pub async fn finish_template(
+        &mut self,
+        from: &str,
+        to: &str,
+    ) -> Result<(), AdministrationError> {
+        let (source, target) = (quoted(from)?, quoted(to)?);
+        let rename = format!("ALTER DATABASE {source} RENAME TO {target}");
+        self.run(format!(
+            "ALTER DATABASE {source} WITH ALLOW_CONNECTIONS false"
+        ))
+        .await?;
+        self.while_in_use(from, rename).await
+    }
+
+    /// Takes a lock that all replicas share, for the life of this connection or until released by its drop.
+    pub async fn lock(&mut self, which: ServerLock) -> Result<(), AdministrationError> {
+        sqlx::query("SELECT pg_advisory_lock($1, $2)")
+            .bind(LOCK_SPACE)
+            .bind(which as i32)
+            .execute(&mut self.socket)
+            .await?;
+        Ok(())
+    }
+
+    async fn take_copy_slot(&mut self) -> Result<i32, AdministrationError> {
+        for slot in 0..COPY_SLOTS {
+            let row = sqlx::query("SELECT pg_try_advisory_lock($1, $2)")
+                .bind(LOCK_SPACE)
+                .bind(slot)
+                .fetch_one(&mut self.socket)
+                .await?;
+            if row.try_get::<bool, _>(0)? {
+                return Ok(slot);
+            }
+        }
+        // Both are taken: stand in line for one of them, spread by our own process number on the server.
+        let row = sqlx::query("SELECT pg_backend_pid() % $1")
+            .bind(COPY_SLOTS)
+            .fetch_one(&mut self.socket)
+            .await?;
+        let slot: i32 = row.try_get(0)?;
+        sqlx::query("SELECT pg_advisory_lock($1, $2)")
+            .bind(LOCK_SPACE)
+            .bind(slot)
+            .execute(&mut self.socket)
+            .await?;
+        Ok(slot)
+    }
+
+    async fn unlock(&mut self, slot: i32) -> Result<(), AdministrationError> {
+        sqlx::query("SELECT pg_advisory_unlock($1, $2)")
+            .bind(LOCK_SPACE)
+            .bind(slot)
+            .execute(&mut self.socket)
+            .await?;
+        Ok(())
+    }
+
+    /// The first column, as text, of a query that this program wrote.
+    pub async fn texts(&mut self, sql: &'static str) -> Result<Vec<String>, AdministrationError> {
+        let rows = sqlx::query(sql).fetch_all(&mut self.socket).await?;
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+}
+
+/// The locks of a server that are held for longer than a copy.
+#[derive(Clone, Copy, Debug)]
+pub enum ServerLock {
+    /// Making the template database.
+    Template = 100,
+    /// Migrating the registry.
+    RegistryMigration = 101,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("tenant_0190", Some("\"tenant_0190\""))]
+    #[case("Tenant", None)]
+    #[case("a\"; DROP DATABASE postgres; --", None)]
+    #[case("", None)]
+    #[case(
+        "a234567890123456789012345678901234567890123456789012345678901234",
+        None
+    )]
+    fn only_plain_names_reach_ddl(#[case] name: &str, #[case] expected: Option<&str>) {
+        assert_eq!(quoted(name).ok().as_deref(), expected);
+    }
+}

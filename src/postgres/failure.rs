@@ -1,0 +1,68 @@
+//! What a failure means: whose fault it is, and whether the connection can be trusted after it.
+
+use sea_orm::{DbErr, RuntimeErr};
+
+use super::physical::ConnectFailure;
+
+/// SQLSTATE 23505.
+const UNIQUE_VIOLATION: &str = "23505";
+
+/// After this error, is the connection still in step with the server? Only where the server itself reported an
+/// ordinary failure of the statement; a timeout or cancellation (57), an internal error (XX), a lost connection
+/// (08) or anything that our side noticed leaves a doubt.
+pub(super) fn leaves_connection_certain(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(e) => match e.code() {
+            Some(code) => !matches!(code.get(..2), Some("08" | "53" | "57" | "58" | "XX") | None),
+            None => false,
+        },
+        _ => false,
+    }
+}
+
+pub(super) fn of_connect(error: sqlx::Error) -> ConnectFailure {
+    let text = error.to_string();
+    match &error {
+        sqlx::Error::Database(e) => match e.code().as_deref() {
+            Some("53300") => ConnectFailure::TooManyConnections(text),
+            // 28: role or password; 3D000: no such database; 42501: no CONNECT right; 55000: connections not allowed.
+            Some("28P01" | "28000" | "3D000" | "42501" | "55000") => ConnectFailure::Refused(text),
+            _ => ConnectFailure::Unreachable(text),
+        },
+        _ => ConnectFailure::Unreachable(text),
+    }
+}
+
+fn sqlx_error(error: &DbErr) -> Option<&sqlx::Error> {
+    match error {
+        DbErr::Conn(RuntimeErr::SqlxError(e))
+        | DbErr::Exec(RuntimeErr::SqlxError(e))
+        | DbErr::Query(RuntimeErr::SqlxError(e)) => Some(e),
+        _ => None,
+    }
+}
+
+/// The name of the unique constraint or index that a statement violated, if that is what happened.
+pub fn violated_unique_constraint(error: &DbErr) -> Option<&str> {
+    match sqlx_error(error)? {
+        sqlx::Error::Database(e) if e.code().as_deref() == Some(UNIQUE_VIOLATION) => e.constraint(),
+        _ => None,
+    }
+}
+
+/// SQLSTATE of the server's answer, if it was the server that reported the failure.
+pub fn sqlstate(error: &DbErr) -> Option<String> {
+    match sqlx_error(error)? {
+        sqlx::Error::Database(e) => e.code().map(|code| code.into_owned()),
+        _ => None,
+    }
+}
+
+/// Did the statement fail because the server could not be reached, is going down, or gave up on it, so that
+/// the same statement may well succeed later?
+pub fn is_unavailable(error: &DbErr) -> bool {
+    match error {
+        DbErr::Conn(_) | DbErr::ConnectionAcquire(_) => true,
+        other => sqlx_error(other).is_some_and(|e| !leaves_connection_certain(e)),
+    }
+}

@@ -1,0 +1,14 @@
+//! PostgreSQL: the connection type that every query runs on, the pools that hold connections, and the
+//! administration of a server. Knows no tenant.
+
+pub mod administration;
+mod connection;
+pub mod failure;
+pub mod migrating;
+mod physical;
+mod pool;
+mod scram;
+
+pub use connection::{Connection, Scoped, Transaction};
+pub use physical::{ConnectFailure, OnConnect, Target};
+pub use pool::{CheckoutFailure, Pool, PoolLimits};

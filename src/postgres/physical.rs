@@ -1,0 +1,111 @@
+//! One socket to a PostgreSQL server: how it is opened, and when it may no longer be trusted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use sqlx::Connection as _;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+
+use super::failure;
+
+/// Why no usable connection could be opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectFailure {
+    /// Nothing answered within the connect timeout.
+    #[error("the database server did not answer in time")]
+    Timeout,
+    /// The server cannot be reached, is starting or is shutting down.
+    #[error("the database server cannot be reached: {0}")]
+    Unreachable(String),
+    /// The server has no connection left for us (SQLSTATE 53300).
+    #[error("the database server has no connection left: {0}")]
+    TooManyConnections(String),
+    /// The server knows no such database, or does not take this role and password.
+    #[error("the database refused the login: {0}")]
+    Refused(String),
+    /// The connection is not where it should be. Never used, whatever it would answer.
+    #[error("the connection leads to the wrong database: {0}")]
+    WrongIdentity(String),
+}
+
+/// A check that a new connection must pass before anybody gets it.
+pub type OnConnect = Arc<
+    dyn for<'a> Fn(&'a mut PgConnection) -> BoxFuture<'a, Result<(), ConnectFailure>> + Send + Sync,
+>;
+
+/// Where connections lead, and how they are opened.
+#[derive(Clone)]
+pub struct Target {
+    /// Host, port, database, role, password, TLS.
+    pub options: PgConnectOptions,
+    /// Longest time for opening one, the check included.
+    pub connect_timeout: Duration,
+    /// What the connection must prove first.
+    pub on_connect: Option<OnConnect>,
+}
+
+impl Target {
+    /// Opens a connection.
+    pub(super) async fn connect(&self) -> Result<Physical, ConnectFailure> {
+        tokio::time::timeout(self.connect_timeout, async {
+            let mut socket = PgConnection::connect_with(&self.options)
+                .await
+                .map_err(failure::of_connect)?;
+            if let Some(check) = &self.on_connect {
+                check(&mut socket).await?;
+            }
+            Ok(Physical::new(socket))
+        })
+        .await
+        .unwrap_or(Err(ConnectFailure::Timeout))
+    }
+}
+
+/// A socket, and whether its state is certain. While an operation runs it is not: whoever drops the operation
+/// in the middle leaves the mark, and the socket is closed instead of lent again.
+pub(super) struct Physical {
+    pub(super) socket: PgConnection,
+    uncertain: Arc<AtomicBool>,
+    last_used: Instant,
+}
+
+impl Physical {
+    fn new(socket: PgConnection) -> Self {
+        Self {
+            socket,
+            uncertain: Arc::default(),
+            last_used: Instant::now(),
+        }
+    }
+
+    /// The mark, shared with those who may have to leave it without having the socket.
+    pub(super) fn uncertain_mark(&self) -> Arc<AtomicBool> {
+        self.uncertain.clone()
+    }
+
+    pub(super) fn is_uncertain(&self) -> bool {
+        self.uncertain.load(Ordering::Acquire)
+    }
+
+    /// Asks the server for a sign of life, if the connection has been idle for longer than `trusted_for`.
+    pub(super) async fn check_after(
+        &mut self,
+        trusted_for: Duration,
+    ) -> Result<(), ConnectFailure> {
+        if self.last_used.elapsed() < trusted_for {
+            return Ok(());
+        }
+        self.uncertain.store(true, Ordering::Release);
+        self.socket.ping().await.map_err(failure::of_connect)?;
+        self.uncertain.store(false, Ordering::Release);
+        self.last_used = Instant::now();
+        Ok(())
+    }
+
+    /// Notes that an operation has just ended well.
+    pub(super) fn touch(&mut self) {
+        self.last_used = Instant::now();
+    }
+}

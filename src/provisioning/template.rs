@@ -1,0 +1,78 @@
+//! The template database: schema, grants and preseed, ready to be copied. It is named by the fingerprint of all
+//! three, so that two versions of this program can work side by side, and takes its final name only when whole.
+
+use ring::digest;
+use sea_orm_migration::MigratorTrait;
+use tenant_migrations::Migrator;
+
+use crate::postgres::administration::{AdministrationError, Server, ServerLock};
+use crate::postgres::migrating;
+use crate::tenant_data::roles::BUILT_IN;
+use crate::tenant_router::TENANT_GROUP;
+
+/// Every template's name begins so.
+pub const TEMPLATE_PREFIX: &str = "narthex_template_";
+
+/// Rights of the tenants' group. The identity and the bookkeeping of migrations are not for tenants to write:
+/// changing the schema is the administration's alone.
+fn grants() -> String {
+    format!(
+        "REVOKE ALL ON SCHEMA public FROM PUBLIC;
+         GRANT USAGE ON SCHEMA public TO {TENANT_GROUP};
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {TENANT_GROUP};
+         REVOKE INSERT, UPDATE, DELETE ON tenant_identity FROM {TENANT_GROUP};
+         REVOKE ALL ON seaql_migrations FROM {TENANT_GROUP};"
+    )
+}
+
+/// What a tenant finds on its first day. Built from constants of this program: no user's text is in it.
+fn preseed() -> String {
+    BUILT_IN
+        .iter()
+        .map(|(role, permissions)| {
+            format!(
+                "INSERT INTO roles (id, name, permissions, built_in)
+                 VALUES (gen_random_uuid(), '{role}', ARRAY['{}'], true);",
+                permissions.join("','")
+            )
+        })
+        .collect()
+}
+
+/// The name of the template for this program's schema, grants and preseed.
+pub fn name() -> String {
+    let mut content = digest::Context::new(&digest::SHA256);
+    for migration in Migrator::migrations() {
+        content.update(migration.name().as_bytes());
+        content.update(b"\n");
+    }
+    content.update(grants().as_bytes());
+    content.update(preseed().as_bytes());
+    format!("{TEMPLATE_PREFIX}{}", &hex::encode(content.finish())[..12])
+}
+
+/// Builds the template if it is not there. Replicas that come at once wait for the first of them.
+pub async fn ensure(server: &Server) -> Result<(), AdministrationError> {
+    let template = name();
+    let mut administration = server.administer().await?;
+    if !administration.database_exists(&template).await? {
+        administration.lock(ServerLock::Template).await?;
+        if !administration.database_exists(&template).await? {
+            tracing::info!(template, "building the template database");
+            let draft = format!("{template}_draft");
+            administration.create_group(TENANT_GROUP).await?;
+            administration.drop_database(&draft).await?;
+            administration.create_empty_database(&draft).await?;
+            migrating::migrate::<Migrator>(server.options_for(&draft))
+                .await
+                .map_err(|e| AdministrationError::Migration(e.to_string()))?;
+            let mut inside = server.connect(&draft).await?;
+            inside.batch(&grants()).await?;
+            inside.batch(&preseed()).await?;
+            inside.close().await;
+            administration.finish_template(&draft, &template).await?;
+        }
+    }
+    administration.close().await;
+    Ok(())
+}

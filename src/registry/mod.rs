@@ -1,0 +1,161 @@
+//! The control database: which tenants there are, where they live, how they are found, and what is owed to them.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sea_orm::DbErr;
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::postgres::PgConnectOptions;
+
+use crate::clock::Clock;
+use crate::configuration::RegistrySettings;
+use crate::postgres::administration::{AdministrationError, Server};
+use crate::postgres::{
+    CheckoutFailure, Connection, Pool, PoolLimits, Scoped, Target, Transaction, failure,
+};
+use crate::sealing::{LookupHasher, Sealer, SealingError};
+
+pub mod email_index;
+pub mod entities;
+pub mod parked_events;
+pub mod phone_numbers;
+pub mod provisioning_runs;
+pub mod revoked_tokens;
+pub mod schema;
+pub mod signing_keys;
+mod system_config;
+pub mod tenants;
+
+/// How long anything waits for a registry connection, and for opening one.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+const STATEMENT_TIMEOUT: &str = "5s";
+
+/// Marks a connection as one to the registry. Only this room makes one.
+pub struct RegistryScope(());
+
+/// A connection to the registry.
+pub type RegistryDb = Connection<RegistryScope>;
+/// A transaction in the registry.
+pub type RegistryTransaction = Transaction<RegistryScope>;
+
+/// What can go wrong with the registry.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// It cannot be reached, or had no connection free in time.
+    #[error("the registry is not available: {0}")]
+    Unavailable(String),
+    /// `registry.url` is not a PostgreSQL URL.
+    #[error("registry.url is not usable: {0}")]
+    BadUrl(String),
+    /// The schema lacks migrations that this program needs.
+    #[error("the registry's schema is behind; run `narthex migrate registry` ({} pending)", .0.join(", "))]
+    SchemaBehind(Vec<String>),
+    /// A statement failed.
+    #[error("the registry refused a statement: {0}")]
+    Statement(DbErr),
+    /// A sealed value does not open.
+    #[error(transparent)]
+    Sealing(#[from] SealingError),
+    /// Roles or databases of the server could not be administered.
+    #[error(transparent)]
+    Administration(#[from] AdministrationError),
+}
+
+impl From<DbErr> for RegistryError {
+    fn from(error: DbErr) -> Self {
+        if failure::is_unavailable(&error) {
+            Self::Unavailable(error.to_string())
+        } else {
+            Self::Statement(error)
+        }
+    }
+}
+
+impl From<CheckoutFailure> for RegistryError {
+    fn from(failure: CheckoutFailure) -> Self {
+        Self::Unavailable(failure.to_string())
+    }
+}
+
+/// Parses `registry.url`.
+pub fn parse_url(url: &SecretString) -> Result<PgConnectOptions, RegistryError> {
+    let options = PgConnectOptions::from_str(url.expose_secret())
+        .map_err(|e| RegistryError::BadUrl(e.to_string()))?;
+    if options.get_database().is_none() {
+        return Err(RegistryError::BadUrl("it names no database".to_owned()));
+    }
+    Ok(options.application_name("narthex"))
+}
+
+/// The registry, open for use. Clones share its connections.
+#[derive(Clone)]
+pub struct Registry {
+    pool: Pool,
+    server: Server,
+    sealer: Arc<Sealer>,
+    hasher: Arc<LookupHasher>,
+}
+
+impl Registry {
+    /// Connects, refuses a schema that is behind, and reads (at the very first start: makes) the key of the
+    /// look-up hashes.
+    pub async fn open(
+        settings: &RegistrySettings,
+        url: &SecretString,
+        sealer: Arc<Sealer>,
+        clock: &Clock,
+    ) -> Result<Self, RegistryError> {
+        let options = parse_url(url)?;
+        schema::require_current(options.clone()).await?;
+        let target = Target {
+            options: options
+                .clone()
+                .options([("statement_timeout", STATEMENT_TIMEOUT)]),
+            connect_timeout: ACQUIRE_TIMEOUT,
+            on_connect: None,
+        };
+        let limits = PoolLimits {
+            max_connections: settings.max_connections,
+            acquire_timeout: ACQUIRE_TIMEOUT,
+            idle_timeout: IDLE_TIMEOUT,
+        };
+        let pool = Pool::open(target, &limits)
+            .await
+            .map_err(|e| RegistryError::Unavailable(e.to_string()))?;
+        let db = pool.lend(RegistryScope(())).await?;
+        let key = system_config::lookup_key(&db, &sealer, clock).await?;
+        drop(db);
+        Ok(Self {
+            pool,
+            server: Server::new(options, ACQUIRE_TIMEOUT),
+            sealer,
+            hasher: Arc::new(LookupHasher::new(&key)),
+        })
+    }
+
+    /// Lends a connection, or says within 2 s that there is none.
+    pub async fn connect(&self) -> Result<RegistryDb, RegistryError> {
+        Ok(self.pool.lend(RegistryScope(())).await?)
+    }
+
+    /// The server that the registry lies on, and with it every tenant.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// What seals and opens the registry's secrets.
+    pub fn sealer(&self) -> &Sealer {
+        &self.sealer
+    }
+
+    /// The keyed hashes by which emails and foreign phone numbers are known.
+    pub fn hasher(&self) -> &LookupHasher {
+        &self.hasher
+    }
+}
+
+/// What the queries of this room run on: a connection or a transaction of the registry.
+pub trait OnRegistry: Scoped<RegistryScope> {}
+impl<T: Scoped<RegistryScope>> OnRegistry for T {}

@@ -1,0 +1,168 @@
+//! Events of a provider that wait for their tenant. The provider's bytes are sealed, and of the numbers in them
+//! only keyed hashes are kept: enough to find the events of a number once it is assigned.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sea_orm::sea_query::{Expr, ExprTrait, LockBehavior, LockType, OnConflict};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use uuid::Uuid;
+
+use super::entities::parked_events::{ActiveModel, Column, Entity};
+pub use super::entities::parked_events::{Model as ParkedEvent, Status};
+use super::{OnRegistry, RegistryError};
+use crate::identifiers::new_id;
+use crate::sealing::{Sealer, SealingError};
+
+/// An event to be parked.
+pub struct NewParkedEvent<'a> {
+    /// Whose event it is: `telnyx`.
+    pub provider: &'a str,
+    /// The provider's id of the event.
+    pub provider_event_id: &'a str,
+    /// The exact bytes received.
+    pub body: &'a [u8],
+    /// Hashes of the numbers by which a tenant might be found.
+    pub number_hashes: Vec<Vec<u8>>,
+    /// Why it could not be delivered.
+    pub reason: &'a str,
+}
+
+fn bound_to(id: Uuid) -> String {
+    format!("parked_events.body/{id}")
+}
+
+/// Parks an event; one that is parked already stays as it is.
+pub async fn park(
+    db: &impl OnRegistry,
+    sealer: &Sealer,
+    event: NewParkedEvent<'_>,
+    now: DateTime<Utc>,
+) -> Result<(), RegistryError> {
+    let id = new_id();
+    let row = ActiveModel {
+        id: Set(id),
+        provider: Set(event.provider.to_owned()),
+        provider_event_id: Set(event.provider_event_id.to_owned()),
+        sealed_body: Set(sealer.seal(&bound_to(id), event.body)?),
+        number_hashes: Set(event.number_hashes),
+        reason: Set(event.reason.to_owned()),
+        status: Set(Status::Waiting),
+        attempts: Set(0),
+        next_attempt_at: Set(now + TimeDelta::seconds(1)),
+        received_at: Set(now),
+        updated_at: Set(now),
+    };
+    let once = OnConflict::columns([Column::Provider, Column::ProviderEventId])
+        .do_nothing()
+        .to_owned();
+    Entity::insert(row)
+        .on_conflict(once)
+        .exec_without_returning(db)
+        .await?;
+    Ok(())
+}
+
+/// The exact bytes that the provider sent.
+pub fn open_body(sealer: &Sealer, event: &ParkedEvent) -> Result<Vec<u8>, SealingError> {
+    sealer.open(&bound_to(event.id), &event.sealed_body)
+}
+
+/// Takes up to `limit` events that are due, and puts their next attempt off by `lease`: should this process die
+/// with them, another takes them up then. No two replicas take the same event.
+pub async fn claim_due(
+    db: &impl OnRegistry,
+    limit: u64,
+    lease: Duration,
+    now: DateTime<Utc>,
+) -> Result<Vec<ParkedEvent>, RegistryError> {
+    let due = Entity::find()
+        .select_only()
+        .column(Column::Id)
+        .filter(Column::Status.eq(Status::Waiting))
+        .filter(Column::NextAttemptAt.lte(now))
+        .order_by_asc(Column::NextAttemptAt)
+        .limit(limit)
+        .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
+    let until = now + TimeDelta::from_std(lease).unwrap_or(TimeDelta::zero());
+    Ok(Entity::update_many()
+        .set(ActiveModel {
+            next_attempt_at: Set(until),
+            updated_at: Set(now),
+            ..Default::default()
+        })
+        .col_expr(Column::Attempts, Expr::col(Column::Attempts).add(1))
+        .filter(Column::Id.in_subquery(sea_orm::QueryTrait::into_query(due)))
+        .exec_with_returning(db)
+        .await?)
+}
+
+/// Forgets an event that has reached its tenant.
+pub async fn delivered(db: &impl OnRegistry, id: Uuid) -> Result<(), RegistryError> {
+    Entity::delete_by_id(id).exec(db).await?;
+    Ok(())
+}
+
+/// Puts the next attempt off.
+pub async fn postpone(
+    db: &impl OnRegistry,
+    id: Uuid,
+    until: DateTime<Utc>,
+    reason: &str,
+) -> Result<(), RegistryError> {
+    let row = ActiveModel {
+        next_attempt_at: Set(until),
+        reason: Set(reason.to_owned()),
+        ..Default::default()
+    };
+    Entity::update_many()
+        .set(row)
+        .filter(Column::Id.eq(id))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// Gives up on an event: it stays, for a person to look at.
+pub async fn fail(db: &impl OnRegistry, id: Uuid, reason: &str) -> Result<(), RegistryError> {
+    let row = ActiveModel {
+        status: Set(Status::Failed),
+        reason: Set(reason.to_owned()),
+        ..Default::default()
+    };
+    Entity::update_many()
+        .set(row)
+        .filter(Column::Id.eq(id))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// Makes the waiting events of a number due at once, because it has just been assigned.
+pub async fn hasten(
+    db: &impl OnRegistry,
+    number_hash: Vec<u8>,
+    now: DateTime<Utc>,
+) -> Result<u64, RegistryError> {
+    let hastened = Entity::update_many()
+        .set(ActiveModel {
+            next_attempt_at: Set(now),
+            ..Default::default()
+        })
+        .filter(Column::Status.eq(Status::Waiting))
+        .filter(Expr::cust_with_values(
+            "number_hashes @> ARRAY[$1]",
+            [number_hash],
+        ))
+        .exec(db)
+        .await?;
+    Ok(hastened.rows_affected)
+}
+
+/// All parked events, oldest first.
+pub async fn list(db: &impl OnRegistry) -> Result<Vec<ParkedEvent>, RegistryError> {
+    Ok(Entity::find()
+        .order_by_asc(Column::ReceivedAt)
+        .all(db)
+        .await?)
+}

@@ -1,0 +1,67 @@
+//! Sessions whose access tokens no replica may accept any more.
+
+use chrono::{DateTime, Utc};
+use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
+use sea_orm::{ActiveValue, ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
+use uuid::Uuid;
+
+pub use super::entities::revoked_tokens::Model as Revocation;
+use super::entities::revoked_tokens::{ActiveModel, Column, Entity};
+use super::{OnRegistry, RegistryError};
+use crate::identifiers::TenantId;
+
+/// Revokes sessions of a tenant. `expires_at`: when the last of their access tokens has expired by itself.
+pub async fn record(
+    db: &impl OnRegistry,
+    tenant: TenantId,
+    sessions: &[Uuid],
+    expires_at: DateTime<Utc>,
+) -> Result<(), RegistryError> {
+    let rows = sessions.iter().map(|session| ActiveModel {
+        session_id: Set(*session),
+        tenant_id: Set(tenant.0),
+        recorded_at: ActiveValue::NotSet,
+        expires_at: Set(expires_at),
+    });
+    Entity::insert_many(rows)
+        .on_conflict(
+            OnConflict::column(Column::SessionId)
+                .do_nothing()
+                .to_owned(),
+        )
+        .exec_without_returning(db)
+        .await?;
+    Ok(())
+}
+
+/// Every revocation that still matters.
+pub async fn all(
+    db: &impl OnRegistry,
+    now: DateTime<Utc>,
+) -> Result<Vec<Revocation>, RegistryError> {
+    Ok(Entity::find()
+        .filter(Column::ExpiresAt.gt(now))
+        .all(db)
+        .await?)
+}
+
+/// What was recorded during the last seconds, by the server's clock. Overlapping reads are meant: a transaction
+/// that commits late carries an earlier time.
+pub async fn recent(db: &impl OnRegistry) -> Result<Vec<Revocation>, RegistryError> {
+    Ok(Entity::find()
+        .filter(
+            Expr::col(Column::RecordedAt)
+                .gt(Expr::cust("clock_timestamp() - interval '15 seconds'")),
+        )
+        .all(db)
+        .await?)
+}
+
+/// Removes what no longer matters.
+pub async fn clean_up(db: &impl OnRegistry, now: DateTime<Utc>) -> Result<u64, RegistryError> {
+    Ok(Entity::delete_many()
+        .filter(Column::ExpiresAt.lte(now))
+        .exec(db)
+        .await?
+        .rows_affected)
+}

@@ -1,0 +1,48 @@
+//! The registry's own schema: made and brought up to date by command, checked at every start.
+
+use registry_migrations::Migrator;
+use sqlx::postgres::PgConnectOptions;
+
+use super::RegistryError;
+use crate::postgres::administration::{Server, ServerLock};
+use crate::postgres::migrating::{self, SchemaStatus};
+
+/// Makes the registry database if there is none, closes it to other roles, and applies what is pending.
+/// Returns the names of the migrations applied. Two at once: the second waits, and finds nothing to do.
+pub async fn migrate(options: PgConnectOptions) -> Result<Vec<String>, RegistryError> {
+    let database = options.get_database().unwrap_or_default().to_owned();
+    let server = Server::new(options.clone(), super::ACQUIRE_TIMEOUT);
+    let mut administration = server.administer().await?;
+    administration.lock(ServerLock::RegistryMigration).await?;
+    if !administration.database_exists(&database).await? {
+        administration.create_empty_database(&database).await?;
+    }
+    // A tenant's role may connect to its own database and to no other, the ones that every server has included.
+    for shared in [database.as_str(), "postgres", "template1"] {
+        if let Err(error) = administration.close_to_public(shared).await {
+            tracing::warn!(database = shared, %error, "could not revoke CONNECT from PUBLIC; do it as the owner");
+        }
+    }
+    let applied = migrating::migrate::<Migrator>(options).await?;
+    administration.close().await;
+    Ok(applied)
+}
+
+/// How the registry's schema stands.
+pub async fn status(options: PgConnectOptions) -> Result<SchemaStatus, RegistryError> {
+    Ok(migrating::status::<Migrator>(options).await?)
+}
+
+pub(super) async fn require_current(options: PgConnectOptions) -> Result<(), RegistryError> {
+    match status(options).await {
+        Ok(status) if status.pending.is_empty() => Ok(()),
+        Ok(status) => Err(RegistryError::SchemaBehind(status.pending)),
+        // 3D000: the database itself does not exist yet.
+        Err(RegistryError::Unavailable(text)) if text.contains("does not exist") => {
+            Err(RegistryError::SchemaBehind(vec![
+                "the database itself".to_owned(),
+            ]))
+        }
+        Err(other) => Err(other),
+    }
+}

@@ -1,0 +1,216 @@
+//! Secrets at rest: AES-256-GCM under a master key that is named in the sealed bytes, bound to the row that
+//! holds them; and the keyed hashes by which the registry finds emails and phone numbers without knowing them.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::rand::{SecureRandom, SystemRandom};
+use ring::{digest, hmac};
+
+const FORMAT: u8 = 1;
+const KEY_ID_LEN: usize = 4;
+const HEADER_LEN: usize = 1 + KEY_ID_LEN + NONCE_LEN;
+
+/// Why a secret could not be sealed or opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SealingError {
+    /// A master key is not 32 bytes in base64.
+    #[error("a master key must be 32 bytes in base64; `openssl rand -base64 32` makes one")]
+    BadMasterKey,
+    /// The sealed bytes are cut off, altered, or belong to another row.
+    #[error("a sealed value does not open: it was altered, or moved from another row")]
+    Unreadable,
+    /// The sealed bytes name a master key that is not configured.
+    #[error("a sealed value was written under a master key that is not configured")]
+    UnknownKey,
+    /// The system's random generator failed.
+    #[error("the system's random generator failed")]
+    NoRandomness,
+}
+
+/// The master keys: the first seals, all of them open.
+pub struct Sealer {
+    keys: Vec<([u8; KEY_ID_LEN], LessSafeKey)>,
+    random: SystemRandom,
+}
+
+impl Sealer {
+    /// Takes the current master key and those it replaced, each 32 bytes in base64.
+    pub fn new<'a>(
+        current: &'a str,
+        previous: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, SealingError> {
+        let keys = std::iter::once(current)
+            .chain(previous)
+            .map(|text| {
+                let bytes = STANDARD
+                    .decode(text.trim())
+                    .map_err(|_| SealingError::BadMasterKey)?;
+                let key = UnboundKey::new(&AES_256_GCM, &bytes)
+                    .map_err(|_| SealingError::BadMasterKey)?;
+                let mut id = [0; KEY_ID_LEN];
+                let fingerprint = digest::digest(&digest::SHA256, &bytes);
+                id.copy_from_slice(&fingerprint.as_ref()[..KEY_ID_LEN]);
+                Ok((id, LessSafeKey::new(key)))
+            })
+            .collect::<Result<_, SealingError>>()?;
+        Ok(Self {
+            keys,
+            random: SystemRandom::new(),
+        })
+    }
+
+    /// Seals `plain` for the row that `bound_to` names (`table.column/id`): it opens for that row alone.
+    pub fn seal(&self, bound_to: &str, plain: &[u8]) -> Result<Vec<u8>, SealingError> {
+        let (id, key) = self.keys.first().ok_or(SealingError::UnknownKey)?;
+        let nonce: [u8; NONCE_LEN] = self.random_bytes()?;
+        let mut sealed = Vec::with_capacity(HEADER_LEN + plain.len() + AES_256_GCM.tag_len());
+        sealed.push(FORMAT);
+        sealed.extend_from_slice(id);
+        sealed.extend_from_slice(&nonce);
+        let mut body = plain.to_vec();
+        key.seal_in_place_append_tag(
+            Nonce::assume_unique_for_key(nonce),
+            Aad::from(bound_to.as_bytes()),
+            &mut body,
+        )
+        .map_err(|_| SealingError::Unreadable)?;
+        sealed.append(&mut body);
+        Ok(sealed)
+    }
+
+    /// Opens what [`Sealer::seal`] made for the same row.
+    pub fn open(&self, bound_to: &str, sealed: &[u8]) -> Result<Vec<u8>, SealingError> {
+        let (header, body) = sealed
+            .split_at_checked(HEADER_LEN)
+            .ok_or(SealingError::Unreadable)?;
+        let (format_and_id, nonce) = header.split_at(1 + KEY_ID_LEN);
+        if format_and_id[0] != FORMAT {
+            return Err(SealingError::Unreadable);
+        }
+        let (_, key) = self
+            .keys
+            .iter()
+            .find(|(id, _)| id == &format_and_id[1..])
+            .ok_or(SealingError::UnknownKey)?;
+        let nonce =
+            Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealingError::Unreadable)?;
+        let mut body = body.to_vec();
+        let plain = key
+            .open_in_place(nonce, Aad::from(bound_to.as_bytes()), &mut body)
+            .map_err(|_| SealingError::Unreadable)?;
+        Ok(plain.to_vec())
+    }
+
+    /// `N` random bytes.
+    pub fn random_bytes<const N: usize>(&self) -> Result<[u8; N], SealingError> {
+        random_bytes(&self.random)
+    }
+}
+
+fn random_bytes<const N: usize>(random: &SystemRandom) -> Result<[u8; N], SealingError> {
+    let mut bytes = [0; N];
+    random
+        .fill(&mut bytes)
+        .map_err(|_| SealingError::NoRandomness)?;
+    Ok(bytes)
+}
+
+/// A fresh master key in base64, for an instance that makes its own (`narthex dev`).
+pub fn generate_master_key() -> Result<String, SealingError> {
+    Ok(STANDARD.encode(random_bytes::<32>(&SystemRandom::new())?))
+}
+
+/// HMAC-SHA-256 under a key of the registry's own. The key is sealed in the registry, so the hashes outlive a
+/// change of the master key. Each kind of value has its own prefix: equal texts of two kinds never collide.
+pub struct LookupHasher(hmac::Key);
+
+impl LookupHasher {
+    /// A hasher with this 32-byte key.
+    pub fn new(key: &[u8]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, key))
+    }
+
+    /// The hash under which the registry knows an email address.
+    pub fn email(&self, email: &crate::identifiers::EmailAddress) -> Vec<u8> {
+        self.hash("email", email.as_str())
+    }
+
+    /// The hash under which the registry knows a phone number that is not a tenant's own.
+    pub fn phone_number(&self, number: &str) -> Vec<u8> {
+        self.hash("phone", number)
+    }
+
+    fn hash(&self, kind: &str, text: &str) -> Vec<u8> {
+        let mut context = hmac::Context::with_key(&self.0);
+        context.update(kind.as_bytes());
+        context.update(b":");
+        context.update(text.as_bytes());
+        context.sign().as_ref().to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealer(keys: &[&str]) -> Sealer {
+        Sealer::new(keys[0], keys[1..].iter().copied()).unwrap()
+    }
+
+    #[test]
+    fn a_secret_opens_only_for_its_own_row() {
+        let sealer = sealer(&[&generate_master_key().unwrap()]);
+        let sealed = sealer.seal("tenants.password/1", b"secret").unwrap();
+        assert_eq!(
+            sealer.open("tenants.password/1", &sealed).unwrap(),
+            b"secret"
+        );
+        assert_eq!(
+            sealer.open("tenants.password/2", &sealed),
+            Err(SealingError::Unreadable)
+        );
+        assert!(!sealed.windows(6).any(|w| w == b"secret"));
+    }
+
+    #[test]
+    fn every_altered_byte_is_noticed() {
+        let sealer = sealer(&[&generate_master_key().unwrap()]);
+        let sealed = sealer.seal("row", b"secret").unwrap();
+        for position in 0..sealed.len() {
+            let mut altered = sealed.clone();
+            altered[position] ^= 1;
+            assert!(sealer.open("row", &altered).is_err(), "byte {position}");
+        }
+        for length in 0..sealed.len() {
+            assert!(
+                sealer.open("row", &sealed[..length]).is_err(),
+                "length {length}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_replaced_master_key_still_opens_and_no_longer_seals() {
+        let (old, new) = (
+            generate_master_key().unwrap(),
+            generate_master_key().unwrap(),
+        );
+        let sealed = sealer(&[&old]).seal("row", b"secret").unwrap();
+        let rotated = sealer(&[&new, &old]);
+        assert_eq!(rotated.open("row", &sealed).unwrap(), b"secret");
+        let resealed = rotated.seal("row", b"secret").unwrap();
+        assert_eq!(
+            sealer(&[&old]).open("row", &resealed),
+            Err(SealingError::UnknownKey)
+        );
+    }
+
+    #[test]
+    fn a_short_master_key_is_refused() {
+        assert_eq!(
+            Sealer::new("c2hvcnQ=", []).err(),
+            Some(SealingError::BadMasterKey)
+        );
+    }
+}

@@ -1,0 +1,7 @@
+//! Tables that every tenant database holds, one file each.
+
+pub mod refresh_tokens;
+pub mod roles;
+pub mod sessions;
+pub mod staff;
+pub mod tenant_identity;

@@ -1,0 +1,6 @@
+//! What every tenant's own database holds, whatever the product: staff, roles, sessions.
+
+pub mod entities;
+pub mod roles;
+pub mod sessions;
+pub mod staff;

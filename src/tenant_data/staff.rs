@@ -1,0 +1,87 @@
+//! The people who administer a tenant.
+
+use chrono::{DateTime, Utc};
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, QueryFilter};
+use uuid::Uuid;
+
+pub use super::entities::staff::Model as StaffMember;
+use super::entities::staff::{ActiveModel, Column, Entity};
+use crate::identifiers::EmailAddress;
+use crate::tenant_router::OnTenant;
+
+/// Everything that makes a new member of staff.
+#[derive(Clone)]
+pub struct NewStaffMember {
+    /// Row id, and `sub` of the tokens.
+    pub id: Uuid,
+    /// Unique among the tenant's staff.
+    pub email: EmailAddress,
+    /// PHC string.
+    pub password_hash: String,
+    /// Given name.
+    pub first_name: String,
+    /// Family name.
+    pub last_name: String,
+    /// Name of a role.
+    pub role: &'static str,
+}
+
+/// Adds a member of staff; the same one again changes nothing.
+pub async fn add(
+    db: &impl OnTenant,
+    new: &NewStaffMember,
+    now: DateTime<Utc>,
+) -> Result<(), DbErr> {
+    let row = ActiveModel {
+        id: Set(new.id),
+        email: Set(new.email.as_str().to_owned()),
+        password_hash: Set(new.password_hash.clone()),
+        first_name: Set(new.first_name.clone()),
+        last_name: Set(new.last_name.clone()),
+        role: Set(new.role.to_owned()),
+        status: Set("active".to_owned()),
+        mfa_enabled: Set(false),
+        last_login_at: Set(None),
+        created_at: Set(now),
+        updated_at: Set(now),
+    };
+    Entity::insert(row)
+        .on_conflict(OnConflict::column(Column::Id).do_nothing().to_owned())
+        .exec_without_returning(db)
+        .await?;
+    Ok(())
+}
+
+/// A member of staff who may sign in, by id.
+pub async fn find_active(db: &impl OnTenant, id: Uuid) -> Result<Option<StaffMember>, DbErr> {
+    Entity::find_by_id(id)
+        .filter(Column::Status.eq("active"))
+        .one(db)
+        .await
+}
+
+/// A member of staff who may sign in, by email.
+pub async fn find_active_by_email(
+    db: &impl OnTenant,
+    email: &EmailAddress,
+) -> Result<Option<StaffMember>, DbErr> {
+    Entity::find()
+        .filter(Column::Email.eq(email.as_str()))
+        .filter(Column::Status.eq("active"))
+        .one(db)
+        .await
+}
+
+/// Notes a sign-in.
+pub async fn record_login(db: &impl OnTenant, id: Uuid, now: DateTime<Utc>) -> Result<(), DbErr> {
+    Entity::update_many()
+        .set(ActiveModel {
+            last_login_at: Set(Some(now)),
+            ..Default::default()
+        })
+        .filter(Column::Id.eq(id))
+        .exec(db)
+        .await?;
+    Ok(())
+}

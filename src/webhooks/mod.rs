@@ -1,0 +1,3 @@
+//! Events of providers: verified on the bytes received, understood, and applied to the tenant they belong to.
+
+pub mod telnyx;

@@ -1,0 +1,151 @@
+//! Telnyx: signature, event, tenant, one write. What cannot be written to its tenant now is parked in the
+//! registry; only what nobody could store is refused, so that the sender tries again.
+
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::postgres::failure;
+use crate::registry::parked_events::{self, NewParkedEvent};
+use crate::registry::{Registry, RegistryError};
+use crate::tenant_router::TenantRouter;
+
+mod apply;
+pub mod event;
+mod redelivery;
+pub mod sample;
+pub mod signature;
+
+pub use apply::Undeliverable;
+
+use event::{Event, MalformedEvent};
+use signature::{PublicKey, SignatureError};
+
+/// The name under which events are parked.
+pub const PROVIDER: &str = "telnyx";
+/// The provider waits 2 s for an answer: what the deadline of the delivery leaves of that goes to the parking.
+const PARKING_DEADLINE: Duration = Duration::from_millis(600);
+
+/// What became of an event that was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Receipt {
+    /// Written to its tenant.
+    Accepted,
+    /// Known already; nothing changed.
+    Duplicate,
+    /// Stored in the registry until its tenant can take it.
+    Parked,
+    /// Of no concern to us.
+    Ignored,
+}
+
+/// Why an event was not received.
+#[derive(Debug, thiserror::Error)]
+pub enum WebhookError {
+    /// No public key is configured, so that nothing can be believed.
+    #[error("no public key is configured for this provider")]
+    NotConfigured,
+    /// It is not the provider's, or too old.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
+    /// It is the provider's, and no event.
+    #[error(transparent)]
+    Malformed(#[from] MalformedEvent),
+    /// Neither the tenant's database nor the registry could store it.
+    #[error("the event could not be stored anywhere: {0}")]
+    NotStored(String),
+}
+
+/// Receives the provider's events. Clones share everything.
+#[derive(Clone)]
+pub struct TelnyxWebhooks {
+    registry: Registry,
+    router: TenantRouter,
+    key: Option<PublicKey>,
+    deadline: Duration,
+    clock: Clock,
+}
+
+impl TelnyxWebhooks {
+    /// Without a key every event is refused. `deadline`: how long a delivery may take before it is parked.
+    pub fn new(
+        registry: Registry,
+        router: TenantRouter,
+        key: Option<PublicKey>,
+        deadline: Duration,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            registry,
+            router,
+            key,
+            deadline,
+            clock,
+        }
+    }
+
+    /// Takes an event: all values of the two signature headers, and the exact body.
+    pub async fn receive<'a>(
+        &self,
+        signatures: impl IntoIterator<Item = &'a [u8]>,
+        timestamps: impl IntoIterator<Item = &'a [u8]>,
+        body: &[u8],
+    ) -> Result<Receipt, WebhookError> {
+        let key = self.key.as_ref().ok_or(WebhookError::NotConfigured)?;
+        let now = self.clock.now().timestamp();
+        signature::verify(key, signatures, timestamps, body, now)?;
+        let event = event::parse(body)?;
+        let delivered = tokio::time::timeout(self.deadline, self.deliver(&event))
+            .await
+            .unwrap_or(Err(Undeliverable::DeadlinePassed));
+        match delivered {
+            Ok(receipt) => Ok(receipt),
+            Err(reason) => {
+                tracing::warn!(reason = reason.name(), "an event is parked");
+                tokio::time::timeout(PARKING_DEADLINE, self.park(&event, body, &reason))
+                    .await
+                    .map_err(|_| {
+                        WebhookError::NotStored("the registry did not answer in time".to_owned())
+                    })?
+                    .map_err(|e| WebhookError::NotStored(e.to_string()))?;
+                Ok(Receipt::Parked)
+            }
+        }
+    }
+
+    async fn park(
+        &self,
+        event: &Event,
+        body: &[u8],
+        reason: &Undeliverable,
+    ) -> Result<(), RegistryError> {
+        let (event_id, numbers) = match event {
+            Event::MessageReceived(message) => (&message.event_id, message.recipients.clone()),
+            Event::DeliveryUpdate(update) => (&update.event_id, vec![update.from.clone()]),
+            Event::Other { .. } => return Ok(()),
+        };
+        let hasher = self.registry.hasher();
+        let parked = NewParkedEvent {
+            provider: PROVIDER,
+            provider_event_id: event_id,
+            body,
+            number_hashes: numbers
+                .iter()
+                .map(|number| hasher.phone_number(number))
+                .collect(),
+            reason: reason.name(),
+        };
+        let db = self.registry.connect().await?;
+        parked_events::park(&db, self.registry.sealer(), parked, self.clock.now()).await
+    }
+}
+
+impl From<sea_orm::DbErr> for Undeliverable {
+    fn from(error: sea_orm::DbErr) -> Self {
+        if failure::is_unavailable(&error) {
+            Self::TenantUnavailable(error.to_string())
+        } else {
+            Self::StatementFailed(error.to_string())
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Parked events: tried again until their tenant has them, or a person has to look.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+
+use super::apply::Undeliverable;
+use super::{TelnyxWebhooks, event};
+use crate::registry::RegistryError;
+use crate::registry::parked_events::{self, ParkedEvent};
+
+/// Events taken up at once, and for how long they are ours alone.
+const BATCH: u64 = 20;
+const LEASE: Duration = Duration::from_secs(60);
+/// A tenant that is away is asked again after 1, 2, 4 ... seconds, at most this many.
+const LONGEST_WAIT_SECONDS: i64 = 60;
+/// A number that nobody holds is asked about less and less often; assigning it makes its events due at once.
+const LONGEST_WAIT_FOR_NUMBER_SECONDS: i64 = 3600;
+/// A statement that fails so often will fail for ever.
+const MAX_FAILED_STATEMENTS: i32 = 8;
+/// After this long nobody is coming for the event any more.
+const GIVE_UP_AFTER: TimeDelta = TimeDelta::days(30);
+
+impl TelnyxWebhooks {
+    /// Tries every event that is due, once. Returns how many there were.
+    pub async fn deliver_parked(&self) -> Result<usize, RegistryError> {
+        let db = self.registry.connect().await?;
+        let due = parked_events::claim_due(&db, BATCH, LEASE, self.clock.now()).await?;
+        drop(db);
+        let count = due.len();
+        for parked in due {
+            self.try_again(parked).await?;
+        }
+        Ok(count)
+    }
+
+    async fn try_again(&self, parked: ParkedEvent) -> Result<(), RegistryError> {
+        let body = parked_events::open_body(self.registry.sealer(), &parked);
+        let delivered = match body.map(|body| event::parse(&body)) {
+            Ok(Ok(event)) => self.deliver(&event).await,
+            Ok(Err(malformed)) => Err(Undeliverable::StatementFailed(malformed.to_string())),
+            Err(sealing) => Err(Undeliverable::StatementFailed(sealing.to_string())),
+        };
+        let db = self.registry.connect().await?;
+        let failure = match delivered {
+            Ok(receipt) => {
+                tracing::info!(event = %parked.id, ?receipt, attempt = parked.attempts, "a parked event is delivered");
+                return parked_events::delivered(&db, parked.id).await;
+            }
+            Err(failure) => failure,
+        };
+        let now = self.clock.now();
+        let hopeless = matches!(failure, Undeliverable::StatementFailed(_))
+            && parked.attempts >= MAX_FAILED_STATEMENTS;
+        if hopeless || now - parked.received_at > GIVE_UP_AFTER {
+            tracing::error!(event = %parked.id, %failure, "a parked event is given up; a person has to look at it");
+            return parked_events::fail(&db, parked.id, failure.name()).await;
+        }
+        let longest = match failure {
+            Undeliverable::UnknownNumber => LONGEST_WAIT_FOR_NUMBER_SECONDS,
+            _ => LONGEST_WAIT_SECONDS,
+        };
+        let doubled = 1_i64 << parked.attempts.clamp(0, 20);
+        let wait = TimeDelta::seconds(doubled.min(longest));
+        tracing::debug!(event = %parked.id, %failure, attempt = parked.attempts, "a parked event has to wait");
+        parked_events::postpone(&db, parked.id, now + wait, failure.name()).await
+    }
+}
