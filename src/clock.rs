@@ -19,17 +19,13 @@ impl Clock {
 
     /// The current time, truncated to microseconds: what PostgreSQL can store and give back unchanged.
     pub fn now(&self) -> DateTime<Utc> {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "this is the one place that asks the system"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the system")]
         let now = Utc::now() + TimeDelta::milliseconds(self.offset_ms.load(Ordering::Relaxed));
         DateTime::from_timestamp_micros(now.timestamp_micros()).unwrap_or(now)
     }
 
     /// Moves this clock, and every clone of it, by `delta`.
     pub fn advance(&self, delta: TimeDelta) {
-        self.offset_ms
-            .fetch_add(delta.num_milliseconds(), Ordering::Relaxed);
+        self.offset_ms.fetch_add(delta.num_milliseconds(), Ordering::Relaxed);
     }
 }

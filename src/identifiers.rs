@@ -227,15 +227,11 @@ impl FromStr for Slug {
 
     fn from_str(text: &str) -> Result<Self, InvalidAddress> {
         let valid = (3..=40).contains(&text.len())
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
             && !text.starts_with('-')
             && !text.ends_with('-')
             && !RESERVED_SLUGS.contains(&text);
-        valid
-            .then(|| Self(text.to_owned()))
-            .ok_or(InvalidAddress::Slug)
+        valid.then(|| Self(text.to_owned())).ok_or(InvalidAddress::Slug)
     }
 }
 
@@ -311,10 +307,7 @@ mod tests {
     #[case("tel:+13125550101")]
     #[case("+999123456789")]
     fn what_is_no_phone_number_is_refused(#[case] given: &str) {
-        assert_eq!(
-            given.parse::<PhoneNumber>(),
-            Err(InvalidAddress::PhoneNumber)
-        );
+        assert_eq!(given.parse::<PhoneNumber>(), Err(InvalidAddress::PhoneNumber));
     }
 
     #[rstest]

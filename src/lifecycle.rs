@@ -47,11 +47,7 @@ impl Lifecycle {
         self.tasks.spawn(async move {
             let outcome = tokio::spawn(task).await;
             if !life.soft.is_cancelled() || outcome.is_err() {
-                tracing::error!(
-                    task = name,
-                    ?outcome,
-                    "a background task ended unexpectedly"
-                );
+                tracing::error!(task = name, ?outcome, "a background task ended unexpectedly");
                 life.failed.cancel();
                 life.soft.cancel();
             }
@@ -70,9 +66,7 @@ impl Lifecycle {
     /// Waits until every task has ended, at most `deadline`. `false`: some had to be left behind.
     pub async fn drained(&self, deadline: Duration) -> bool {
         self.tasks.close();
-        tokio::time::timeout(deadline, self.tasks.wait())
-            .await
-            .is_ok()
+        tokio::time::timeout(deadline, self.tasks.wait()).await.is_ok()
     }
 }
 

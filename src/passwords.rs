@@ -42,18 +42,13 @@ impl Passwords {
         let hasher = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let decoy = hash_with(&hasher, &uuid::Uuid::new_v4().to_string())?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(Self {
-            hasher,
-            turns: Arc::new(Semaphore::new(cores)),
-            decoy,
-        })
+        Ok(Self { hasher, turns: Arc::new(Semaphore::new(cores)), decoy })
     }
 
     /// The PHC string of `password`.
     pub async fn hash(&self, password: SecretString) -> Result<String, PasswordError> {
         let hasher = self.hasher.clone();
-        self.in_turn(move || hash_with(&hasher, password.expose_secret()))
-            .await
+        self.in_turn(move || hash_with(&hasher, password.expose_secret())).await
     }
 
     /// Does `password` match? Without a `stored` hash the answer is no, after the same amount of work.
@@ -69,9 +64,7 @@ impl Passwords {
             .in_turn(move || {
                 let hash =
                     PasswordHash::new(&stored).map_err(|e| PasswordError::Broken(e.to_string()))?;
-                Ok(hasher
-                    .verify_password(password.expose_secret().as_bytes(), &hash)
-                    .is_ok())
+                Ok(hasher.verify_password(password.expose_secret().as_bytes(), &hash).is_ok())
             })
             .await?;
         Ok(matches && known)
@@ -107,40 +100,17 @@ mod tests {
     use super::*;
 
     fn cheap() -> Passwords {
-        Passwords::new(&Argon2Settings {
-            memory_kib: 64,
-            iterations: 1,
-            parallelism: 1,
-        })
-        .unwrap()
+        Passwords::new(&Argon2Settings { memory_kib: 64, iterations: 1, parallelism: 1 }).unwrap()
     }
 
     #[tokio::test]
     async fn only_the_right_password_matches_and_nobody_matches_the_decoy() {
         let passwords = cheap();
         let stored = passwords.hash("correct horse".into()).await.unwrap();
-        assert!(
-            stored.starts_with("$argon2id$v=19$m=64,t=1,p=1$"),
-            "{stored}"
-        );
-        assert!(
-            passwords
-                .verify("correct horse".into(), Some(stored.clone()))
-                .await
-                .unwrap()
-        );
-        assert!(
-            !passwords
-                .verify("correct horsE".into(), Some(stored))
-                .await
-                .unwrap()
-        );
-        assert!(
-            !passwords
-                .verify("correct horse".into(), None)
-                .await
-                .unwrap()
-        );
+        assert!(stored.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{stored}");
+        assert!(passwords.verify("correct horse".into(), Some(stored.clone())).await.unwrap());
+        assert!(!passwords.verify("correct horsE".into(), Some(stored)).await.unwrap());
+        assert!(!passwords.verify("correct horse".into(), None).await.unwrap());
     }
 
     #[tokio::test(start_paused = true)]

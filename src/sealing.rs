@@ -43,9 +43,7 @@ impl Sealer {
         let keys = std::iter::once(current)
             .chain(previous)
             .map(|text| {
-                let bytes = STANDARD
-                    .decode(text.trim())
-                    .map_err(|_| SealingError::BadMasterKey)?;
+                let bytes = STANDARD.decode(text.trim()).map_err(|_| SealingError::BadMasterKey)?;
                 let key = UnboundKey::new(&AES_256_GCM, &bytes)
                     .map_err(|_| SealingError::BadMasterKey)?;
                 let mut id = [0; KEY_ID_LEN];
@@ -54,10 +52,7 @@ impl Sealer {
                 Ok((id, LessSafeKey::new(key)))
             })
             .collect::<Result<_, SealingError>>()?;
-        Ok(Self {
-            keys,
-            random: SystemRandom::new(),
-        })
+        Ok(Self { keys, random: SystemRandom::new() })
     }
 
     /// Seals `plain` for the row that `bound_to` names (`table.column/id`): it opens for that row alone.
@@ -81,9 +76,7 @@ impl Sealer {
 
     /// Opens what [`Sealer::seal`] made for the same row.
     pub fn open(&self, bound_to: &str, sealed: &[u8]) -> Result<Vec<u8>, SealingError> {
-        let (header, body) = sealed
-            .split_at_checked(HEADER_LEN)
-            .ok_or(SealingError::Unreadable)?;
+        let (header, body) = sealed.split_at_checked(HEADER_LEN).ok_or(SealingError::Unreadable)?;
         let (format_and_id, nonce) = header.split_at(1 + KEY_ID_LEN);
         if format_and_id[0] != FORMAT {
             return Err(SealingError::Unreadable);
@@ -110,9 +103,7 @@ impl Sealer {
 
 fn random_bytes<const N: usize>(random: &SystemRandom) -> Result<[u8; N], SealingError> {
     let mut bytes = [0; N];
-    random
-        .fill(&mut bytes)
-        .map_err(|_| SealingError::NoRandomness)?;
+    random.fill(&mut bytes).map_err(|_| SealingError::NoRandomness)?;
     Ok(bytes)
 }
 
@@ -162,14 +153,8 @@ mod tests {
     fn a_secret_opens_only_for_its_own_row() {
         let sealer = sealer(&[&generate_master_key().unwrap()]);
         let sealed = sealer.seal("tenants.password/1", b"secret").unwrap();
-        assert_eq!(
-            sealer.open("tenants.password/1", &sealed).unwrap(),
-            b"secret"
-        );
-        assert_eq!(
-            sealer.open("tenants.password/2", &sealed),
-            Err(SealingError::Unreadable)
-        );
+        assert_eq!(sealer.open("tenants.password/1", &sealed).unwrap(), b"secret");
+        assert_eq!(sealer.open("tenants.password/2", &sealed), Err(SealingError::Unreadable));
         assert!(!sealed.windows(6).any(|w| w == b"secret"));
     }
 
@@ -183,34 +168,22 @@ mod tests {
             assert!(sealer.open("row", &altered).is_err(), "byte {position}");
         }
         for length in 0..sealed.len() {
-            assert!(
-                sealer.open("row", &sealed[..length]).is_err(),
-                "length {length}"
-            );
+            assert!(sealer.open("row", &sealed[..length]).is_err(), "length {length}");
         }
     }
 
     #[test]
     fn a_replaced_master_key_still_opens_and_no_longer_seals() {
-        let (old, new) = (
-            generate_master_key().unwrap(),
-            generate_master_key().unwrap(),
-        );
+        let (old, new) = (generate_master_key().unwrap(), generate_master_key().unwrap());
         let sealed = sealer(&[&old]).seal("row", b"secret").unwrap();
         let rotated = sealer(&[&new, &old]);
         assert_eq!(rotated.open("row", &sealed).unwrap(), b"secret");
         let resealed = rotated.seal("row", b"secret").unwrap();
-        assert_eq!(
-            sealer(&[&old]).open("row", &resealed),
-            Err(SealingError::UnknownKey)
-        );
+        assert_eq!(sealer(&[&old]).open("row", &resealed), Err(SealingError::UnknownKey));
     }
 
     #[test]
     fn a_short_master_key_is_refused() {
-        assert_eq!(
-            Sealer::new("c2hvcnQ=", []).err(),
-            Some(SealingError::BadMasterKey)
-        );
+        assert_eq!(Sealer::new("c2hvcnQ=", []).err(), Some(SealingError::BadMasterKey));
     }
 }

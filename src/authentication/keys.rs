@@ -61,22 +61,14 @@ impl KeyRing {
     pub async fn load(registry: &Registry, clock: &Clock) -> Result<Self, RegistryError> {
         ring_provider::install();
         let db = registry.connect().await?;
-        if signing_keys::active(&db, registry.sealer())
-            .await?
-            .is_empty()
-        {
+        if signing_keys::active(&db, registry.sealer()).await?.is_empty() {
             let key = generate(registry)?;
             signing_keys::add(&db, registry.sealer(), &key, clock.now()).await?;
         }
-        let mut keys = signing_keys::active(&db, registry.sealer())
-            .await?
-            .into_iter()
-            .map(SigningKey::new);
+        let mut keys =
+            signing_keys::active(&db, registry.sealer()).await?.into_iter().map(SigningKey::new);
         let signing = keys.next().ok_or(SealingError::Unreadable)?;
-        Ok(Self {
-            signing,
-            older: keys.collect(),
-        })
+        Ok(Self { signing, older: keys.collect() })
     }
 
     pub(super) fn signing(&self) -> &SigningKey {
@@ -112,9 +104,5 @@ fn generate(registry: &Registry) -> Result<StoredKey, RegistryError> {
         Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|_| SealingError::NoRandomness)?;
     let public_key = pair.public_key().as_ref().to_vec();
     let kid = hex::encode(&digest::digest(&digest::SHA256, &public_key).as_ref()[..8]);
-    Ok(StoredKey {
-        kid,
-        public_key,
-        seed: seed.to_vec(),
-    })
+    Ok(StoredKey { kid, public_key, seed: seed.to_vec() })
 }

@@ -62,11 +62,7 @@ impl Authentication {
         let mut proven = Vec::new();
         for (tenant, user) in accounts {
             let stored = Some(user.password_hash.clone());
-            if self
-                .passwords
-                .verify(credentials.password.clone(), stored)
-                .await?
-            {
+            if self.passwords.verify(credentials.password.clone(), stored).await? {
                 proven.push((tenant, user));
             }
         }
@@ -126,11 +122,7 @@ impl Authentication {
         let tokens = self.open_session(&db, &user, now).await?;
         staff::record_login(&db, user.id, now).await?;
         user.last_login_at = Some(now);
-        Ok(SignedIn {
-            tenant,
-            user,
-            tokens,
-        })
+        Ok(SignedIn { tenant, user, tokens })
     }
 
     /// Signs in the owner of a tenant that was registered just now.
@@ -140,12 +132,7 @@ impl Authentication {
         owner: uuid::Uuid,
     ) -> Result<SignedIn, AuthenticationError> {
         let unknown = || AuthenticationError::Router(crate::tenant_router::RouterError::Unknown);
-        let tenant = self
-            .router
-            .directory()
-            .tenant(tenant)
-            .await?
-            .ok_or_else(unknown)?;
+        let tenant = self.router.directory().tenant(tenant).await?.ok_or_else(unknown)?;
         let db = self.router.connect(&tenant).await?;
         let user = staff::find_active(&db, owner).await?.ok_or_else(unknown)?;
         drop(db);

@@ -19,10 +19,7 @@ pub(super) struct RefreshToken {
 
 impl RefreshToken {
     pub(super) fn generate(tenant: TenantId, sealer: &Sealer) -> Result<Self, SealingError> {
-        Ok(Self {
-            tenant,
-            secret: sealer.random_bytes()?,
-        })
+        Ok(Self { tenant, secret: sealer.random_bytes()? })
     }
 
     /// `None`: no text of ours.

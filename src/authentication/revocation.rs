@@ -37,11 +37,7 @@ impl Revocations {
         life: &Lifecycle,
         clock: Clock,
     ) -> Result<Self, RegistryError> {
-        let revocations = Self {
-            registry,
-            revoked: Arc::default(),
-            clock,
-        };
+        let revocations = Self { registry, revoked: Arc::default(), clock };
         revocations.read(true).await?;
         let (follower, stopping) = (revocations.clone(), life.clone());
         life.spawn("revocations", async move {
@@ -55,10 +51,7 @@ impl Revocations {
 
     /// Has this session been ended?
     pub fn is_revoked(&self, session: Uuid) -> bool {
-        self.revoked
-            .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .contains_key(&session)
+        self.revoked.read().unwrap_or_else(|poisoned| poisoned.into_inner()).contains_key(&session)
     }
 
     /// Ends sessions of a tenant: here at once, on every replica within a second. `token_life`: how long an access
@@ -80,10 +73,7 @@ impl Revocations {
     }
 
     fn add(&self, sessions: impl Iterator<Item = (Uuid, DateTime<Utc>)>) {
-        let mut revoked = self
-            .revoked
-            .write()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut revoked = self.revoked.write().unwrap_or_else(|poisoned| poisoned.into_inner());
         revoked.extend(sessions);
     }
 
@@ -95,13 +85,10 @@ impl Revocations {
             revoked_tokens::recent(&db).await?
         };
         if !rows.is_empty() {
-            self.add(rows.into_iter().map(
-                |Revocation {
-                     session_id,
-                     expires_at,
-                     ..
-                 }| (session_id, expires_at),
-            ));
+            self.add(
+                rows.into_iter()
+                    .map(|Revocation { session_id, expires_at, .. }| (session_id, expires_at)),
+            );
         }
         Ok(())
     }

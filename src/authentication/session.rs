@@ -35,15 +35,7 @@ impl Authentication {
         let session = unguessable_id();
         let transaction = db.begin().await?;
         let expires_at = now + self.session_life();
-        sessions::open(
-            &transaction,
-            session,
-            user.id,
-            refresh.hash(),
-            now,
-            expires_at,
-        )
-        .await?;
+        sessions::open(&transaction, session, user.id, refresh.hash(), now, expires_at).await?;
         transaction.commit().await?;
         Ok(self.token_pair(tenant, user, session, &refresh)?)
     }
@@ -53,12 +45,7 @@ impl Authentication {
     pub async fn refresh(&self, token: &str) -> Result<SignedIn, AuthenticationError> {
         let refused = || AuthenticationError::InvalidRefreshToken;
         let old = RefreshToken::parse(token).ok_or_else(refused)?;
-        let tenant = self
-            .router
-            .directory()
-            .tenant(old.tenant)
-            .await?
-            .ok_or_else(refused)?;
+        let tenant = self.router.directory().tenant(old.tenant).await?.ok_or_else(refused)?;
         let db = self.router.connect(&tenant).await?;
         let new = self.new_refresh_token(old.tenant)?;
         let now = self.clock.now();
@@ -72,9 +59,7 @@ impl Authentication {
                 transaction.commit().await?;
                 drop(db);
                 tracing::warn!(tenant = %old.tenant, session = %session.id, "a used refresh token came back; its session is ended");
-                self.revocations
-                    .revoke(old.tenant, &[session.id], self.tokens.life())
-                    .await?;
+                self.revocations.revoke(old.tenant, &[session.id], self.tokens.life()).await?;
                 return Err(refused());
             }
             Rotation::Refused => {
@@ -88,11 +73,7 @@ impl Authentication {
         };
         transaction.commit().await?;
         let tokens = self.token_pair(old.tenant, &user, session.id, &new)?;
-        Ok(SignedIn {
-            tenant,
-            user,
-            tokens,
-        })
+        Ok(SignedIn { tenant, user, tokens })
     }
 
     /// Ends the caller's session, or all sessions of the same person. The refresh tokens die first: should the
@@ -113,10 +94,7 @@ impl Authentication {
         drop(db);
         ended.sort_unstable();
         ended.dedup();
-        Ok(self
-            .revocations
-            .revoke(claims.tid, &ended, self.tokens.life())
-            .await?)
+        Ok(self.revocations.revoke(claims.tid, &ended, self.tokens.life()).await?)
     }
 
     fn session_life(&self) -> TimeDelta {
@@ -135,12 +113,7 @@ impl Authentication {
         session: Uuid,
         refresh: &RefreshToken,
     ) -> Result<TokenPair, TokenError> {
-        let subject = Subject {
-            tenant,
-            staff: user.id,
-            session,
-            role: user.role.clone(),
-        };
+        let subject = Subject { tenant, staff: user.id, session, role: user.role.clone() };
         Ok(TokenPair {
             access_token: self.tokens.issue(subject)?,
             refresh_token: refresh.to_text(),

@@ -130,10 +130,7 @@ impl Tokens {
             exp: (now + self.life).timestamp(),
             jti: new_id(),
         };
-        let header = Header {
-            kid: Some(key.kid.clone()),
-            ..Header::new(Algorithm::EdDSA)
-        };
+        let header = Header { kid: Some(key.kid.clone()), ..Header::new(Algorithm::EdDSA) };
         encode(&header, &claims, &key.encoding).map_err(|e| TokenError::Unsigned(e.to_string()))
     }
 

@@ -48,11 +48,7 @@ pub fn load_from(
     };
 
     let mut settings = Settings::default();
-    let mut sections = Sections {
-        config: &config,
-        faults: &mut faults,
-        known: Vec::new(),
-    };
+    let mut sections = Sections { config: &config, faults: &mut faults, known: Vec::new() };
     sections.read("http", &mut settings.http);
     sections.read("registry", &mut settings.registry);
     sections.read("router", &mut settings.router);
@@ -63,11 +59,7 @@ pub fn load_from(
     sections.read("log", &mut settings.log);
     sections.refuse_others();
     check(&settings, &mut faults);
-    if faults.is_empty() {
-        Ok(settings)
-    } else {
-        Err(ConfigurationError(faults))
-    }
+    if faults.is_empty() { Ok(settings) } else { Err(ConfigurationError(faults)) }
 }
 
 /// `NARTHEX_HTTP__LISTEN` becomes `http.listen`; `..._FILE` is replaced by the content of the file it names.
@@ -128,8 +120,7 @@ impl Sections<'_> {
     fn refuse_others(&mut self) {
         for name in self.config.top_level() {
             if !self.known.contains(&name.as_str()) {
-                self.faults
-                    .push(format!("  {name}: there is no such section"));
+                self.faults.push(format!("  {name}: there is no such section"));
             }
         }
     }
@@ -159,18 +150,12 @@ fn check(settings: &Settings, faults: &mut Vec<String>) {
         }
     };
     let router = &settings.router;
-    require(
-        router.max_open_tenants >= 1,
-        "router.max_open_tenants: must be at least 1",
-    );
+    require(router.max_open_tenants >= 1, "router.max_open_tenants: must be at least 1");
     require(
         (1..=50).contains(&router.max_connections_per_tenant),
         "router.max_connections_per_tenant: must be 1 to 50",
     );
-    require(
-        router.max_cold_opens >= 1,
-        "router.max_cold_opens: must be at least 1",
-    );
+    require(router.max_cold_opens >= 1, "router.max_cold_opens: must be at least 1");
     for (name, duration) in [
         ("router.acquire_timeout", router.acquire_timeout),
         ("router.connect_timeout", router.connect_timeout),
@@ -188,31 +173,13 @@ fn check(settings: &Settings, faults: &mut Vec<String>) {
             &format!("{name}: must be a time such as `500ms`, `3s` or `1h`, longer than zero"),
         );
     }
-    require(
-        settings.registry.max_connections >= 2,
-        "registry.max_connections: must be at least 2",
-    );
-    require(
-        settings.provisioning.concurrency >= 1,
-        "provisioning.concurrency: must be at least 1",
-    );
-    require(
-        settings.http.max_connections >= 1,
-        "http.max_connections: must be at least 1",
-    );
-    require(
-        settings.http.max_body >= 1024,
-        "http.max_body: must be at least 1024 bytes",
-    );
+    require(settings.registry.max_connections >= 2, "registry.max_connections: must be at least 2");
+    require(settings.provisioning.concurrency >= 1, "provisioning.concurrency: must be at least 1");
+    require(settings.http.max_connections >= 1, "http.max_connections: must be at least 1");
+    require(settings.http.max_body >= 1024, "http.max_body: must be at least 1024 bytes");
     let argon2 = &settings.auth.argon2;
     require(
-        argon2::Params::new(
-            argon2.memory_kib,
-            argon2.iterations,
-            argon2.parallelism,
-            None,
-        )
-        .is_ok(),
+        argon2::Params::new(argon2.memory_kib, argon2.iterations, argon2.parallelism, None).is_ok(),
         "auth.argon2: needs memory_kib of at least 8 for each lane, and at least one iteration and one lane",
     );
     if let Some(key) = &settings.secrets.master_key {
@@ -230,10 +197,7 @@ mod tests {
     use super::*;
 
     fn from(vars: &[(&str, &str)]) -> Result<Settings, ConfigurationError> {
-        load_from(
-            None,
-            vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())),
-        )
+        load_from(None, vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
     }
 
     #[test]
@@ -251,39 +215,23 @@ mod tests {
         assert_eq!(settings.router.acquire_timeout.as_millis(), 750);
         assert_eq!(settings.router.max_open_tenants, 7);
         assert_eq!(settings.auth.argon2.iterations, 3);
-        assert_eq!(
-            settings.registry.url.unwrap().expose_secret(),
-            "postgres://u@h/d"
-        );
+        assert_eq!(settings.registry.url.unwrap().expose_secret(), "postgres://u@h/d");
     }
 
     #[test]
     fn the_environment_overrides_the_file_and_secrets_come_from_files() {
         let dir = tempfile::tempdir().unwrap();
         let (file, secret) = (dir.path().join("n.toml"), dir.path().join("url"));
-        std::fs::write(
-            &file,
-            "[router]\nidle_timeout = \"5s\"\nmax_open_tenants = 9\n",
-        )
-        .unwrap();
+        std::fs::write(&file, "[router]\nidle_timeout = \"5s\"\nmax_open_tenants = 9\n").unwrap();
         std::fs::write(&secret, "postgres://u:p@h/d\n").unwrap();
         let vars = [
-            (
-                "NARTHEX_ROUTER__MAX_OPEN_TENANTS".to_owned(),
-                "8".to_owned(),
-            ),
-            (
-                "NARTHEX_REGISTRY__URL_FILE".to_owned(),
-                secret.display().to_string(),
-            ),
+            ("NARTHEX_ROUTER__MAX_OPEN_TENANTS".to_owned(), "8".to_owned()),
+            ("NARTHEX_REGISTRY__URL_FILE".to_owned(), secret.display().to_string()),
         ];
         let settings = load_from(Some(&file), vars).unwrap();
         assert_eq!(settings.router.idle_timeout.as_secs(), 5);
         assert_eq!(settings.router.max_open_tenants, 8);
-        assert_eq!(
-            settings.registry.url.unwrap().expose_secret(),
-            "postgres://u:p@h/d"
-        );
+        assert_eq!(settings.registry.url.unwrap().expose_secret(), "postgres://u:p@h/d");
     }
 
     #[test]
@@ -298,14 +246,9 @@ mod tests {
         ])
         .unwrap_err();
         let text = error.to_string();
-        for expected in [
-            "http:",
-            "max_connections_per_tenant",
-            "uri",
-            "master_key",
-            "htpp",
-            "/does/not/exist",
-        ] {
+        for expected in
+            ["http:", "max_connections_per_tenant", "uri", "master_key", "htpp", "/does/not/exist"]
+        {
             assert!(text.contains(expected), "{expected} is missing in:\n{text}");
         }
         assert_eq!(error.0.len(), 6, "{text}");

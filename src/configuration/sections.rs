@@ -80,10 +80,7 @@ pub struct RegistrySettings {
 
 impl Default for RegistrySettings {
     fn default() -> Self {
-        Self {
-            url: None,
-            max_connections: 10,
-        }
+        Self { url: None, max_connections: 10 }
     }
 }
 
@@ -154,11 +151,7 @@ fn list_of_secrets<'de, D: serde::Deserializer<'de>>(
         OneOrMany::One(text) => text.split(',').map(|part| part.trim().to_owned()).collect(),
         OneOrMany::Many(texts) => texts,
     };
-    Ok(texts
-        .into_iter()
-        .filter(|text| !text.is_empty())
-        .map(SecretString::from)
-        .collect())
+    Ok(texts.into_iter().filter(|text| !text.is_empty()).map(SecretString::from).collect())
 }
 
 /// `auth`: tokens and password hashing.
@@ -203,11 +196,7 @@ pub struct Argon2Settings {
 
 impl Default for Argon2Settings {
     fn default() -> Self {
-        Self {
-            memory_kib: 19 * 1024,
-            iterations: 2,
-            parallelism: 1,
-        }
+        Self { memory_kib: 19 * 1024, iterations: 2, parallelism: 1 }
     }
 }
 
@@ -224,10 +213,7 @@ pub struct ProvisioningSettings {
 
 impl Default for ProvisioningSettings {
     fn default() -> Self {
-        Self {
-            concurrency: 4,
-            wait: Duration::from_secs(5),
-        }
+        Self { concurrency: 4, wait: Duration::from_secs(5) }
     }
 }
 
@@ -251,10 +237,7 @@ pub struct LogSettings {
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self {
-            format: LogFormat::Text,
-            filter: "info".to_owned(),
-        }
+        Self { format: LogFormat::Text, filter: "info".to_owned() }
     }
 }
 

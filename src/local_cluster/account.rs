@@ -32,11 +32,7 @@ impl ServerAccount {
         {
             let user = User::from_uid(Uid::from_raw(metadata.uid())).ok().flatten();
             let name = user.map_or_else(|| metadata.uid().to_string(), |user| user.name);
-            return Ok(ServerAccount::Other {
-                name,
-                uid: metadata.uid(),
-                gid: metadata.gid(),
-            });
+            return Ok(ServerAccount::Other { name, uid: metadata.uid(), gid: metadata.gid() });
         }
         ["postgres", "nobody"]
             .into_iter()
@@ -79,28 +75,18 @@ impl ServerAccount {
         let ServerAccount::Other { name, .. } = self else {
             return Ok(());
         };
-        let mut ancestors: Vec<&Path> = dir
-            .ancestors()
-            .filter(|ancestor| ancestor.exists())
-            .collect();
+        let mut ancestors: Vec<&Path> =
+            dir.ancestors().filter(|ancestor| ancestor.exists()).collect();
         ancestors.reverse();
         let mut command = Command::new("/bin/sh");
-        command
-            .args(["-c", ENTER_EACH, "narthex-reach"])
-            .args(ancestors)
-            .current_dir("/");
+        command.args(["-c", ENTER_EACH, "narthex-reach"]).args(ancestors).current_dir("/");
         self.apply(&mut command);
-        let output = command
-            .output()
-            .await
-            .map_err(io_error("check the server account's way to", dir))?;
+        let output =
+            command.output().await.map_err(io_error("check the server account's way to", dir))?;
         if output.status.success() {
             return Ok(());
         }
         let path = PathBuf::from(String::from_utf8_lossy(&output.stdout).into_owned());
-        Err(ClusterError::Unreachable {
-            path,
-            account: name.clone(),
-        })
+        Err(ClusterError::Unreachable { path, account: name.clone() })
     }
 }

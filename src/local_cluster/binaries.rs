@@ -33,10 +33,9 @@ impl Binaries {
             }
         }
         Err(match (made_by, unsupported) {
-            (Some(major), _) => ClusterError::VersionNotInstalled {
-                data_dir: data_dir.to_owned(),
-                major,
-            },
+            (Some(major), _) => {
+                ClusterError::VersionNotInstalled { data_dir: data_dir.to_owned(), major }
+            }
             (None, Some((dir, found))) => ClusterError::UnsupportedVersion { dir, found },
             (None, None) => ClusterError::BinariesMissing,
         })
@@ -79,12 +78,7 @@ fn versioned(parent: &str, prefix: &str, below: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(parent).into_iter().flatten().flatten();
     let mut versions: Vec<(u32, PathBuf)> = entries
         .filter_map(|entry| {
-            let version = entry
-                .file_name()
-                .to_str()?
-                .strip_prefix(prefix)?
-                .parse()
-                .ok()?;
+            let version = entry.file_name().to_str()?.strip_prefix(prefix)?.parse().ok()?;
             Some((version, entry.path().join(below)))
         })
         .collect();
@@ -103,15 +97,11 @@ fn on_path() -> Vec<PathBuf> {
 }
 
 fn holds_programs(dir: &Path) -> bool {
-    ["initdb", "postgres"]
-        .iter()
-        .all(|program| dir.join(program).is_file())
+    ["initdb", "postgres"].iter().all(|program| dir.join(program).is_file())
 }
 
 fn printed_version(dir: &Path) -> String {
-    let output = Command::new(dir.join("postgres"))
-        .arg(OsStr::new("--version"))
-        .output();
+    let output = Command::new(dir.join("postgres")).arg(OsStr::new("--version")).output();
     output
         .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
         .unwrap_or_default()
@@ -120,9 +110,7 @@ fn printed_version(dir: &Path) -> String {
 /// 17 of `postgres (PostgreSQL) 17.2 (Debian 17.2-1)`, also of `17beta1`.
 fn major(printed: &str) -> Option<u32> {
     let version = printed.split_once("(PostgreSQL) ")?.1;
-    let digits = version
-        .split(|character: char| !character.is_ascii_digit())
-        .next()?;
+    let digits = version.split(|character: char| !character.is_ascii_digit()).next()?;
     digits.parse().ok()
 }
 
@@ -132,10 +120,7 @@ mod tests {
 
     #[test]
     fn major_version_is_read_from_what_the_server_prints() {
-        assert_eq!(
-            major("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)"),
-            Some(15)
-        );
+        assert_eq!(major("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)"), Some(15));
         assert_eq!(major("postgres (PostgreSQL) 18beta1"), Some(18));
         assert_eq!(major("postgres (PostgreSQL) 9.6.24"), Some(9));
         assert_eq!(major("postgres: command not found"), None);

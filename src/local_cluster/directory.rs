@@ -58,20 +58,13 @@ impl Layout {
 
     /// The major version that made the cluster, if there is one.
     pub(super) fn made_by(&self) -> Option<u32> {
-        fs::read_to_string(self.cluster().join("PG_VERSION"))
-            .ok()?
-            .trim()
-            .parse()
-            .ok()
+        fs::read_to_string(self.cluster().join("PG_VERSION")).ok()?.trim().parse().ok()
     }
 
     /// Makes the data directory and its missing ancestors, open to the server's account.
     pub(super) fn create_root(&mut self, account: &ServerAccount) -> Result<(), ClusterError> {
-        let missing: Vec<&Path> = self
-            .root
-            .ancestors()
-            .take_while(|ancestor| !ancestor.exists())
-            .collect();
+        let missing: Vec<&Path> =
+            self.root.ancestors().take_while(|ancestor| !ancestor.exists()).collect();
         for dir in missing.into_iter().rev() {
             create_dir(dir, account.passage_mode())?;
         }
@@ -122,9 +115,7 @@ impl Claim {
             .mode(0o600)
             .open(&path)
             .map_err(failed())?;
-        let in_use = || ClusterError::InUse {
-            data_dir: layout.root().to_owned(),
-        };
+        let in_use = || ClusterError::InUse { data_dir: layout.root().to_owned() };
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(in_use()),
@@ -141,8 +132,7 @@ impl Claim {
         let mut mark = String::new();
         lock.read_to_string(&mut mark).map_err(failed())?;
         if mark.is_empty() {
-            lock.write_all(format!("{MARK}{wanted}\n").as_bytes())
-                .map_err(failed())?;
+            lock.write_all(format!("{MARK}{wanted}\n").as_bytes()).map_err(failed())?;
         } else if mark.trim_end() != format!("{MARK}{wanted}") {
             let found = if durable { TEMPORARY } else { DURABLE };
             return Err(ClusterError::OtherKind {
@@ -156,10 +146,7 @@ impl Claim {
 
     /// The same lock for a child process: it is held until both have let go.
     pub(super) fn share(&self) -> Result<Stdio, ClusterError> {
-        self.lock
-            .try_clone()
-            .map(Stdio::from)
-            .map_err(io_error("lock", &self.path))
+        self.lock.try_clone().map(Stdio::from).map_err(io_error("lock", &self.path))
     }
 }
 
@@ -174,11 +161,5 @@ fn refuse_foreign(layout: &Layout) -> Result<(), ClusterError> {
         Err(error) if error.kind() == ErrorKind::InvalidData => false,
         Err(error) => return Err(io_error("read", &layout.lock())(error)),
     };
-    if ours {
-        Ok(())
-    } else {
-        Err(ClusterError::NotOurs {
-            data_dir: layout.root().to_owned(),
-        })
-    }
+    if ours { Ok(()) } else { Err(ClusterError::NotOurs { data_dir: layout.root().to_owned() }) }
 }

@@ -50,11 +50,7 @@ pub enum ClusterError {
         "{} holds a {found} cluster, a {wanted} one was asked for: choose another data directory or delete this one",
         data_dir.display()
     )]
-    OtherKind {
-        data_dir: PathBuf,
-        found: &'static str,
-        wanted: &'static str,
-    },
+    OtherKind { data_dir: PathBuf, found: &'static str, wanted: &'static str },
     /// Another process has this cluster.
     #[error("{} is in use by another process: stop that one, or choose another data directory", data_dir.display())]
     InUse { data_dir: PathBuf },
@@ -84,18 +80,10 @@ pub enum ClusterError {
     StopTimedOut { seconds: u64, log: PathBuf },
     /// A file or process operation failed.
     #[error("cannot {doing} {}: {source}", path.display())]
-    Io {
-        doing: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
+    Io { doing: &'static str, path: PathBuf, source: io::Error },
 }
 
 /// For `map_err`: says what was being done to which path.
 pub(super) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ClusterError {
-    move |source| ClusterError::Io {
-        doing,
-        path: path.to_owned(),
-        source,
-    }
+    move |source| ClusterError::Io { doing, path: path.to_owned(), source }
 }

@@ -75,16 +75,9 @@ impl Guard {
             None => Stdio::null(),
         };
         let mut command = shell(GUARD);
-        command
-            .arg(program)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(hold)
-            .stderr(log);
+        command.arg(program).args(arguments).stdin(Stdio::piped()).stdout(hold).stderr(log);
         account.apply(&mut command);
-        Ok(Guard {
-            shell: command.spawn().map_err(failed())?,
-        })
+        Ok(Guard { shell: command.spawn().map_err(failed())? })
     }
 
     /// The program's exit status, if it has ended.
@@ -128,15 +121,8 @@ impl Remover {
         let (end, hold) = io::pipe().map_err(failed())?;
         let mut command = shell(REMOVER);
         // Sharing the claim keeps others out of the directory until it is gone.
-        command
-            .arg(layout.root())
-            .stdin(end)
-            .stdout(claim.share()?)
-            .stderr(Stdio::null());
-        Ok(Remover {
-            shell: command.spawn().map_err(failed())?,
-            hold,
-        })
+        command.arg(layout.root()).stdin(end).stdout(claim.share()?).stderr(Stdio::null());
+        Ok(Remover { shell: command.spawn().map_err(failed())?, hold })
     }
 
     /// Lets it delete the directory, and waits for that.
@@ -150,10 +136,7 @@ impl Remover {
 /// In a process group of its own, so that Ctrl-C reaches us alone and we decide when the server stops.
 fn shell(script: &str) -> Command {
     let mut command = Command::new("/bin/sh");
-    command
-        .args(["-c", script, "narthex-guard"])
-        .process_group(0)
-        .current_dir("/");
+    command.args(["-c", script, "narthex-guard"]).process_group(0).current_dir("/");
     // The server needs none of our settings or secrets, and PG* variables would change how it starts.
     command.env_clear().env("LC_ALL", "C");
     for kept in ["PATH", "LD_LIBRARY_PATH"] {
@@ -168,9 +151,8 @@ async fn wait_for_end(shell: &mut Child, layout: &Layout) -> Result<(), ClusterE
     match timeout(STOP_LIMIT, shell.wait()).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(source)) => Err(io_error("stop the server of", layout.root())(source)),
-        Err(_) => Err(ClusterError::StopTimedOut {
-            seconds: STOP_LIMIT.as_secs(),
-            log: layout.log(),
-        }),
+        Err(_) => {
+            Err(ClusterError::StopTimedOut { seconds: STOP_LIMIT.as_secs(), log: layout.log() })
+        }
     }
 }

@@ -34,27 +34,15 @@ impl Server {
         self.layout.create_server_dir(&unfinished, &self.account)?;
         let password = PasswordFile::write(&self.layout, &self.account, password)?;
         let arguments = self.initdb_arguments(&unfinished, password.path()).await;
-        let mut initdb = Guard::spawn(
-            &self.binaries.initdb(),
-            arguments,
-            &self.account,
-            log,
-            remover,
-        )?;
-        let status = initdb
-            .wait()
-            .await
-            .map_err(io_error("run", &self.binaries.initdb()))?;
+        let mut initdb =
+            Guard::spawn(&self.binaries.initdb(), arguments, &self.account, log, remover)?;
+        let status = initdb.wait().await.map_err(io_error("run", &self.binaries.initdb()))?;
         if !status.success() {
-            return Err(ClusterError::InitFailed {
-                log: self.log_since(log_start),
-            });
+            return Err(ClusterError::InitFailed { log: self.log_since(log_start) });
         }
         fs::rename(&unfinished, &cluster).map_err(io_error("create", &cluster))?;
         let root = self.layout.root();
-        File::open(root)
-            .and_then(|root| root.sync_all())
-            .map_err(io_error("write", root))
+        File::open(root).and_then(|root| root.sync_all()).map_err(io_error("write", root))
     }
 
     async fn initdb_arguments(&self, cluster: &Path, password: &Path) -> Vec<OsString> {
@@ -66,31 +54,16 @@ impl Server {
             .map(|output| output.stdout)
             .unwrap_or_default();
         let listed = String::from_utf8_lossy(&listed);
-        let locale = listed
-            .lines()
-            .find(|name| matches!(*name, "C.UTF-8" | "C.utf8"))
-            .unwrap_or("C");
-        let mut arguments: Vec<OsString> = vec![
-            "-D".into(),
-            cluster.into(),
-            "--pwfile".into(),
-            password.into(),
-        ];
+        let locale =
+            listed.lines().find(|name| matches!(*name, "C.UTF-8" | "C.utf8")).unwrap_or("C");
+        let mut arguments: Vec<OsString> =
+            vec!["-D".into(), cluster.into(), "--pwfile".into(), password.into()];
         arguments.extend(
-            [
-                format!("--username={SUPERUSER}"),
-                format!("--locale={locale}"),
-            ]
-            .map(OsString::from),
+            [format!("--username={SUPERUSER}"), format!("--locale={locale}")].map(OsString::from),
         );
         arguments.extend(
-            [
-                "--auth=scram-sha-256",
-                "--encoding=UTF8",
-                "--lc-messages=C",
-                "--no-instructions",
-            ]
-            .map(OsString::from),
+            ["--auth=scram-sha-256", "--encoding=UTF8", "--lc-messages=C", "--no-instructions"]
+                .map(OsString::from),
         );
         if !self.durable {
             arguments.push("--no-sync".into());

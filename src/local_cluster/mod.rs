@@ -59,11 +59,7 @@ impl LocalCluster {
     ///
     /// Waits up to 30 s for an earlier server of the same directory to end, and up to 60 s for this one to be ready.
     pub async fn start(options: ClusterOptions) -> Result<LocalCluster, ClusterError> {
-        let ClusterOptions {
-            data_dir,
-            durable,
-            max_connections,
-        } = options;
+        let ClusterOptions { data_dir, durable, max_connections } = options;
         let mut layout = Layout::at(&data_dir)?;
         let account = ServerAccount::choose(&layout.cluster())?;
         let binaries = Binaries::find(layout.root(), layout.made_by())?;
@@ -71,30 +67,13 @@ impl LocalCluster {
         account.check_reach(layout.root()).await?;
         layout.create_root(&account)?;
         let claim = Claim::take(&layout, durable)?;
-        let remover = if durable {
-            None
-        } else {
-            Some(Remover::spawn(&layout, &claim)?)
-        };
+        let remover = if durable { None } else { Some(Remover::spawn(&layout, &claim)?) };
         let password = password::load_or_make(&layout)?;
         layout.create_server_dir(&layout.socket_dir(), &account)?;
-        let server = Server {
-            layout,
-            binaries,
-            account,
-            durable,
-            max_connections,
-        };
+        let server = Server { layout, binaries, account, durable, max_connections };
         server.make_cluster(&password, remover.as_ref()).await?;
         let (guard, port) = server.start(remover.as_ref()).await?;
-        Ok(LocalCluster {
-            port,
-            password,
-            guard: Some(guard),
-            remover,
-            server,
-            _claim: claim,
-        })
+        Ok(LocalCluster { port, password, guard: Some(guard), remover, server, _claim: claim })
     }
 
     /// The address the server listens on.
@@ -141,11 +120,7 @@ impl LocalCluster {
     /// Starts the server again on the same port, after a crash or while it runs. For fault tests.
     pub async fn restart(&mut self) -> Result<(), ClusterError> {
         self.end_server(StopMode::Fast).await?;
-        self.guard = Some(
-            self.server
-                .start_on(self.port, self.remover.as_ref())
-                .await?,
-        );
+        self.guard = Some(self.server.start_on(self.port, self.remover.as_ref()).await?);
         Ok(())
     }
 
@@ -177,11 +152,8 @@ pub fn default_data_dir() -> PathBuf {
     if user.is_root() {
         return PathBuf::from("/var/lib/narthex/dev");
     }
-    let variable = |name| {
-        std::env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
+    let variable =
+        |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let home =
         || variable("HOME").or_else(|| User::from_uid(user).ok().flatten().map(|user| user.dir));
     variable("XDG_STATE_HOME")

@@ -75,9 +75,7 @@ fn write_secret(path: &Path, secret: &str) -> Result<(), ClusterError> {
         .mode(0o600)
         .open(path)
         .map_err(io_error("create", path))?;
-    writeln!(file, "{secret}")
-        .and_then(|()| file.sync_all())
-        .map_err(io_error("write", path))
+    writeln!(file, "{secret}").and_then(|()| file.sync_all()).map_err(io_error("write", path))
 }
 
 fn random() -> Result<String, ClusterError> {

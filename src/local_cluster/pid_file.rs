@@ -23,25 +23,17 @@ impl PidFile {
     }
 
     pub(super) fn read(layout: &Layout) -> Option<PidFile> {
-        fs::read_to_string(Self::path(layout))
-            .ok()
-            .map(|content| PidFile { content })
+        fs::read_to_string(Self::path(layout)).ok().map(|content| PidFile { content })
     }
 
     /// The server's process id. A negative number there means `postgres --single`, which is not a server.
     pub(super) fn pid(&self) -> Option<Pid> {
-        self.line(PID_LINE)
-            .parse()
-            .ok()
-            .filter(|pid| *pid > 1)
-            .map(Pid::from_raw)
+        self.line(PID_LINE).parse().ok().filter(|pid| *pid > 1).map(Pid::from_raw)
     }
 
     /// Whether both were written by the same start of a server.
     pub(super) fn same_start(&self, other: &PidFile) -> bool {
-        [PID_LINE, START_TIME_LINE]
-            .iter()
-            .all(|line| self.line(*line) == other.line(*line))
+        [PID_LINE, START_TIME_LINE].iter().all(|line| self.line(*line) == other.line(*line))
     }
 
     pub(super) fn ready_on(&self, port: u16) -> bool {

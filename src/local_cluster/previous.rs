@@ -27,9 +27,8 @@ pub(super) async fn end(layout: &Layout) -> Result<File, ClusterError> {
     loop {
         let free = try_lock(&log, layout)?;
         // Also found when somebody started the server by hand: then it does not hold our log.
-        let server = PidFile::read(layout)
-            .and_then(|file| file.pid())
-            .filter(|pid| serves(*pid, layout));
+        let server =
+            PidFile::read(layout).and_then(|file| file.pid()).filter(|pid| serves(*pid, layout));
         match server {
             None if free => break,
             None => {}
@@ -41,10 +40,7 @@ pub(super) async fn end(layout: &Layout) -> Result<File, ClusterError> {
         }
         if Instant::now() > deadline {
             let data_dir = layout.root().to_owned();
-            return Err(ClusterError::StillRunning {
-                data_dir,
-                seconds: WAIT_LIMIT.as_secs(),
-            });
+            return Err(ClusterError::StillRunning { data_dir, seconds: WAIT_LIMIT.as_secs() });
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -83,9 +79,7 @@ fn serves(pid: Pid, layout: &Layout) -> bool {
         return true;
     }
     let command = command(pid);
-    command
-        .split('\0')
-        .any(|argument| cluster.to_str() == Some(argument))
+    command.split('\0').any(|argument| cluster.to_str() == Some(argument))
 }
 
 /// A server works in its data directory. Unknown outside Linux, and for root in a container, which
@@ -100,9 +94,7 @@ fn command(pid: Pid) -> String {
         let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         return String::from_utf8_lossy(&command).into_owned();
     }
-    let ps = Command::new("ps")
-        .args(["-o", "command=", "-p", &pid.to_string()])
-        .output();
+    let ps = Command::new("ps").args(["-o", "command=", "-p", &pid.to_string()]).output();
     let command = ps.map(|output| output.stdout).unwrap_or_default();
     String::from_utf8_lossy(&command).replace(' ', "\0")
 }

@@ -56,13 +56,8 @@ impl Server {
         let log_start = length(&log);
         let stale = PidFile::read(&self.layout);
         let program = self.binaries.postgres();
-        let mut guard = Guard::spawn(
-            &program,
-            settings::arguments(self, port),
-            &self.account,
-            log,
-            remover,
-        )?;
+        let mut guard =
+            Guard::spawn(&program, settings::arguments(self, port), &self.account, log, remover)?;
         let deadline = Instant::now() + READY_LIMIT;
         while !self.ready(port, stale.as_ref()).await {
             if guard.ended().map_err(io_error("run", &program))?.is_some() {
@@ -92,17 +87,14 @@ impl Server {
         };
         current.ready_on(port)
             && !stale.is_some_and(|stale| current.same_start(stale))
-            && TcpStream::connect((Ipv4Addr::LOCALHOST, port))
-                .await
-                .is_ok()
+            && TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok()
     }
 
     /// The last lines that were logged after position `start`.
     pub(super) fn log_since(&self, start: u64) -> String {
         let mut bytes = Vec::new();
         let read = File::open(self.layout.log()).and_then(|mut log| {
-            log.seek(SeekFrom::Start(start))
-                .and_then(|_| log.read_to_end(&mut bytes))
+            log.seek(SeekFrom::Start(start)).and_then(|_| log.read_to_end(&mut bytes))
         });
         if let Err(error) = read {
             return format!("(cannot read {}: {error})", self.layout.log().display());
@@ -114,9 +106,7 @@ impl Server {
 }
 
 pub(super) fn length(log: &File) -> u64 {
-    log.metadata()
-        .map(|metadata| metadata.len())
-        .unwrap_or_default()
+    log.metadata().map(|metadata| metadata.len()).unwrap_or_default()
 }
 
 /// Free at this moment; whoever asks must be ready for it to be taken before it is used.

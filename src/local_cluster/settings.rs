@@ -49,11 +49,7 @@ pub(super) fn arguments(server: &Server, port: u16) -> Vec<OsString> {
     settings.push(socket_setting(&server.layout.socket_dir()));
 
     let mut arguments: Vec<OsString> = vec!["-D".into(), server.layout.cluster().into()];
-    arguments.extend(
-        settings
-            .into_iter()
-            .flat_map(|setting| ["-c".into(), setting]),
-    );
+    arguments.extend(settings.into_iter().flat_map(|setting| ["-c".into(), setting]));
     arguments
 }
 
@@ -80,13 +76,7 @@ mod tests {
             socket_setting(Path::new(&longest)),
             format!("unix_socket_directories={longest}").as_str()
         );
-        assert_eq!(
-            socket_setting(Path::new(&format!("{longest}d"))),
-            "unix_socket_directories="
-        );
-        assert_eq!(
-            socket_setting(Path::new("/a,b")),
-            "unix_socket_directories="
-        );
+        assert_eq!(socket_setting(Path::new(&format!("{longest}d"))), "unix_socket_directories=");
+        assert_eq!(socket_setting(Path::new("/a,b")), "unix_socket_directories=");
     }
 }

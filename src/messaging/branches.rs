@@ -54,16 +54,10 @@ pub async fn list(db: &impl OnTenant, page: PageRequest) -> Result<Page<Branch>,
         .order_by_desc(Column::Id)
         .limit(page.limit + 1);
     if let Some(after) = page.after {
-        query = query.filter(Expr::cust_with_values(
-            "(created_at, id) < ($1, $2)",
-            keyset(after),
-        ));
+        query = query.filter(Expr::cust_with_values("(created_at, id) < ($1, $2)", keyset(after)));
     }
     let rows = query.all(db).await?;
-    Ok(Page::cut(rows, page.limit, |row| Position {
-        at: row.created_at,
-        id: row.id,
-    }))
+    Ok(Page::cut(rows, page.limit, |row| Position { at: row.created_at, id: row.id }))
 }
 
 pub(super) fn keyset(position: Position) -> [sea_orm::Value; 2] {
@@ -84,18 +78,12 @@ pub async fn create(
         created_at: Set(now),
         updated_at: Set(now),
     };
-    Entity::insert(row)
-        .exec_with_returning(db)
-        .await
-        .map_err(refused)
+    Entity::insert(row).exec_with_returning(db).await.map_err(refused)
 }
 
 /// One branch.
 pub async fn find(db: &impl OnTenant, id: Uuid) -> Result<Branch, BranchError> {
-    Entity::find_by_id(id)
-        .one(db)
-        .await?
-        .ok_or(BranchError::NotFound)
+    Entity::find_by_id(id).one(db).await?.ok_or(BranchError::NotFound)
 }
 
 /// Changes what is given.
@@ -105,10 +93,7 @@ pub async fn update(
     changes: BranchChanges,
     now: DateTime<Utc>,
 ) -> Result<Branch, BranchError> {
-    let mut row = ActiveModel {
-        updated_at: Set(now),
-        ..Default::default()
-    };
+    let mut row = ActiveModel { updated_at: Set(now), ..Default::default() };
     if let Some(name) = changes.name {
         row.name = Set(name);
     }
@@ -134,9 +119,5 @@ pub async fn delete(db: &impl OnTenant, id: Uuid) -> Result<(), BranchError> {
                 _ => e.into(),
             }
         })?;
-    if deleted.rows_affected == 0 {
-        Err(BranchError::NotFound)
-    } else {
-        Ok(())
-    }
+    if deleted.rows_affected == 0 { Err(BranchError::NotFound) } else { Ok(()) }
 }

@@ -34,10 +34,8 @@ pub async fn list(
         .order_by_desc(Column::Id)
         .limit(page.limit + 1);
     if let Some(after) = page.after {
-        query = query.filter(Expr::cust_with_values(
-            "(last_message_at, id) < ($1, $2)",
-            keyset(after),
-        ));
+        query =
+            query.filter(Expr::cust_with_values("(last_message_at, id) < ($1, $2)", keyset(after)));
     }
     if let Some(status) = filter.status {
         query = query.filter(Column::Status.eq(status));
@@ -51,10 +49,7 @@ pub async fn list(
         None => query,
     };
     let rows = query.all(db).await?;
-    Ok(Page::cut(rows, page.limit, |row| Position {
-        at: row.last_message_at,
-        id: row.id,
-    }))
+    Ok(Page::cut(rows, page.limit, |row| Position { at: row.last_message_at, id: row.id }))
 }
 
 /// One conversation.
@@ -78,14 +73,8 @@ pub async fn messages(
         .order_by_desc(Column::Id)
         .limit(page.limit + 1);
     if let Some(after) = page.after {
-        query = query.filter(Expr::cust_with_values(
-            "(occurred_at, id) < ($1, $2)",
-            keyset(after),
-        ));
+        query = query.filter(Expr::cust_with_values("(occurred_at, id) < ($1, $2)", keyset(after)));
     }
     let rows = query.all(db).await?;
-    Ok(Some(Page::cut(rows, page.limit, |row| Position {
-        at: row.occurred_at,
-        id: row.id,
-    })))
+    Ok(Some(Page::cut(rows, page.limit, |row| Position { at: row.occurred_at, id: row.id })))
 }

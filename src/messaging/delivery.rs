@@ -55,10 +55,7 @@ fn rank(status: &str) -> Option<u8> {
 /// and among the rest the one who is furthest behind.
 fn overall<'a>(statuses: &[&'a str]) -> Option<&'a str> {
     let failed = |status: &str| matches!(status, "sending_failed" | "delivery_failed" | "expired");
-    let known = statuses
-        .iter()
-        .copied()
-        .filter(|status| rank(status).is_some());
+    let known = statuses.iter().copied().filter(|status| rank(status).is_some());
     known.min_by_key(|status| (!failed(status), rank(status)))
 }
 
@@ -85,9 +82,7 @@ pub async fn record(
         occurred_at: Set(report.occurred_at),
         received_at: Set(now),
     };
-    let once = OnConflict::column(events::Column::ProviderEventId)
-        .do_nothing()
-        .to_owned();
+    let once = OnConflict::column(events::Column::ProviderEventId).do_nothing().to_owned();
     let inserted = events::Entity::insert(event)
         .on_conflict(once)
         .exec_without_returning(&transaction)
@@ -118,10 +113,7 @@ mod tests {
 
     #[test]
     fn one_failed_recipient_is_not_hidden_by_the_others() {
-        assert_eq!(
-            overall(&["delivered", "delivery_failed"]),
-            Some("delivery_failed")
-        );
+        assert_eq!(overall(&["delivered", "delivery_failed"]), Some("delivery_failed"));
         assert_eq!(overall(&["delivered", "sent"]), Some("sent"));
         assert_eq!(overall(&["delivered", "read"]), Some("delivered"));
         assert_eq!(overall(&["no_such_state"]), None);

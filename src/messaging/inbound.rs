@@ -85,18 +85,9 @@ pub async fn store(
         text.segments.into(),
         text.provider_message_id.into(),
     ];
-    let stored = db
-        .execute_raw(Statement::from_sql_and_values(
-            DbBackend::Postgres,
-            STORE,
-            values,
-        ))
-        .await?;
-    Ok(if stored.rows_affected() == 1 {
-        Applied::Stored
-    } else {
-        Applied::Duplicate
-    })
+    let stored =
+        db.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, STORE, values)).await?;
+    Ok(if stored.rows_affected() == 1 { Applied::Stored } else { Applied::Duplicate })
 }
 
 fn preview(text: &InboundText<'_>) -> String {

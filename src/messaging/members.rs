@@ -103,10 +103,7 @@ pub async fn list(
         .order_by_desc(Column::Id)
         .limit(page.limit + 1);
     if let Some(after) = page.after {
-        query = query.filter(Expr::cust_with_values(
-            "(created_at, id) < ($1, $2)",
-            keyset(after),
-        ));
+        query = query.filter(Expr::cust_with_values("(created_at, id) < ($1, $2)", keyset(after)));
     }
     if let Some(text) = filter.text.filter(|text| !text.is_empty()) {
         let pattern = format!("%{}%", escaped(&text));
@@ -137,17 +134,12 @@ pub async fn list(
         None => query,
     };
     let rows = query.all(db).await?;
-    Ok(Page::cut(rows, page.limit, |row| Position {
-        at: row.created_at,
-        id: row.id,
-    }))
+    Ok(Page::cut(rows, page.limit, |row| Position { at: row.created_at, id: row.id }))
 }
 
 /// The characters that mean something to LIKE stand for themselves.
 fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\")
-        .replace('%', "\\%")
-        .replace('_', "\\_")
+    text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }
 
 /// Adds a member.
@@ -168,18 +160,12 @@ pub async fn create(
         created_at: Set(now),
         updated_at: Set(now),
     };
-    Entity::insert(row)
-        .exec_with_returning(db)
-        .await
-        .map_err(refused)
+    Entity::insert(row).exec_with_returning(db).await.map_err(refused)
 }
 
 /// One member.
 pub async fn find(db: &impl OnTenant, id: Uuid) -> Result<Member, MemberError> {
-    Entity::find_by_id(id)
-        .one(db)
-        .await?
-        .ok_or(MemberError::NotFound)
+    Entity::find_by_id(id).one(db).await?.ok_or(MemberError::NotFound)
 }
 
 /// Changes what is given.
@@ -189,10 +175,7 @@ pub async fn update(
     changes: MemberChanges,
     now: DateTime<Utc>,
 ) -> Result<Member, MemberError> {
-    let mut row = ActiveModel {
-        updated_at: Set(now),
-        ..Default::default()
-    };
+    let mut row = ActiveModel { updated_at: Set(now), ..Default::default() };
     if let Some(first_name) = changes.first_name {
         row.first_name = Set(first_name);
     }
@@ -223,9 +206,5 @@ pub async fn update(
 /// Removes a member. Conversations with their number stay.
 pub async fn delete(db: &impl OnTenant, id: Uuid) -> Result<(), MemberError> {
     let deleted = Entity::delete_by_id(id).exec(db).await?;
-    if deleted.rows_affected == 0 {
-        Err(MemberError::NotFound)
-    } else {
-        Ok(())
-    }
+    if deleted.rows_affected == 0 { Err(MemberError::NotFound) } else { Ok(()) }
 }

@@ -40,18 +40,13 @@ pub enum AdministrationError {
 }
 
 fn sqlstate(error: &sqlx::Error) -> Option<String> {
-    error
-        .as_database_error()?
-        .code()
-        .map(|code| code.into_owned())
+    error.as_database_error()?.code().map(|code| code.into_owned())
 }
 
 /// A name of `[a-z0-9_]`, at most 63 bytes (PostgreSQL cuts longer ones off), as a quoted identifier.
 fn quoted(name: &str) -> Result<String, AdministrationError> {
     let plain = (1..=63).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
     if plain {
         Ok(format!("\"{name}\""))
     } else {
@@ -69,10 +64,7 @@ pub struct Server {
 impl Server {
     /// The server that `options` lead to; the database they name does not matter.
     pub fn new(options: PgConnectOptions, connect_timeout: Duration) -> Self {
-        Self {
-            options,
-            connect_timeout,
-        }
+        Self { options, connect_timeout }
     }
 
     /// The options for a database of this server, under the administration's own role.
@@ -109,18 +101,11 @@ impl Administration {
     }
 
     async fn run(&mut self, sql: String) -> Result<(), sqlx::Error> {
-        self.socket
-            .execute(sqlx::AssertSqlSafe(sql))
-            .await
-            .map(|_| ())
+        self.socket.execute(sqlx::AssertSqlSafe(sql)).await.map(|_| ())
     }
 
     async fn exists(&mut self, sql: &'static str, name: &str) -> Result<bool, AdministrationError> {
-        Ok(sqlx::query(sql)
-            .bind(name)
-            .fetch_optional(&mut self.socket)
-            .await?
-            .is_some())
+        Ok(sqlx::query(sql).bind(name).fetch_optional(&mut self.socket).await?.is_some())
     }
 
     /// Runs statements that this program wrote (grants, preseed), as one batch.
@@ -130,30 +115,20 @@ impl Administration {
 
     /// Is there a database of this name?
     pub async fn database_exists(&mut self, name: &str) -> Result<bool, AdministrationError> {
-        self.exists("SELECT 1 FROM pg_database WHERE datname = $1", name)
-            .await
+        self.exists("SELECT 1 FROM pg_database WHERE datname = $1", name).await
     }
 
     /// Is there a role of this name?
     pub async fn role_exists(&mut self, name: &str) -> Result<bool, AdministrationError> {
-        self.exists("SELECT 1 FROM pg_roles WHERE rolname = $1", name)
-            .await
+        self.exists("SELECT 1 FROM pg_roles WHERE rolname = $1", name).await
     }
 
     /// Makes a role that groups rights and cannot log in.
     pub async fn create_group(&mut self, name: &str) -> Result<(), AdministrationError> {
-        match self
-            .run(format!("CREATE ROLE {} NOLOGIN", quoted(name)?))
-            .await
-        {
+        match self.run(format!("CREATE ROLE {} NOLOGIN", quoted(name)?)).await {
             Err(e) if sqlstate(&e).as_deref() == Some(DUPLICATE_OBJECT) => Ok(()),
             // Two at once: the loser meets the unique index of the catalogue instead of the polite check.
-            Err(e)
-                if e.as_database_error()
-                    .is_some_and(|e| e.is_unique_violation()) =>
-            {
-                Ok(())
-            }
+            Err(e) if e.as_database_error().is_some_and(|e| e.is_unique_violation()) => Ok(()),
             other => Ok(other?),
         }
     }
@@ -169,23 +144,19 @@ impl Administration {
         let (role, group) = (quoted(name)?, quoted(group)?);
         let verifier = scram::verifier(password, salt);
         let created = self
-            .run(format!(
-                "CREATE ROLE {role} LOGIN PASSWORD '{verifier}' IN ROLE {group}"
-            ))
+            .run(format!("CREATE ROLE {role} LOGIN PASSWORD '{verifier}' IN ROLE {group}"))
             .await;
         match created {
-            Err(e) if sqlstate(&e).as_deref() == Some(DUPLICATE_OBJECT) => Ok(self
-                .run(format!("ALTER ROLE {role} LOGIN PASSWORD '{verifier}'"))
-                .await?),
+            Err(e) if sqlstate(&e).as_deref() == Some(DUPLICATE_OBJECT) => {
+                Ok(self.run(format!("ALTER ROLE {role} LOGIN PASSWORD '{verifier}'")).await?)
+            }
             other => Ok(other?),
         }
     }
 
     /// Drops a role. Its databases must be gone first.
     pub async fn drop_role(&mut self, name: &str) -> Result<(), AdministrationError> {
-        Ok(self
-            .run(format!("DROP ROLE IF EXISTS {}", quoted(name)?))
-            .await?)
+        Ok(self.run(format!("DROP ROLE IF EXISTS {}", quoted(name)?)).await?)
     }
 
     /// Makes an empty database to which nobody but the administration may connect.
@@ -206,11 +177,7 @@ impl Administration {
         template: &str,
         name: &str,
     ) -> Result<(), AdministrationError> {
-        let sql = format!(
-            "CREATE DATABASE {} TEMPLATE {}",
-            quoted(name)?,
-            quoted(template)?
-        );
+        let sql = format!("CREATE DATABASE {} TEMPLATE {}", quoted(name)?, quoted(template)?);
         let slot = self.take_copy_slot().await?;
         let copied = self.create_database(name, sql).await;
         self.unlock(slot).await?;
@@ -226,8 +193,7 @@ impl Administration {
         match self.while_in_use(name, sql).await {
             Err(AdministrationError::Statement(e))
                 if sqlstate(&e).as_deref() == Some(DUPLICATE_DATABASE)
-                    || e.as_database_error()
-                        .is_some_and(|e| e.is_unique_violation()) =>
+                    || e.as_database_error().is_some_and(|e| e.is_unique_violation()) =>
             {
                 Ok(())
             }
@@ -251,10 +217,7 @@ impl Administration {
     /// Grants of a database are not copied with its template: every one has to be closed by itself.
     pub async fn close_to_public(&mut self, name: &str) -> Result<(), AdministrationError> {
         Ok(self
-            .run(format!(
-                "REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC",
-                quoted(name)?
-            ))
+            .run(format!("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC", quoted(name)?))
             .await?)
     }
 
@@ -265,19 +228,12 @@ impl Administration {
         role: &str,
     ) -> Result<(), AdministrationError> {
         let (database, role) = (quoted(database)?, quoted(role)?);
-        Ok(self
-            .run(format!("GRANT CONNECT ON DATABASE {database} TO {role}"))
-            .await?)
+        Ok(self.run(format!("GRANT CONNECT ON DATABASE {database} TO {role}")).await?)
     }
 
     /// Drops a database, ending the sessions in it.
     pub async fn drop_database(&mut self, name: &str) -> Result<(), AdministrationError> {
-        Ok(self
-            .run(format!(
-                "DROP DATABASE IF EXISTS {} WITH (FORCE)",
-                quoted(name)?
-            ))
-            .await?)
+        Ok(self.run(format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(name)?)).await?)
     }
 
     /// Closes a database to connections and gives it its final name, in this order: what bears the name is whole.
@@ -288,10 +244,7 @@ impl Administration {
     ) -> Result<(), AdministrationError> {
         let (source, target) = (quoted(from)?, quoted(to)?);
         let rename = format!("ALTER DATABASE {source} RENAME TO {target}");
-        self.run(format!(
-            "ALTER DATABASE {source} WITH ALLOW_CONNECTIONS false"
-        ))
-        .await?;
+        self.run(format!("ALTER DATABASE {source} WITH ALLOW_CONNECTIONS false")).await?;
         self.while_in_use(from, rename).await
     }
 
@@ -365,10 +318,7 @@ mod tests {
     #[case("Tenant", None)]
     #[case("a\"; DROP DATABASE postgres; --", None)]
     #[case("", None)]
-    #[case(
-        "a234567890123456789012345678901234567890123456789012345678901234",
-        None
-    )]
+    #[case("a234567890123456789012345678901234567890123456789012345678901234", None)]
     fn only_plain_names_reach_ddl(#[case] name: &str, #[case] expected: Option<&str>) {
         assert_eq!(quoted(name).ok().as_deref(), expected);
     }

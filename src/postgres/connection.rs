@@ -77,10 +77,7 @@ impl<S> Session<S> {
             ));
         }
         self.uncertain.store(true, Ordering::Release);
-        Ok(Operation {
-            state,
-            uncertain: &self.uncertain,
-        })
+        Ok(Operation { state, uncertain: &self.uncertain })
     }
 
     async fn begin(&self, depth: usize, sql: String) -> Result<(), DbErr> {
@@ -133,10 +130,7 @@ impl Operation<'_> {
     }
 
     async fn simple(&mut self, sql: String) -> Result<(), sqlx::Error> {
-        self.socket()
-            .execute(sqlx::AssertSqlSafe(sql))
-            .await
-            .map(|_| ())
+        self.socket().execute(sqlx::AssertSqlSafe(sql)).await.map(|_| ())
     }
 
     fn finish<T>(mut self, result: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
@@ -195,18 +189,8 @@ pub struct Transaction<S: Send + Sync + 'static> {
 impl<S: Send + Sync + 'static> Connection<S> {
     pub(super) fn new(holder: Holder, scope: S) -> Self {
         let uncertain = holder.uncertain_mark();
-        let state = Mutex::new(State {
-            holder,
-            depth: 0,
-            failed: false,
-        });
-        Self {
-            session: Arc::new(Session {
-                state,
-                uncertain,
-                scope,
-            }),
-        }
+        let state = Mutex::new(State { holder, depth: 0, failed: false });
+        Self { session: Arc::new(Session { state, uncertain, scope }) }
     }
 
     /// Opens a connection outside any pool.
@@ -272,22 +256,13 @@ impl<S: Send + Sync + 'static> Place for Transaction<S> {
 async fn execute(place: &impl Place, statement: Statement) -> Result<ExecResult, DbErr> {
     let mut operation = place.session().start(place.depth()).await?;
     let result = prepared(statement).execute(operation.socket()).await;
-    operation
-        .finish(result)
-        .map(ExecResult::from)
-        .map_err(query_error)
+    operation.finish(result).map(ExecResult::from).map_err(query_error)
 }
 
 async fn execute_unprepared(place: &impl Place, sql: &str) -> Result<ExecResult, DbErr> {
     let mut operation = place.session().start(place.depth()).await?;
-    let result = operation
-        .socket()
-        .execute(sqlx::AssertSqlSafe(sql.to_owned()))
-        .await;
-    operation
-        .finish(result)
-        .map(ExecResult::from)
-        .map_err(query_error)
+    let result = operation.socket().execute(sqlx::AssertSqlSafe(sql.to_owned())).await;
+    operation.finish(result).map(ExecResult::from).map_err(query_error)
 }
 
 /// Reads to the end even where one row is wanted, so that the server's last word on the statement is in.
@@ -309,11 +284,7 @@ async fn begin<P: Place>(
         nested => format!("SAVEPOINT nested_{nested}"),
     };
     place.session().begin(place.depth(), sql).await?;
-    Ok(Transaction {
-        session: place.session().clone(),
-        depth,
-        ended: false,
-    })
+    Ok(Transaction { session: place.session().clone(), depth, ended: false })
 }
 
 async fn run<S, F, T, E>(transaction: Transaction<S>, callback: F) -> Result<T, TransactionError<E>>
@@ -328,17 +299,11 @@ where
 {
     match callback(&transaction).await {
         Ok(value) => {
-            transaction
-                .commit()
-                .await
-                .map_err(TransactionError::Connection)?;
+            transaction.commit().await.map_err(TransactionError::Connection)?;
             Ok(value)
         }
         Err(error) => {
-            transaction
-                .rollback()
-                .await
-                .map_err(TransactionError::Connection)?;
+            transaction.rollback().await.map_err(TransactionError::Connection)?;
             Err(TransactionError::Transaction(error))
         }
     }
@@ -423,9 +388,8 @@ macro_rules! implement_traits {
                 T: Send,
                 E: std::fmt::Display + std::fmt::Debug + Send,
             {
-                let transaction = begin(self, isolation, access)
-                    .await
-                    .map_err(TransactionError::Connection)?;
+                let transaction =
+                    begin(self, isolation, access).await.map_err(TransactionError::Connection)?;
                 run(transaction, callback).await
             }
         }

@@ -21,9 +21,7 @@ async fn connect(options: PgConnectOptions) -> Result<DatabaseConnection, DbErr>
         .connect_with(options)
         .await
         .map_err(|e| DbErr::Conn(sea_orm::RuntimeErr::SqlxError(e.into())))?;
-    Ok(sea_orm::SqlxPostgresConnector::from_sqlx_postgres_pool(
-        pool,
-    ))
+    Ok(sea_orm::SqlxPostgresConnector::from_sqlx_postgres_pool(pool))
 }
 
 /// Applies what is pending and returns the names of what was applied.
@@ -41,23 +39,14 @@ pub async fn status<M: MigratorTrait>(options: PgConnectOptions) -> Result<Schem
     let applied = M::get_applied_migrations(&database).await.map(names);
     let pending = M::get_pending_migrations(&database).await.map(names);
     database.close().await?;
-    Ok(SchemaStatus {
-        applied: applied?,
-        pending: pending?,
-    })
+    Ok(SchemaStatus { applied: applied?, pending: pending? })
 }
 
 /// The name of the newest migration this program carries: the version of a schema that is current.
 pub fn newest<M: MigratorTrait>() -> String {
-    M::migrations()
-        .last()
-        .map(|m| m.name().to_owned())
-        .unwrap_or_default()
+    M::migrations().last().map(|m| m.name().to_owned()).unwrap_or_default()
 }
 
 fn names(migrations: Vec<sea_orm_migration::Migration>) -> Vec<String> {
-    migrations
-        .iter()
-        .map(|migration| migration.name().to_owned())
-        .collect()
+    migrations.iter().map(|migration| migration.name().to_owned()).collect()
 }

@@ -50,9 +50,8 @@ impl Target {
     /// Opens a connection.
     pub(super) async fn connect(&self) -> Result<Physical, ConnectFailure> {
         tokio::time::timeout(self.connect_timeout, async {
-            let mut socket = PgConnection::connect_with(&self.options)
-                .await
-                .map_err(failure::of_connect)?;
+            let mut socket =
+                PgConnection::connect_with(&self.options).await.map_err(failure::of_connect)?;
             if let Some(check) = &self.on_connect {
                 check(&mut socket).await?;
             }
@@ -73,11 +72,7 @@ pub(super) struct Physical {
 
 impl Physical {
     fn new(socket: PgConnection) -> Self {
-        Self {
-            socket,
-            uncertain: Arc::default(),
-            last_used: Instant::now(),
-        }
+        Self { socket, uncertain: Arc::default(), last_used: Instant::now() }
     }
 
     /// The mark, shared with those who may have to leave it without having the socket.

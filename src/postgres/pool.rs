@@ -59,23 +59,16 @@ struct LastFailure(Arc<Mutex<Option<(Instant, ConnectFailure)>>>);
 
 impl LastFailure {
     fn since(&self, start: Instant) -> Option<ConnectFailure> {
-        let last = self
-            .0
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        last.as_ref()
-            .filter(|(at, _)| *at >= start)
-            .map(|(_, failure)| failure.clone())
+        let last = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        last.as_ref().filter(|(at, _)| *at >= start).map(|(_, failure)| failure.clone())
     }
 }
 
 impl bb8::ErrorSink<ConnectFailure> for LastFailure {
     fn sink(&self, failure: ConnectFailure) {
         tracing::warn!(%failure, "a pooled connection failed");
-        *self
-            .0
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner()) = Some((Instant::now(), failure));
+        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) =
+            Some((Instant::now(), failure));
     }
 
     fn boxed_clone(&self) -> Box<dyn bb8::ErrorSink<ConnectFailure>> {
@@ -111,18 +104,12 @@ impl Pool {
             .idle_timeout(Some(limits.idle_timeout))
             .max_lifetime(Some(Duration::from_secs(30 * 60)))
             .reaper_rate(
-                limits
-                    .idle_timeout
-                    .clamp(Duration::from_millis(50), Duration::from_secs(30)),
+                limits.idle_timeout.clamp(Duration::from_millis(50), Duration::from_secs(30)),
             )
             .queue_strategy(bb8::QueueStrategy::Lifo)
             .error_sink(Box::new(last_failure.clone()))
             .build_unchecked(Manager { target });
-        Self {
-            pool,
-            last_failure,
-            acquire_timeout: limits.acquire_timeout,
-        }
+        Self { pool, last_failure, acquire_timeout: limits.acquire_timeout }
     }
 
     /// Lends a connection to the holder of `scope`, within the pool's own acquire timeout. The scope is dropped
@@ -131,8 +118,7 @@ impl Pool {
         &self,
         scope: S,
     ) -> Result<Connection<S>, CheckoutFailure> {
-        self.lend_before(scope, tokio::time::Instant::now() + self.acquire_timeout)
-            .await
+        self.lend_before(scope, tokio::time::Instant::now() + self.acquire_timeout).await
     }
 
     /// As [`Pool::lend`], with a deadline; the acquire timeout of the pool is the upper bound.

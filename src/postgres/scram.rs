@@ -13,13 +13,7 @@ const ITERATIONS: NonZeroU32 = NonZeroU32::new(4096).unwrap();
 /// The verifier of `password`, which must be plain ASCII (SASLprep changes nothing in it).
 pub(super) fn verifier(password: &str, salt: &[u8; 16]) -> String {
     let mut salted = [0; digest::SHA256_OUTPUT_LEN];
-    pbkdf2::derive(
-        pbkdf2::PBKDF2_HMAC_SHA256,
-        ITERATIONS,
-        salt,
-        password.as_bytes(),
-        &mut salted,
-    );
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, ITERATIONS, salt, password.as_bytes(), &mut salted);
     let key = hmac::Key::new(hmac::HMAC_SHA256, &salted);
     let client_key = hmac::sign(&key, b"Client Key");
     let stored_key = digest::digest(&digest::SHA256, client_key.as_ref());

@@ -68,11 +68,7 @@ pub(super) async fn plan(
     tools: &Tools,
     registration: NewRegistration,
 ) -> Result<PlannedRun, RegistryError> {
-    let run = PlannedRun {
-        id: unguessable_id(),
-        tenant_id: TenantId::generate(),
-        registration,
-    };
+    let run = PlannedRun { id: unguessable_id(), tenant_id: TenantId::generate(), registration };
     let db = tools.registry.connect().await?;
     let names = STEPS.iter().map(|step| step.name);
     provisioning_runs::create(&db, run.id, run.tenant_id, names, tools.clock.now()).await?;
@@ -81,15 +77,11 @@ pub(super) async fn plan(
 
 pub(super) async fn run(tools: &Tools, run: PlannedRun) -> Result<CreatedTenant, RunFailure> {
     let registration = run.registration;
-    let password: [u8; 24] =
-        tools
-            .registry
-            .sealer()
-            .random_bytes()
-            .map_err(|e| RunFailure::Broken {
-                step: "plan",
-                reason: e.to_string(),
-            })?;
+    let password: [u8; 24] = tools
+        .registry
+        .sealer()
+        .random_bytes()
+        .map_err(|e| RunFailure::Broken { step: "plan", reason: e.to_string() })?;
     let context = Context {
         tools: tools.clone(),
         tenant_id: run.tenant_id,
@@ -105,8 +97,5 @@ pub(super) async fn run(tools: &Tools, run: PlannedRun) -> Result<CreatedTenant,
         role_password: SecretString::from(hex::encode(password)),
     };
     saga::run(tools, run.id, STEPS, &context).await?;
-    Ok(CreatedTenant {
-        tenant_id: context.tenant_id,
-        owner_id: context.owner.id,
-    })
+    Ok(CreatedTenant { tenant_id: context.tenant_id, owner_id: context.owner.id })
 }

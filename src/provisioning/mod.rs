@@ -56,12 +56,7 @@ impl Provisioner {
         clock: Clock,
     ) -> Self {
         Self {
-            tools: Tools {
-                registry,
-                router,
-                clock,
-                interruption: None,
-            },
+            tools: Tools { registry, router, clock, interruption: None },
             turns: Arc::new(Semaphore::new(settings.concurrency)),
             life,
         }
@@ -88,10 +83,7 @@ impl Provisioner {
             let _turn = turns.acquire_owned().await;
             create_tenant::run(&tools, run).await
         });
-        Ok(Started {
-            registration_id,
-            outcome,
-        })
+        Ok(Started { registration_id, outcome })
     }
 
     /// How far a registration has come.

@@ -156,10 +156,9 @@ async fn apply<C: Sync>(
         };
         let failure = match result {
             StepError::Refused(refusal) => RunFailure::Refused(refusal),
-            StepError::Passing(reason) if attempt >= MAX_ATTEMPTS => RunFailure::Broken {
-                step: step.name,
-                reason,
-            },
+            StepError::Passing(reason) if attempt >= MAX_ATTEMPTS => {
+                RunFailure::Broken { step: step.name, reason }
+            }
             StepError::Passing(reason) => {
                 tracing::info!(run = %id, step = step.name, attempt, reason, "a step will be tried again");
                 tokio::time::sleep(delay).await;
@@ -179,15 +178,9 @@ async fn attempt_once<C: Sync>(
     context: &C,
 ) -> Result<(), StepError> {
     let interrupted = |moment| {
-        let fails = tools
-            .interruption
-            .as_ref()
-            .is_some_and(|interrupt| interrupt(step.name, moment));
-        if fails {
-            Err(StepError::Passing(format!("interrupted {moment:?}")))
-        } else {
-            Ok(())
-        }
+        let fails =
+            tools.interruption.as_ref().is_some_and(|interrupt| interrupt(step.name, moment));
+        if fails { Err(StepError::Passing(format!("interrupted {moment:?}"))) } else { Ok(()) }
     };
     interrupted(Moment::BeforeEffect)?;
     (step.apply)(context).await?;

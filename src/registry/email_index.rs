@@ -40,10 +40,7 @@ pub async fn claim_owner(
 
 /// Forgets every address of a tenant.
 pub async fn remove_all(db: &impl OnRegistry, tenant: TenantId) -> Result<(), RegistryError> {
-    Entity::delete_many()
-        .filter(Column::TenantId.eq(tenant.0))
-        .exec(db)
-        .await?;
+    Entity::delete_many().filter(Column::TenantId.eq(tenant.0)).exec(db).await?;
     Ok(())
 }
 
@@ -58,8 +55,5 @@ pub async fn tenants_of(
         .limit(MOST_TENANTS)
         .all(db)
         .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| TenantId(row.tenant_id))
-        .collect())
+    Ok(rows.into_iter().map(|row| TenantId(row.tenant_id)).collect())
 }

@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::DbErr;
+use sea_orm::{ConnectionTrait, DbErr};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
 
@@ -110,9 +110,7 @@ impl Registry {
         let options = parse_url(url)?;
         schema::require_current(options.clone()).await?;
         let target = Target {
-            options: options
-                .clone()
-                .options([("statement_timeout", STATEMENT_TIMEOUT)]),
+            options: options.clone().options([("statement_timeout", STATEMENT_TIMEOUT)]),
             connect_timeout: ACQUIRE_TIMEOUT,
             on_connect: None,
         };
@@ -138,6 +136,13 @@ impl Registry {
     /// Lends a connection, or says within 2 s that there is none.
     pub async fn connect(&self) -> Result<RegistryDb, RegistryError> {
         Ok(self.pool.lend(RegistryScope(())).await?)
+    }
+
+    /// Asks for a sign of life.
+    pub async fn ping(&self) -> Result<(), RegistryError> {
+        let db = self.connect().await?;
+        db.execute_unprepared("SELECT 1").await?;
+        Ok(())
     }
 
     /// The server that the registry lies on, and with it every tenant.

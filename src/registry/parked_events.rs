@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use sea_orm::sea_query::extension::postgres::PgExpr;
 use sea_orm::sea_query::{Expr, ExprTrait, LockBehavior, LockType, OnConflict};
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
@@ -53,13 +54,9 @@ pub async fn park(
         received_at: Set(now),
         updated_at: Set(now),
     };
-    let once = OnConflict::columns([Column::Provider, Column::ProviderEventId])
-        .do_nothing()
-        .to_owned();
-    Entity::insert(row)
-        .on_conflict(once)
-        .exec_without_returning(db)
-        .await?;
+    let once =
+        OnConflict::columns([Column::Provider, Column::ProviderEventId]).do_nothing().to_owned();
+    Entity::insert(row).on_conflict(once).exec_without_returning(db).await?;
     Ok(())
 }
 
@@ -115,11 +112,7 @@ pub async fn postpone(
         reason: Set(reason.to_owned()),
         ..Default::default()
     };
-    Entity::update_many()
-        .set(row)
-        .filter(Column::Id.eq(id))
-        .exec(db)
-        .await?;
+    Entity::update_many().set(row).filter(Column::Id.eq(id)).exec(db).await?;
     Ok(())
 }
 
@@ -130,11 +123,7 @@ pub async fn fail(db: &impl OnRegistry, id: Uuid, reason: &str) -> Result<(), Re
         reason: Set(reason.to_owned()),
         ..Default::default()
     };
-    Entity::update_many()
-        .set(row)
-        .filter(Column::Id.eq(id))
-        .exec(db)
-        .await?;
+    Entity::update_many().set(row).filter(Column::Id.eq(id)).exec(db).await?;
     Ok(())
 }
 
@@ -145,15 +134,9 @@ pub async fn hasten(
     now: DateTime<Utc>,
 ) -> Result<u64, RegistryError> {
     let hastened = Entity::update_many()
-        .set(ActiveModel {
-            next_attempt_at: Set(now),
-            ..Default::default()
-        })
+        .set(ActiveModel { next_attempt_at: Set(now), ..Default::default() })
         .filter(Column::Status.eq(Status::Waiting))
-        .filter(Expr::cust_with_values(
-            "number_hashes @> ARRAY[$1]",
-            [number_hash],
-        ))
+        .filter(Expr::col(Column::NumberHashes).contains(Expr::val(vec![number_hash])))
         .exec(db)
         .await?;
     Ok(hastened.rows_affected)
@@ -161,8 +144,5 @@ pub async fn hasten(
 
 /// All parked events, oldest first.
 pub async fn list(db: &impl OnRegistry) -> Result<Vec<ParkedEvent>, RegistryError> {
-    Ok(Entity::find()
-        .order_by_asc(Column::ReceivedAt)
-        .all(db)
-        .await?)
+    Ok(Entity::find().order_by_asc(Column::ReceivedAt).all(db).await?)
 }

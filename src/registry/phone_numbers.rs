@@ -53,10 +53,7 @@ pub async fn release(
     now: DateTime<Utc>,
 ) -> Result<bool, RegistryError> {
     let released = Entity::update_many()
-        .set(ActiveModel {
-            valid_until: Set(Some(now)),
-            ..Default::default()
-        })
+        .set(ActiveModel { valid_until: Set(Some(now)), ..Default::default() })
         .filter(Column::Number.eq(number.as_str()))
         .filter(Column::TenantId.eq(tenant.0))
         .filter(Column::ValidUntil.is_null())

@@ -29,20 +29,16 @@ pub async fn create(
         finished_at: Set(None),
     };
     runs::Entity::insert(run).exec_without_returning(db).await?;
-    let rows = (0..)
-        .zip(step_names)
-        .map(|(position, name)| steps::ActiveModel {
-            run_id: Set(id),
-            position: Set(position),
-            name: Set(name.to_owned()),
-            status: Set(StepStatus::Pending),
-            attempts: Set(0),
-            started_at: Set(None),
-            finished_at: Set(None),
-        });
-    steps::Entity::insert_many(rows)
-        .exec_without_returning(db)
-        .await?;
+    let rows = (0..).zip(step_names).map(|(position, name)| steps::ActiveModel {
+        run_id: Set(id),
+        position: Set(position),
+        name: Set(name.to_owned()),
+        status: Set(StepStatus::Pending),
+        attempts: Set(0),
+        started_at: Set(None),
+        finished_at: Set(None),
+    });
+    steps::Entity::insert_many(rows).exec_without_returning(db).await?;
     Ok(())
 }
 
@@ -54,10 +50,7 @@ pub async fn record_run(
     error: Option<(&str, &str)>,
     now: DateTime<Utc>,
 ) -> Result<(), RegistryError> {
-    let mut row = runs::ActiveModel {
-        status: Set(status),
-        ..Default::default()
-    };
+    let mut row = runs::ActiveModel { status: Set(status), ..Default::default() };
     if let Some((code, detail)) = error {
         row.error_code = Set(Some(code.to_owned()));
         row.error_detail = Set(Some(detail.to_owned()));
@@ -65,11 +58,7 @@ pub async fn record_run(
     if matches!(status, RunStatus::Completed | RunStatus::Failed) {
         row.finished_at = Set(Some(now));
     }
-    runs::Entity::update_many()
-        .set(row)
-        .filter(runs::Column::Id.eq(id))
-        .exec(db)
-        .await?;
+    runs::Entity::update_many().set(row).filter(runs::Column::Id.eq(id)).exec(db).await?;
     Ok(())
 }
 
@@ -82,11 +71,8 @@ pub async fn record_step(
     attempts: i32,
     now: DateTime<Utc>,
 ) -> Result<(), RegistryError> {
-    let mut row = steps::ActiveModel {
-        status: Set(status),
-        attempts: Set(attempts),
-        ..Default::default()
-    };
+    let mut row =
+        steps::ActiveModel { status: Set(status), attempts: Set(attempts), ..Default::default() };
     match status {
         StepStatus::Running => row.started_at = Set(Some(now)),
         StepStatus::Pending => {}

@@ -24,11 +24,7 @@ pub async fn record(
         expires_at: Set(expires_at),
     });
     Entity::insert_many(rows)
-        .on_conflict(
-            OnConflict::column(Column::SessionId)
-                .do_nothing()
-                .to_owned(),
-        )
+        .on_conflict(OnConflict::column(Column::SessionId).do_nothing().to_owned())
         .exec_without_returning(db)
         .await?;
     Ok(())
@@ -39,10 +35,7 @@ pub async fn all(
     db: &impl OnRegistry,
     now: DateTime<Utc>,
 ) -> Result<Vec<Revocation>, RegistryError> {
-    Ok(Entity::find()
-        .filter(Column::ExpiresAt.gt(now))
-        .all(db)
-        .await?)
+    Ok(Entity::find().filter(Column::ExpiresAt.gt(now)).all(db).await?)
 }
 
 /// What was recorded during the last seconds, by the server's clock. Overlapping reads are meant: a transaction
@@ -59,9 +52,5 @@ pub async fn recent(db: &impl OnRegistry) -> Result<Vec<Revocation>, RegistryErr
 
 /// Removes what no longer matters.
 pub async fn clean_up(db: &impl OnRegistry, now: DateTime<Utc>) -> Result<u64, RegistryError> {
-    Ok(Entity::delete_many()
-        .filter(Column::ExpiresAt.lte(now))
-        .exec(db)
-        .await?
-        .rows_affected)
+    Ok(Entity::delete_many().filter(Column::ExpiresAt.lte(now)).exec(db).await?.rows_affected)
 }

@@ -39,9 +39,7 @@ pub(super) async fn require_current(options: PgConnectOptions) -> Result<(), Reg
         Ok(status) => Err(RegistryError::SchemaBehind(status.pending)),
         // 3D000: the database itself does not exist yet.
         Err(RegistryError::Unavailable(text)) if text.contains("does not exist") => {
-            Err(RegistryError::SchemaBehind(vec![
-                "the database itself".to_owned(),
-            ]))
+            Err(RegistryError::SchemaBehind(vec!["the database itself".to_owned()]))
         }
         Err(other) => Err(other),
     }

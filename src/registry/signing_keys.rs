@@ -35,11 +35,7 @@ pub async fn active(
         .into_iter()
         .map(|row| {
             let seed = sealer.open(&bound_to(&row.kid), &row.sealed_seed)?;
-            Ok(StoredKey {
-                kid: row.kid,
-                public_key: row.public_key,
-                seed,
-            })
+            Ok(StoredKey { kid: row.kid, public_key: row.public_key, seed })
         })
         .collect()
 }

@@ -29,9 +29,7 @@ pub(super) async fn lookup_key(
         .on_conflict(OnConflict::column(Column::Key).do_nothing().to_owned())
         .exec_without_returning(db)
         .await?;
-    let kept = Entity::find_by_id(LOOKUP_KEY.to_owned())
-        .one(db)
-        .await?
-        .ok_or(SealingError::Unreadable)?;
+    let kept =
+        Entity::find_by_id(LOOKUP_KEY.to_owned()).one(db).await?.ok_or(SealingError::Unreadable)?;
     Ok(sealer.open(&bound_to(LOOKUP_KEY), &kept.sealed_value)?)
 }

@@ -77,11 +77,7 @@ pub async fn change_status(
     to: Status,
     now: DateTime<Utc>,
 ) -> Result<bool, RegistryError> {
-    let mut row = ActiveModel {
-        status: Set(to),
-        updated_at: Set(now),
-        ..Default::default()
-    };
+    let mut row = ActiveModel { status: Set(to), updated_at: Set(now), ..Default::default() };
     if to == Status::Deleted {
         row.deleted_at = Set(Some(now));
     }
@@ -122,9 +118,7 @@ pub async fn list(
     db: &impl OnRegistry,
     status: Option<Status>,
 ) -> Result<Vec<Tenant>, RegistryError> {
-    let mut query = Entity::find()
-        .order_by_asc(Column::CreatedAt)
-        .order_by_asc(Column::Id);
+    let mut query = Entity::find().order_by_asc(Column::CreatedAt).order_by_asc(Column::Id);
     if let Some(status) = status {
         query = query.filter(Column::Status.eq(status));
     }

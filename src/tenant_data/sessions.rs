@@ -25,9 +25,7 @@ pub async fn open(
         expires_at: Set(expires_at),
         revoked_at: Set(None),
     };
-    sessions::Entity::insert(session)
-        .exec_without_returning(transaction)
-        .await?;
+    sessions::Entity::insert(session).exec_without_returning(transaction).await?;
     add_token(transaction, id, token_hash, now).await
 }
 
@@ -43,9 +41,7 @@ async fn add_token(
         created_at: Set(now),
         used_at: Set(None),
     };
-    refresh_tokens::Entity::insert(token)
-        .exec_without_returning(transaction)
-        .await?;
+    refresh_tokens::Entity::insert(token).exec_without_returning(transaction).await?;
     Ok(())
 }
 
@@ -76,10 +72,8 @@ pub async fn rotate(
     let Some(token) = token else {
         return Ok(Rotation::Refused);
     };
-    let session = sessions::Entity::find_by_id(token.session_id)
-        .lock_exclusive()
-        .one(transaction)
-        .await?;
+    let session =
+        sessions::Entity::find_by_id(token.session_id).lock_exclusive().one(transaction).await?;
     let Some(session) = session.filter(|s| s.revoked_at.is_none() && s.expires_at > now) else {
         return Ok(Rotation::Refused);
     };
@@ -88,10 +82,7 @@ pub async fn rotate(
         return Ok(Rotation::Reused(session));
     }
     refresh_tokens::Entity::update_many()
-        .set(refresh_tokens::ActiveModel {
-            used_at: Set(Some(now)),
-            ..Default::default()
-        })
+        .set(refresh_tokens::ActiveModel { used_at: Set(Some(now)), ..Default::default() })
         .filter(refresh_tokens::Column::TokenHash.eq(old_hash))
         .exec(transaction)
         .await?;
@@ -111,10 +102,7 @@ pub async fn rotate(
 /// Ends a session: its refresh token is worth nothing from now on.
 pub async fn revoke(db: &impl OnTenant, id: Uuid, now: DateTime<Utc>) -> Result<(), DbErr> {
     sessions::Entity::update_many()
-        .set(sessions::ActiveModel {
-            revoked_at: Set(Some(now)),
-            ..Default::default()
-        })
+        .set(sessions::ActiveModel { revoked_at: Set(Some(now)), ..Default::default() })
         .filter(sessions::Column::Id.eq(id))
         .filter(sessions::Column::RevokedAt.is_null())
         .exec(db)
@@ -129,10 +117,7 @@ pub async fn revoke_all(
     now: DateTime<Utc>,
 ) -> Result<Vec<Uuid>, DbErr> {
     let revoked = sessions::Entity::update_many()
-        .set(sessions::ActiveModel {
-            revoked_at: Set(Some(now)),
-            ..Default::default()
-        })
+        .set(sessions::ActiveModel { revoked_at: Set(Some(now)), ..Default::default() })
         .filter(sessions::Column::StaffId.eq(staff))
         .filter(sessions::Column::RevokedAt.is_null())
         .exec_with_returning(db)

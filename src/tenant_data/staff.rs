@@ -55,10 +55,7 @@ pub async fn add(
 
 /// A member of staff who may sign in, by id.
 pub async fn find_active(db: &impl OnTenant, id: Uuid) -> Result<Option<StaffMember>, DbErr> {
-    Entity::find_by_id(id)
-        .filter(Column::Status.eq("active"))
-        .one(db)
-        .await
+    Entity::find_by_id(id).filter(Column::Status.eq("active")).one(db).await
 }
 
 /// A member of staff who may sign in, by email.
@@ -76,10 +73,7 @@ pub async fn find_active_by_email(
 /// Notes a sign-in.
 pub async fn record_login(db: &impl OnTenant, id: Uuid, now: DateTime<Utc>) -> Result<(), DbErr> {
     Entity::update_many()
-        .set(ActiveModel {
-            last_login_at: Set(Some(now)),
-            ..Default::default()
-        })
+        .set(ActiveModel { last_login_at: Set(Some(now)), ..Default::default() })
         .filter(Column::Id.eq(id))
         .exec(db)
         .await?;

@@ -24,15 +24,8 @@ pub struct Directory {
 
 impl Directory {
     pub(super) fn new(registry: Registry, ttl: Duration, clock: Clock) -> Self {
-        let known = Cache::builder()
-            .max_capacity(CAPACITY)
-            .time_to_live(ttl)
-            .build();
-        Self {
-            registry,
-            known,
-            clock,
-        }
+        let known = Cache::builder().max_capacity(CAPACITY).time_to_live(ttl).build();
+        Self { registry, known, clock }
     }
 
     /// The tenant with this id. Many callers at once cost one look-up.

@@ -35,10 +35,7 @@ pub(super) fn target(
         .username(&tenant.role_name)
         .password(&password)
         .application_name("narthex")
-        .options([(
-            "statement_timeout",
-            settings.statement_timeout.as_millis().to_string(),
-        )]);
+        .options([("statement_timeout", settings.statement_timeout.as_millis().to_string())]);
     let expected = Expected {
         tenant: tenant.id,
         database: tenant.database_name.clone(),

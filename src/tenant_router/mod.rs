@@ -133,8 +133,7 @@ impl TenantRouter {
     /// Lends a connection to a tenant's database. One deadline, `router.acquire_timeout`, covers all of it:
     /// finding room among the open pools, opening the pool, and waiting for a connection.
     pub async fn connect(&self, tenant: &Arc<Tenant>) -> Result<TenantDb, RouterError> {
-        self.connect_before(tenant, Instant::now() + self.inner.settings.acquire_timeout)
-            .await
+        self.connect_before(tenant, Instant::now() + self.inner.settings.acquire_timeout).await
     }
 
     /// As [`TenantRouter::connect`], with a deadline of the caller's own.
@@ -146,40 +145,26 @@ impl TenantRouter {
         self.admit(tenant)?;
         let target = || identity::target(&self.inner.registry, tenant, &self.inner.settings);
         let (lease, pool) = self.inner.pools.lease(tenant, deadline, target).await?;
-        let scope = TenantScope {
-            tenant: tenant.clone(),
-            _lease: Some(lease),
-        };
-        pool.lend_before(scope, deadline)
-            .await
-            .map_err(|failure| match failure {
-                crate::postgres::CheckoutFailure::Busy => RouterError::PoolBusy,
-                crate::postgres::CheckoutFailure::Connect(failure) => {
-                    RouterError::Unavailable(failure)
-                }
-            })
+        let scope = TenantScope { tenant: tenant.clone(), _lease: Some(lease) };
+        pool.lend_before(scope, deadline).await.map_err(|failure| match failure {
+            crate::postgres::CheckoutFailure::Busy => RouterError::PoolBusy,
+            crate::postgres::CheckoutFailure::Connect(failure) => RouterError::Unavailable(failure),
+        })
     }
 
     /// A connection outside the pools, for making a tenant that is not active yet. The identity is proven all
     /// the same.
     pub async fn connect_for_provisioning(&self, id: TenantId) -> Result<TenantDb, RouterError> {
         let db = self.inner.registry.connect().await?;
-        let tenant = crate::registry::tenants::find(&db, id)
-            .await?
-            .ok_or(RouterError::Unknown)?;
+        let tenant = crate::registry::tenants::find(&db, id).await?.ok_or(RouterError::Unknown)?;
         drop(db);
         let target = identity::target(&self.inner.registry, &tenant, &self.inner.settings)?;
-        let scope = TenantScope {
-            tenant: Arc::new(tenant),
-            _lease: None,
-        };
-        Connection::open(&target, scope)
-            .await
-            .map_err(RouterError::Unavailable)
+        let scope = TenantScope { tenant: Arc::new(tenant), _lease: None };
+        Connection::open(&target, scope).await.map_err(RouterError::Unavailable)
     }
 
     /// What a tenant's status and schema allow is decided before a connection is taken.
-    fn admit(&self, tenant: &Tenant) -> Result<(), RouterError> {
+    pub fn admit(&self, tenant: &Tenant) -> Result<(), RouterError> {
         match tenant.status {
             Status::Active => {}
             Status::Suspended => return Err(RouterError::Suspended),

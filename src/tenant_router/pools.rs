@@ -113,9 +113,7 @@ pub(super) struct Pools {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 impl Counters {
@@ -155,9 +153,7 @@ impl Pools {
             if let Some(lease) = self.try_lease(tenant, &target)? {
                 break lease;
             }
-            tokio::time::timeout_at(deadline, freed)
-                .await
-                .map_err(|_| RouterError::Saturated)?;
+            tokio::time::timeout_at(deadline, freed).await.map_err(|_| RouterError::Saturated)?;
         };
         let opened = tokio::time::timeout_at(deadline, lease.entry.opening.clone()).await;
         match opened {
@@ -186,10 +182,7 @@ impl Pools {
             self.counters.count(PoolEvent::Moved);
         }
         if entries.len() >= self.max_open {
-            let idle = entries
-                .iter()
-                .rev()
-                .find(|(_, e)| e.leases.load(Ordering::Acquire) == 0);
+            let idle = entries.iter().rev().find(|(_, e)| e.leases.load(Ordering::Acquire) == 0);
             let Some(id) = idle.map(|(id, _)| *id) else {
                 return Ok(None);
             };
@@ -209,28 +202,18 @@ impl Pools {
     /// Counted under the lock of the map: a pool chosen for eviction cannot be leased in between.
     fn lease_on(&self, entry: Arc<Entry>) -> Lease {
         entry.leases.fetch_add(1, Ordering::AcqRel);
-        Lease {
-            entry,
-            freed: self.freed.clone(),
-        }
+        Lease { entry, freed: self.freed.clone() }
     }
 
     /// Opens in a task of its own: the caller that came first may give up without failing those behind it.
     fn begin_opening(&self, target: Target) -> Opening {
-        let (limits, turns, counters) = (
-            self.limits.clone(),
-            self.cold_opens.clone(),
-            self.counters.clone(),
-        );
+        let (limits, turns, counters) =
+            (self.limits.clone(), self.cold_opens.clone(), self.counters.clone());
         let task = tokio::spawn(async move {
             let turn = turns.acquire_owned().await;
             let opened = Pool::open(target, &limits).await;
             drop(turn);
-            counters.count(if opened.is_ok() {
-                PoolEvent::Opened
-            } else {
-                PoolEvent::OpenFailed
-            });
+            counters.count(if opened.is_ok() { PoolEvent::Opened } else { PoolEvent::OpenFailed });
             opened
         });
         async move {
@@ -244,10 +227,7 @@ impl Pools {
     /// Removes this very entry, not a newer one that has taken its place.
     fn remove(&self, id: Uuid, entry: &Arc<Entry>) {
         let mut entries = lock(&self.entries);
-        if entries
-            .peek(&id)
-            .is_some_and(|current| Arc::ptr_eq(current, entry))
-        {
+        if entries.peek(&id).is_some_and(|current| Arc::ptr_eq(current, entry)) {
             entries.pop(&id);
             self.freed.notify_waiters();
         }
@@ -281,10 +261,7 @@ impl Pools {
         let entries = lock(&self.entries);
         RouterStatistics {
             open: entries.len(),
-            leases: entries
-                .iter()
-                .map(|(_, e)| e.leases.load(Ordering::Acquire))
-                .sum(),
+            leases: entries.iter().map(|(_, e)| e.leases.load(Ordering::Acquire)).sum(),
             counts: std::array::from_fn(|i| self.counters.events[i].load(Ordering::Relaxed)),
         }
     }

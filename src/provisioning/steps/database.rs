@@ -16,9 +16,7 @@ async fn apply(context: &Context) -> Result<(), StepError> {
     let name = context.tenant_id.database_name();
     template::ensure(server).await?;
     let mut administration = server.administer().await?;
-    administration
-        .copy_database(&template::name(), &name)
-        .await?;
+    administration.copy_database(&template::name(), &name).await?;
     administration.grant_connect(&name, &name).await?;
     administration.close().await;
     Ok(())
@@ -26,9 +24,7 @@ async fn apply(context: &Context) -> Result<(), StepError> {
 
 async fn undo(context: &Context) -> Result<(), StepError> {
     let mut administration = context.tools.registry.server().administer().await?;
-    administration
-        .drop_database(&context.tenant_id.database_name())
-        .await?;
+    administration.drop_database(&context.tenant_id.database_name()).await?;
     administration.close().await;
     Ok(())
 }

@@ -15,9 +15,7 @@ pub(crate) const STEP: SagaStep<Context> = SagaStep {
 async fn apply(context: &Context) -> Result<(), StepError> {
     let server = context.tools.registry.server();
     let mut inside = server.connect(&context.tenant_id.database_name()).await?;
-    let applied = inside
-        .texts("SELECT version FROM seaql_migrations ORDER BY version")
-        .await?;
+    let applied = inside.texts("SELECT version FROM seaql_migrations ORDER BY version").await?;
     let expected = migrating::newest::<tenant_migrations::Migrator>();
     if applied.last() != Some(&expected) {
         return Err(StepError::Passing(format!(
@@ -26,13 +24,8 @@ async fn apply(context: &Context) -> Result<(), StepError> {
         )));
     }
     let roles = inside.texts("SELECT name FROM roles").await?;
-    if BUILT_IN
-        .iter()
-        .any(|(role, _)| !roles.iter().any(|found| found == role))
-    {
-        return Err(StepError::Passing(format!(
-            "the copied preseed has the roles {roles:?} only"
-        )));
+    if BUILT_IN.iter().any(|(role, _)| !roles.iter().any(|found| found == role)) {
+        return Err(StepError::Passing(format!("the copied preseed has the roles {roles:?} only")));
     }
     let id = context.tenant_id.to_string();
     inside
@@ -40,13 +33,9 @@ async fn apply(context: &Context) -> Result<(), StepError> {
             "INSERT INTO tenant_identity (tenant_id, created_at) VALUES ('{id}', now()) ON CONFLICT DO NOTHING"
         ))
         .await?;
-    let found = inside
-        .texts("SELECT tenant_id::text FROM tenant_identity")
-        .await?;
+    let found = inside.texts("SELECT tenant_id::text FROM tenant_identity").await?;
     if found != [id] {
-        return Err(StepError::Passing(format!(
-            "the database says it belongs to {found:?}"
-        )));
+        return Err(StepError::Passing(format!("the database says it belongs to {found:?}")));
     }
     inside.close().await;
     Ok(())

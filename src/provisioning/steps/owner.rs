@@ -13,11 +13,7 @@ pub(crate) const STEP: SagaStep<Context> = SagaStep {
 };
 
 async fn apply(context: &Context) -> Result<(), StepError> {
-    let db = context
-        .tools
-        .router
-        .connect_for_provisioning(context.tenant_id)
-        .await?;
+    let db = context.tools.router.connect_for_provisioning(context.tenant_id).await?;
     staff::add(&db, &context.owner, context.tools.clock.now()).await?;
     Ok(())
 }

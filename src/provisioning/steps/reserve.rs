@@ -22,9 +22,7 @@ pub(crate) const STEP: SagaStep<Context> = SagaStep {
 
 async fn apply(context: &Context) -> Result<(), StepError> {
     let wanted = &context.registration.slug;
-    let base = wanted
-        .clone()
-        .or_else(|| Slug::derive(&context.registration.organization_name));
+    let base = wanted.clone().or_else(|| Slug::derive(&context.registration.organization_name));
     let mut slug = match base.clone() {
         Some(slug) => slug,
         None => fallback()?,
@@ -47,9 +45,7 @@ async fn apply(context: &Context) -> Result<(), StepError> {
 /// For a name of which no letter fits into a slug.
 fn fallback() -> Result<Slug, StepError> {
     let plain: Result<Slug, _> = "organization".parse();
-    plain
-        .map(|slug| slug.with_suffix())
-        .map_err(|e| StepError::Passing(e.to_string()))
+    plain.map(|slug| slug.with_suffix()).map_err(|e| StepError::Passing(e.to_string()))
 }
 
 async fn reserve(context: &Context, slug: Slug) -> Result<Result<(), SlugTaken>, StepError> {
@@ -93,11 +89,6 @@ async fn undo(context: &Context) -> Result<(), StepError> {
     email_index::remove_all(&transaction, context.tenant_id).await?;
     tenants::remove_unfinished(&transaction, context.tenant_id).await?;
     transaction.commit().await?;
-    context
-        .tools
-        .router
-        .directory()
-        .forget(context.tenant_id)
-        .await;
+    context.tools.router.directory().forget(context.tenant_id).await;
     Ok(())
 }

@@ -14,10 +14,7 @@ pub(crate) const STEP: SagaStep<Context> = SagaStep {
 
 async fn apply(context: &Context) -> Result<(), StepError> {
     let registry = &context.tools.registry;
-    let salt = registry
-        .sealer()
-        .random_bytes()
-        .map_err(|e| StepError::Passing(e.to_string()))?;
+    let salt = registry.sealer().random_bytes().map_err(|e| StepError::Passing(e.to_string()))?;
     let mut administration = registry.server().administer().await?;
     administration.create_group(TENANT_GROUP).await?;
     administration
@@ -34,9 +31,7 @@ async fn apply(context: &Context) -> Result<(), StepError> {
 
 async fn undo(context: &Context) -> Result<(), StepError> {
     let mut administration = context.tools.registry.server().administer().await?;
-    administration
-        .drop_role(&context.tenant_id.database_name())
-        .await?;
+    administration.drop_role(&context.tenant_id.database_name()).await?;
     administration.close().await;
     Ok(())
 }

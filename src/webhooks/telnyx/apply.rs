@@ -138,22 +138,16 @@ impl TelnyxWebhooks {
                 DeliveryStage::Finalized => "message.finalized",
             },
             provider_message_id: &update.provider_message_id,
-            statuses: update
-                .statuses
-                .iter()
-                .map(|(_, status)| status.as_str())
-                .collect(),
+            statuses: update.statuses.iter().map(|(_, status)| status.as_str()).collect(),
             error: update.error.as_deref(),
             occurred_at: update.occurred_at,
         };
         let db = self.router.connect(&tenant).await?;
-        Ok(
-            match delivery::record(&db, report, self.clock.now()).await? {
-                Reported::Recorded => Receipt::Accepted,
-                Reported::Duplicate => Receipt::Duplicate,
-                Reported::UnknownMessage => Receipt::Ignored,
-            },
-        )
+        Ok(match delivery::record(&db, report, self.clock.now()).await? {
+            Reported::Recorded => Receipt::Accepted,
+            Reported::Duplicate => Receipt::Duplicate,
+            Reported::UnknownMessage => Receipt::Ignored,
+        })
     }
 
     async fn holder(
@@ -165,10 +159,6 @@ impl TelnyxWebhooks {
     }
 
     async fn tenant(&self, id: TenantId) -> Result<Arc<Tenant>, Undeliverable> {
-        self.router
-            .directory()
-            .tenant(id)
-            .await?
-            .ok_or(Undeliverable::TenantNotActive)
+        self.router.directory().tenant(id).await?.ok_or(Undeliverable::TenantNotActive)
     }
 }

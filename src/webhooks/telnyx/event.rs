@@ -148,10 +148,8 @@ impl MalformedEvent {
 /// too.
 pub fn parse(body: &[u8]) -> Result<Event, MalformedEvent> {
     let text = std::str::from_utf8(body).map_err(|_| MalformedEvent::NotUtf8)?;
-    let root: Value = serde_json::from_str(text).map_err(|error| MalformedEvent::NotJson {
-        line: error.line(),
-        column: error.column(),
-    })?;
+    let root: Value = serde_json::from_str(text)
+        .map_err(|error| MalformedEvent::NotJson { line: error.line(), column: error.column() })?;
     let root = root.as_object().ok_or(MalformedEvent::NotAnObject)?;
     let Some(data) = root.get("data").and_then(Value::as_object) else {
         // Link-click callbacks come without the envelope.
@@ -183,10 +181,7 @@ fn other(data: Option<&Object>, event_type: Option<String>) -> Event {
 
 fn has_direction(data: &Object, direction: &str) -> bool {
     let payload = data.get("payload").and_then(Value::as_object);
-    payload
-        .and_then(|payload| payload.get("direction"))
-        .and_then(Value::as_str)
-        == Some(direction)
+    payload.and_then(|payload| payload.get("direction")).and_then(Value::as_str) == Some(direction)
 }
 
 fn inbound_message(data: &Object) -> Result<InboundMessage, MalformedEvent> {
@@ -208,10 +203,7 @@ fn inbound_message(data: &Object) -> Result<InboundMessage, MalformedEvent> {
         recipients,
         body: message_text(payload),
         subject: text(payload.get("subject")),
-        media: entries(payload, "media", "data.payload.media")?
-            .iter()
-            .filter_map(media)
-            .collect(),
+        media: entries(payload, "media", "data.payload.media")?.iter().filter_map(media).collect(),
         segments: segments(payload.get("parts")),
         kind: kind(payload.get("type")),
         autoresponse: label(payload.get("autoresponse_type")),
@@ -238,9 +230,7 @@ fn delivery_update(data: &Object, stage: DeliveryStage) -> Result<DeliveryUpdate
 }
 
 fn payload(data: &Object) -> Result<&Object, MalformedEvent> {
-    data.get("payload")
-        .and_then(Value::as_object)
-        .ok_or(MalformedEvent::Missing("data.payload"))
+    data.get("payload").and_then(Value::as_object).ok_or(MalformedEvent::Missing("data.payload"))
 }
 
 fn identifier(object: &Object, member: &str, path: &'static str) -> Result<String, MalformedEvent> {
@@ -250,10 +240,8 @@ fn identifier(object: &Object, member: &str, path: &'static str) -> Result<Strin
 
 fn occurred_at(data: &Object) -> Result<DateTime<Utc>, MalformedEvent> {
     const PATH: &str = "data.occurred_at";
-    let time = data
-        .get("occurred_at")
-        .and_then(Value::as_str)
-        .ok_or(MalformedEvent::Missing(PATH))?;
+    let time =
+        data.get("occurred_at").and_then(Value::as_str).ok_or(MalformedEvent::Missing(PATH))?;
     let time = DateTime::parse_from_rfc3339(time).map_err(|_| MalformedEvent::NotATime(PATH))?;
     Ok(time.to_utc())
 }
@@ -287,11 +275,7 @@ fn entries<'a>(
         Some(Value::Array(entries)) => entries.as_slice(),
         Some(single) => std::slice::from_ref(single),
     };
-    if entries.len() > MAX_ENTRIES {
-        Err(MalformedEvent::TooMany(path))
-    } else {
-        Ok(entries)
-    }
+    if entries.len() > MAX_ENTRIES { Err(MalformedEvent::TooMany(path)) } else { Ok(entries) }
 }
 
 /// The number of a sender or receiver: an object, or the number alone. An RCS agent has an id in
@@ -318,10 +302,7 @@ fn media(entry: &Value) -> Option<Media> {
     Some(Media {
         url: text(entry.get("url"))?,
         content_type: label(entry.get("content_type")),
-        size: entry
-            .get("size")
-            .and_then(Value::as_i64)
-            .filter(|size| *size >= 0),
+        size: entry.get("size").and_then(Value::as_i64).filter(|size| *size >= 0),
         // The guides call the member `sha256`, the types of the provider's libraries `hash_sha256`.
         sha256: label(entry.get("sha256")).or_else(|| label(entry.get("hash_sha256"))),
     })
@@ -361,11 +342,7 @@ fn label(value: Option<&Value>) -> Option<String> {
 }
 
 fn bounded(id: String, path: &'static str) -> Result<String, MalformedEvent> {
-    if id.chars().nth(MAX_ID_CHARS).is_some() {
-        Err(MalformedEvent::TooLong(path))
-    } else {
-        Ok(id)
-    }
+    if id.chars().nth(MAX_ID_CHARS).is_some() { Err(MalformedEvent::TooLong(path)) } else { Ok(id) }
 }
 
 #[cfg(test)]
@@ -496,10 +473,7 @@ mod tests {
             kind: MessageKind::Sms,
             autoresponse: None,
         };
-        assert_eq!(
-            parse_value(&received()),
-            Ok(Event::MessageReceived(expected))
-        );
+        assert_eq!(parse_value(&received()), Ok(Event::MessageReceived(expected)));
     }
 
     #[test]
@@ -523,10 +497,7 @@ mod tests {
         assert_eq!(message.kind, MessageKind::Mms);
         assert_eq!(message.subject.as_deref(), Some("Photo"));
         assert_eq!(message.body, "See the picture");
-        assert_eq!(
-            message.recipients,
-            ["+17735550102", "+13125550109", "+13125550110"]
-        );
+        assert_eq!(message.recipients, ["+17735550102", "+13125550109", "+13125550110"]);
         let expected = json!([
             { "url": "https://media.example.test/a.png", "content_type": "image/png", "size": 102400, "sha256": "7d86" },
             { "url": "https://media.example.test/b.vcf", "content_type": "text/vcard", "size": 512, "sha256": null },
@@ -549,10 +520,7 @@ mod tests {
             ],
             error: Some("40008 Undeliverable".to_owned()),
         };
-        assert_eq!(
-            parse_value(&finalized()),
-            Ok(Event::DeliveryUpdate(expected))
-        );
+        assert_eq!(parse_value(&finalized()), Ok(Event::DeliveryUpdate(expected)));
     }
 
     #[test]
@@ -590,10 +558,8 @@ mod tests {
         #[case] id: Option<&str>,
         #[case] event_type: &str,
     ) {
-        let expected = Event::Other {
-            id: id.map(str::to_owned),
-            event_type: event_type.to_owned(),
-        };
+        let expected =
+            Event::Other { id: id.map(str::to_owned), event_type: event_type.to_owned() };
         assert_eq!(parse_value(&event), Ok(expected));
     }
 
@@ -610,11 +576,7 @@ mod tests {
 
     #[test]
     fn a_receiver_in_cc_is_enough() {
-        let event = with(
-            received(),
-            "/data/payload/cc",
-            Some(json!([{ "phone_number": "+1" }])),
-        );
+        let event = with(received(), "/data/payload/cc", Some(json!([{ "phone_number": "+1" }])));
         let Ok(Event::MessageReceived(message)) =
             parse_value(&with(event, "/data/payload/to", Some(Value::Null)))
         else {
@@ -679,9 +641,7 @@ mod tests {
     #[test]
     fn reads_the_autoresponse() {
         assert_eq!(
-            inbound("/data/payload/autoresponse_type", json!("STOP"))
-                .autoresponse
-                .as_deref(),
+            inbound("/data/payload/autoresponse_type", json!("STOP")).autoresponse.as_deref(),
             Some("STOP")
         );
     }
@@ -712,10 +672,7 @@ mod tests {
     #[case::code_as_number(json!([{ "code": 40001, "title": "Not routable" }]), Some("40001 Not routable"))]
     #[case::foreign(json!(["oops"]), None)]
     fn reads_the_first_error(#[case] errors: Value, #[case] expected: Option<&str>) {
-        assert_eq!(
-            update("/data/payload/errors", errors).error.as_deref(),
-            expected
-        );
+        assert_eq!(update("/data/payload/errors", errors).error.as_deref(), expected);
     }
 
     #[rstest]
@@ -751,10 +708,9 @@ mod tests {
         let update = body
             .replace("message.received", "message.sent")
             .replace(r#"["a"#, r#"[{"phone_number":"x","status":"a"#);
-        let update = update.replace(r#""],"text"#, r#""}],"text"#).replace(
-            r#""subject":"#,
-            r#""errors":[{"code":"a\u0000b"}],"subject":"#,
-        );
+        let update = update
+            .replace(r#""],"text"#, r#""}],"text"#)
+            .replace(r#""subject":"#, r#""errors":[{"code":"a\u0000b"}],"subject":"#);
         let shown = format!("{:?}", parse(update.as_bytes()).unwrap());
         assert!(!shown.contains(r"\0"), "{shown}");
         assert_eq!(shown.matches("a\u{fffd}b").count(), 5, "{shown}");
@@ -770,10 +726,7 @@ mod tests {
     #[case::string(r#""message.received""#, "not_an_object")]
     #[case::null("null", "not_an_object")]
     fn refuses_what_is_no_object(#[case] body: &str, #[case] reason: &str) {
-        assert_eq!(
-            parse(body.as_bytes()).map_err(MalformedEvent::reason),
-            Err(reason)
-        );
+        assert_eq!(parse(body.as_bytes()).map_err(MalformedEvent::reason), Err(reason));
     }
 
     #[test]
@@ -792,10 +745,7 @@ mod tests {
     #[case::open_objects(r#"{"data":"#.repeat(1_000_000))]
     #[case::closed_in_an_unknown_member(format!(r#"{{"x":{}{}}}"#, "[".repeat(200_000), "]".repeat(200_000)))]
     fn deep_nesting_is_refused_without_harm(#[case] body: String) {
-        assert!(matches!(
-            parse(body.as_bytes()),
-            Err(MalformedEvent::NotJson { .. })
-        ));
+        assert!(matches!(parse(body.as_bytes()), Err(MalformedEvent::NotJson { .. })));
     }
 
     #[test]
@@ -803,10 +753,7 @@ mod tests {
         let body = r#"{"data":{"event_type":"x"},"data":{"event_type":"y","event_type":"z"}}"#;
         assert_eq!(
             parse(body.as_bytes()),
-            Ok(Event::Other {
-                id: None,
-                event_type: "z".to_owned()
-            })
+            Ok(Event::Other { id: None, event_type: "z".to_owned() })
         );
     }
 
@@ -818,13 +765,9 @@ mod tests {
     #[case::sender("/data/payload/from", "data.payload.from")]
     fn message_events_need(#[case] pointer: &str, #[case] path: &'static str) {
         for event in [received(), finalized()] {
-            for unusable in [
-                None,
-                Some(json!(null)),
-                Some(json!("")),
-                Some(json!(7)),
-                Some(json!([])),
-            ] {
+            for unusable in
+                [None, Some(json!(null)), Some(json!("")), Some(json!(7)), Some(json!([]))]
+            {
                 let result = parse_value(&with(event.clone(), pointer, unusable.clone()));
                 let expected = if path == "data.occurred_at" && unusable == Some(json!("")) {
                     MalformedEvent::NotATime(path)
@@ -856,10 +799,7 @@ mod tests {
     #[case::far_year("20260-01-01T00:00:00Z")]
     fn refuses_other_times(#[case] time: &str) {
         let event = with(received(), "/data/occurred_at", Some(json!(time)));
-        assert_eq!(
-            parse_value(&event),
-            Err(MalformedEvent::NotATime("data.occurred_at"))
-        );
+        assert_eq!(parse_value(&event), Err(MalformedEvent::NotATime("data.occurred_at")));
     }
 
     #[rstest]
@@ -883,12 +823,7 @@ mod tests {
     #[case("/data/payload/media", "data.payload.media", json!({ "url": "https://media.example.test/a" }))]
     fn bounds_lists(#[case] pointer: &str, #[case] path: &'static str, #[case] entry: Value) {
         assert!(
-            parse_value(&with(
-                received(),
-                pointer,
-                Some(vec![entry.clone(); 1000].into())
-            ))
-            .is_ok()
+            parse_value(&with(received(), pointer, Some(vec![entry.clone(); 1000].into()))).is_ok()
         );
         let event = with(received(), pointer, Some(vec![entry; 1001].into()));
         assert_eq!(parse_value(&event), Err(MalformedEvent::TooMany(path)));
@@ -902,15 +837,8 @@ mod tests {
             any::<String>().prop_map(Value::from)
         ];
         leaf.prop_recursive(3, 12, 4, |inner| {
-            let member = prop_oneof![
-                "phone_number",
-                "status",
-                "url",
-                "text",
-                "body",
-                "code",
-                "[a-z]{1,8}"
-            ];
+            let member =
+                prop_oneof!["phone_number", "status", "url", "text", "body", "code", "[a-z]{1,8}"];
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
                 prop::collection::hash_map(member, inner, 0..4)

@@ -75,13 +75,7 @@ impl TelnyxWebhooks {
         deadline: Duration,
         clock: Clock,
     ) -> Self {
-        Self {
-            registry,
-            router,
-            key,
-            deadline,
-            clock,
-        }
+        Self { registry, router, key, deadline, clock }
     }
 
     /// Takes an event: all values of the two signature headers, and the exact body.
@@ -129,10 +123,7 @@ impl TelnyxWebhooks {
             provider: PROVIDER,
             provider_event_id: event_id,
             body,
-            number_hashes: numbers
-                .iter()
-                .map(|number| hasher.phone_number(number))
-                .collect(),
+            number_hashes: numbers.iter().map(|number| hasher.phone_number(number)).collect(),
             reason: reason.name(),
         };
         let db = self.registry.connect().await?;

@@ -29,10 +29,7 @@ pub fn inbound_sms(
     text: &str,
     occurred_at: DateTime<Utc>,
 ) -> Value {
-    let content = MmsContent {
-        text,
-        ..MmsContent::default()
-    };
+    let content = MmsContent { text, ..MmsContent::default() };
     let payload = inbound_payload("SMS", message_id, from, &[to], &[], content, occurred_at);
     envelope("message.received", event_id, payload, occurred_at)
 }
@@ -63,13 +60,8 @@ pub fn delivery(
     occurred_at: DateTime<Utc>,
 ) -> Value {
     let time = timestamp(occurred_at);
-    let valid_until = occurred_at
-        .checked_add_signed(TimeDelta::hours(1))
-        .unwrap_or(occurred_at);
-    let to: Vec<Value> = recipients
-        .iter()
-        .map(|(number, status)| party(number, status))
-        .collect();
+    let valid_until = occurred_at.checked_add_signed(TimeDelta::hours(1)).unwrap_or(occurred_at);
+    let to: Vec<Value> = recipients.iter().map(|(number, status)| party(number, status)).collect();
     let errors: Vec<Value> = recipients
         .iter()
         .enumerate()
@@ -119,10 +111,7 @@ fn inbound_payload(
     occurred_at: DateTime<Utc>,
 ) -> Value {
     let receivers = |numbers: &[&str]| -> Vec<Value> {
-        numbers
-            .iter()
-            .map(|number| party(number, "webhook_delivered"))
-            .collect()
+        numbers.iter().map(|number| party(number, "webhook_delivered")).collect()
     };
     let (encoding, parts) = encoding_and_parts(content.text);
     json!({
@@ -201,14 +190,7 @@ fn encoding_and_parts(text: &str) -> (&'static str, usize) {
     } else {
         ("UCS-2", text.encode_utf16().count(), 70, 67)
     };
-    (
-        encoding,
-        if length <= single {
-            1
-        } else {
-            length.div_ceil(each)
-        },
-    )
+    (encoding, if length <= single { 1 } else { length.div_ceil(each) })
 }
 
 #[cfg(test)]
@@ -227,12 +209,8 @@ mod tests {
     }
 
     fn members(object: &Value) -> Vec<&str> {
-        let mut members: Vec<&str> = object
-            .as_object()
-            .unwrap()
-            .keys()
-            .map(String::as_str)
-            .collect();
+        let mut members: Vec<&str> =
+            object.as_object().unwrap().keys().map(String::as_str).collect();
         members.sort_unstable();
         members
     }
@@ -272,15 +250,9 @@ mod tests {
             size: Some(102_400),
             sha256: None,
         }];
-        let content = MmsContent {
-            subject: Some("Photo"),
-            text: "See the picture",
-            media: &media,
-        };
+        let content = MmsContent { subject: Some("Photo"), text: "See the picture", media: &media };
         let event = inbound_mms("e1", "m1", "+1", &["+2", "+3"], &["+4"], content, now());
-        let Event::MessageReceived(message) = read(&event) else {
-            panic!("not a message")
-        };
+        let Event::MessageReceived(message) = read(&event) else { panic!("not a message") };
         assert_eq!(message.kind, MessageKind::Mms);
         assert_eq!(message.subject.as_deref(), Some("Photo"));
         assert_eq!(message.recipients, ["+2", "+3", "+4"]);
@@ -302,45 +274,24 @@ mod tests {
         #[case] status: &str,
         #[case] error: Option<&str>,
     ) {
-        let event = delivery(
-            event_type,
-            "e1",
-            "m1",
-            "+1",
-            &[("+2", "delivered"), ("+3", status)],
-            now(),
-        );
-        let Event::DeliveryUpdate(update) = read(&event) else {
-            panic!("not an update")
-        };
+        let event =
+            delivery(event_type, "e1", "m1", "+1", &[("+2", "delivered"), ("+3", status)], now());
+        let Event::DeliveryUpdate(update) = read(&event) else { panic!("not an update") };
         assert_eq!(
-            (
-                update.event_id.as_str(),
-                update.provider_message_id.as_str(),
-                update.from.as_str()
-            ),
+            (update.event_id.as_str(), update.provider_message_id.as_str(), update.from.as_str()),
             ("e1", "m1", "+1")
         );
         assert_eq!((update.occurred_at, update.stage), (now(), stage));
         assert_eq!(
             update.statuses,
-            [
-                ("+2".to_owned(), "delivered".to_owned()),
-                ("+3".to_owned(), status.to_owned())
-            ]
+            [("+2".to_owned(), "delivered".to_owned()), ("+3".to_owned(), status.to_owned())]
         );
         assert_eq!(update.error.as_deref(), error);
         let payload = &event["data"]["payload"];
-        assert_eq!(
-            payload["completed_at"].is_null(),
-            stage == DeliveryStage::Sent
-        );
+        assert_eq!(payload["completed_at"].is_null(), stage == DeliveryStage::Sent);
         assert_eq!(payload["valid_until"], "2026-01-01T01:00:00.588+00:00");
         if error.is_some() {
-            assert_eq!(
-                payload["errors"][0]["source"]["pointer"],
-                "/to/1/phone_number"
-            );
+            assert_eq!(payload["errors"][0]["source"]["pointer"], "/to/1/phone_number");
         }
     }
 
@@ -412,14 +363,7 @@ mod tests {
 
     #[test]
     fn the_last_possible_time_has_a_sample() {
-        let event = delivery(
-            "message.sent",
-            "e1",
-            "m1",
-            "+1",
-            &[],
-            DateTime::<Utc>::MAX_UTC,
-        );
+        let event = delivery("message.sent", "e1", "m1", "+1", &[], DateTime::<Utc>::MAX_UTC);
         assert!(event["data"]["payload"]["valid_until"].is_string());
     }
 }

@@ -109,10 +109,7 @@ impl PublicKey {
 
 impl std::fmt::Debug for PublicKey {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_tuple("PublicKey")
-            .field(&self.to_base64())
-            .finish()
+        formatter.debug_tuple("PublicKey").field(&self.to_base64()).finish()
     }
 }
 
@@ -158,10 +155,8 @@ impl SigningKey {
         let pair =
             Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| KeyError::Length(seed.len()))?;
         let public = pair.public_key().as_ref();
-        let public = public
-            .try_into()
-            .map(PublicKey)
-            .map_err(|_| KeyError::Length(public.len()))?;
+        let public =
+            public.try_into().map(PublicKey).map_err(|_| KeyError::Length(public.len()))?;
         Ok(SigningKey { pair, public })
     }
 
@@ -190,20 +185,13 @@ impl SigningKey {
 
 impl std::fmt::Debug for SigningKey {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("SigningKey")
-            .field("public", &self.public)
-            .finish_non_exhaustive()
+        formatter.debug_struct("SigningKey").field("public", &self.public).finish_non_exhaustive()
     }
 }
 
 fn key_bytes(text: &str) -> Result<[u8; KEY_BYTES], KeyError> {
-    let bytes = STANDARD
-        .decode(text.trim_ascii())
-        .map_err(|_| KeyError::NotBase64)?;
-    bytes
-        .try_into()
-        .map_err(|bytes: Vec<u8>| KeyError::Length(bytes.len()))
+    let bytes = STANDARD.decode(text.trim_ascii()).map_err(|_| KeyError::NotBase64)?;
+    bytes.try_into().map_err(|bytes: Vec<u8>| KeyError::Length(bytes.len()))
 }
 
 /// Two values would let a proxy in between and this check disagree about which one counts.
@@ -222,21 +210,15 @@ fn unix_seconds(text: &[u8]) -> Result<i64, SignatureError> {
         return Err(SignatureError::MalformedTimestamp);
     }
     let digits = std::str::from_utf8(text).map_err(|_| SignatureError::MalformedTimestamp)?;
-    digits
-        .parse()
-        .map_err(|_| SignatureError::MalformedTimestamp)
+    digits.parse().map_err(|_| SignatureError::MalformedTimestamp)
 }
 
 fn signature_bytes(text: &[u8]) -> Result<[u8; SIGNATURE_BYTES], SignatureError> {
     if text.len() != SIGNATURE_BYTES.div_ceil(3) * 4 {
         return Err(SignatureError::MalformedSignature);
     }
-    let bytes = STANDARD
-        .decode(text)
-        .map_err(|_| SignatureError::MalformedSignature)?;
-    bytes
-        .try_into()
-        .map_err(|_| SignatureError::MalformedSignature)
+    let bytes = STANDARD.decode(text).map_err(|_| SignatureError::MalformedSignature)?;
+    bytes.try_into().map_err(|_| SignatureError::MalformedSignature)
 }
 
 fn signed_bytes(timestamp: &[u8], body: &[u8]) -> Vec<u8> {
@@ -269,10 +251,8 @@ mod tests {
 
     impl Delivery<'_> {
         fn verify(&self) -> Result<(), SignatureError> {
-            let (signatures, timestamps) = (
-                self.signatures.iter().copied(),
-                self.timestamps.iter().copied(),
-            );
+            let (signatures, timestamps) =
+                (self.signatures.iter().copied(), self.timestamps.iter().copied());
             verify(&self.key, signatures, timestamps, self.body, self.now)
         }
     }
@@ -312,10 +292,7 @@ mod tests {
         assert_eq!(signer().sign(SENT_AT, BODY).as_bytes(), SIGNATURE);
         assert_eq!(signer().public_key().to_base64(), PUBLIC);
         let seed: [u8; 32] = std::array::from_fn(|index| index as u8);
-        assert_eq!(
-            SigningKey::from_seed(&seed).unwrap().public_key(),
-            signer().public_key()
-        );
+        assert_eq!(SigningKey::from_seed(&seed).unwrap().public_key(), signer().public_key());
     }
 
     #[test]
@@ -332,14 +309,7 @@ mod tests {
     #[case::ahead_but_in_time(-300, Ok(()))]
     #[case::too_far_ahead(-301, Err(SignatureError::OutsideTolerance))]
     fn bounds_the_age(#[case] age: i64, #[case] expected: Result<(), SignatureError>) {
-        assert_eq!(
-            Delivery {
-                now: SENT_AT + age,
-                ..good()
-            }
-            .verify(),
-            expected
-        );
+        assert_eq!(Delivery { now: SENT_AT + age, ..good() }.verify(), expected);
     }
 
     #[rstest]
@@ -347,11 +317,7 @@ mod tests {
     #[case::far_future(b"0", i64::MAX)]
     #[case::negative_clock(b"9223372036854775807", -1)]
     fn extreme_clocks_do_not_overflow(#[case] timestamp: &[u8], #[case] now: i64) {
-        let delivery = Delivery {
-            timestamps: vec![timestamp],
-            now,
-            ..good()
-        };
+        let delivery = Delivery { timestamps: vec![timestamp], now, ..good() };
         assert_eq!(delivery.verify(), Err(SignatureError::OutsideTolerance));
     }
 
@@ -363,10 +329,7 @@ mod tests {
     #[case::empty(b"")]
     #[case::not_utf8(b"\xff\xfe{}")]
     fn refuses_another_body(#[case] body: &[u8]) {
-        assert_eq!(
-            Delivery { body, ..good() }.verify(),
-            Err(SignatureError::BadSignature)
-        );
+        assert_eq!(Delivery { body, ..good() }.verify(), Err(SignatureError::BadSignature));
     }
 
     #[rstest]
@@ -375,35 +338,22 @@ mod tests {
     #[case::with_the_separator(b"1767225600|{}")]
     fn accepts_any_bytes_that_were_signed(#[case] body: &[u8]) {
         let signature = signature_over(&[TIMESTAMP, b"|", body].concat());
-        let delivery = Delivery {
-            signatures: vec![signature.as_bytes()],
-            body,
-            ..good()
-        };
+        let delivery = Delivery { signatures: vec![signature.as_bytes()], body, ..good() };
         assert_eq!(delivery.verify(), Ok(()));
     }
 
     #[test]
     fn refuses_another_timestamp() {
-        let delivery = Delivery {
-            timestamps: vec![b"1767225601"],
-            ..good()
-        };
+        let delivery = Delivery { timestamps: vec![b"1767225601"], ..good() };
         assert_eq!(delivery.verify(), Err(SignatureError::BadSignature));
     }
 
     #[test]
     fn signs_the_timestamp_as_text() {
-        let zeros = Delivery {
-            timestamps: vec![b"0001767225600"],
-            ..good()
-        };
+        let zeros = Delivery { timestamps: vec![b"0001767225600"], ..good() };
         assert_eq!(zeros.verify(), Err(SignatureError::BadSignature));
         let signature = signature_over(&[b"0001767225600|", BODY].concat());
-        let delivery = Delivery {
-            signatures: vec![signature.as_bytes()],
-            ..zeros
-        };
+        let delivery = Delivery { signatures: vec![signature.as_bytes()], ..zeros };
         assert_eq!(delivery.verify(), Ok(()));
     }
 
@@ -422,15 +372,7 @@ mod tests {
         #[case] timestamps: Vec<&[u8]>,
         #[case] expected: SignatureError,
     ) {
-        assert_eq!(
-            Delivery {
-                signatures,
-                timestamps,
-                ..good()
-            }
-            .verify(),
-            Err(expected)
-        );
+        assert_eq!(Delivery { signatures, timestamps, ..good() }.verify(), Err(expected));
     }
 
     #[rstest]
@@ -485,10 +427,7 @@ mod tests {
     )]
     #[case::joined_values(&[SIGNATURE, SIGNATURE].map(|text| str::from_utf8(text).unwrap()).join(","))]
     fn refuses_a_signature_of_another_form(#[case] signature: &str) {
-        let delivery = Delivery {
-            signatures: vec![signature.as_bytes()],
-            ..good()
-        };
+        let delivery = Delivery { signatures: vec![signature.as_bytes()], ..good() };
         assert_eq!(delivery.verify(), Err(SignatureError::MalformedSignature));
     }
 
@@ -496,33 +435,20 @@ mod tests {
     fn refuses_a_signature_that_is_not_text() {
         let mut signature = SIGNATURE.to_vec();
         signature[10] = 0xff;
-        let delivery = Delivery {
-            signatures: vec![&signature],
-            ..good()
-        };
+        let delivery = Delivery { signatures: vec![&signature], ..good() };
         assert_eq!(delivery.verify(), Err(SignatureError::MalformedSignature));
     }
 
     #[test]
     fn refuses_another_account() {
         let key = SigningKey::from_seed(&[9; 32]).unwrap().public_key();
-        assert_eq!(
-            Delivery { key, ..good() }.verify(),
-            Err(SignatureError::BadSignature)
-        );
+        assert_eq!(Delivery { key, ..good() }.verify(), Err(SignatureError::BadSignature));
     }
 
     #[test]
     fn checks_the_cheap_things_first() {
-        let everything_wrong = Delivery {
-            signatures: vec![b"junk"],
-            now: SENT_AT + 301,
-            ..good()
-        };
-        assert_eq!(
-            everything_wrong.verify(),
-            Err(SignatureError::OutsideTolerance)
-        );
+        let everything_wrong = Delivery { signatures: vec![b"junk"], now: SENT_AT + 301, ..good() };
+        assert_eq!(everything_wrong.verify(), Err(SignatureError::OutsideTolerance));
     }
 
     /// Adding the group order to the scalar half gives a second signature that a careless verifier
@@ -540,10 +466,7 @@ mod tests {
             (*byte, carry) = (sum as u8, sum >> 8);
         }
         let signature = STANDARD.encode(signature);
-        let delivery = Delivery {
-            signatures: vec![signature.as_bytes()],
-            ..good()
-        };
+        let delivery = Delivery { signatures: vec![signature.as_bytes()], ..good() };
         assert_eq!(delivery.verify(), Err(SignatureError::BadSignature));
     }
 
@@ -569,10 +492,7 @@ mod tests {
             let mut bytes = STANDARD.decode(text).unwrap();
             assert_eq!(PublicKey::from_base64(text), Err(KeyError::Weak));
             bytes[31] |= 0x80;
-            assert_eq!(
-                PublicKey::from_base64(&STANDARD.encode(bytes)),
-                Err(KeyError::Weak)
-            );
+            assert_eq!(PublicKey::from_base64(&STANDARD.encode(bytes)), Err(KeyError::Weak));
         }
     }
 

@@ -1,0 +1,145 @@
+//! The composition root: the one place that knows every room, and the order in which they start and stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use tokio::net::TcpListener;
+
+use crate::authentication::{Authentication, AuthenticationError};
+use crate::clock::Clock;
+use crate::configuration::Settings;
+use crate::http::{self, Gateway, Rooms};
+use crate::jobs;
+use crate::lifecycle::Lifecycle;
+use crate::provisioning::Provisioner;
+use crate::registry::{Registry, RegistryError};
+use crate::sealing::{Sealer, SealingError};
+use crate::tenant_router::TenantRouter;
+use crate::webhooks::telnyx::TelnyxWebhooks;
+use crate::webhooks::telnyx::signature::{KeyError, PublicKey};
+
+/// After the last connection has ended, background tasks get this long.
+const TASKS_DRAIN: Duration = Duration::from_secs(10);
+
+/// Why the application could not start; each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No registry is named.
+    #[error(
+        "registry.url is not set: set NARTHEX_REGISTRY__URL (or DATABASE_URL) to the registry's postgres:// URL"
+    )]
+    NoRegistryUrl,
+    /// No master key is given.
+    #[error(
+        "secrets.master_key is not set: set NARTHEX_SECRETS__MASTER_KEY to 32 random bytes in base64 \
+         (`openssl rand -base64 32`) and keep it safe; without it the registry's secrets cannot be opened"
+    )]
+    NoMasterKey,
+    /// The master key is no key.
+    #[error("secrets: {0}")]
+    Sealing(#[from] SealingError),
+    /// The provider's key is no key.
+    #[error("telnyx.public_key: {0}")]
+    TelnyxKey(#[from] KeyError),
+    /// The registry cannot be used.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// Keys, revocations or password hashing.
+    #[error(transparent)]
+    Authentication(#[from] AuthenticationError),
+}
+
+/// Every room, open.
+pub struct App {
+    /// The control database.
+    pub registry: Registry,
+    /// Tenants and their databases.
+    pub router: TenantRouter,
+    /// Makes tenants.
+    pub provisioner: Provisioner,
+    /// Signs in and out.
+    pub authentication: Authentication,
+    /// Inbound messages.
+    pub telnyx: TelnyxWebhooks,
+    /// Start and stop.
+    pub life: Lifecycle,
+    settings: Settings,
+    clock: Clock,
+}
+
+impl App {
+    /// Opens every room. Nothing listens and no job runs yet.
+    pub async fn open(settings: Settings, clock: Clock) -> Result<Self, StartError> {
+        let url = settings.registry.url.as_ref().ok_or(StartError::NoRegistryUrl)?;
+        let master_key = settings.secrets.master_key.as_ref().ok_or(StartError::NoMasterKey)?;
+        let previous =
+            settings.secrets.previous_master_keys.iter().map(ExposeSecret::expose_secret);
+        let sealer = Arc::new(Sealer::new(master_key.expose_secret(), previous)?);
+        let telnyx_key =
+            settings.telnyx.public_key.as_deref().map(PublicKey::from_base64).transpose()?;
+
+        let life = Lifecycle::new();
+        let registry = Registry::open(&settings.registry, url, sealer, &clock).await?;
+        let router =
+            TenantRouter::new(registry.clone(), settings.router.clone(), &life, clock.clone());
+        let provisioner = Provisioner::new(
+            registry.clone(),
+            router.clone(),
+            &settings.provisioning,
+            life.clone(),
+            clock.clone(),
+        );
+        let authentication = Authentication::open(
+            registry.clone(),
+            router.clone(),
+            settings.auth.clone(),
+            &life,
+            clock.clone(),
+        )
+        .await?;
+        let telnyx = TelnyxWebhooks::new(
+            registry.clone(),
+            router.clone(),
+            telnyx_key,
+            settings.http.webhook_deadline,
+            clock.clone(),
+        );
+        Ok(Self { registry, router, provisioner, authentication, telnyx, life, settings, clock })
+    }
+
+    /// Serves requests on `listener` and runs the jobs, until the life's soft stop and the drain after it.
+    /// `false`: something ended that should have gone on.
+    pub async fn serve(self, listener: TcpListener) -> bool {
+        if self.settings.telnyx.public_key.is_none() {
+            tracing::warn!("telnyx.public_key is not set: every inbound message will be refused");
+        }
+        jobs::start(&self.life, self.telnyx.clone());
+        let rooms = Rooms {
+            authentication: self.authentication,
+            router: self.router.clone(),
+            provisioner: self.provisioner,
+            telnyx: self.telnyx,
+            registry: self.registry,
+        };
+        let http = self.settings.http;
+        let gateway = Gateway::new(
+            rooms,
+            http.clone(),
+            self.settings.provisioning.wait,
+            &self.life,
+            self.clock,
+        );
+        http::serve(listener, http::router(gateway), &http, &self.life).await;
+        let drained = self.life.drained(TASKS_DRAIN).await;
+        self.router.close();
+        drained && !self.life.has_failed()
+    }
+
+    /// Ends an application that was opened and never served.
+    pub async fn close(self) {
+        self.life.stop();
+        self.life.drained(TASKS_DRAIN).await;
+        self.router.close();
+    }
+}

@@ -1,0 +1,219 @@
+//! `narthex dev`: everything on this machine, from installed PostgreSQL programs and an empty directory.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+
+use super::instance::Instance;
+use super::{CommandError, quiet, signals, tenants};
+use crate::app::App;
+use crate::clock::Clock;
+use crate::configuration::Settings;
+use crate::identifiers::{EmailAddress, PhoneNumber, Timezone};
+use crate::local_cluster::{ClusterOptions, LocalCluster, default_data_dir};
+use crate::provisioning::NewRegistration;
+use crate::registry::schema;
+use crate::registry::tenants::Tenant;
+use crate::webhooks::telnyx::signature::SigningKey;
+use crate::{registry, sealing, telemetry};
+
+/// Hundreds of tenants with a few connections each.
+const CLUSTER_CONNECTIONS: u32 = 400;
+
+/// The demo tenants: name, owner's email, number (of the range kept for fiction).
+const DEMO_TENANTS: [(&str, &str, &str); 2] = [
+    ("Grace Chapel", "owner@grace-chapel.example", "+13125550111"),
+    ("Hope Fellowship", "owner@hope-fellowship.example", "+13125550122"),
+];
+
+#[derive(Args)]
+pub(super) struct Dev {
+    /// Where everything is kept.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Address and port; where absent 127.0.0.1:8080, or a free port if that one is taken.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+}
+
+pub(super) async fn run(command: Dev, mut settings: Settings) -> Result<ExitCode, CommandError> {
+    telemetry::start(&quiet(&settings));
+    let data_dir = command.data_dir.unwrap_or_else(default_data_dir);
+    progress(&format!("starting PostgreSQL in {}", data_dir.display()));
+    let cluster = LocalCluster::start(ClusterOptions {
+        data_dir: data_dir.clone(),
+        durable: true,
+        max_connections: CLUSTER_CONNECTIONS,
+    })
+    .await?;
+    let served = serve(&cluster, &data_dir, command.listen, &mut settings).await;
+    forget_addresses(&data_dir);
+    cluster.stop().await?;
+    Ok(if served? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn serve(
+    cluster: &LocalCluster,
+    data_dir: &Path,
+    listen: Option<SocketAddr>,
+    settings: &mut Settings,
+) -> Result<bool, CommandError> {
+    let mut instance = match Instance::read(data_dir)? {
+        Some(instance) => instance,
+        None => new_instance()?,
+    };
+    let registry_url = cluster.url("narthex_registry");
+    settings.registry.url = Some(SecretString::from(registry_url.clone()));
+    settings.secrets.master_key = Some(SecretString::from(instance.master_key.clone()));
+    let telnyx_key = SigningKey::from_base64(&instance.telnyx_seed)
+        .map_err(|e| CommandError::Other(e.to_string()))?;
+    settings.telnyx.public_key.get_or_insert_with(|| telnyx_key.public_key().to_base64());
+
+    progress("migrating the registry");
+    let options = registry::parse_url(&SecretString::from(registry_url.clone()))?;
+    schema::migrate(options).await?;
+    // Kept before the first secret is sealed under them.
+    instance.write(data_dir)?;
+
+    let app = App::open(settings.clone(), Clock::system()).await?;
+    signals::follow(&app.life).map_err(CommandError::while_doing("signals cannot be followed"))?;
+    progress("preparing the tenant template and the demo tenants");
+    app.provisioner.prepare().await?;
+    let demo = demo_tenants(&app, &instance).await?;
+
+    let listener = bind(listen, settings.http.listen).await?;
+    let address =
+        listener.local_addr().map_err(CommandError::while_doing("the listener has no address"))?;
+    let url = format!("http://{address}");
+    instance.url = Some(url.clone());
+    instance.registry_url = Some(registry_url);
+    instance.write(data_dir)?;
+    welcome(&url, data_dir, &instance, &demo);
+    Ok(app.serve(listener).await)
+}
+
+fn progress(text: &str) {
+    eprintln!("narthex dev: {text} ...");
+}
+
+fn new_instance() -> Result<Instance, CommandError> {
+    let key = || sealing::generate_master_key().map_err(|e| CommandError::Other(e.to_string()));
+    let password = STANDARD.decode(key()?).unwrap_or_default();
+    Ok(Instance {
+        master_key: key()?,
+        telnyx_seed: key()?,
+        demo_password: hex::encode(&password[..password.len().min(8)]),
+        url: None,
+        registry_url: None,
+    })
+}
+
+/// The port that people remember, unless somebody has it and nobody asked for it.
+async fn bind(
+    asked: Option<SocketAddr>,
+    configured: SocketAddr,
+) -> Result<TcpListener, CommandError> {
+    let address = asked.unwrap_or(configured);
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(listener),
+        Err(_) if asked.is_none() => TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .map_err(CommandError::while_doing("cannot listen on any port")),
+        Err(error) => Err(CommandError::while_doing(&format!("cannot listen on {address}"))(error)),
+    }
+}
+
+/// Registers the demo tenants at the first start; finds them at every later one.
+async fn demo_tenants(app: &App, instance: &Instance) -> Result<Vec<Tenant>, CommandError> {
+    let mut found = Vec::new();
+    for (name, email, number) in DEMO_TENANTS {
+        let email: EmailAddress = email.parse().map_err(|e| CommandError::Other(format!("{e}")))?;
+        let number: PhoneNumber =
+            number.parse().map_err(|e| CommandError::Other(format!("{e}")))?;
+        let db = app.registry.connect().await?;
+        let known =
+            registry::email_index::tenants_of(&db, &app.registry.hasher().email(&email)).await?;
+        let id = match known.first() {
+            Some(id) => *id,
+            None => register(app, name, email, instance).await?,
+        };
+        let tenant = tenants::find(&db, &id.to_string()).await?;
+        tenants::assign_number(app, &tenant, &number).await?;
+        found.push(tenant);
+    }
+    Ok(found)
+}
+
+async fn register(
+    app: &App,
+    name: &str,
+    email: EmailAddress,
+    instance: &Instance,
+) -> Result<crate::identifiers::TenantId, CommandError> {
+    let other = |e: &dyn std::fmt::Display| CommandError::Other(e.to_string());
+    let password = SecretString::from(instance.demo_password.clone());
+    let registration = NewRegistration {
+        organization_name: name.to_owned(),
+        slug: None,
+        timezone: "America/Chicago".parse().unwrap_or(Timezone::UTC),
+        email,
+        password_hash: app
+            .authentication
+            .passwords()
+            .hash(password)
+            .await
+            .map_err(|e| other(&e))?,
+        first_name: "Demo".to_owned(),
+        last_name: "Owner".to_owned(),
+    };
+    let started = app.provisioner.start(registration).await?;
+    let created = started.outcome.await.map_err(|e| other(&e))?.map_err(|e| other(&e))?;
+    Ok(created.tenant_id)
+}
+
+/// So that the other commands say that nothing runs, instead of knocking at a closed door.
+fn forget_addresses(data_dir: &Path) {
+    if let Ok(Some(mut instance)) = Instance::read(data_dir) {
+        instance.url = None;
+        instance.registry_url = None;
+        if let Err(error) = instance.write(data_dir) {
+            tracing::warn!(%error, "the instance file could not be updated");
+        }
+    }
+}
+
+fn welcome(url: &str, data_dir: &Path, instance: &Instance, demo: &[Tenant]) {
+    println!("\nNarthex is listening on {url}    (Ctrl-C stops it, and its PostgreSQL)\n");
+    println!("  API documentation   {url}/docs/");
+    println!("  Health              {url}/health");
+    println!("  Data directory      {}\n", data_dir.display());
+    println!("Two churches are registered, each with a database of its own:\n");
+    for (tenant, (_, email, number)) in demo.iter().zip(DEMO_TENANTS) {
+        println!("  {:<17} {email:<32} {number}", tenant.organization_name);
+        println!("  {:<17} database {}", "", tenant.database_name);
+    }
+    let (_, email, number) = DEMO_TENANTS[0];
+    let password = &instance.demo_password;
+    let program =
+        std::env::current_exe().map_or_else(|_| "narthex".to_owned(), |p| p.display().to_string());
+    let place = if *data_dir == default_data_dir() {
+        String::new()
+    } else {
+        format!(" --data-dir {}", data_dir.display())
+    };
+    println!("\nLog in (the password of both owners is {password}):\n");
+    println!(
+        "  curl -s {url}/v1/auth/login -H 'content-type: application/json' \\\n    -d '{{\"email\":\"{email}\",\"password\":\"{password}\"}}'\n"
+    );
+    println!("In another terminal: a signed SMS to the first church, and the whole story:\n");
+    println!(
+        "  {program} simulate sms --to {number} --text 'Is there a service on Sunday?'{place}"
+    );
+    println!("  {program} demo{place}\n");
+}

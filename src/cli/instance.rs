@@ -1,0 +1,84 @@
+//! What a dev instance leaves in its data directory, so that the other commands find it.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::CommandError;
+use crate::local_cluster::default_data_dir;
+
+const FILE: &str = "instance.json";
+
+/// A dev instance: its secrets, made once, and where it is to be found, written anew at each start.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Instance {
+    /// Base64, 32 bytes.
+    pub master_key: String,
+    /// Plays the provider's private key. Base64, 32 bytes.
+    pub telnyx_seed: String,
+    /// Of the owners of the demo tenants.
+    pub demo_password: String,
+    /// Where the gateway listens; absent while it is down.
+    pub url: Option<String>,
+    /// Where the registry is; absent while it is down.
+    pub registry_url: Option<String>,
+}
+
+impl Instance {
+    /// The instance in `directory`, if there is one.
+    pub fn read(directory: &Path) -> Result<Option<Self>, CommandError> {
+        let path = directory.join(FILE);
+        match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|e| {
+                CommandError::Other(format!("{} cannot be read: {e}", path.display()))
+            }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => {
+                Err(CommandError::while_doing(&format!("cannot read {}", path.display()))(error))
+            }
+        }
+    }
+
+    /// Writes it for its owner's eyes only; a write cut off in the middle leaves the old one.
+    pub fn write(&self, directory: &Path) -> Result<(), CommandError> {
+        let (path, draft) = (directory.join(FILE), directory.join("instance.json.new"));
+        let write = || {
+            let bytes = serde_json::to_vec_pretty(self)?;
+            let mut file = std::fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&draft)?;
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+            std::fs::rename(&draft, &path)
+        };
+        write().map_err(CommandError::while_doing(&format!("cannot write {}", path.display())))
+    }
+}
+
+/// A dev instance that is up.
+pub(super) struct Running {
+    pub url: String,
+    pub registry_url: String,
+    pub instance: Instance,
+}
+
+/// The running instance of a data directory, or what to do to have one.
+pub(super) fn running(data_dir: Option<PathBuf>) -> Result<Running, CommandError> {
+    let directory = data_dir.unwrap_or_else(default_data_dir);
+    let instance = Instance::read(&directory)?;
+    let up = instance.and_then(|instance| {
+        let (url, registry_url) = (instance.url.clone()?, instance.registry_url.clone()?);
+        Some(Running { url, registry_url, instance })
+    });
+    up.ok_or_else(|| {
+        CommandError::Other(format!(
+            "no dev instance runs in {}; start one with `narthex dev` (or name its --data-dir)",
+            directory.display()
+        ))
+    })
+}

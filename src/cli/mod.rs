@@ -1,0 +1,120 @@
+//! The command line: one file a command.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::app::{App, StartError};
+use crate::clock::Clock;
+use crate::configuration::{self, ConfigurationError, Settings};
+
+mod demo;
+mod dev;
+mod instance;
+mod migrate;
+mod openapi;
+mod serve;
+mod signals;
+mod simulate;
+mod tenants;
+
+/// A gateway that gives every tenant its own PostgreSQL database.
+#[derive(Parser)]
+#[command(name = "narthex", version, about, disable_help_subcommand = true)]
+pub struct Arguments {
+    /// TOML file with settings; the environment (NARTHEX_<SECTION>__<KEY>) goes before it.
+    #[arg(long, global = true, env = "NARTHEX_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Everything on this machine: a private PostgreSQL cluster, registry, gateway and two demo tenants.
+    Dev(dev::Dev),
+    /// The whole story against the running dev instance, step by step; exit code 0 if all of it held.
+    Demo(demo::Demo),
+    /// Plays a provider towards the running dev instance.
+    #[command(subcommand)]
+    Simulate(simulate::Simulate),
+    /// The gateway and its background jobs.
+    Serve,
+    /// Brings schemas up to date.
+    #[command(subcommand)]
+    Migrate(migrate::Migrate),
+    /// The tenants in the registry.
+    #[command(subcommand)]
+    Tenants(tenants::Tenants),
+    /// Prints the OpenAPI document.
+    Openapi,
+}
+
+/// Why a command failed. Each says what to do; all of them end with exit code 1.
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    #[error(transparent)]
+    Configuration(#[from] ConfigurationError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Registry(#[from] crate::registry::RegistryError),
+    #[error(transparent)]
+    Cluster(#[from] crate::local_cluster::ClusterError),
+    #[error("{0}")]
+    Other(String),
+}
+
+impl CommandError {
+    /// For failures of the machine (files, sockets) that need their circumstances told.
+    fn while_doing(what: &str) -> impl FnOnce(std::io::Error) -> Self + '_ {
+        move |error| Self::Other(format!("{what}: {error}"))
+    }
+}
+
+/// Runs a command to its end.
+pub fn run(arguments: Arguments) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("narthex: the runtime could not be started: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(dispatch(arguments)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("narthex: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn dispatch(arguments: Arguments) -> Result<ExitCode, CommandError> {
+    let settings = || configuration::load(arguments.config.as_deref());
+    match arguments.command {
+        Command::Dev(command) => dev::run(command, settings()?).await,
+        Command::Demo(command) => demo::run(command).await,
+        Command::Simulate(command) => simulate::run(command).await,
+        Command::Serve => serve::run(settings()?).await,
+        Command::Migrate(command) => migrate::run(command, settings()?).await,
+        Command::Tenants(command) => tenants::run(command, settings()?).await,
+        Command::Openapi => openapi::run(),
+    }
+}
+
+/// For commands that work on the rooms without serving them.
+async fn open_app(settings: Settings) -> Result<App, CommandError> {
+    crate::telemetry::start(&quiet(&settings));
+    Ok(App::open(settings, Clock::system()).await?)
+}
+
+/// Commands speak through their output; of the log only warnings belong beside it.
+fn quiet(settings: &Settings) -> configuration::LogSettings {
+    let mut log = settings.log.clone();
+    if log.filter == configuration::LogSettings::default().filter {
+        log.filter = "warn".to_owned();
+    }
+    log
+}

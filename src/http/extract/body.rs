@@ -1,0 +1,111 @@
+//! Bodies, query parameters and ids, read with limits and checked.
+
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::request::Parts;
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::faults::{Checked, Faults, check};
+use crate::http::Gateway;
+use crate::http::problem::{Code, Problem};
+
+/// The exact bytes of a body, at most `limit` of them.
+pub async fn read_limited(request: Request, limit: usize) -> Result<(HeaderMap, Bytes), Problem> {
+    let (parts, body) = request.into_parts();
+    let declared = parts
+        .headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.parse::<usize>().ok());
+    if declared.is_some_and(|length| length > limit) {
+        return Err(Code::BodyTooLarge.into());
+    }
+    match Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok((parts.headers, collected.to_bytes())),
+        Err(error) if error.is::<LengthLimitError>() => Err(Code::BodyTooLarge.into()),
+        Err(_) => Err(Problem::with_detail(Code::MalformedBody, "The request body broke off.")),
+    }
+}
+
+/// A JSON object, checked.
+pub struct JsonBody<T: Checked>(pub T::Output);
+
+impl<T: Checked> FromRequest<Gateway> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, gateway: &Gateway) -> Result<Self, Problem> {
+        let (headers, bytes) = read_limited(request, gateway.settings.max_body).await?;
+        if bytes.is_empty() && T::MAY_BE_ABSENT {
+            return check::<T>(Map::new()).map(Self);
+        }
+        if !is_json(&headers) {
+            return Err(Code::UnsupportedMediaType.into());
+        }
+        match serde_json::from_slice(&bytes) {
+            Ok(Value::Object(object)) => check::<T>(object).map(Self),
+            Ok(_) => Err(Problem::with_detail(
+                Code::MalformedBody,
+                "The request body must be a JSON object.",
+            )),
+            Err(error) => Err(Problem::with_detail(
+                Code::MalformedBody,
+                format!(
+                    "The request body is not JSON: line {}, column {}.",
+                    error.line(),
+                    error.column()
+                ),
+            )),
+        }
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let essence = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .map(|text| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    essence.is_some_and(|essence| essence == "application/json" || essence.ends_with("+json"))
+}
+
+/// Query parameters, checked. A parameter given twice is a fault.
+pub struct Parameters<T: Checked>(pub T::Output);
+
+impl<T: Checked> FromRequestParts<Gateway> for Parameters<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Gateway) -> Result<Self, Problem> {
+        let mut faults = Faults::default();
+        let Query(pairs) =
+            Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map_err(|_| {
+                faults.add("query", "invalid", "is not a query string");
+                Problem::from(Code::ValidationFailed)
+            })?;
+        let mut object = Map::new();
+        for (name, value) in pairs {
+            if object.contains_key(&name) {
+                faults.add(&name, "invalid", "must be given once");
+            }
+            object.insert(name, Value::String(value));
+        }
+        faults.into_result(Some(()))?;
+        check::<T>(object).map(Self)
+    }
+}
+
+/// An id in the path. What is no id names nothing: 404.
+pub struct Id(pub Uuid);
+
+impl FromRequestParts<Gateway> for Id {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Problem> {
+        let Path(id) = Path::<Uuid>::from_request_parts(parts, gateway)
+            .await
+            .map_err(|_| Problem::from(Code::NotFound))?;
+        Ok(Self(id))
+    }
+}

@@ -1,0 +1,171 @@
+//! Everything that is wrong with an input, found in one go.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::http::problem::{FieldFault, Problem};
+
+/// More faults than a person reads; beyond them an input is not looked at further.
+const MAX_FAULTS: usize = 50;
+
+/// An input as it is written on the wire, and what becomes of it when it is checked. Absent fields take the
+/// default, so that a missing field does not hide the faults of the others.
+pub trait Checked: DeserializeOwned + Default {
+    /// The input with its values parsed.
+    type Output;
+
+    /// May the whole body be left out?
+    const MAY_BE_ABSENT: bool = false;
+
+    /// Parses every value, noting what is wrong; `None` where anything is.
+    fn check(self, faults: &mut Faults) -> Option<Self::Output>;
+}
+
+/// The faults found so far.
+#[derive(Default)]
+pub struct Faults(Vec<FieldFault>);
+
+impl Faults {
+    /// Notes a fault; only the first of a field.
+    pub fn add(&mut self, field: &str, code: &'static str, message: impl Display) {
+        if self.0.len() < MAX_FAULTS && !self.0.iter().any(|fault| fault.field == field) {
+            self.0.push(FieldFault { field: field.to_owned(), code, message: message.to_string() });
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.0.len() >= MAX_FAULTS
+    }
+
+    /// A text without surrounding white space, of so many characters.
+    pub fn text(
+        &mut self,
+        field: &str,
+        value: &str,
+        length: RangeInclusive<usize>,
+    ) -> Option<String> {
+        let text = value.trim();
+        let count = text.chars().count();
+        if count == 0 && *length.start() > 0 {
+            self.add(field, "required", "is required");
+        } else if count < *length.start() {
+            self.add(
+                field,
+                "too_short",
+                format!("must have at least {} characters", length.start()),
+            );
+        } else if count > *length.end() {
+            self.add(field, "too_long", format!("must have at most {} characters", length.end()));
+        } else if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
+            self.add(field, "invalid", "must not contain control characters");
+        } else {
+            return Some(text.to_owned());
+        }
+        None
+    }
+
+    /// A value that must be there and have the form of a `T`.
+    pub fn required<T>(&mut self, field: &str, value: &str) -> Option<T>
+    where
+        T: FromStr<Err: Display>,
+    {
+        if value.trim().is_empty() {
+            self.add(field, "required", "is required");
+            return None;
+        }
+        self.optional(field, Some(value)).flatten()
+    }
+
+    /// A value that may be absent. `Some(None)`: it is absent, or an empty text.
+    pub fn optional<T>(&mut self, field: &str, value: Option<&str>) -> Option<Option<T>>
+    where
+        T: FromStr<Err: Display>,
+    {
+        match value.map(str::trim) {
+            None | Some("") => Some(None),
+            Some(text) => match text.parse() {
+                Ok(value) => Some(Some(value)),
+                Err(error) => {
+                    self.add(field, "invalid", error);
+                    None
+                }
+            },
+        }
+    }
+
+    /// As [`Faults::optional`], for ids.
+    pub fn optional_id(&mut self, field: &str, value: Option<&str>) -> Option<Option<Uuid>> {
+        match value.map(str::trim) {
+            None | Some("") => Some(None),
+            Some(text) => match text.parse() {
+                Ok(id) => Some(Some(id)),
+                Err(_) => {
+                    self.add(field, "invalid", "is not an id");
+                    None
+                }
+            },
+        }
+    }
+
+    /// One problem with all faults, if there are any.
+    pub fn into_result<T>(self, value: Option<T>) -> Result<T, Problem> {
+        match value {
+            Some(value) if self.0.is_empty() => Ok(value),
+            _ => Err(Problem::validation(self.0)),
+        }
+    }
+}
+
+/// Reads and checks an object: unknown fields, wrong types and wrong values are all reported together.
+pub(super) fn check<T: Checked>(mut object: Map<String, Value>) -> Result<T::Output, Problem> {
+    let mut faults = Faults::default();
+    // Absent and null mean the same.
+    object.retain(|_, value| !value.is_null());
+    for (name, value) in &object {
+        if name.contains('\0') || holds_nul(value) {
+            faults.add(name, "nul_character", "must not contain NUL characters");
+        }
+    }
+    // Each round takes out one field that does not fit; its fault is noted, and the rest is read again.
+    let input = loop {
+        match serde_path_to_error::deserialize::<_, T>(&Value::Object(object.clone())) {
+            Ok(input) => break input,
+            Err(error) => {
+                let (path, message) = (error.path().to_string(), error.inner().to_string());
+                let unknown = message
+                    .strip_prefix("unknown field `")
+                    .and_then(|rest| rest.split_once('`'))
+                    .map(|(name, _)| name.to_owned());
+                let culprit = match &unknown {
+                    Some(name) if object.contains_key(name) => name.clone(),
+                    _ => path.split(['.', '[']).next().unwrap_or_default().to_owned(),
+                };
+                match unknown {
+                    Some(name) => {
+                        faults.add(&name, "unknown_field", "is not a field of this request")
+                    }
+                    None => faults.add(&path, "invalid_type", message),
+                }
+                if object.remove(&culprit).is_none() || faults.is_full() {
+                    return faults.into_result(None);
+                }
+            }
+        }
+    };
+    let output = input.check(&mut faults);
+    faults.into_result(output)
+}
+
+fn holds_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(values) => values.iter().any(holds_nul),
+        Value::Object(map) => map.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)),
+        _ => false,
+    }
+}

@@ -1,0 +1,12 @@
+//! From a request to what a handler needs: the caller, the tenant, checked input.
+
+mod access;
+mod body;
+mod faults;
+mod page;
+pub(super) mod permission;
+
+pub(super) use access::Authorized;
+pub(super) use body::{Id, JsonBody, Parameters, read_limited};
+pub(super) use faults::{Checked, Faults};
+pub(super) use page::{ListParameters, PageDocument, list_page};

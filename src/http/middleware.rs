@@ -1,0 +1,84 @@
+//! The one layer around every route, from the outside in: request id, trace, time limit, panic guard. One thin
+//! layer instead of five: each boxed layer costs as much as the routing itself.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+
+use super::Gateway;
+use super::problem::{Code, Problem};
+use crate::identifiers::new_id;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+pub(super) async fn envelope(
+    State(gateway): State<Gateway>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let start = Instant::now();
+    let id = request_id(&request);
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
+
+    let guarded = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let handled = tracing::Instrument::instrument(
+        tokio::time::timeout(gateway.settings.request_timeout, guarded),
+        span.clone(),
+    );
+    let mut response = match handled.await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_panic)) => {
+            tracing::error!(parent: &span, "a handler panicked");
+            Problem::from(Code::Internal).into_response()
+        }
+        Err(_elapsed) => Problem::from(Code::Busy).into_response(),
+    };
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        let rendered = problem.render(id.to_str().unwrap_or_default());
+        let (parts, body) = rendered.into_parts();
+        *response.status_mut() = parts.status;
+        response.headers_mut().remove(axum::http::header::CONTENT_LENGTH);
+        response.headers_mut().extend(parts.headers);
+        *response.body_mut() = body;
+    }
+    tracing::debug!(
+        parent: &span,
+        %method,
+        route = route.as_ref().map_or("-", MatchedPath::as_str),
+        status = response.status().as_u16(),
+        elapsed_us = start.elapsed().as_micros(),
+        "answered"
+    );
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+/// A client's own id is kept where it is short and plain, so that it can be found in its logs and in ours.
+fn request_id(request: &Request) -> HeaderValue {
+    let plain = |value: &&HeaderValue| {
+        (8..=64).contains(&value.len())
+            && value
+                .as_bytes()
+                .iter()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    if let Some(given) = request.headers().get(&REQUEST_ID).filter(plain) {
+        return given.clone();
+    }
+    HeaderValue::from_str(&new_id().to_string()).unwrap_or(HeaderValue::from_static("unknown"))
+}
+
+pub(super) async fn not_found() -> Problem {
+    Code::NotFound.into()
+}
+
+pub(super) async fn method_not_allowed() -> Problem {
+    Code::MethodNotAllowed.into()
+}

@@ -1,0 +1,87 @@
+//! The gateway's front: routes, the layers around them, and the way from a request to a tenant's connection.
+
+mod extract;
+mod middleware;
+mod openapi;
+mod problem;
+mod readiness;
+mod router;
+mod routes;
+mod server;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::future::Cache;
+
+pub use openapi::document as openapi_document;
+pub use problem::Code;
+pub use readiness::Readiness;
+pub use router::router;
+pub use server::serve;
+
+use crate::authentication::Authentication;
+use crate::clock::Clock;
+use crate::configuration::HttpSettings;
+use crate::identifiers::TenantId;
+use crate::provisioning::Provisioner;
+use crate::registry::Registry;
+use crate::tenant_router::TenantRouter;
+use crate::webhooks::telnyx::TelnyxWebhooks;
+
+/// How long the permissions of a role are remembered: a change takes effect within seconds.
+const PERMISSIONS_TTL: Duration = Duration::from_secs(5);
+
+/// What the handlers work with. Clones share everything.
+#[derive(Clone)]
+pub struct Gateway {
+    authentication: Authentication,
+    router: TenantRouter,
+    provisioner: Provisioner,
+    telnyx: TelnyxWebhooks,
+    readiness: Readiness,
+    permissions: Cache<(TenantId, String), Arc<[String]>>,
+    settings: Arc<HttpSettings>,
+    registration_wait: Duration,
+    clock: Clock,
+}
+
+/// The rooms that the gateway opens onto.
+pub struct Rooms {
+    /// Signing in, tokens.
+    pub authentication: Authentication,
+    /// Tenants and their databases.
+    pub router: TenantRouter,
+    /// Registration.
+    pub provisioner: Provisioner,
+    /// Inbound messages.
+    pub telnyx: TelnyxWebhooks,
+    /// For the readiness checks.
+    pub registry: Registry,
+}
+
+impl Gateway {
+    /// A gateway onto these rooms. `registration_wait`: how long a registration is waited for before 202.
+    pub fn new(
+        rooms: Rooms,
+        settings: HttpSettings,
+        registration_wait: Duration,
+        life: &crate::lifecycle::Lifecycle,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            readiness: Readiness::start(rooms.registry, life),
+            authentication: rooms.authentication,
+            router: rooms.router,
+            provisioner: rooms.provisioner,
+            telnyx: rooms.telnyx,
+            permissions: Cache::builder()
+                .max_capacity(10_000)
+                .time_to_live(PERMISSIONS_TTL)
+                .build(),
+            settings: Arc::new(settings),
+            registration_wait,
+            clock,
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Readiness, answered from memory: a loop in the background asks the registry, a request only reads.
+
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use crate::lifecycle::Lifecycle;
+use crate::registry::Registry;
+
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// What the last check of the registry said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegistryCheck {
+    /// Nothing yet.
+    Pending,
+    /// It answers.
+    Ok,
+    /// It does not.
+    Failed,
+}
+
+/// Whether this replica should get requests. Clones share the state.
+#[derive(Clone)]
+pub struct Readiness {
+    registry: Arc<RwLock<RegistryCheck>>,
+    life: Lifecycle,
+}
+
+impl Readiness {
+    pub(super) fn start(registry: Registry, life: &Lifecycle) -> Self {
+        let readiness =
+            Self { registry: Arc::new(RwLock::new(RegistryCheck::Pending)), life: life.clone() };
+        let state = readiness.clone();
+        life.spawn("readiness", async move {
+            loop {
+                let check = match registry.ping().await {
+                    Ok(()) => RegistryCheck::Ok,
+                    Err(error) => {
+                        tracing::warn!(%error, "the registry does not answer; this replica is not ready");
+                        RegistryCheck::Failed
+                    }
+                };
+                *state.registry.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = check;
+                tokio::select! {
+                    () = state.life.stopping() => break,
+                    () = tokio::time::sleep(PERIOD) => {}
+                }
+            }
+        });
+        readiness
+    }
+
+    /// The last check of the registry.
+    pub fn registry(&self) -> RegistryCheck {
+        *self.registry.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Has the soft stop begun?
+    pub fn is_draining(&self) -> bool {
+        self.life.is_stopping()
+    }
+}

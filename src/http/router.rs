@@ -1,0 +1,64 @@
+//! THE route table: every path of the gateway, grouped by audience. The path itself stands at its handler, from
+//! which the OpenAPI document is made too.
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::get;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::SwaggerUi;
+
+use super::routes::{
+    auth, branches, conversations, health, members, meta, registrations, webhooks,
+};
+use super::{Gateway, middleware, openapi};
+
+/// All documented routes, and the document that was made from them.
+pub(super) fn documented() -> OpenApiRouter<Gateway> {
+    OpenApiRouter::with_openapi(openapi::base())
+        // Anybody
+        .routes(routes!(auth::register::register))
+        .routes(routes!(registrations::show::show_registration))
+        .routes(routes!(auth::login::login))
+        .routes(routes!(auth::refresh::refresh))
+        .routes(routes!(meta::jwks::show_jwks))
+        .routes(routes!(meta::problems::show_problem))
+        // Staff of a tenant
+        .routes(routes!(auth::logout::logout))
+        .routes(routes!(auth::me::me))
+        .routes(routes!(members::list::list_members, members::create::create_member))
+        .routes(routes!(
+            members::show::show_member,
+            members::update::update_member,
+            members::delete::delete_member
+        ))
+        .routes(routes!(branches::list::list_branches, branches::create::create_branch))
+        .routes(routes!(
+            branches::show::show_branch,
+            branches::update::update_branch,
+            branches::delete::delete_branch
+        ))
+        .routes(routes!(conversations::list::list_conversations))
+        .routes(routes!(conversations::show::show_conversation))
+        .routes(routes!(conversations::messages::list_messages))
+        // Providers
+        .routes(routes!(webhooks::telnyx::receive_telnyx))
+        // Load balancers
+        .routes(routes!(health::live::live))
+        .routes(routes!(health::ready::ready))
+        .routes(routes!(health::ready::health))
+}
+
+/// The whole gateway: the table, the document with its page, and the layer around all of it.
+pub fn router(gateway: Gateway) -> Router {
+    let (routes, document) = documented().split_for_parts();
+    let document = openapi::finish(document);
+    Router::new()
+        .merge(routes)
+        .route("/", get(meta::root::to_documentation))
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
+        .fallback(middleware::not_found)
+        .method_not_allowed_fallback(middleware::method_not_allowed)
+        .layer(from_fn_with_state(gateway.clone(), middleware::envelope))
+        .with_state(gateway)
+}

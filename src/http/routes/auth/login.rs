@@ -1,0 +1,64 @@
+use axum::Json;
+use axum::extract::State;
+use secrecy::SecretString;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::SessionDocument;
+use crate::authentication::Credentials;
+use crate::http::Gateway;
+use crate::http::extract::{Checked, Faults, JsonBody};
+use crate::http::problem::{OpenProblems, Problem};
+
+/// Longer passwords cannot have been registered; hashing them would only cost.
+const MAX_PASSWORD_CHARS: usize = 1024;
+
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LoginRequest {
+    #[schema(required = true)]
+    email: String,
+    #[schema(required = true)]
+    password: String,
+    /// Slug, for those who are staff of several organizations.
+    tenant: Option<String>,
+}
+
+impl Checked for LoginRequest {
+    type Output = Credentials;
+
+    fn check(self, faults: &mut Faults) -> Option<Credentials> {
+        if self.email.trim().is_empty() {
+            faults.add("email", "required", "is required");
+        }
+        if self.password.is_empty() {
+            faults.add("password", "required", "is required");
+        } else if self.password.chars().count() > MAX_PASSWORD_CHARS {
+            faults.add("password", "too_long", "must have at most 1024 characters");
+        }
+        // A text that is no address has no account: the answer is that of a wrong password.
+        Some(Credentials {
+            email: self.email.parse().ok(),
+            password: SecretString::from(self.password),
+            tenant: self.tenant,
+        })
+    }
+}
+
+/// Signs a member of staff in.
+///
+/// An unknown address and a wrong password get the same answer after the same time.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/login",
+    tag = "Registration and sessions",
+    request_body = LoginRequest,
+    responses((status = 200, description = "Signed in.", body = SessionDocument), OpenProblems),
+)]
+pub(crate) async fn login(
+    State(gateway): State<Gateway>,
+    JsonBody(credentials): JsonBody<LoginRequest>,
+) -> Result<Json<SessionDocument>, Problem> {
+    let signed_in = gateway.authentication.login(credentials).await?;
+    Ok(Json(signed_in.into()))
+}

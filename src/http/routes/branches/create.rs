@@ -1,0 +1,54 @@
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderName, StatusCode, header};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::BranchDocument;
+use crate::http::Gateway;
+use crate::http::extract::permission::MembersWrite;
+use crate::http::extract::{Authorized, Checked, Faults, JsonBody};
+use crate::http::problem::{Problem, TenantProblems};
+use crate::identifiers::Timezone;
+use crate::messaging::branches;
+
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct CreateBranch {
+    #[schema(required = true)]
+    name: String,
+    /// IANA name; the organization's where absent.
+    timezone: Option<String>,
+}
+
+impl Checked for CreateBranch {
+    type Output = (String, Option<Timezone>);
+
+    fn check(self, faults: &mut Faults) -> Option<Self::Output> {
+        let name = faults.text("name", &self.name, 1..=120);
+        let timezone = faults.optional("timezone", self.timezone.as_deref());
+        Some((name?, timezone?))
+    }
+}
+
+/// Adds a branch. Names are unique among the branches of an organization.
+#[utoipa::path(
+    post,
+    path = "/v1/branches",
+    tag = "Branches",
+    request_body = CreateBranch,
+    responses((status = 201, description = "The branch.", body = BranchDocument), TenantProblems),
+    security(("token" = [])),
+)]
+pub(crate) async fn create_branch(
+    State(gateway): State<Gateway>,
+    access: Authorized<MembersWrite>,
+    JsonBody((name, timezone)): JsonBody<CreateBranch>,
+) -> Result<(StatusCode, [(HeaderName, String); 1], Json<BranchDocument>), Problem> {
+    let timezone =
+        timezone.or_else(|| access.tenant.timezone.parse().ok()).unwrap_or(Timezone::UTC);
+    let db = access.connect().await?;
+    let branch = branches::create(&db, name, timezone.as_str(), gateway.clock.now()).await?;
+    let location = [(header::LOCATION, format!("/v1/branches/{}", branch.id))];
+    Ok((StatusCode::CREATED, location, Json(branch.into())))
+}

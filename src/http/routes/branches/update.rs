@@ -1,0 +1,54 @@
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::BranchDocument;
+use crate::http::Gateway;
+use crate::http::extract::permission::MembersWrite;
+use crate::http::extract::{Authorized, Checked, Faults, Id, JsonBody};
+use crate::http::problem::{Problem, TenantProblems};
+use crate::identifiers::Timezone;
+use crate::messaging::branches::{self, BranchChanges};
+
+/// What is absent stays.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct UpdateBranch {
+    name: Option<String>,
+    /// IANA name.
+    timezone: Option<String>,
+}
+
+impl Checked for UpdateBranch {
+    type Output = BranchChanges;
+
+    fn check(self, faults: &mut Faults) -> Option<BranchChanges> {
+        let name = self.name.map(|text| faults.text("name", &text, 1..=120));
+        let timezone = self.timezone.map(|text| faults.required::<Timezone>("timezone", &text));
+        Some(BranchChanges {
+            name: name.flatten(),
+            timezone: timezone.flatten().map(|zone| zone.as_str()),
+        })
+    }
+}
+
+/// Changes what is given.
+#[utoipa::path(
+    patch,
+    path = "/v1/branches/{id}",
+    tag = "Branches",
+    params(("id" = Uuid, Path)),
+    request_body = UpdateBranch,
+    responses((status = 200, description = "The branch.", body = BranchDocument), TenantProblems),
+    security(("token" = [])),
+)]
+pub(crate) async fn update_branch(
+    State(gateway): State<Gateway>,
+    access: Authorized<MembersWrite>,
+    Id(id): Id,
+    JsonBody(changes): JsonBody<UpdateBranch>,
+) -> Result<Json<BranchDocument>, Problem> {
+    let db = access.connect().await?;
+    Ok(Json(branches::update(&db, id, changes, gateway.clock.now()).await?.into()))
+}

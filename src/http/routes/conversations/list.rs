@@ -1,0 +1,64 @@
+use axum::Json;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::ConversationDocument;
+use crate::http::extract::permission::ConversationsRead;
+use crate::http::extract::{Authorized, Checked, Faults, PageDocument, Parameters, list_page};
+use crate::http::problem::{Problem, TenantProblems};
+use crate::messaging::PageRequest;
+use crate::messaging::conversations::{self, ConversationFilter};
+
+#[derive(Deserialize, Default, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListConversations {
+    /// `open` or `closed`.
+    status: Option<String>,
+    /// Id of a member of staff.
+    #[param(value_type = Option<Uuid>)]
+    assigned_to: Option<String>,
+    #[param(value_type = Option<bool>)]
+    unread: Option<String>,
+    /// Rows at most, 1 to 200; 50 where absent.
+    #[param(value_type = Option<u64>, minimum = 1, maximum = 200)]
+    limit: Option<String>,
+    /// `next_cursor` of the part before.
+    cursor: Option<String>,
+}
+
+impl Checked for ListConversations {
+    type Output = (ConversationFilter, PageRequest);
+
+    fn check(self, faults: &mut Faults) -> Option<Self::Output> {
+        if self.status.as_deref().is_some_and(|status| !matches!(status, "open" | "closed")) {
+            faults.add("status", "invalid", "must be `open` or `closed`");
+        }
+        let assigned_to = faults.optional_id("assigned_to", self.assigned_to.as_deref());
+        let unread = faults.optional("unread", self.unread.as_deref());
+        let page = list_page(faults, self.limit.as_deref(), self.cursor.as_deref());
+        let filter =
+            ConversationFilter { status: self.status, assigned_to: assigned_to?, unread: unread? };
+        Some((filter, page?))
+    }
+}
+
+/// Conversations, the one with the newest message first.
+#[utoipa::path(
+    get,
+    path = "/v1/conversations",
+    tag = "Conversations",
+    params(ListConversations),
+    responses(
+        (status = 200, description = "A part of the list.", body = PageDocument<ConversationDocument>),
+        TenantProblems,
+    ),
+    security(("token" = [])),
+)]
+pub(crate) async fn list_conversations(
+    access: Authorized<ConversationsRead>,
+    Parameters((filter, page)): Parameters<ListConversations>,
+) -> Result<Json<PageDocument<ConversationDocument>>, Problem> {
+    let db = access.connect().await?;
+    Ok(PageDocument::from_page(conversations::list(&db, filter, page).await?))
+}

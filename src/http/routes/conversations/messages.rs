@@ -1,0 +1,73 @@
+use axum::Json;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::http::Code;
+use crate::http::extract::permission::ConversationsRead;
+use crate::http::extract::{Authorized, Id, ListParameters, PageDocument, Parameters};
+use crate::http::problem::{Problem, TenantProblems};
+use crate::messaging::conversations::{self, ConversationMessage};
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct MessageDocument {
+    id: Uuid,
+    conversation_id: Uuid,
+    /// `inbound` or `outbound`.
+    direction: String,
+    body: String,
+    /// Attachments: `url`, `content_type`, `size`, `sha256`.
+    #[schema(value_type = Vec<Object>)]
+    media: serde_json::Value,
+    status: String,
+    /// Parts of which the message was sent or received.
+    segments: i32,
+    provider_message_id: Option<String>,
+    error: Option<String>,
+    /// Which member of staff wrote it.
+    sent_by: Option<Uuid>,
+    occurred_at: DateTime<Utc>,
+    created_at: DateTime<Utc>,
+}
+
+impl From<ConversationMessage> for MessageDocument {
+    fn from(message: ConversationMessage) -> Self {
+        Self {
+            id: message.id,
+            conversation_id: message.conversation_id,
+            direction: message.direction,
+            body: message.body,
+            media: message.media,
+            status: message.status,
+            segments: message.segments,
+            provider_message_id: message.provider_message_id,
+            error: message.error,
+            sent_by: message.sent_by,
+            occurred_at: message.occurred_at,
+            created_at: message.created_at,
+        }
+    }
+}
+
+/// The messages of a conversation, newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/conversations/{id}/messages",
+    tag = "Conversations",
+    params(("id" = Uuid, Path), ListParameters),
+    responses(
+        (status = 200, description = "A part of the list.", body = PageDocument<MessageDocument>),
+        TenantProblems,
+    ),
+    security(("token" = [])),
+)]
+pub(crate) async fn list_messages(
+    access: Authorized<ConversationsRead>,
+    Id(id): Id,
+    Parameters(page): Parameters<ListParameters>,
+) -> Result<Json<PageDocument<MessageDocument>>, Problem> {
+    let db = access.connect().await?;
+    let messages = conversations::messages(&db, id, page).await?.ok_or(Code::NotFound)?;
+    Ok(PageDocument::from_page(messages))
+}

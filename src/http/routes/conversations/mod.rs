@@ -1,0 +1,48 @@
+//! `/v1/conversations`: what contacts wrote.
+
+pub(crate) mod list;
+pub(crate) mod messages;
+pub(crate) mod show;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::messaging::conversations::Conversation;
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ConversationDocument {
+    id: Uuid,
+    /// Who writes: a number in E.164, a short code, or a name.
+    contact_number: String,
+    /// The member with that number.
+    member_id: Option<Uuid>,
+    /// The organization's number.
+    phone_number: String,
+    /// `open` or `closed`.
+    status: String,
+    /// Which member of staff sees to it.
+    assigned_to: Option<Uuid>,
+    unread_count: i32,
+    last_message_at: DateTime<Utc>,
+    last_message_preview: String,
+    created_at: DateTime<Utc>,
+}
+
+impl From<Conversation> for ConversationDocument {
+    fn from(conversation: Conversation) -> Self {
+        Self {
+            id: conversation.id,
+            contact_number: conversation.contact_number,
+            member_id: conversation.member_id,
+            phone_number: conversation.phone_number,
+            status: conversation.status,
+            assigned_to: conversation.assigned_to,
+            unread_count: conversation.unread_count,
+            last_message_at: conversation.last_message_at,
+            last_message_preview: conversation.last_message_preview,
+            created_at: conversation.created_at,
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! What load balancers ask.
+
+pub(crate) mod live;
+pub(crate) mod ready;

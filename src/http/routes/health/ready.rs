@@ -1,0 +1,67 @@
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::http::Gateway;
+use crate::http::readiness::RegistryCheck;
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ReadyDocument {
+    /// `ready`, `starting`, `draining` or `unavailable`.
+    status: &'static str,
+    checks: ChecksDocument,
+}
+
+#[derive(Serialize, ToSchema)]
+struct ChecksDocument {
+    /// `ok`, `pending` or `failed`.
+    registry: &'static str,
+    /// Tenants with an open pool on this replica.
+    open_tenants: usize,
+}
+
+/// Should this replica get requests? Answered from memory.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "Health",
+    responses(
+        (status = 200, description = "Yes.", body = ReadyDocument),
+        (status = 503, description = "Starting, draining, or without the registry.", body = ReadyDocument),
+    ),
+)]
+pub(crate) async fn ready(State(gateway): State<Gateway>) -> (StatusCode, Json<ReadyDocument>) {
+    let registry = gateway.readiness.registry();
+    let status = match registry {
+        _ if gateway.readiness.is_draining() => "draining",
+        RegistryCheck::Ok => "ready",
+        RegistryCheck::Pending => "starting",
+        RegistryCheck::Failed => "unavailable",
+    };
+    let checks = ChecksDocument {
+        registry: match registry {
+            RegistryCheck::Ok => "ok",
+            RegistryCheck::Pending => "pending",
+            RegistryCheck::Failed => "failed",
+        },
+        open_tenants: gateway.router.statistics().open,
+    };
+    let code = if status == "ready" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(ReadyDocument { status, checks }))
+}
+
+/// The same under the name that load balancers like to ask for.
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = "Health",
+    responses(
+        (status = 200, description = "Yes.", body = ReadyDocument),
+        (status = 503, description = "Starting, draining, or without the registry.", body = ReadyDocument),
+    ),
+)]
+pub(crate) async fn health(gateway: State<Gateway>) -> (StatusCode, Json<ReadyDocument>) {
+    ready(gateway).await
+}

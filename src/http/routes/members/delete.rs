@@ -1,0 +1,24 @@
+use axum::http::StatusCode;
+
+use crate::http::extract::permission::MembersWrite;
+use crate::http::extract::{Authorized, Id};
+use crate::http::problem::{Problem, TenantProblems};
+use crate::messaging::members;
+
+/// Removes a member. Conversations with their number stay.
+#[utoipa::path(
+    delete,
+    path = "/v1/members/{id}",
+    tag = "Members",
+    params(("id" = Uuid, Path)),
+    responses((status = 204, description = "Removed."), TenantProblems),
+    security(("token" = [])),
+)]
+pub(crate) async fn delete_member(
+    access: Authorized<MembersWrite>,
+    Id(id): Id,
+) -> Result<StatusCode, Problem> {
+    let db = access.connect().await?;
+    members::delete(&db, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,65 @@
+use axum::Json;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::MemberDocument;
+use crate::http::extract::permission::MembersRead;
+use crate::http::extract::{Authorized, Checked, Faults, PageDocument, Parameters, list_page};
+use crate::http::problem::{Problem, TenantProblems};
+use crate::messaging::PageRequest;
+use crate::messaging::members::{self, MemberFilter};
+
+#[derive(Deserialize, Default, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListMembers {
+    /// A part of the name, the phone number or the email.
+    q: Option<String>,
+    #[param(value_type = Option<Uuid>)]
+    branch_id: Option<String>,
+    #[param(value_type = Option<Uuid>)]
+    group_id: Option<String>,
+    #[param(value_type = Option<bool>)]
+    opted_out: Option<String>,
+    /// Rows at most, 1 to 200; 50 where absent.
+    #[param(value_type = Option<u64>, minimum = 1, maximum = 200)]
+    limit: Option<String>,
+    /// `next_cursor` of the part before.
+    cursor: Option<String>,
+}
+
+impl Checked for ListMembers {
+    type Output = (MemberFilter, PageRequest);
+
+    fn check(self, faults: &mut Faults) -> Option<Self::Output> {
+        let text = faults.text("q", self.q.as_deref().unwrap_or_default(), 0..=200);
+        let branch_id = faults.optional_id("branch_id", self.branch_id.as_deref());
+        let group_id = faults.optional_id("group_id", self.group_id.as_deref());
+        let opted_out = faults.optional("opted_out", self.opted_out.as_deref());
+        let page = list_page(faults, self.limit.as_deref(), self.cursor.as_deref());
+        let filter = MemberFilter {
+            text,
+            branch_id: branch_id?,
+            group_id: group_id?,
+            opted_out: opted_out?,
+        };
+        Some((filter, page?))
+    }
+}
+
+/// Members, newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/members",
+    tag = "Members",
+    params(ListMembers),
+    responses((status = 200, description = "A part of the list.", body = PageDocument<MemberDocument>), TenantProblems),
+    security(("token" = [])),
+)]
+pub(crate) async fn list_members(
+    access: Authorized<MembersRead>,
+    Parameters((filter, page)): Parameters<ListMembers>,
+) -> Result<Json<PageDocument<MemberDocument>>, Problem> {
+    let db = access.connect().await?;
+    Ok(PageDocument::from_page(members::list(&db, filter, page).await?))
+}

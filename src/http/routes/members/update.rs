@@ -1,0 +1,66 @@
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::{MemberDocument, check_tags};
+use crate::http::Gateway;
+use crate::http::extract::permission::MembersWrite;
+use crate::http::extract::{Authorized, Checked, Faults, Id, JsonBody};
+use crate::http::problem::{Problem, TenantProblems};
+use crate::messaging::members::{self, MemberChanges};
+
+/// What is absent stays. An empty text clears `last_name`, `email` and `branch_id`.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct UpdateMember {
+    first_name: Option<String>,
+    last_name: Option<String>,
+    phone_number: Option<String>,
+    email: Option<String>,
+    branch_id: Option<String>,
+    /// Replaces all of them.
+    tags: Option<Vec<String>>,
+}
+
+impl Checked for UpdateMember {
+    type Output = MemberChanges;
+
+    fn check(self, faults: &mut Faults) -> Option<MemberChanges> {
+        let first_name = self.first_name.map(|text| faults.text("first_name", &text, 1..=80));
+        let last_name = self.last_name.map(|text| faults.text("last_name", &text, 0..=80));
+        let phone_number = self.phone_number.map(|text| faults.required("phone_number", &text));
+        let email = self.email.map(|text| faults.optional("email", Some(&text)));
+        let branch_id = self.branch_id.map(|text| faults.optional_id("branch_id", Some(&text)));
+        let tags = self.tags.map(|tags| check_tags(faults, &tags));
+        // What was given and did not parse has left its fault; the changes are not used then.
+        Some(MemberChanges {
+            first_name: first_name.flatten(),
+            last_name: last_name.flatten(),
+            phone_number: phone_number.flatten(),
+            email: email.flatten(),
+            branch_id: branch_id.flatten(),
+            tags: tags.flatten(),
+        })
+    }
+}
+
+/// Changes what is given.
+#[utoipa::path(
+    patch,
+    path = "/v1/members/{id}",
+    tag = "Members",
+    params(("id" = Uuid, Path)),
+    request_body = UpdateMember,
+    responses((status = 200, description = "The member.", body = MemberDocument), TenantProblems),
+    security(("token" = [])),
+)]
+pub(crate) async fn update_member(
+    State(gateway): State<Gateway>,
+    access: Authorized<MembersWrite>,
+    Id(id): Id,
+    JsonBody(changes): JsonBody<UpdateMember>,
+) -> Result<Json<MemberDocument>, Problem> {
+    let db = access.connect().await?;
+    Ok(Json(members::update(&db, id, changes, gateway.clock.now()).await?.into()))
+}

@@ -1,0 +1,26 @@
+use axum::extract::Path;
+use axum::response::Html;
+
+use crate::http::Code;
+use crate::http::problem::{Problem, TenantProblems};
+
+/// What an error code means, and what to do about it.
+#[utoipa::path(
+    get,
+    path = "/problems/{code}",
+    tag = "About",
+    params(("code" = String, Path)),
+    responses((status = 200, description = "A page for people.", body = String, content_type = "text/html"), TenantProblems),
+)]
+pub(crate) async fn show_problem(Path(code): Path<String>) -> Result<Html<String>, Problem> {
+    let known = Code::ALL.iter().find(|known| known.as_str() == code).ok_or(Code::NotFound)?;
+    // Every text is a constant of ours; nothing of the request is in the page.
+    Ok(Html(format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title>\
+         <h1>{title}</h1><p><code>{code}</code> &middot; HTTP {status}</p><p>{meaning}</p></html>\n",
+        title = known.title(),
+        code = known.as_str(),
+        status = known.status().as_u16(),
+        meaning = known.meaning(),
+    )))
+}

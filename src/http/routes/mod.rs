@@ -1,0 +1,10 @@
+//! Handlers: a folder a noun, a file a verb. Each takes what it needs, calls one room below, and answers.
+
+pub(super) mod auth;
+pub(super) mod branches;
+pub(super) mod conversations;
+pub(super) mod health;
+pub(super) mod members;
+pub(super) mod meta;
+pub(super) mod registrations;
+pub(super) mod webhooks;

@@ -1,0 +1,73 @@
+//! `/v1/registrations`: how far a registration has come.
+
+pub(crate) mod show;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::registry::provisioning_runs::{Run, RunStatus, Step, StepStatus};
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RegistrationDocument {
+    id: Uuid,
+    /// `pending`, `running`, `completed` or `failed`.
+    status: &'static str,
+    steps: Vec<StepDocument>,
+    /// Once it is completed.
+    tenant_id: Option<Uuid>,
+    /// Once it has failed.
+    error: Option<ErrorDocument>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct StepDocument {
+    name: String,
+    /// `pending`, `running`, `completed`, `failed` or `compensated`.
+    status: &'static str,
+    attempts: i32,
+    started_at: Option<DateTime<Utc>>,
+    finished_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct ErrorDocument {
+    code: String,
+    detail: String,
+}
+
+impl From<(Run, Vec<Step>)> for RegistrationDocument {
+    fn from((run, steps): (Run, Vec<Step>)) -> Self {
+        let status = match run.status {
+            RunStatus::Pending => "pending",
+            // To the outside a run that is being undone is not at its end yet.
+            RunStatus::Running | RunStatus::Compensating => "running",
+            RunStatus::Completed => "completed",
+            RunStatus::Failed => "failed",
+        };
+        let steps = steps.into_iter().map(|step| StepDocument {
+            name: step.name,
+            status: match step.status {
+                StepStatus::Pending => "pending",
+                StepStatus::Running => "running",
+                StepStatus::Completed => "completed",
+                StepStatus::Failed => "failed",
+                StepStatus::Compensated => "compensated",
+            },
+            attempts: step.attempts,
+            started_at: step.started_at,
+            finished_at: step.finished_at,
+        });
+        Self {
+            id: run.id,
+            status,
+            steps: steps.collect(),
+            tenant_id: (run.status == RunStatus::Completed).then_some(run.tenant_id),
+            error: run
+                .error_code
+                .zip(run.error_detail)
+                .map(|(code, detail)| ErrorDocument { code, detail }),
+        }
+    }
+}

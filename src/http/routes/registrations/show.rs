@@ -1,0 +1,23 @@
+use axum::Json;
+use axum::extract::State;
+
+use super::RegistrationDocument;
+use crate::http::extract::Id;
+use crate::http::problem::{Problem, TenantProblems};
+use crate::http::{Code, Gateway};
+
+/// How far a registration has come. Whoever has its id, which cannot be guessed, may ask.
+#[utoipa::path(
+    get,
+    path = "/v1/registrations/{id}",
+    tag = "Registration and sessions",
+    params(("id" = Uuid, Path)),
+    responses((status = 200, description = "The registration.", body = RegistrationDocument), TenantProblems),
+)]
+pub(crate) async fn show_registration(
+    State(gateway): State<Gateway>,
+    Id(id): Id,
+) -> Result<Json<RegistrationDocument>, Problem> {
+    let found = gateway.provisioner.progress(id).await?.ok_or(Code::NotFound)?;
+    Ok(Json(found.into()))
+}

@@ -1,0 +1,3 @@
+//! `/webhooks`: events of providers.
+
+pub(crate) mod telnyx;

@@ -1,0 +1,41 @@
+use axum::Json;
+use axum::extract::{Request, State};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::http::Gateway;
+use crate::http::extract::read_limited;
+use crate::http::problem::{Problem, WebhookProblems};
+use crate::webhooks::telnyx::Receipt;
+use crate::webhooks::telnyx::signature::{SIGNATURE_HEADER, TIMESTAMP_HEADER};
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ReceiptDocument {
+    status: Receipt,
+}
+
+/// Takes an event of Telnyx: signed with Ed25519 over `timestamp|body`, at most 300 s old.
+///
+/// 200 means that it is stored: with its tenant, or parked until its tenant can take it.
+#[utoipa::path(
+    post,
+    path = "/webhooks/telnyx",
+    tag = "Webhooks",
+    request_body(content = Object, description = "The provider's event."),
+    params(
+        ("telnyx-signature-ed25519" = String, Header, description = "Base64 of the 64-byte signature."),
+        ("telnyx-timestamp" = String, Header, description = "Seconds since 1970."),
+    ),
+    responses((status = 200, description = "Stored.", body = ReceiptDocument), WebhookProblems),
+)]
+pub(crate) async fn receive_telnyx(
+    State(gateway): State<Gateway>,
+    request: Request,
+) -> Result<Json<ReceiptDocument>, Problem> {
+    let (headers, body) = read_limited(request, gateway.settings.max_body).await?;
+    let values =
+        |name: &'static str| headers.get_all(name).into_iter().map(|value| value.as_bytes());
+    let status =
+        gateway.telnyx.receive(values(SIGNATURE_HEADER), values(TIMESTAMP_HEADER), &body).await?;
+    Ok(Json(ReceiptDocument { status }))
+}
