@@ -23,11 +23,7 @@ fn passable_dir() -> TempDir {
 }
 
 fn options(data_dir: &Path, durable: bool) -> ClusterOptions {
-    ClusterOptions {
-        data_dir: data_dir.to_owned(),
-        durable,
-        max_connections: 10,
-    }
+    ClusterOptions { data_dir: data_dir.to_owned(), durable, max_connections: 10 }
 }
 
 async fn connect(url: &str) -> Result<PgConnection, sqlx::Error> {
@@ -37,10 +33,7 @@ async fn connect(url: &str) -> Result<PgConnection, sqlx::Error> {
 
 async fn answer(url: &str, query: &'static str) -> String {
     let mut connection = connect(url).await.unwrap();
-    let answer = sqlx::query_scalar(query)
-        .fetch_one(&mut connection)
-        .await
-        .unwrap();
+    let answer = sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     answer
 }
@@ -64,17 +57,12 @@ async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 async fn a_temporary_cluster_serves_and_leaves_nothing() {
     let dir = passable_dir();
     let data_dir = dir.path().join("data");
-    let cluster = LocalCluster::start(options(&data_dir, false))
-        .await
-        .unwrap();
+    let cluster = LocalCluster::start(options(&data_dir, false)).await.unwrap();
 
     let url = cluster.url("postgres");
     assert_eq!(cluster.host(), "127.0.0.1");
     assert!(url.contains(&format!("@127.0.0.1:{}/postgres", cluster.port())));
-    assert_eq!(
-        answer(&url, "SELECT current_user::text").await,
-        "narthex_admin"
-    );
+    assert_eq!(answer(&url, "SELECT current_user::text").await, "narthex_admin");
     assert_eq!(answer(&url, "SHOW max_connections").await, "10");
     assert_eq!(answer(&url, "SHOW server_encoding").await, "UTF8");
     assert_eq!(answer(&url, "SHOW fsync").await, "off");
@@ -87,18 +75,10 @@ async fn a_temporary_cluster_serves_and_leaves_nothing() {
 #[tokio::test]
 async fn a_wrong_password_is_refused() {
     let dir = passable_dir();
-    let cluster = LocalCluster::start(options(&dir.path().join("data"), false))
-        .await
-        .unwrap();
-    let url = format!(
-        "postgres://narthex_admin:wrong@127.0.0.1:{}/postgres",
-        cluster.port()
-    );
+    let cluster = LocalCluster::start(options(&dir.path().join("data"), false)).await.unwrap();
+    let url = format!("postgres://narthex_admin:wrong@127.0.0.1:{}/postgres", cluster.port());
     let error = connect(&url).await.unwrap_err();
-    assert!(
-        error.to_string().contains("password authentication failed"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("password authentication failed"), "{error}");
     cluster.stop().await.unwrap();
 }
 
@@ -110,17 +90,11 @@ async fn a_durable_cluster_keeps_its_data_and_password() {
     make_note(&first.url("postgres")).await;
     first.stop().await.unwrap();
 
-    let mode = fs::metadata(data_dir.join("superuser-password"))
-        .unwrap()
-        .permissions()
-        .mode();
+    let mode = fs::metadata(data_dir.join("superuser-password")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 
     let second = LocalCluster::start(options(&data_dir, true)).await.unwrap();
-    assert_eq!(
-        answer(&second.url("postgres"), "SELECT text FROM note").await,
-        "kept"
-    );
+    assert_eq!(answer(&second.url("postgres"), "SELECT text FROM note").await, "kept");
     assert_eq!(answer(&second.url("postgres"), "SHOW fsync").await, "on");
     second.stop().await.unwrap();
 }
@@ -129,9 +103,7 @@ async fn a_durable_cluster_keeps_its_data_and_password() {
 async fn a_crash_breaks_connections_and_a_restart_recovers_on_the_same_port() {
     let dir = passable_dir();
     let data_dir = dir.path().join("data");
-    let mut cluster = LocalCluster::start(options(&data_dir, false))
-        .await
-        .unwrap();
+    let mut cluster = LocalCluster::start(options(&data_dir, false)).await.unwrap();
     let url = cluster.url("postgres");
     make_note(&url).await;
     let mut connection = connect(&url).await.unwrap();
@@ -154,9 +126,7 @@ async fn a_crash_breaks_connections_and_a_restart_recovers_on_the_same_port() {
 async fn a_restart_on_a_port_that_was_taken_meanwhile_says_so() {
     let dir = passable_dir();
     let data_dir = dir.path().join("data");
-    let mut cluster = LocalCluster::start(options(&data_dir, false))
-        .await
-        .unwrap();
+    let mut cluster = LocalCluster::start(options(&data_dir, false)).await.unwrap();
     let pid_file = data_dir.join("cluster/postmaster.pid");
     let kept = data_dir.join("kept");
     fs::hard_link(&pid_file, &kept).unwrap();
@@ -165,17 +135,11 @@ async fn a_restart_on_a_port_that_was_taken_meanwhile_says_so() {
     fs::rename(&kept, &pid_file).unwrap();
     let listener = std::net::TcpListener::bind((cluster.host(), cluster.port())).unwrap();
     let error = cluster.restart().await.unwrap_err();
-    assert!(
-        matches!(error, ClusterError::PortTaken { port } if port == cluster.port()),
-        "{error}"
-    );
+    assert!(matches!(error, ClusterError::PortTaken { port } if port == cluster.port()), "{error}");
 
     drop(listener);
     cluster.restart().await.unwrap();
-    assert_eq!(
-        answer(&cluster.url("postgres"), "SELECT 'back'").await,
-        "back"
-    );
+    assert_eq!(answer(&cluster.url("postgres"), "SELECT 'back'").await, "back");
     cluster.stop().await.unwrap();
 }
 
@@ -183,9 +147,7 @@ async fn a_restart_on_a_port_that_was_taken_meanwhile_says_so() {
 async fn a_dropped_cluster_is_removed() {
     let dir = passable_dir();
     let data_dir = dir.path().join("data");
-    let cluster = LocalCluster::start(options(&data_dir, false))
-        .await
-        .unwrap();
+    let cluster = LocalCluster::start(options(&data_dir, false)).await.unwrap();
     drop(cluster);
     eventually("the data directory is gone", || !data_dir.exists()).await;
 }
@@ -203,10 +165,7 @@ async fn of_two_starts_at_once_one_is_refused() {
         both => panic!("{both:?}"),
     };
     assert!(matches!(error, ClusterError::InUse { .. }), "{error}");
-    assert!(
-        error.to_string().contains(data_dir.to_str().unwrap()),
-        "{error}"
-    );
+    assert!(error.to_string().contains(data_dir.to_str().unwrap()), "{error}");
     cluster.stop().await.unwrap();
 }
 
@@ -215,9 +174,7 @@ async fn a_foreign_directory_is_refused_untouched() {
     let dir = passable_dir();
     fs::write(dir.path().join("thesis.txt"), "years of work").unwrap();
     for durable in [true, false] {
-        let error = LocalCluster::start(options(dir.path(), durable))
-            .await
-            .unwrap_err();
+        let error = LocalCluster::start(options(dir.path(), durable)).await.unwrap_err();
         assert!(matches!(error, ClusterError::NotOurs { .. }), "{error}");
     }
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
@@ -227,15 +184,8 @@ async fn a_foreign_directory_is_refused_untouched() {
 async fn a_durable_cluster_is_never_taken_for_a_temporary_one() {
     let dir = passable_dir();
     let data_dir = dir.path().join("data");
-    LocalCluster::start(options(&data_dir, true))
-        .await
-        .unwrap()
-        .stop()
-        .await
-        .unwrap();
-    let error = LocalCluster::start(options(&data_dir, false))
-        .await
-        .unwrap_err();
+    LocalCluster::start(options(&data_dir, true)).await.unwrap().stop().await.unwrap();
+    let error = LocalCluster::start(options(&data_dir, false)).await.unwrap_err();
     assert!(matches!(error, ClusterError::OtherKind { .. }), "{error}");
     assert!(data_dir.join("cluster/PG_VERSION").exists());
 }
@@ -244,12 +194,7 @@ async fn a_durable_cluster_is_never_taken_for_a_temporary_one() {
 async fn an_interrupted_initdb_is_done_again() {
     let dir = passable_dir();
     let data_dir = dir.path().join("data");
-    LocalCluster::start(options(&data_dir, true))
-        .await
-        .unwrap()
-        .stop()
-        .await
-        .unwrap();
+    LocalCluster::start(options(&data_dir, true)).await.unwrap().stop().await.unwrap();
     // As it lies there when `initdb` is killed half-way: under its first name, with parts missing.
     fs::rename(data_dir.join("cluster"), data_dir.join("cluster.new")).unwrap();
     fs::remove_dir_all(data_dir.join("cluster.new/base")).unwrap();
@@ -269,32 +214,15 @@ async fn an_interrupted_initdb_is_done_again() {
 async fn a_process_id_that_another_program_has_got_does_not_block_the_start() {
     let dir = passable_dir();
     let data_dir = dir.path().join("data");
-    LocalCluster::start(options(&data_dir, true))
-        .await
-        .unwrap()
-        .stop()
-        .await
-        .unwrap();
+    LocalCluster::start(options(&data_dir, true)).await.unwrap().stop().await.unwrap();
     // PostgreSQL takes the file seriously only when its own account runs the process.
     let account = fs::metadata(data_dir.join("cluster")).unwrap().uid();
-    let mut other = Command::new("sleep")
-        .arg("60")
-        .uid(account)
-        .current_dir("/")
-        .spawn()
-        .unwrap();
-    let pid_file = format!(
-        "{}\n{}\n1\n1\n\n127.0.0.1\n\nready\n",
-        other.id(),
-        data_dir.display()
-    );
+    let mut other = Command::new("sleep").arg("60").uid(account).current_dir("/").spawn().unwrap();
+    let pid_file = format!("{}\n{}\n1\n1\n\n127.0.0.1\n\nready\n", other.id(), data_dir.display());
     fs::write(data_dir.join("cluster/postmaster.pid"), pid_file).unwrap();
 
     let started = LocalCluster::start(options(&data_dir, true)).await;
-    assert!(
-        other.try_wait().unwrap().is_none(),
-        "the other program was left alone"
-    );
+    assert!(other.try_wait().unwrap().is_none(), "the other program was left alone");
     other.kill().unwrap();
     other.wait().unwrap();
     started.unwrap().stop().await.unwrap();
@@ -304,20 +232,9 @@ async fn a_process_id_that_another_program_has_got_does_not_block_the_start() {
 async fn a_server_that_cannot_start_shows_its_log() {
     let dir = passable_dir();
     let data_dir = dir.path().join("data");
-    LocalCluster::start(options(&data_dir, true))
-        .await
-        .unwrap()
-        .stop()
-        .await
-        .unwrap();
-    fs::write(
-        data_dir.join("cluster/postgresql.conf"),
-        "no_such_setting = 1\n",
-    )
-    .unwrap();
-    let error = LocalCluster::start(options(&data_dir, true))
-        .await
-        .unwrap_err();
+    LocalCluster::start(options(&data_dir, true)).await.unwrap().stop().await.unwrap();
+    fs::write(data_dir.join("cluster/postgresql.conf"), "no_such_setting = 1\n").unwrap();
+    let error = LocalCluster::start(options(&data_dir, true)).await.unwrap_err();
     assert!(matches!(error, ClusterError::StartFailed { .. }), "{error}");
     assert!(error.to_string().contains("no_such_setting"), "{error}");
 }
@@ -343,10 +260,7 @@ async fn kill_9_of_the_owner_lets_the_next_one_start_at_once_with_the_data() {
 
     owner.kill_9().await;
     let cluster = LocalCluster::start(options(&data_dir, true)).await.unwrap();
-    assert_eq!(
-        answer(&cluster.url("postgres"), "SELECT text FROM note").await,
-        "kept"
-    );
+    assert_eq!(answer(&cluster.url("postgres"), "SELECT text FROM note").await, "kept");
     cluster.stop().await.unwrap();
 }
 
@@ -363,18 +277,13 @@ impl Owner {
             .args(["--exact", "local_cluster::owner_process", "--nocapture"])
             .env(OWNER, format!("{kind}:{}", data_dir.display()))
             .stdout(Stdio::piped());
-        let mut process = tokio::process::Command::from(command)
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
+        let mut process =
+            tokio::process::Command::from(command).kill_on_drop(true).spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         while let Some(line) = lines.next_line().await.unwrap() {
             // The test harness writes its own words into the same line.
             if let Some(at) = line.find("postgres://") {
-                return Owner {
-                    process,
-                    url: line[at..].to_owned(),
-                };
+                return Owner { process, url: line[at..].to_owned() };
             }
         }
         panic!("the owner ended before its cluster was ready");

@@ -1,0 +1,174 @@
+//! A whole application on a registry of its own, serving real HTTP.
+
+use std::time::Duration;
+
+use narthex::app::App;
+use narthex::authentication::Authentication;
+use narthex::clock::Clock;
+use narthex::configuration::{Argon2Settings, Settings};
+use narthex::identifiers::{PhoneNumber, TenantId};
+use narthex::lifecycle::Lifecycle;
+use narthex::provisioning::{Interruption, Provisioner};
+use narthex::registry::{Registry, parked_events, phone_numbers, schema};
+use narthex::tenant_router::{TenantDb, TenantRouter};
+use narthex::webhooks::telnyx::TelnyxWebhooks;
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio::sync::OnceCell;
+
+use super::cluster::{TestCluster, shared_cluster};
+use super::provider::Provider;
+
+/// Changes to the settings of a test application.
+pub type TestSettings = Box<dyn FnOnce(&mut Settings) + Send>;
+
+/// A whole application, running.
+pub struct TestApp {
+    /// Without a slash at the end.
+    pub url: String,
+    /// Gives up after 30 s.
+    pub client: reqwest::Client,
+    pub cluster: TestCluster,
+    /// Name of its registry's database.
+    pub registry_database: String,
+    pub settings: Settings,
+    pub registry: Registry,
+    pub router: TenantRouter,
+    pub provisioner: Provisioner,
+    pub authentication: Authentication,
+    pub telnyx: TelnyxWebhooks,
+    pub life: Lifecycle,
+    /// The application's clock: can be moved.
+    pub clock: Clock,
+    /// Holds the key that the application believes.
+    pub provider: Provider,
+    /// Ends when the application has ended; `false` where something went wrong.
+    pub served: tokio::task::JoinHandle<bool>,
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        self.life.stop();
+    }
+}
+
+impl TestApp {
+    /// On the shared cluster, with the default settings (and cheap password hashes).
+    pub async fn start() -> Self {
+        Self::start_with(Box::new(|_| {})).await
+    }
+
+    /// On the shared cluster, with some settings changed.
+    pub async fn start_with(change: TestSettings) -> Self {
+        let cluster = shared_cluster();
+        let database = format!("registry_{}", uuid::Uuid::new_v4().simple());
+        let template = registry_template(&cluster).await;
+        cluster
+            .execute("postgres", &format!("CREATE DATABASE {database} TEMPLATE {template}"))
+            .await;
+        Self::open(cluster, database, change).await
+    }
+
+    /// On a cluster of the test's own.
+    pub async fn start_on(cluster: TestCluster, change: TestSettings) -> Self {
+        let database = "registry".to_owned();
+        schema::migrate(cluster.options(&database)).await.unwrap();
+        Self::open(cluster, database, change).await
+    }
+
+    /// A further replica on the same registry, with the same secrets.
+    pub async fn replica(&self) -> Self {
+        let settings = self.settings.clone();
+        let change: TestSettings = Box::new(move |own| *own = settings);
+        Self::open(self.cluster.clone(), self.registry_database.clone(), change).await
+    }
+
+    async fn open(cluster: TestCluster, registry_database: String, change: TestSettings) -> Self {
+        let provider = Provider::generate();
+        let mut settings = Settings::default();
+        settings.registry.url = Some(SecretString::from(cluster.url(&registry_database)));
+        settings.secrets.master_key =
+            Some(SecretString::from(narthex::sealing::generate_master_key().unwrap()));
+        settings.auth.argon2 = Argon2Settings { memory_kib: 64, iterations: 1, parallelism: 1 };
+        settings.telnyx.public_key = Some(provider.public_key());
+        change(&mut settings);
+        let clock = Clock::system();
+        let app = App::open(settings.clone(), clock.clone()).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(30))
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
+        Self {
+            provider: provider.towards(&url, &client),
+            url,
+            client,
+            cluster,
+            registry_database,
+            settings,
+            registry: app.registry.clone(),
+            router: app.router.clone(),
+            provisioner: app.provisioner.clone(),
+            authentication: app.authentication.clone(),
+            telnyx: app.telnyx.clone(),
+            life: app.life.clone(),
+            clock,
+            served: tokio::spawn(app.serve(listener)),
+        }
+    }
+
+    /// A provisioner of this application that fails where it is told to.
+    pub fn interrupted_provisioner(&self, interruption: Interruption) -> Provisioner {
+        self.provisioner.clone().interrupted_by(interruption)
+    }
+
+    /// Gives a number to a tenant, as the command line does.
+    pub async fn assign_number(&self, number: &str, tenant: TenantId) {
+        let number: PhoneNumber = number.parse().unwrap();
+        let db = self.registry.connect().await.unwrap();
+        phone_numbers::assign(&db, &number, tenant, self.clock.now()).await.unwrap().unwrap();
+        let hash = self.registry.hasher().phone_number(number.as_str());
+        parked_events::hasten(&db, hash, self.clock.now()).await.unwrap();
+    }
+
+    /// A connection to a tenant's database by way of the router.
+    pub async fn tenant_db(&self, tenant: TenantId) -> TenantDb {
+        let tenant = self.router.directory().tenant(tenant).await.unwrap().unwrap();
+        self.router.connect(&tenant).await.unwrap()
+    }
+
+    /// One number from the registry.
+    pub async fn registry_count(&self, sql: &str) -> i64 {
+        self.cluster.count(&self.registry_database, sql).await
+    }
+
+    /// Statements in the registry, as the superuser.
+    pub async fn registry_execute(&self, sql: &str) {
+        self.cluster.execute(&self.registry_database, sql).await;
+    }
+}
+
+/// A migrated registry to copy: a test then costs milliseconds.
+async fn registry_template(cluster: &TestCluster) -> &'static str {
+    static MADE: OnceCell<()> = OnceCell::const_new();
+    const NAME: &str = "registry_template";
+    MADE.get_or_init(async || {
+        schema::migrate(cluster.options(NAME)).await.unwrap();
+    })
+    .await;
+    NAME
+}
+
+/// Asks again and again until the answer is yes; fails the test after 10 s.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    for _ in 0..200 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("it did not come to pass within 10 s: {what}");
+}

@@ -1,0 +1,12 @@
+//! What the tests are made of: a private cluster for all of them, an application for each, and actors to play with.
+#![allow(dead_code, reason = "not every helper is used by every selection of tests")]
+
+mod app;
+mod cluster;
+mod people;
+mod provider;
+
+pub use app::{TestApp, TestSettings, eventually};
+pub use cluster::{TestCluster, own_cluster, shared_cluster};
+pub use people::{Answer, Staff, unique};
+pub use provider::Provider;
