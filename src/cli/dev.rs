@@ -82,12 +82,14 @@ async fn serve(
     instance.write(data_dir)?;
 
     let app = App::open(settings.clone(), Clock::system()).await?;
-    signals::follow(&app.life).map_err(CommandError::while_doing("signals cannot be followed"))?;
-    progress("preparing the tenant template and the demo tenants");
-    app.provisioner.prepare().await?;
-    let demo = demo_tenants(&app, &instance).await?;
-
-    let listener = bind(listen, settings.http.listen).await?;
+    let prepared = prepare(&app, &instance, listen, settings.http.listen).await;
+    let (demo, listener) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            app.close().await;
+            return Err(error);
+        }
+    };
     let address =
         listener.local_addr().map_err(CommandError::while_doing("the listener has no address"))?;
     let url = format!("http://{address}");
@@ -96,6 +98,20 @@ async fn serve(
     instance.write(data_dir)?;
     welcome(&url, data_dir, &instance, &demo);
     Ok(app.serve(listener).await)
+}
+
+/// What can fail once the rooms are open.
+async fn prepare(
+    app: &App,
+    instance: &Instance,
+    asked: Option<SocketAddr>,
+    configured: SocketAddr,
+) -> Result<(Vec<Tenant>, TcpListener), CommandError> {
+    signals::follow(&app.life).map_err(CommandError::while_doing("signals cannot be followed"))?;
+    progress("preparing the tenant template and the demo tenants");
+    app.provisioner.prepare().await?;
+    let demo = demo_tenants(app, instance).await?;
+    Ok((demo, bind(asked, configured).await?))
 }
 
 fn progress(text: &str) {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection as _, Executor as _, Row as _};
 
-use super::physical::ConnectFailure;
-use super::{failure, scram};
+use super::failure::{self, ConnectFailure};
+use super::scram;
 
 /// The database that every server has, for statements that concern the server as a whole.
 const MAINTENANCE_DATABASE: &str = "postgres";

@@ -18,8 +18,8 @@ use sqlx::Executor as _;
 use sqlx::postgres::PgConnection;
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::failure;
-use super::physical::{ConnectFailure, Physical, Target};
+use super::failure::{self, ConnectFailure};
+use super::physical::{Physical, Target};
 use super::pool::Manager;
 
 /// Who owns the socket: a pool that wants it back, or this connection alone.

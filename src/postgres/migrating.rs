@@ -27,7 +27,7 @@ async fn connect(options: PgConnectOptions) -> Result<DatabaseConnection, DbErr>
 /// Applies what is pending and returns the names of what was applied.
 pub async fn migrate<M: MigratorTrait>(options: PgConnectOptions) -> Result<Vec<String>, DbErr> {
     let database = connect(options).await?;
-    let pending = names(M::get_pending_migrations(&database).await?);
+    let pending = names_of(M::get_pending_migrations(&database).await?);
     let migrated = M::up(&database, None).await;
     database.close().await?;
     migrated.map(|()| pending)
@@ -36,17 +36,22 @@ pub async fn migrate<M: MigratorTrait>(options: PgConnectOptions) -> Result<Vec<
 /// Compares a schema with the migrations, changing nothing but the bookkeeping table.
 pub async fn status<M: MigratorTrait>(options: PgConnectOptions) -> Result<SchemaStatus, DbErr> {
     let database = connect(options).await?;
-    let applied = M::get_applied_migrations(&database).await.map(names);
-    let pending = M::get_pending_migrations(&database).await.map(names);
+    let applied = M::get_applied_migrations(&database).await.map(names_of);
+    let pending = M::get_pending_migrations(&database).await.map(names_of);
     database.close().await?;
     Ok(SchemaStatus { applied: applied?, pending: pending? })
 }
 
 /// The name of the newest migration this program carries: the version of a schema that is current.
 pub fn newest<M: MigratorTrait>() -> String {
-    M::migrations().last().map(|m| m.name().to_owned()).unwrap_or_default()
+    names::<M>().pop().unwrap_or_default()
 }
 
-fn names(migrations: Vec<sea_orm_migration::Migration>) -> Vec<String> {
+/// The names of all migrations this program carries, oldest first.
+pub fn names<M: MigratorTrait>() -> Vec<String> {
+    M::migrations().iter().map(|migration| migration.name().to_owned()).collect()
+}
+
+fn names_of(migrations: Vec<sea_orm_migration::Migration>) -> Vec<String> {
     migrations.iter().map(|migration| migration.name().to_owned()).collect()
 }

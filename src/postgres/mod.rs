@@ -10,5 +10,6 @@ mod pool;
 mod scram;
 
 pub use connection::{Connection, Scoped, Transaction};
-pub use physical::{ConnectFailure, OnConnect, Target};
+pub use failure::ConnectFailure;
+pub use physical::{OnConnect, Target};
 pub use pool::{CheckoutFailure, Pool, PoolLimits};

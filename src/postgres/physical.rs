@@ -8,27 +8,7 @@ use futures_util::future::BoxFuture;
 use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 
-use super::failure;
-
-/// Why no usable connection could be opened.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ConnectFailure {
-    /// Nothing answered within the connect timeout.
-    #[error("the database server did not answer in time")]
-    Timeout,
-    /// The server cannot be reached, is starting or is shutting down.
-    #[error("the database server cannot be reached: {0}")]
-    Unreachable(String),
-    /// The server has no connection left for us (SQLSTATE 53300).
-    #[error("the database server has no connection left: {0}")]
-    TooManyConnections(String),
-    /// The server knows no such database, or does not take this role and password.
-    #[error("the database refused the login: {0}")]
-    Refused(String),
-    /// The connection is not where it should be. Never used, whatever it would answer.
-    #[error("the connection leads to the wrong database: {0}")]
-    WrongIdentity(String),
-}
+use super::failure::{self, ConnectFailure};
 
 /// A check that a new connection must pass before anybody gets it.
 pub type OnConnect = Arc<

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Holder};
-use super::physical::{ConnectFailure, Physical, Target};
+use super::failure::ConnectFailure;
+use super::physical::{Physical, Target};
 
 /// A connection that worked this recently is lent without asking the server first: the question would cost a
 /// round trip for each request.

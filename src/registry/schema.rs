@@ -5,7 +5,11 @@ use sqlx::postgres::PgConnectOptions;
 
 use super::RegistryError;
 use crate::postgres::administration::{Server, ServerLock};
+use crate::postgres::failure;
 use crate::postgres::migrating::{self, SchemaStatus};
+
+/// SQLSTATE 3D000.
+const NO_SUCH_DATABASE: &str = "3D000";
 
 /// Makes the registry database if there is none, closes it to other roles, and applies what is pending.
 /// Returns the names of the migrations applied. Two at once: the second waits, and finds nothing to do.
@@ -28,19 +32,21 @@ pub async fn migrate(options: PgConnectOptions) -> Result<Vec<String>, RegistryE
     Ok(applied)
 }
 
-/// How the registry's schema stands.
+/// How the registry's schema stands. Where the database itself is missing, everything is pending.
 pub async fn status(options: PgConnectOptions) -> Result<SchemaStatus, RegistryError> {
-    Ok(migrating::status::<Migrator>(options).await?)
+    match migrating::status::<Migrator>(options).await {
+        Err(error) if failure::sqlstate(&error).as_deref() == Some(NO_SUCH_DATABASE) => {
+            Ok(SchemaStatus { applied: Vec::new(), pending: migrating::names::<Migrator>() })
+        }
+        other => Ok(other?),
+    }
 }
 
 pub(super) async fn require_current(options: PgConnectOptions) -> Result<(), RegistryError> {
-    match status(options).await {
-        Ok(status) if status.pending.is_empty() => Ok(()),
-        Ok(status) => Err(RegistryError::SchemaBehind(status.pending)),
-        // 3D000: the database itself does not exist yet.
-        Err(RegistryError::Unavailable(text)) if text.contains("does not exist") => {
-            Err(RegistryError::SchemaBehind(vec!["the database itself".to_owned()]))
-        }
-        Err(other) => Err(other),
+    let status = status(options).await?;
+    if status.pending.is_empty() {
+        Ok(())
+    } else {
+        Err(RegistryError::SchemaBehind(status.pending))
     }
 }
