@@ -11,7 +11,8 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 
 use super::Gateway;
-use super::problem::{Code, Problem};
+use super::code::Code;
+use super::problem::Problem;
 use crate::identifiers::new_id;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

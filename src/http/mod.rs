@@ -1,5 +1,6 @@
 //! The gateway's front: routes, the layers around them, and the way from a request to a tenant's connection.
 
+mod code;
 mod extract;
 mod middleware;
 mod openapi;
@@ -14,8 +15,8 @@ use std::time::Duration;
 
 use moka::future::Cache;
 
+pub use code::Code;
 pub use openapi::document as openapi_document;
-pub use problem::Code;
 pub use readiness::Readiness;
 pub use router::router;
 pub use server::serve;

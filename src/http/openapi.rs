@@ -1,7 +1,12 @@
 //! The OpenAPI document: made from the handlers, so that it cannot say other than they do.
 
+use std::collections::BTreeMap;
+
+use utoipa::IntoResponses;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Components, Info, OpenApi, OpenApiBuilder};
+use utoipa::openapi::{
+    Components, ContentBuilder, Info, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder,
+};
 
 use super::problem::ProblemDocument;
 use super::router::documented;
@@ -34,4 +39,82 @@ pub(super) fn finish(mut document: OpenApi) -> OpenApi {
 /// The document as JSON, for people and for `docs/openapi.json`.
 pub fn document() -> Result<String, serde_json::Error> {
     finish(documented().into_openapi()).to_pretty_json()
+}
+
+fn described(statuses: &[(u16, &str)]) -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+    statuses
+        .iter()
+        .map(|(status, description)| {
+            let schema = Ref::from_schema_name("ProblemDocument");
+            let content = ContentBuilder::new().schema(Some(schema)).build();
+            let response = ResponseBuilder::new()
+                .description(*description)
+                .content("application/problem+json", content)
+                .build();
+            (status.to_string(), RefOr::T(response))
+        })
+        .collect()
+}
+
+/// The problems of a call that takes a JSON body or parameters, and needs no token.
+pub struct OpenProblems;
+
+impl IntoResponses for OpenProblems {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        described(&[
+            (400, "`malformed_body`"),
+            (401, "`invalid_credentials`, `invalid_token`"),
+            (409, "`email_taken`, `slug_taken`, `tenant_selection_required`"),
+            (413, "`body_too_large`"),
+            (415, "`unsupported_media_type`"),
+            (422, "`validation_failed`"),
+            (503, "`busy`, `registry_unavailable`, `tenant_database_unavailable`, `draining`"),
+        ])
+    }
+}
+
+/// The problems of a call on a tenant's own resources.
+pub struct TenantProblems;
+
+impl IntoResponses for TenantProblems {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        described(&[
+            (400, "`malformed_body`"),
+            (401, "`invalid_token`, `token_expired`, `token_revoked`"),
+            (403, "`forbidden`, `tenant_suspended`, `tenant_deleted`, `tenant_mismatch`"),
+            (404, "`not_found`"),
+            (409, "`conflict`"),
+            (413, "`body_too_large`"),
+            (415, "`unsupported_media_type`"),
+            (422, "`validation_failed`"),
+            (
+                503,
+                "`pool_busy`, `router_saturated`, `tenant_database_unavailable`, `tenant_provisioning`, \
+                 `tenant_failed`, `tenant_schema_outdated`, `registry_unavailable`, `busy`, `draining`",
+            ),
+        ])
+    }
+}
+
+/// The problems of a call that anybody may make to read something.
+pub struct LookUpProblems;
+
+impl IntoResponses for LookUpProblems {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        described(&[(404, "`not_found`"), (503, "`registry_unavailable`, `busy`, `draining`")])
+    }
+}
+
+/// The problems of a webhook.
+pub struct WebhookProblems;
+
+impl IntoResponses for WebhookProblems {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        described(&[
+            (400, "`malformed_event`"),
+            (401, "`invalid_signature`"),
+            (413, "`body_too_large`"),
+            (503, "`not_stored`: send it again"),
+        ])
+    }
 }

@@ -1,13 +1,11 @@
 //! The one place where failures become answers: stable codes, RFC 9457 problem documents, nothing internal.
 
-use std::collections::BTreeMap;
-
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
-use utoipa::{IntoResponses, ToSchema};
+use utoipa::ToSchema;
 
+use super::code::Code;
 use crate::authentication::{AuthenticationError, TokenError};
 use crate::messaging::branches::BranchError;
 use crate::messaging::members::MemberError;
@@ -20,62 +18,6 @@ use crate::webhooks::telnyx::WebhookError;
 
 /// Seconds after which a client may try again what was refused for a passing reason.
 const RETRY_AFTER_SECONDS: u32 = 2;
-
-macro_rules! codes {
-    ($($variant:ident $code:literal $status:ident $title:literal: $meaning:literal;)*) => {
-        /// Every code an error can carry. A code never changes its meaning.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Code { $(#[doc = $meaning] $variant,)* }
-
-        impl Code {
-            /// All of them.
-            pub const ALL: &'static [Code] = &[$(Code::$variant,)*];
-
-            /// The code as clients see it.
-            pub fn as_str(self) -> &'static str { match self { $(Code::$variant => $code,)* } }
-            /// The HTTP status it comes with.
-            pub fn status(self) -> StatusCode { match self { $(Code::$variant => StatusCode::$status,)* } }
-            /// A short name for people.
-            pub fn title(self) -> &'static str { match self { $(Code::$variant => $title,)* } }
-            /// What it means and what to do about it.
-            pub fn meaning(self) -> &'static str { match self { $(Code::$variant => $meaning,)* } }
-        }
-    };
-}
-
-codes! {
-    MalformedBody "malformed_body" BAD_REQUEST "Malformed body": "The request body is not JSON. Send a JSON object in UTF-8.";
-    MalformedEvent "malformed_event" BAD_REQUEST "Malformed event": "The signature is good, but the body is not an event of the provider.";
-    InvalidToken "invalid_token" UNAUTHORIZED "Invalid token": "The access token is missing, altered or not ours, or the refresh token is no longer good. Sign in again.";
-    TokenExpired "token_expired" UNAUTHORIZED "Token expired": "The access token's time is over. Get a new one with the refresh token.";
-    TokenRevoked "token_revoked" UNAUTHORIZED "Token revoked": "The session of the access token has been ended. Sign in again.";
-    InvalidCredentials "invalid_credentials" UNAUTHORIZED "Invalid credentials": "The email address or the password is wrong.";
-    InvalidSignature "invalid_signature" UNAUTHORIZED "Invalid signature": "The webhook's signature is missing, wrong or too old.";
-    Forbidden "forbidden" FORBIDDEN "Forbidden": "Your role does not permit this.";
-    TenantSuspended "tenant_suspended" FORBIDDEN "Organization suspended": "The organization is suspended. Nothing of it is lost; write to support.";
-    TenantDeleted "tenant_deleted" FORBIDDEN "Organization deleted": "The organization has been deleted.";
-    TenantMismatch "tenant_mismatch" FORBIDDEN "Organization mismatch": "The request names another organization than its access token.";
-    NotFound "not_found" NOT_FOUND "Not found": "There is nothing here, or it is not yours.";
-    MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED "Method not allowed": "This resource does not take this method; the Allow header lists those it takes.";
-    EmailTaken "email_taken" CONFLICT "Email taken": "This email address has already registered an organization. Sign in instead.";
-    SlugTaken "slug_taken" CONFLICT "Slug taken": "Another organization has this slug. Choose another, or leave it out.";
-    Conflict "conflict" CONFLICT "Conflict": "The change collides with something that exists already.";
-    TenantSelectionRequired "tenant_selection_required" CONFLICT "Organization to be selected": "The credentials belong to several organizations. Repeat the call with `tenant` set to the slug of one of the choices.";
-    BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE "Body too large": "The request body is larger than is accepted.";
-    UnsupportedMediaType "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE "Unsupported media type": "Send the body as application/json.";
-    ValidationFailed "validation_failed" UNPROCESSABLE_ENTITY "Validation failed": "Some fields or query parameters are missing, unknown or out of range; `errors` lists all of them.";
-    Internal "internal_error" INTERNAL_SERVER_ERROR "Internal error": "A fault of ours. It has been recorded under the request id.";
-    Busy "busy" SERVICE_UNAVAILABLE "Busy": "Too much is going on at once. Try again after the time in Retry-After.";
-    TenantFailed "tenant_failed" SERVICE_UNAVAILABLE "Organization not usable": "The organization could not be created. Write to support.";
-    TenantDatabaseUnavailable "tenant_database_unavailable" SERVICE_UNAVAILABLE "Organization's database unavailable": "The organization's database cannot be reached at the moment. Try again after the time in Retry-After.";
-    TenantProvisioning "tenant_provisioning" SERVICE_UNAVAILABLE "Organization being created": "The organization is still being created. Try again after the time in Retry-After.";
-    TenantSchemaOutdated "tenant_schema_outdated" SERVICE_UNAVAILABLE "Organization being upgraded": "The organization's database is being upgraded. Try again after the time in Retry-After.";
-    PoolBusy "pool_busy" SERVICE_UNAVAILABLE "Organization busy": "All of the organization's database connections are in use. Try again after the time in Retry-After.";
-    RouterSaturated "router_saturated" SERVICE_UNAVAILABLE "Gateway saturated": "Too many organizations are in use at once. Try again after the time in Retry-After.";
-    RegistryUnavailable "registry_unavailable" SERVICE_UNAVAILABLE "Registry unavailable": "The gateway cannot look organizations up at the moment. Try again after the time in Retry-After.";
-    NotStored "not_stored" SERVICE_UNAVAILABLE "Event not stored": "The event could be stored nowhere. Send it again.";
-    Draining "draining" SERVICE_UNAVAILABLE "Shutting down": "This replica is shutting down. Another one will answer.";
-}
 
 /// What is wrong with one field or parameter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -345,74 +287,5 @@ impl From<WebhookError> for Problem {
                 Code::NotStored.into()
             }
         }
-    }
-}
-
-fn described(statuses: &[(u16, &str)]) -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
-    statuses
-        .iter()
-        .map(|(status, description)| {
-            let schema = Ref::from_schema_name("ProblemDocument");
-            let content = ContentBuilder::new().schema(Some(schema)).build();
-            let response = ResponseBuilder::new()
-                .description(*description)
-                .content("application/problem+json", content)
-                .build();
-            (status.to_string(), RefOr::T(response))
-        })
-        .collect()
-}
-
-/// The problems of a call that takes a JSON body or parameters, and needs no token.
-pub struct OpenProblems;
-
-impl IntoResponses for OpenProblems {
-    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
-        described(&[
-            (400, "`malformed_body`"),
-            (401, "`invalid_credentials`, `invalid_token`"),
-            (409, "`email_taken`, `slug_taken`, `tenant_selection_required`"),
-            (413, "`body_too_large`"),
-            (415, "`unsupported_media_type`"),
-            (422, "`validation_failed`"),
-            (503, "`busy`, `registry_unavailable`, `tenant_database_unavailable`, `draining`"),
-        ])
-    }
-}
-
-/// The problems of a call on a tenant's own resources.
-pub struct TenantProblems;
-
-impl IntoResponses for TenantProblems {
-    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
-        described(&[
-            (400, "`malformed_body`"),
-            (401, "`invalid_token`, `token_expired`, `token_revoked`"),
-            (403, "`forbidden`, `tenant_suspended`, `tenant_deleted`, `tenant_mismatch`"),
-            (404, "`not_found`"),
-            (409, "`conflict`"),
-            (413, "`body_too_large`"),
-            (415, "`unsupported_media_type`"),
-            (422, "`validation_failed`"),
-            (
-                503,
-                "`pool_busy`, `router_saturated`, `tenant_database_unavailable`, `tenant_provisioning`, \
-                 `tenant_failed`, `tenant_schema_outdated`, `registry_unavailable`, `busy`, `draining`",
-            ),
-        ])
-    }
-}
-
-/// The problems of a webhook.
-pub struct WebhookProblems;
-
-impl IntoResponses for WebhookProblems {
-    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
-        described(&[
-            (400, "`malformed_event`"),
-            (401, "`invalid_signature`"),
-            (413, "`body_too_large`"),
-            (503, "`not_stored`: send it again"),
-        ])
     }
 }

@@ -2,7 +2,7 @@
 //! leaves the map at once; its leases end undisturbed, and its connections close with the last of them.
 
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -44,6 +44,8 @@ type Opening = Shared<BoxFuture<'static, Result<Pool, ConnectFailure>>>;
 struct Entry {
     placement: Placement,
     opening: Opening,
+    /// The opening has failed; whoever comes now tries anew instead of hearing of an old failure.
+    failed: Arc<AtomicBool>,
     /// Requests that have this pool or wait for it.
     leases: AtomicUsize,
     last_used: Mutex<Instant>,
@@ -175,11 +177,14 @@ impl Pools {
         let placement = Placement::of(tenant);
         let mut entries = lock(&self.entries);
         if let Some(entry) = entries.get(&tenant.id) {
-            if entry.placement == placement {
+            let failed = entry.failed.load(Ordering::Acquire);
+            if entry.placement == placement && !failed {
                 return Ok(Some(self.lease_on(entry.clone())));
             }
             entries.pop(&tenant.id);
-            self.counters.count(PoolEvent::Moved);
+            if !failed {
+                self.counters.count(PoolEvent::Moved);
+            }
         }
         if entries.len() >= self.max_open {
             let idle = entries.iter().rev().find(|(_, e)| e.leases.load(Ordering::Acquire) == 0);
@@ -189,9 +194,11 @@ impl Pools {
             entries.pop(&id);
             self.counters.count(PoolEvent::Evicted);
         }
+        let failed = Arc::<AtomicBool>::default();
         let entry = Arc::new(Entry {
             placement,
-            opening: self.begin_opening(target()?),
+            opening: self.begin_opening(target()?, failed.clone()),
+            failed,
             leases: AtomicUsize::new(0),
             last_used: Mutex::new(Instant::now()),
         });
@@ -206,13 +213,14 @@ impl Pools {
     }
 
     /// Opens in a task of its own: the caller that came first may give up without failing those behind it.
-    fn begin_opening(&self, target: Target) -> Opening {
+    fn begin_opening(&self, target: Target, failed: Arc<AtomicBool>) -> Opening {
         let (limits, turns, counters) =
             (self.limits.clone(), self.cold_opens.clone(), self.counters.clone());
         let task = tokio::spawn(async move {
             let turn = turns.acquire_owned().await;
             let opened = Pool::open(target, &limits).await;
             drop(turn);
+            failed.store(opened.is_err(), Ordering::Release);
             counters.count(if opened.is_ok() { PoolEvent::Opened } else { PoolEvent::OpenFailed });
             opened
         });

@@ -9,8 +9,9 @@ use axum::http::request::Parts;
 
 use super::permission::Permission;
 use crate::authentication::Claims;
+use crate::http::Code;
 use crate::http::Gateway;
-use crate::http::problem::{Code, Problem};
+use crate::http::problem::Problem;
 use crate::registry::tenants::Tenant;
 use crate::tenant_data::roles;
 use crate::tenant_router::{RouterError, TenantDb};

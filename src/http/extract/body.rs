@@ -10,8 +10,9 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::faults::{Checked, Faults, check};
+use crate::http::Code;
 use crate::http::Gateway;
-use crate::http::problem::{Code, Problem};
+use crate::http::problem::Problem;
 
 /// The exact bytes of a body, at most `limit` of them.
 pub async fn read_limited(request: Request, limit: usize) -> Result<(HeaderMap, Bytes), Problem> {
@@ -79,11 +80,13 @@ impl<T: Checked> FromRequestParts<Gateway> for Parameters<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &Gateway) -> Result<Self, Problem> {
         let mut faults = Faults::default();
-        let Query(pairs) =
-            Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map_err(|_| {
+        let pairs = match Query::<Vec<(String, String)>>::try_from_uri(&parts.uri) {
+            Ok(Query(pairs)) => pairs,
+            Err(_) => {
                 faults.add("query", "invalid", "is not a query string");
-                Problem::from(Code::ValidationFailed)
-            })?;
+                Vec::new()
+            }
+        };
         let mut object = Map::new();
         for (name, value) in pairs {
             if object.contains_key(&name) {

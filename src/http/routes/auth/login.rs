@@ -8,7 +8,8 @@ use super::SessionDocument;
 use crate::authentication::Credentials;
 use crate::http::Gateway;
 use crate::http::extract::{Checked, Faults, JsonBody};
-use crate::http::problem::{OpenProblems, Problem};
+use crate::http::openapi::OpenProblems;
+use crate::http::problem::Problem;
 
 /// Longer passwords cannot have been registered; hashing them would only cost.
 const MAX_PASSWORD_CHARS: usize = 1024;

@@ -6,7 +6,8 @@ use utoipa::ToSchema;
 use crate::http::Gateway;
 use crate::http::extract::permission::AnyStaff;
 use crate::http::extract::{Authorized, Checked, Faults, JsonBody};
-use crate::http::problem::{Problem, TenantProblems};
+use crate::http::openapi::TenantProblems;
+use crate::http::problem::Problem;
 
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -6,7 +6,8 @@ use super::{TenantDocument, UserDocument};
 use crate::http::Code;
 use crate::http::extract::Authorized;
 use crate::http::extract::permission::AnyStaff;
-use crate::http::problem::{Problem, TenantProblems};
+use crate::http::openapi::TenantProblems;
+use crate::http::problem::Problem;
 use crate::tenant_data::staff;
 
 #[derive(Serialize, ToSchema)]

@@ -6,7 +6,8 @@ use utoipa::ToSchema;
 use super::SessionDocument;
 use crate::http::Gateway;
 use crate::http::extract::{Checked, Faults, JsonBody};
-use crate::http::problem::{OpenProblems, Problem};
+use crate::http::openapi::OpenProblems;
+use crate::http::problem::Problem;
 
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -7,7 +7,8 @@ use super::BranchDocument;
 use crate::http::Gateway;
 use crate::http::extract::permission::MembersWrite;
 use crate::http::extract::{Authorized, Checked, Faults, Id, JsonBody};
-use crate::http::problem::{Problem, TenantProblems};
+use crate::http::openapi::TenantProblems;
+use crate::http::problem::Problem;
 use crate::identifiers::Timezone;
 use crate::messaging::branches::{self, BranchChanges};
 

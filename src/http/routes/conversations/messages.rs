@@ -7,7 +7,8 @@ use uuid::Uuid;
 use crate::http::Code;
 use crate::http::extract::permission::ConversationsRead;
 use crate::http::extract::{Authorized, Id, ListParameters, PageDocument, Parameters};
-use crate::http::problem::{Problem, TenantProblems};
+use crate::http::openapi::TenantProblems;
+use crate::http::problem::Problem;
 use crate::messaging::conversations::{self, ConversationMessage};
 
 #[derive(Serialize, ToSchema)]

@@ -4,7 +4,8 @@ use super::ConversationDocument;
 use crate::http::Code;
 use crate::http::extract::permission::ConversationsRead;
 use crate::http::extract::{Authorized, Id};
-use crate::http::problem::{Problem, TenantProblems};
+use crate::http::openapi::TenantProblems;
+use crate::http::problem::Problem;
 use crate::messaging::conversations;
 
 /// One conversation.

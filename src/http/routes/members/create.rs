@@ -8,7 +8,8 @@ use super::{MemberDocument, check_tags};
 use crate::http::Gateway;
 use crate::http::extract::permission::MembersWrite;
 use crate::http::extract::{Authorized, Checked, Faults, JsonBody};
-use crate::http::problem::{Problem, TenantProblems};
+use crate::http::openapi::TenantProblems;
+use crate::http::problem::Problem;
 use crate::messaging::members::{self, NewMember};
 
 #[derive(Deserialize, Default, ToSchema)]

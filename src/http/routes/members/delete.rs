@@ -2,7 +2,8 @@ use axum::http::StatusCode;
 
 use crate::http::extract::permission::MembersWrite;
 use crate::http::extract::{Authorized, Id};
-use crate::http::problem::{Problem, TenantProblems};
+use crate::http::openapi::TenantProblems;
+use crate::http::problem::Problem;
 use crate::messaging::members;
 
 /// Removes a member. Conversations with their number stay.

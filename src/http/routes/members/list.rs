@@ -5,7 +5,8 @@ use utoipa::IntoParams;
 use super::MemberDocument;
 use crate::http::extract::permission::MembersRead;
 use crate::http::extract::{Authorized, Checked, Faults, PageDocument, Parameters, list_page};
-use crate::http::problem::{Problem, TenantProblems};
+use crate::http::openapi::TenantProblems;
+use crate::http::problem::Problem;
 use crate::messaging::PageRequest;
 use crate::messaging::members::{self, MemberFilter};
 

@@ -2,7 +2,8 @@ use axum::extract::Path;
 use axum::response::Html;
 
 use crate::http::Code;
-use crate::http::problem::{Problem, TenantProblems};
+use crate::http::openapi::LookUpProblems;
+use crate::http::problem::Problem;
 
 /// What an error code means, and what to do about it.
 #[utoipa::path(
@@ -10,7 +11,7 @@ use crate::http::problem::{Problem, TenantProblems};
     path = "/problems/{code}",
     tag = "About",
     params(("code" = String, Path)),
-    responses((status = 200, description = "A page for people.", body = String, content_type = "text/html"), TenantProblems),
+    responses((status = 200, description = "A page for people.", body = String, content_type = "text/html"), LookUpProblems),
 )]
 pub(crate) async fn show_problem(Path(code): Path<String>) -> Result<Html<String>, Problem> {
     let known = Code::ALL.iter().find(|known| known.as_str() == code).ok_or(Code::NotFound)?;

@@ -3,7 +3,8 @@ use axum::extract::State;
 
 use super::RegistrationDocument;
 use crate::http::extract::Id;
-use crate::http::problem::{Problem, TenantProblems};
+use crate::http::openapi::LookUpProblems;
+use crate::http::problem::Problem;
 use crate::http::{Code, Gateway};
 
 /// How far a registration has come. Whoever has its id, which cannot be guessed, may ask.
@@ -12,7 +13,7 @@ use crate::http::{Code, Gateway};
     path = "/v1/registrations/{id}",
     tag = "Registration and sessions",
     params(("id" = Uuid, Path)),
-    responses((status = 200, description = "The registration.", body = RegistrationDocument), TenantProblems),
+    responses((status = 200, description = "The registration.", body = RegistrationDocument), LookUpProblems),
 )]
 pub(crate) async fn show_registration(
     State(gateway): State<Gateway>,

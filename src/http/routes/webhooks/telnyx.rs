@@ -5,7 +5,8 @@ use utoipa::ToSchema;
 
 use crate::http::Gateway;
 use crate::http::extract::read_limited;
-use crate::http::problem::{Problem, WebhookProblems};
+use crate::http::openapi::WebhookProblems;
+use crate::http::problem::Problem;
 use crate::webhooks::telnyx::Receipt;
 use crate::webhooks::telnyx::signature::{SIGNATURE_HEADER, TIMESTAMP_HEADER};
 

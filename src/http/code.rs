@@ -1,0 +1,59 @@
+//! Every code that an error can carry: stable, and explained at `/problems/<code>`.
+
+use axum::http::StatusCode;
+
+macro_rules! codes {
+    ($($variant:ident $code:literal $status:ident $title:literal: $meaning:literal;)*) => {
+        /// Every code an error can carry. A code never changes its meaning.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Code { $(#[doc = $meaning] $variant,)* }
+
+        impl Code {
+            /// All of them.
+            pub const ALL: &'static [Code] = &[$(Code::$variant,)*];
+
+            /// The code as clients see it.
+            pub fn as_str(self) -> &'static str { match self { $(Code::$variant => $code,)* } }
+            /// The HTTP status it comes with.
+            pub fn status(self) -> StatusCode { match self { $(Code::$variant => StatusCode::$status,)* } }
+            /// A short name for people.
+            pub fn title(self) -> &'static str { match self { $(Code::$variant => $title,)* } }
+            /// What it means and what to do about it.
+            pub fn meaning(self) -> &'static str { match self { $(Code::$variant => $meaning,)* } }
+        }
+    };
+}
+
+codes! {
+    MalformedBody "malformed_body" BAD_REQUEST "Malformed body": "The request body is not JSON. Send a JSON object in UTF-8.";
+    MalformedEvent "malformed_event" BAD_REQUEST "Malformed event": "The signature is good, but the body is not an event of the provider.";
+    InvalidToken "invalid_token" UNAUTHORIZED "Invalid token": "The access token is missing, altered or not ours, or the refresh token is no longer good. Sign in again.";
+    TokenExpired "token_expired" UNAUTHORIZED "Token expired": "The access token's time is over. Get a new one with the refresh token.";
+    TokenRevoked "token_revoked" UNAUTHORIZED "Token revoked": "The session of the access token has been ended. Sign in again.";
+    InvalidCredentials "invalid_credentials" UNAUTHORIZED "Invalid credentials": "The email address or the password is wrong.";
+    InvalidSignature "invalid_signature" UNAUTHORIZED "Invalid signature": "The webhook's signature is missing, wrong or too old.";
+    Forbidden "forbidden" FORBIDDEN "Forbidden": "Your role does not permit this.";
+    TenantSuspended "tenant_suspended" FORBIDDEN "Organization suspended": "The organization is suspended. Nothing of it is lost; write to support.";
+    TenantDeleted "tenant_deleted" FORBIDDEN "Organization deleted": "The organization has been deleted.";
+    TenantMismatch "tenant_mismatch" FORBIDDEN "Organization mismatch": "The request names another organization than its access token.";
+    NotFound "not_found" NOT_FOUND "Not found": "There is nothing here, or it is not yours.";
+    MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED "Method not allowed": "This resource does not take this method; the Allow header lists those it takes.";
+    EmailTaken "email_taken" CONFLICT "Email taken": "This email address has already registered an organization. Sign in instead.";
+    SlugTaken "slug_taken" CONFLICT "Slug taken": "Another organization has this slug. Choose another, or leave it out.";
+    Conflict "conflict" CONFLICT "Conflict": "The change collides with something that exists already.";
+    TenantSelectionRequired "tenant_selection_required" CONFLICT "Organization to be selected": "The credentials belong to several organizations. Repeat the call with `tenant` set to the slug of one of the choices.";
+    BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE "Body too large": "The request body is larger than is accepted.";
+    UnsupportedMediaType "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE "Unsupported media type": "Send the body as application/json.";
+    ValidationFailed "validation_failed" UNPROCESSABLE_ENTITY "Validation failed": "Some fields or query parameters are missing, unknown or out of range; `errors` lists all of them.";
+    Internal "internal_error" INTERNAL_SERVER_ERROR "Internal error": "A fault of ours. It has been recorded under the request id.";
+    Busy "busy" SERVICE_UNAVAILABLE "Busy": "Too much is going on at once. Try again after the time in Retry-After.";
+    TenantFailed "tenant_failed" SERVICE_UNAVAILABLE "Organization not usable": "The organization could not be created. Write to support.";
+    TenantDatabaseUnavailable "tenant_database_unavailable" SERVICE_UNAVAILABLE "Organization's database unavailable": "The organization's database cannot be reached at the moment. Try again after the time in Retry-After.";
+    TenantProvisioning "tenant_provisioning" SERVICE_UNAVAILABLE "Organization being created": "The organization is still being created. Try again after the time in Retry-After.";
+    TenantSchemaOutdated "tenant_schema_outdated" SERVICE_UNAVAILABLE "Organization being upgraded": "The organization's database is being upgraded. Try again after the time in Retry-After.";
+    PoolBusy "pool_busy" SERVICE_UNAVAILABLE "Organization busy": "All of the organization's database connections are in use. Try again after the time in Retry-After.";
+    RouterSaturated "router_saturated" SERVICE_UNAVAILABLE "Gateway saturated": "Too many organizations are in use at once. Try again after the time in Retry-After.";
+    RegistryUnavailable "registry_unavailable" SERVICE_UNAVAILABLE "Registry unavailable": "The gateway cannot look organizations up at the moment. Try again after the time in Retry-After.";
+    NotStored "not_stored" SERVICE_UNAVAILABLE "Event not stored": "The event could be stored nowhere. Send it again.";
+    Draining "draining" SERVICE_UNAVAILABLE "Shutting down": "This replica is shutting down. Another one will answer.";
+}
