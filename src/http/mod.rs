@@ -33,16 +33,29 @@ use crate::webhooks::telnyx::TelnyxWebhooks;
 /// How long the permissions of a role are remembered: a change takes effect within seconds.
 const PERMISSIONS_TTL: Duration = Duration::from_secs(5);
 
-/// What the handlers work with. Clones share everything.
+/// What the handlers work with. Cloned for each request, so that a clone must cost one counter and no more.
 #[derive(Clone)]
 pub struct Gateway {
+    inner: Arc<Inner>,
+}
+
+impl std::ops::Deref for Gateway {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+/// The rooms, and what the gateway remembers by itself.
+pub struct Inner {
     authentication: Authentication,
     router: TenantRouter,
     provisioner: Provisioner,
     telnyx: TelnyxWebhooks,
     readiness: Readiness,
     permissions: Cache<(TenantId, String), Arc<[String]>>,
-    settings: Arc<HttpSettings>,
+    settings: HttpSettings,
     registration_wait: Duration,
     clock: Clock,
 }
@@ -70,7 +83,7 @@ impl Gateway {
         life: &crate::lifecycle::Lifecycle,
         clock: Clock,
     ) -> Self {
-        Self {
+        let inner = Inner {
             readiness: Readiness::start(rooms.registry, life),
             authentication: rooms.authentication,
             router: rooms.router,
@@ -80,9 +93,10 @@ impl Gateway {
                 .max_capacity(10_000)
                 .time_to_live(PERMISSIONS_TTL)
                 .build(),
-            settings: Arc::new(settings),
+            settings,
             registration_wait,
             clock,
-        }
+        };
+        Self { inner: Arc::new(inner) }
     }
 }
