@@ -3,5 +3,6 @@
 
 mod support;
 
+mod administration;
 mod local_cluster;
 mod smoke;

@@ -66,24 +66,29 @@ impl TestApp {
         cluster
             .execute("postgres", &format!("CREATE DATABASE {database} TEMPLATE {template}"))
             .await;
-        Self::open(cluster, database, change).await
+        Self::open_registry(cluster, database, change).await
     }
 
     /// On a cluster of the test's own.
     pub async fn start_on(cluster: TestCluster, change: TestSettings) -> Self {
         let database = "registry".to_owned();
         schema::migrate(cluster.options(&database)).await.unwrap();
-        Self::open(cluster, database, change).await
+        Self::open_registry(cluster, database, change).await
     }
 
     /// A further replica on the same registry, with the same secrets.
     pub async fn replica(&self) -> Self {
         let settings = self.settings.clone();
         let change: TestSettings = Box::new(move |own| *own = settings);
-        Self::open(self.cluster.clone(), self.registry_database.clone(), change).await
+        Self::open_registry(self.cluster.clone(), self.registry_database.clone(), change).await
     }
 
-    async fn open(cluster: TestCluster, registry_database: String, change: TestSettings) -> Self {
+    /// On a registry that is migrated already.
+    pub async fn open_registry(
+        cluster: TestCluster,
+        registry_database: String,
+        change: TestSettings,
+    ) -> Self {
         let provider = Provider::generate();
         let mut settings = Settings::default();
         settings.registry.url = Some(SecretString::from(cluster.url(&registry_database)));
