@@ -20,6 +20,8 @@ pub struct InboundText<'a> {
     pub from: &'a str,
     /// The number of ours that it was sent to.
     pub to: &'a str,
+    /// Of a multimedia message.
+    pub subject: Option<&'a str>,
     /// What was written.
     pub body: &'a str,
     /// Attachments, as a JSON array.
@@ -61,8 +63,8 @@ WITH event AS (
     RETURNING id
 )
 INSERT INTO conversation_messages (id, conversation_id, direction, body, media, status, segments,
-                                   provider_message_id, occurred_at, created_at)
-SELECT $8, conversation.id, 'inbound', $9, $10, 'received', $11, $12, $2, $3 FROM conversation
+                                   provider_message_id, subject, occurred_at, created_at)
+SELECT $8, conversation.id, 'inbound', $9, $10, 'received', $11, $12, $13, $2, $3 FROM conversation
 ";
 
 /// Writes a message into its conversation, which is opened or reopened.
@@ -84,6 +86,7 @@ pub async fn store(
         text.media.into(),
         text.segments.into(),
         text.provider_message_id.into(),
+        text.subject.into(),
     ];
     let stored =
         db.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, STORE, values)).await?;

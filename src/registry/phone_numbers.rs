@@ -62,23 +62,27 @@ pub async fn release(
     Ok(released.rows_affected == 1)
 }
 
-/// Who held `number` at `at`. What came before the number was ever given to anybody goes to its first holder;
-/// what fell into a gap between two holders is nobody's.
-pub async fn holder_at(
+/// Who held each of `numbers` at `at`, in their order; numbers that were nobody's are left out. What came before
+/// a number was ever given to anybody goes to its first holder; what fell into a gap between two holders is
+/// nobody's.
+pub async fn holders_at(
     db: &impl OnRegistry,
-    number: &str,
+    numbers: &[String],
     at: DateTime<Utc>,
-) -> Result<Option<TenantId>, RegistryError> {
+) -> Result<Vec<(String, TenantId)>, RegistryError> {
     let history = Entity::find()
-        .filter(Column::Number.eq(number))
+        .filter(Column::Number.is_in(numbers))
         .order_by_asc(Column::ValidFrom)
         .all(db)
         .await?;
-    let then = history
-        .iter()
-        .find(|row| row.valid_from <= at && row.valid_until.is_none_or(|until| at < until));
-    let first = history.first().filter(|row| at < row.valid_from);
-    Ok(then.or(first).map(|row| TenantId(row.tenant_id)))
+    let holder = |number: &String| {
+        let mut of_number = history.iter().filter(|row| row.number == *number).peekable();
+        let first = of_number.peek().copied().filter(|row| at < row.valid_from);
+        let then = of_number
+            .find(|row| row.valid_from <= at && row.valid_until.is_none_or(|until| at < until));
+        then.or(first).map(|row| (number.clone(), TenantId(row.tenant_id)))
+    };
+    Ok(numbers.iter().filter_map(holder).collect())
 }
 
 /// The numbers that a tenant holds now.

@@ -39,15 +39,15 @@ impl Directory {
             .map_err(|shared: Arc<RegistryError>| RegistryError::Unavailable(shared.to_string()))
     }
 
-    /// Who held a number at a moment. Asked of the registry each time: a message must not follow a number to a
-    /// holder of yesterday.
-    pub async fn holder_of_number(
+    /// Who held these numbers at a moment. Asked of the registry each time: a message must not follow a number to
+    /// a holder of yesterday.
+    pub async fn holders_of_numbers(
         &self,
-        number: &str,
+        numbers: &[String],
         at: DateTime<Utc>,
-    ) -> Result<Option<TenantId>, RegistryError> {
+    ) -> Result<Vec<(String, TenantId)>, RegistryError> {
         let db = self.registry.connect().await?;
-        phone_numbers::holder_at(&db, number, at.min(self.clock.now())).await
+        phone_numbers::holders_at(&db, numbers, at.min(self.clock.now())).await
     }
 
     /// Forgets what is remembered of a tenant, because it has just been changed here.

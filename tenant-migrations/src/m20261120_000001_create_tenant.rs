@@ -114,6 +114,7 @@ CREATE TABLE conversation_messages (
     id uuid PRIMARY KEY,
     conversation_id uuid NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
     direction text NOT NULL CHECK (direction IN ('inbound', 'outbound')),
+    subject text,
     body text NOT NULL,
     media jsonb NOT NULL DEFAULT '[]',
     status text NOT NULL,

@@ -7,6 +7,7 @@ pub struct Model {
     pub id: Uuid,
     pub conversation_id: Uuid,
     pub direction: String,
+    pub subject: Option<String>,
     pub body: String,
     #[sea_orm(column_type = "JsonBinary")]
     pub media: Json,

@@ -1,5 +1,6 @@
 //! From an event to the tenant it belongs to, and into its database.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -85,19 +86,16 @@ impl TelnyxWebhooks {
     /// A group message can reach several tenants. It is delivered when each of them has it; where one fails, the
     /// whole event waits, and those who have it already see a duplicate the next time.
     async fn deliver_message(&self, message: &InboundMessage) -> Result<Receipt, Undeliverable> {
-        let mut holders: Vec<(TenantId, &str)> = Vec::new();
-        for number in &message.recipients {
-            let holder = self.holder(number, message.occurred_at).await?;
-            if let Some(id) = holder.filter(|id| holders.iter().all(|(known, _)| known != id)) {
-                holders.push((id, number));
-            }
-        }
+        let mut holders = self.holders(&message.recipients, message.occurred_at).await?;
         if holders.is_empty() {
             return Err(Undeliverable::UnknownNumber);
         }
+        // To two numbers of one tenant it is one message, in the conversation with the first of them.
+        let mut seen = HashSet::new();
+        holders.retain(|(_, id)| seen.insert(*id));
         let mut receipt = Receipt::Duplicate;
-        for (id, number) in holders {
-            if self.store(id, number, message).await? == Applied::Stored {
+        for (number, id) in &holders {
+            if self.store(*id, number, message).await? == Applied::Stored {
                 receipt = Receipt::Accepted;
             }
         }
@@ -113,6 +111,7 @@ impl TelnyxWebhooks {
         let tenant = self.tenant(id).await?;
         let text = InboundText {
             event_id: &message.event_id,
+            subject: message.subject.as_deref(),
             provider_message_id: &message.provider_message_id,
             from: &message.from,
             to: number,
@@ -127,10 +126,12 @@ impl TelnyxWebhooks {
     }
 
     async fn deliver_report(&self, update: &DeliveryUpdate) -> Result<Receipt, Undeliverable> {
-        let Some(id) = self.holder(&update.from, update.occurred_at).await? else {
+        let from = std::slice::from_ref(&update.from);
+        let holders = self.holders(from, update.occurred_at).await?;
+        let Some((_, id)) = holders.first() else {
             return Ok(Receipt::Ignored);
         };
-        let tenant = self.tenant(id).await?;
+        let tenant = self.tenant(*id).await?;
         let report = DeliveryReport {
             event_id: &update.event_id,
             event_type: match update.stage {
@@ -150,12 +151,12 @@ impl TelnyxWebhooks {
         })
     }
 
-    async fn holder(
+    async fn holders(
         &self,
-        number: &str,
+        numbers: &[String],
         at: DateTime<Utc>,
-    ) -> Result<Option<TenantId>, Undeliverable> {
-        Ok(self.router.directory().holder_of_number(number, at).await?)
+    ) -> Result<Vec<(String, TenantId)>, Undeliverable> {
+        Ok(self.router.directory().holders_of_numbers(numbers, at).await?)
     }
 
     async fn tenant(&self, id: TenantId) -> Result<Arc<Tenant>, Undeliverable> {

@@ -17,6 +17,8 @@ pub(crate) struct MessageDocument {
     conversation_id: Uuid,
     /// `inbound` or `outbound`.
     direction: String,
+    /// Of a multimedia message.
+    subject: Option<String>,
     body: String,
     /// Attachments: `url`, `content_type`, `size`, `sha256`.
     #[schema(value_type = Vec<Object>)]
@@ -38,6 +40,7 @@ impl From<ConversationMessage> for MessageDocument {
             id: message.id,
             conversation_id: message.conversation_id,
             direction: message.direction,
+            subject: message.subject,
             body: message.body,
             media: message.media,
             status: message.status,
