@@ -1,6 +1,7 @@
 //! What a failure means: whose fault it is, and whether the connection can be trusted after it.
 
 use sea_orm::{DbErr, RuntimeErr};
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 /// Why no usable connection could be opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,15 +28,14 @@ const UNIQUE_VIOLATION: &str = "23505";
 
 /// After this error, is the connection still in step with the server? Only where the server itself reported an
 /// ordinary failure of the statement; a timeout or cancellation (57), an internal error (XX), a lost connection
-/// (08) or anything that our side noticed leaves a doubt.
+/// (08), the end of the session whatever its reason, or anything that our side noticed leaves a doubt.
 pub(super) fn leaves_connection_certain(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Database(e) => match e.code() {
-            Some(code) => !matches!(code.get(..2), Some("08" | "53" | "57" | "58" | "XX") | None),
-            None => false,
-        },
-        _ => false,
-    }
+    let sqlx::Error::Database(error) = error else { return false };
+    let ends_the_session = error
+        .try_downcast_ref::<PgDatabaseError>()
+        .is_none_or(|error| matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic));
+    let class = error.code().and_then(|code| code.get(..2).map(str::to_owned));
+    !ends_the_session && !matches!(class.as_deref(), Some("08" | "53" | "57" | "58" | "XX") | None)
 }
 
 pub(super) fn of_connect(error: sqlx::Error) -> ConnectFailure {
