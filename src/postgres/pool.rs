@@ -1,7 +1,9 @@
 //! A bounded set of connections to one database under one role, on bb8.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
 
 use super::connection::{Connection, Holder};
 use super::failure::ConnectFailure;
@@ -37,16 +39,33 @@ pub(super) struct Manager {
     target: Target,
 }
 
+/// What happened to a connection behind the pool's back.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// It could not be opened.
+    NotOpened(ConnectFailure),
+    /// It gave no sign of life, and another one is opened instead.
+    Dead(ConnectFailure),
+}
+
+impl Trouble {
+    fn into_failure(self) -> ConnectFailure {
+        match self {
+            Self::NotOpened(failure) | Self::Dead(failure) => failure,
+        }
+    }
+}
+
 impl bb8::ManageConnection for Manager {
     type Connection = Physical;
-    type Error = ConnectFailure;
+    type Error = Trouble;
 
-    async fn connect(&self) -> Result<Physical, ConnectFailure> {
-        self.target.connect().await
+    async fn connect(&self) -> Result<Physical, Trouble> {
+        self.target.connect().await.map_err(Trouble::NotOpened)
     }
 
-    async fn is_valid(&self, connection: &mut Physical) -> Result<(), ConnectFailure> {
-        connection.check_after(TRUSTED_FOR).await
+    async fn is_valid(&self, connection: &mut Physical) -> Result<(), Trouble> {
+        connection.check_after(TRUSTED_FOR).await.map_err(Trouble::Dead)
     }
 
     fn has_broken(&self, connection: &mut Physical) -> bool {
@@ -54,25 +73,44 @@ impl bb8::ManageConnection for Manager {
     }
 }
 
-/// bb8 retries a failed connect in the background and tells the waiting caller nothing; this remembers why.
-#[derive(Clone, Debug, Default)]
-struct LastFailure(Arc<Mutex<Option<(Instant, ConnectFailure)>>>);
+/// bb8 tells a caller who waits nothing of a connection that could not be opened; this does.
+#[derive(Clone, Debug)]
+struct FailedConnects(Arc<watch::Sender<Option<(Instant, ConnectFailure)>>>);
 
-impl LastFailure {
+impl FailedConnects {
     fn since(&self, start: Instant) -> Option<ConnectFailure> {
-        let last = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let last = self.0.borrow();
         last.as_ref().filter(|(at, _)| *at >= start).map(|(_, failure)| failure.clone())
+    }
+
+    /// Resolves when an opening has failed and `hopeless` holds.
+    async fn after(&self, start: Instant, hopeless: impl Fn() -> bool) -> ConnectFailure {
+        let mut news = self.0.subscribe();
+        loop {
+            if let Some(failure) = self.since(start).filter(|_| hopeless()) {
+                return failure;
+            }
+            // The sender lives as long as `self`.
+            let _ = news.changed().await;
+        }
     }
 }
 
-impl bb8::ErrorSink<ConnectFailure> for LastFailure {
-    fn sink(&self, failure: ConnectFailure) {
-        tracing::warn!(%failure, "a pooled connection failed");
-        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) =
-            Some((Instant::now(), failure));
+/// bb8 calls this when it no longer counts on the failed attempt: whoever asks from then on makes another.
+impl bb8::ErrorSink<Trouble> for FailedConnects {
+    fn sink(&self, trouble: Trouble) {
+        match trouble {
+            Trouble::NotOpened(failure) => {
+                tracing::warn!(%failure, "a pooled connection could not be opened");
+                self.0.send_replace(Some((Instant::now(), failure)));
+            }
+            Trouble::Dead(failure) => {
+                tracing::info!(%failure, "a pooled connection was dead and is replaced");
+            }
+        }
     }
 
-    fn boxed_clone(&self) -> Box<dyn bb8::ErrorSink<ConnectFailure>> {
+    fn boxed_clone(&self) -> Box<dyn bb8::ErrorSink<Trouble>> {
         Box::new(self.clone())
     }
 }
@@ -81,7 +119,7 @@ impl bb8::ErrorSink<ConnectFailure> for LastFailure {
 #[derive(Clone)]
 pub struct Pool {
     pool: bb8::Pool<Manager>,
-    last_failure: LastFailure,
+    failed_connects: FailedConnects,
     acquire_timeout: Duration,
 }
 
@@ -89,7 +127,7 @@ impl Pool {
     /// Opens the pool by way of its first connection, so that a server that cannot be reached is known at once.
     pub async fn open(target: Target, limits: &PoolLimits) -> Result<Self, ConnectFailure> {
         let pool = Self::build(target, limits);
-        let first = pool.pool.dedicated_connection().await?;
+        let first = pool.pool.dedicated_connection().await.map_err(Trouble::into_failure)?;
         // A fresh pool has room for its first connection; were it full or the socket broken already, the
         // next checkout would open another.
         let _ = pool.pool.add(first);
@@ -97,7 +135,7 @@ impl Pool {
     }
 
     fn build(target: Target, limits: &PoolLimits) -> Self {
-        let last_failure = LastFailure::default();
+        let failed_connects = FailedConnects(Arc::new(watch::Sender::new(None)));
         let pool = bb8::Pool::builder()
             .max_size(limits.max_connections)
             .min_idle(0)
@@ -108,9 +146,11 @@ impl Pool {
                 limits.idle_timeout.clamp(Duration::from_millis(50), Duration::from_secs(30)),
             )
             .queue_strategy(bb8::QueueStrategy::Lifo)
-            .error_sink(Box::new(last_failure.clone()))
+            // Whoever asks next tries again; nobody waits for the pauses between attempts in the background.
+            .retry_connection(false)
+            .error_sink(Box::new(failed_connects.clone()))
             .build_unchecked(Manager { target });
-        Self { pool, last_failure, acquire_timeout: limits.acquire_timeout }
+        Self { pool, failed_connects, acquire_timeout: limits.acquire_timeout }
     }
 
     /// Lends a connection to the holder of `scope`, within the pool's own acquire timeout. The scope is dropped
@@ -122,18 +162,25 @@ impl Pool {
         self.lend_before(scope, tokio::time::Instant::now() + self.acquire_timeout).await
     }
 
-    /// As [`Pool::lend`], with a deadline; the acquire timeout of the pool is the upper bound.
+    /// As [`Pool::lend`], with a deadline; the acquire timeout of the pool is the upper bound. Where no connection
+    /// is left that could come back, the failure to open one is told at once.
     pub async fn lend_before<S: Send + Sync + 'static>(
         &self,
         scope: S,
         deadline: tokio::time::Instant,
     ) -> Result<Connection<S>, CheckoutFailure> {
         let start = Instant::now();
-        match tokio::time::timeout_at(deadline, self.pool.get_owned()).await {
-            Ok(Ok(physical)) => Ok(Connection::new(Holder::Pooled(physical), scope)),
-            Ok(Err(bb8::RunError::User(failure))) => Err(failure.into()),
-            Ok(Err(bb8::RunError::TimedOut)) | Err(_) => Err(self
-                .last_failure
+        let lent = async {
+            tokio::select! {
+                biased;
+                lent = self.pool.get_owned() => lent.ok(),
+                _ = self.failed_connects.after(start, || self.connections() == 0) => None,
+            }
+        };
+        match tokio::time::timeout_at(deadline, lent).await {
+            Ok(Some(physical)) => Ok(Connection::new(Holder::Pooled(physical), scope)),
+            Ok(None) | Err(_) => Err(self
+                .failed_connects
                 .since(start)
                 .map_or(CheckoutFailure::Busy, CheckoutFailure::Connect)),
         }
