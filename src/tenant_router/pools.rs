@@ -186,18 +186,24 @@ impl Pools {
                 self.counters.count(PoolEvent::Moved);
             }
         }
+        let mut victim = None;
         if entries.len() >= self.max_open {
             let idle = entries.iter().rev().find(|(_, e)| e.leases.load(Ordering::Acquire) == 0);
-            let Some(id) = idle.map(|(id, _)| *id) else {
+            let Some((id, _)) = idle else {
                 return Ok(None);
             };
+            victim = Some(*id);
+        }
+        // A tenant that cannot even be tried takes nobody's place.
+        let target = target()?;
+        if let Some(id) = victim {
             entries.pop(&id);
             self.counters.count(PoolEvent::Evicted);
         }
         let failed = Arc::<AtomicBool>::default();
         let entry = Arc::new(Entry {
             placement,
-            opening: self.begin_opening(target()?, failed.clone()),
+            opening: self.begin_opening(target, failed.clone()),
             failed,
             leases: AtomicUsize::new(0),
             last_used: Mutex::new(Instant::now()),
