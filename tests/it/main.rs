@@ -4,5 +4,8 @@
 mod support;
 
 mod administration;
+mod architecture;
 mod local_cluster;
+mod postgres;
 mod smoke;
+mod tenant_router;

@@ -1,0 +1,67 @@
+//! Pools that leave the map: idle, moved, or at the end.
+
+use std::time::Duration;
+
+use narthex::identifiers::TenantId;
+use narthex::registry::tenants::password_bound_to;
+use narthex::tenant_router::PoolEvent;
+
+use super::{Hall, ask, connect, count, visit};
+use crate::support::eventually;
+
+#[tokio::test]
+async fn a_retired_pool_lets_its_leases_end_undisturbed_and_then_closes() {
+    let hall = Hall::with(1).await;
+    let (router, id) = (hall.router(|_| {}), hall.ids[0]);
+    let (held, second) = (connect(&router, id).await.unwrap(), connect(&router, id).await.unwrap());
+    let before = ask(&held).await;
+    drop(second);
+    router.close();
+    assert_eq!((router.statistics().open, count(&router, PoolEvent::Shutdown)), (0, 1));
+    assert_eq!(ask(&held).await, before);
+    drop(held);
+    hall.no_connections_of(id).await;
+}
+
+#[tokio::test]
+async fn an_idle_tenant_has_no_connections_on_the_server() {
+    let hall = Hall::with(2).await;
+    let router = hall.router(|settings| settings.idle_timeout = Duration::from_millis(300));
+    let [idle, held] = hall.ids[..] else { unreachable!() };
+    let lease = connect(&router, held).await.unwrap();
+    let before = ask(&lease).await;
+    visit(&router, idle).await;
+    hall.no_connections_of(idle).await;
+    eventually("the idle pool is retired", async || count(&router, PoolEvent::Idle) == 1).await;
+    assert_eq!(router.statistics().open, 1, "the pool in use was retired with it");
+    assert_eq!(ask(&lease).await, before);
+    drop(lease);
+    hall.no_connections_of(held).await;
+    visit(&router, idle).await;
+}
+
+/// Gives a tenant another password, in the registry and on the server.
+async fn change_password(hall: &Hall, id: TenantId, password: &str) {
+    let sealed =
+        hall.app.registry.sealer().seal(&password_bound_to(id), password.as_bytes()).unwrap();
+    hall.change_row(id, &format!("sealed_password = '\\x{}'", hex::encode(sealed))).await;
+    let sql = format!("ALTER ROLE {} PASSWORD '{password}'", id.database_name());
+    hall.app.cluster.execute("postgres", &sql).await;
+}
+
+#[tokio::test]
+async fn a_changed_password_leads_to_a_new_pool() {
+    let hall = Hall::with(1).await;
+    let (router, id) = (hall.router(|settings| settings.max_open_tenants = 1), hall.ids[0]);
+    let held = connect(&router, id).await.unwrap();
+    let before = ask(&held).await;
+    change_password(&hall, id, "another").await;
+    router.directory().forget(id).await;
+    let backend = visit(&router, id).await;
+    assert_ne!(backend, before.1);
+    assert_eq!((router.statistics().open, count(&router, PoolEvent::Moved)), (1, 1));
+    assert_eq!(ask(&held).await, before, "the lease of the old pool was disturbed");
+    drop(held);
+    assert_eq!(visit(&router, id).await, backend, "a connection of the old pool is in use");
+    eventually("the old pool has closed", async || hall.connections_of(id).await == 1).await;
+}
