@@ -43,7 +43,7 @@ async fn a_connection_that_fails_its_check_is_lent_to_nobody() {
 
 #[tokio::test]
 async fn a_pool_in_full_use_is_busy_and_nothing_worse() {
-    let limits = PoolLimits { acquire_timeout: Duration::from_millis(200), ..limits(2) };
+    let limits = PoolLimits { acquire_timeout: Duration::from_secs(2), ..limits(2) };
     let pool = TestPool::open_with(limits, |options| options).await;
     let (first, _second) = (pool.lend().await, pool.lend().await);
     assert_eq!(pool.pool.lend(()).await.err(), Some(CheckoutFailure::Busy));
