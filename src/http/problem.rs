@@ -19,7 +19,7 @@ use crate::tenant_router::RouterError;
 use crate::webhooks::telnyx::WebhookError;
 
 /// Seconds after which a client may try again what was refused for a passing reason.
-const RETRY_AFTER_SECONDS: u32 = 2;
+pub(super) const RETRY_AFTER_SECONDS: u32 = 2;
 
 macro_rules! codes {
     ($($variant:ident $code:literal $status:ident $title:literal: $meaning:literal;)*) => {
