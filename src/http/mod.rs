@@ -1,6 +1,7 @@
 //! The gateway's front: routes, the layers around them, and the way from a request to a tenant's connection.
 
 mod extract;
+mod leftover;
 mod middleware;
 mod openapi;
 mod problem;
