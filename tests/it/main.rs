@@ -3,5 +3,9 @@
 
 mod support;
 
+mod http;
+mod authentication;
+mod members;
+mod branches;
 mod local_cluster;
 mod smoke;
