@@ -1,5 +1,5 @@
-//! The one layer around every route, from the outside in: request id, trace, time limit, panic guard. One thin
-//! layer instead of five: each boxed layer costs as much as the routing itself.
+//! The one layer around every route, from the outside in: request id, trace, leftover bodies, time limit, panic
+//! guard. One thin layer instead of five: each boxed layer costs as much as the routing itself.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
@@ -10,9 +10,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 
-use super::Gateway;
 use super::code::Code;
 use super::problem::Problem;
+use super::{Gateway, leftover};
 use crate::identifiers::new_id;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -28,6 +28,7 @@ pub(super) async fn envelope(
     let route = request.extensions().get::<MatchedPath>().cloned();
     let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
 
+    let (request, leftover) = leftover::keep(request);
     let guarded = AssertUnwindSafe(next.run(request)).catch_unwind();
     let handled = tracing::Instrument::instrument(
         tokio::time::timeout(gateway.settings.request_timeout, guarded),
@@ -41,6 +42,9 @@ pub(super) async fn envelope(
         }
         Err(_elapsed) => Problem::from(Code::Busy).into_response(),
     };
+    if let Some(leftover) = leftover {
+        leftover.discard();
+    }
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         let rendered = problem.render(id.to_str().unwrap_or_default());
         let (parts, body) = rendered.into_parts();

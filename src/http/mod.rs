@@ -2,6 +2,7 @@
 
 mod code;
 mod extract;
+mod leftover;
 mod middleware;
 mod openapi;
 mod problem;

@@ -17,7 +17,7 @@ use crate::tenant_router::RouterError;
 use crate::webhooks::telnyx::WebhookError;
 
 /// Seconds after which a client may try again what was refused for a passing reason.
-const RETRY_AFTER_SECONDS: u32 = 2;
+pub(super) const RETRY_AFTER_SECONDS: u32 = 2;
 
 /// What is wrong with one field or parameter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]

@@ -2,11 +2,14 @@
 //! which the OpenAPI document is made too.
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::http::StatusCode;
+use axum::middleware::{from_fn_with_state, map_response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use utoipa_swagger_ui::SwaggerUi;
+use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::routes::{
     auth, branches, conversations, health, members, meta, registrations, webhooks,
@@ -49,6 +52,16 @@ pub(super) fn documented() -> OpenApiRouter<Gateway> {
         .routes(routes!(health::ready::health))
 }
 
+/// The document and its page, which asks nobody else: by itself it would show the page's address to a validator.
+fn documentation(document: OpenApi) -> Router<Gateway> {
+    let config = Config::default().validator_url("none");
+    let page = SwaggerUi::new("/docs").url("/openapi.json", document).config(config);
+    Router::from(page).layer(map_response(async |response: Response| match response.status() {
+        StatusCode::NOT_FOUND => middleware::not_found().await.into_response(),
+        _ => response,
+    }))
+}
+
 /// The whole gateway: the table, the document with its page, and the layer around all of it.
 pub fn router(gateway: Gateway) -> Router {
     let (routes, document) = documented().split_for_parts();
@@ -56,7 +69,7 @@ pub fn router(gateway: Gateway) -> Router {
     Router::new()
         .merge(routes)
         .route("/", get(meta::root::to_documentation))
-        .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
+        .merge(documentation(document))
         .fallback(middleware::not_found)
         .method_not_allowed_fallback(middleware::method_not_allowed)
         .layer(from_fn_with_state(gateway.clone(), middleware::envelope))

@@ -107,8 +107,7 @@ pub async fn list(
     }
     if let Some(text) = filter.text.filter(|text| !text.is_empty()) {
         let pattern = format!("%{}%", escaped(&text));
-        let like =
-            |column: Column| Expr::col(column).ilike(LikeExpr::new(pattern.clone()).escape('\\'));
+        let like = |column: Column| Expr::col(column).ilike(LikeExpr::new(pattern.clone()));
         query = query.filter(
             Condition::any()
                 .add(like(Column::FirstName))
@@ -137,7 +136,8 @@ pub async fn list(
     Ok(Page::cut(rows, page.limit, |row| Position { at: row.created_at, id: row.id }))
 }
 
-/// The characters that mean something to LIKE stand for themselves.
+/// The characters that mean something to LIKE stand for themselves. The backslash is PostgreSQL's escape character
+/// where a statement names none.
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }

@@ -3,9 +3,12 @@
 
 mod support;
 
-mod administration;
 mod architecture;
-mod local_cluster;
-mod postgres;
-mod smoke;
+mod http;
+mod authentication;
+mod members;
+mod branches;
 mod tenant_router;
+mod postgres;
+mod administration;
+mod local_cluster;

@@ -41,13 +41,13 @@ impl<T: Checked> FromRequest<Gateway> for JsonBody<T> {
     async fn from_request(request: Request, gateway: &Gateway) -> Result<Self, Problem> {
         let (headers, bytes) = read_limited(request, gateway.settings.max_body).await?;
         if bytes.is_empty() && T::MAY_BE_ABSENT {
-            return check::<T>(Map::new()).map(Self);
+            return check::<T>(Map::new(), Faults::default()).map(Self);
         }
         if !is_json(&headers) {
             return Err(Code::UnsupportedMediaType.into());
         }
         match serde_json::from_slice(&bytes) {
-            Ok(Value::Object(object)) => check::<T>(object).map(Self),
+            Ok(Value::Object(object)) => check::<T>(object, Faults::default()).map(Self),
             Ok(_) => Err(Problem::with_detail(
                 Code::MalformedBody,
                 "The request body must be a JSON object.",
@@ -92,10 +92,15 @@ impl<T: Checked> FromRequestParts<Gateway> for Parameters<T> {
             if object.contains_key(&name) {
                 faults.add(&name, "invalid", "must be given once");
             }
+            // Decoding puts this in the place of what is no UTF-8.
+            if name.contains(char::REPLACEMENT_CHARACTER)
+                || value.contains(char::REPLACEMENT_CHARACTER)
+            {
+                faults.add(&name, "invalid", "must be UTF-8");
+            }
             object.insert(name, Value::String(value));
         }
-        faults.into_result(Some(()))?;
-        check::<T>(object).map(Self)
+        check::<T>(object, faults).map(Self)
     }
 }
 

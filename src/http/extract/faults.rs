@@ -121,9 +121,12 @@ impl Faults {
     }
 }
 
-/// Reads and checks an object: unknown fields, wrong types and wrong values are all reported together.
-pub(super) fn check<T: Checked>(mut object: Map<String, Value>) -> Result<T::Output, Problem> {
-    let mut faults = Faults::default();
+/// Reads and checks an object: unknown fields, wrong types and wrong values are all reported together, after the
+/// faults that were found before.
+pub(super) fn check<T: Checked>(
+    mut object: Map<String, Value>,
+    mut faults: Faults,
+) -> Result<T::Output, Problem> {
     // Absent and null mean the same.
     object.retain(|_, value| !value.is_null());
     for (name, value) in &object {
@@ -132,8 +135,9 @@ pub(super) fn check<T: Checked>(mut object: Map<String, Value>) -> Result<T::Out
         }
     }
     // Each round takes out one field that does not fit; its fault is noted, and the rest is read again.
+    let mut object = Value::Object(object);
     let input = loop {
-        match serde_path_to_error::deserialize::<_, T>(&Value::Object(object.clone())) {
+        match serde_path_to_error::deserialize::<_, T>(&object) {
             Ok(input) => break input,
             Err(error) => {
                 let (path, message) = (error.path().to_string(), error.inner().to_string());
@@ -142,7 +146,7 @@ pub(super) fn check<T: Checked>(mut object: Map<String, Value>) -> Result<T::Out
                     .and_then(|rest| rest.split_once('`'))
                     .map(|(name, _)| name.to_owned());
                 let culprit = match &unknown {
-                    Some(name) if object.contains_key(name) => name.clone(),
+                    Some(name) if object.get(name).is_some() => name.clone(),
                     _ => path.split(['.', '[']).next().unwrap_or_default().to_owned(),
                 };
                 match unknown {
@@ -151,7 +155,8 @@ pub(super) fn check<T: Checked>(mut object: Map<String, Value>) -> Result<T::Out
                     }
                     None => faults.add(&path, "invalid_type", message),
                 }
-                if object.remove(&culprit).is_none() || faults.is_full() {
+                let removed = object.as_object_mut().and_then(|fields| fields.remove(&culprit));
+                if removed.is_none() || faults.is_full() {
                     return faults.into_result(None);
                 }
             }

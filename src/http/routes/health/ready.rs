@@ -1,10 +1,11 @@
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::http::Gateway;
+use crate::http::problem::RETRY_AFTER_SECONDS;
 use crate::http::readiness::RegistryCheck;
 
 #[derive(Serialize, ToSchema)]
@@ -32,7 +33,9 @@ struct ChecksDocument {
         (status = 503, description = "Starting, draining, or without the registry.", body = ReadyDocument),
     ),
 )]
-pub(crate) async fn ready(State(gateway): State<Gateway>) -> (StatusCode, Json<ReadyDocument>) {
+pub(crate) async fn ready(
+    State(gateway): State<Gateway>,
+) -> (StatusCode, HeaderMap, Json<ReadyDocument>) {
     let registry = gateway.readiness.registry();
     let status = match registry {
         _ if gateway.readiness.is_draining() => "draining",
@@ -48,8 +51,14 @@ pub(crate) async fn ready(State(gateway): State<Gateway>) -> (StatusCode, Json<R
         },
         open_tenants: gateway.router.statistics().open,
     };
-    let code = if status == "ready" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (code, Json(ReadyDocument { status, checks }))
+    let mut headers = HeaderMap::new();
+    let code = if status == "ready" {
+        StatusCode::OK
+    } else {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (code, headers, Json(ReadyDocument { status, checks }))
 }
 
 /// The same under the name that load balancers like to ask for.
@@ -62,6 +71,8 @@ pub(crate) async fn ready(State(gateway): State<Gateway>) -> (StatusCode, Json<R
         (status = 503, description = "Starting, draining, or without the registry.", body = ReadyDocument),
     ),
 )]
-pub(crate) async fn health(gateway: State<Gateway>) -> (StatusCode, Json<ReadyDocument>) {
+pub(crate) async fn health(
+    gateway: State<Gateway>,
+) -> (StatusCode, HeaderMap, Json<ReadyDocument>) {
     ready(gateway).await
 }

@@ -1,4 +1,5 @@
 use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::response::Html;
 
 use crate::http::Code;
@@ -13,7 +14,11 @@ use crate::http::problem::Problem;
     params(("code" = String, Path)),
     responses((status = 200, description = "A page for people.", body = String, content_type = "text/html"), LookUpProblems),
 )]
-pub(crate) async fn show_problem(Path(code): Path<String>) -> Result<Html<String>, Problem> {
+pub(crate) async fn show_problem(
+    code: Result<Path<String>, PathRejection>,
+) -> Result<Html<String>, Problem> {
+    // What is no UTF-8 names no code.
+    let Path(code) = code.map_err(|_| Code::NotFound)?;
     let known = Code::ALL.iter().find(|known| known.as_str() == code).ok_or(Code::NotFound)?;
     // Every text is a constant of ours; nothing of the request is in the page.
     Ok(Html(format!(

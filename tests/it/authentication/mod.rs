@@ -1,0 +1,20 @@
+//! Signing in and out, and which tokens are believed.
+
+mod forgeries;
+mod login;
+mod logout;
+mod refresh;
+mod tenants;
+
+use serde_json::Value;
+
+use crate::support::Staff;
+
+/// The same person in another session.
+pub fn in_session(staff: &Staff, session: &Value) -> Staff {
+    let text = |name: &str| session[name].as_str().unwrap().to_owned();
+    let mut staff = staff.clone();
+    staff.token = text("access_token");
+    staff.refresh_token = text("refresh_token");
+    staff
+}

@@ -1,0 +1,15 @@
+//! The gateway's front, over real HTTP: bad input, the contract, who may do what, registration, health.
+
+pub mod quiet;
+pub mod raw;
+
+mod bad_bodies;
+mod bad_fields;
+mod bad_requests;
+mod contract;
+mod cross_tenant;
+mod health;
+mod lists;
+mod permissions;
+mod registration;
+mod routes;

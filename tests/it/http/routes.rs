@@ -1,0 +1,165 @@
+//! Every documented route, with a request for it. The tests that walk them all fail when one is not in this table.
+
+use std::collections::BTreeSet;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Staff, TestApp, unique};
+
+/// Who may call a route.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Audience {
+    /// It needs no access token.
+    Anybody,
+    /// It speaks of the caller, whatever their role.
+    AnyStaff,
+    /// It reads lists of the tenant.
+    ReadsList,
+    /// It reads one thing of the tenant, named in the path.
+    ReadsOne,
+    /// It adds something to the tenant.
+    Adds,
+    /// It changes or removes one thing of the tenant, named in the path.
+    Changes,
+}
+use Audience::{Adds, AnyStaff, Anybody, Changes, ReadsList, ReadsOne};
+
+/// In the order in which a walk can take them: what removes comes last.
+pub const ROUTES: &[(&str, &str, Audience)] = &[
+    ("get", "/.well-known/jwks.json", Anybody),
+    ("get", "/healthz", Anybody),
+    ("get", "/readyz", Anybody),
+    ("get", "/health", Anybody),
+    ("get", "/problems/{code}", Anybody),
+    ("post", "/webhooks/telnyx", Anybody),
+    ("post", "/v1/auth/register", Anybody),
+    ("get", "/v1/registrations/{id}", Anybody),
+    ("post", "/v1/auth/login", Anybody),
+    ("post", "/v1/auth/refresh", Anybody),
+    ("get", "/v1/auth/me", AnyStaff),
+    ("get", "/v1/members", ReadsList),
+    ("post", "/v1/members", Adds),
+    ("get", "/v1/members/{id}", ReadsOne),
+    ("patch", "/v1/members/{id}", Changes),
+    ("delete", "/v1/members/{id}", Changes),
+    ("get", "/v1/branches", ReadsList),
+    ("post", "/v1/branches", Adds),
+    ("get", "/v1/branches/{id}", ReadsOne),
+    ("patch", "/v1/branches/{id}", Changes),
+    ("delete", "/v1/branches/{id}", Changes),
+    ("get", "/v1/conversations", ReadsList),
+    ("get", "/v1/conversations/{id}", ReadsOne),
+    ("get", "/v1/conversations/{id}/messages", ReadsOne),
+    ("post", "/v1/auth/logout", AnyStaff),
+];
+
+/// The routes that need an access token.
+pub fn tenant_routes() -> impl Iterator<Item = Route> {
+    expect_complete();
+    ROUTES.iter().filter(|route| route.2 != Anybody).map(|&(method, path, audience)| Route {
+        method: method.to_uppercase().parse().unwrap(),
+        path,
+        audience,
+    })
+}
+
+/// Fails unless the table holds exactly the routes of the document, and the document says of each whether it needs a
+/// token.
+pub fn expect_complete() {
+    let document: Value =
+        serde_json::from_str(&narthex::http::openapi_document().unwrap()).unwrap();
+    let mut documented = BTreeSet::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            documented.insert((method.clone(), path.clone(), operation.get("security").is_some()));
+        }
+    }
+    let known: BTreeSet<_> = ROUTES
+        .iter()
+        .map(|(method, path, audience)| {
+            ((*method).to_owned(), (*path).to_owned(), *audience != Anybody)
+        })
+        .collect();
+    assert_eq!(documented, known, "a route has no line in the table, or a line no route");
+}
+
+/// One line of the table.
+#[derive(Clone, Debug)]
+pub struct Route {
+    pub method: Method,
+    pub path: &'static str,
+    pub audience: Audience,
+}
+
+impl Route {
+    /// A body that is all right for this route.
+    pub fn body(&self) -> Option<Value> {
+        match (self.method.as_str(), self.path) {
+            ("POST", "/v1/members") => {
+                Some(json!({"first_name": "Eve", "phone_number": "+13125550666"}))
+            }
+            ("POST", "/v1/branches") => Some(json!({"name": format!("Branch {}", unique())})),
+            ("PATCH", "/v1/members/{id}") => Some(json!({"first_name": "Mallory"})),
+            ("PATCH", "/v1/branches/{id}") => Some(json!({"name": format!("Hill {}", unique())})),
+            _ => None,
+        }
+    }
+}
+
+/// A tenant with one of everything.
+pub struct Furnished {
+    pub staff: Staff,
+    pub member: Value,
+    pub branch: Value,
+    pub conversation: Value,
+    /// Words that stand in this tenant's data and nowhere else.
+    pub marks: Vec<String>,
+}
+
+impl Furnished {
+    pub async fn make(app: &TestApp) -> Self {
+        let staff = app.register().await;
+        // Digits of an id of our own, so that no other test and no other tenant has the numbers.
+        let digits = format!("{:07}", uuid::Uuid::new_v4().as_u128() % 10_000_000);
+        let (own, contact) = (format!("+1312{digits}"), format!("+1415{digits}"));
+        let mark = unique();
+        app.assign_number(&own, staff.tenant_id).await;
+        let branch = json!({"name": format!("Branch {mark}")});
+        let branch = staff.post("/v1/branches", branch).await.expect(201);
+        let member = json!({"first_name": format!("Name {mark}"), "phone_number": contact,
+            "email": format!("{mark}@example.net"), "tags": [format!("tag {mark}")]});
+        let member = staff.post("/v1/members", member).await.expect(201);
+        app.provider
+            .send(&app.provider.sms(&contact, &own, &format!("Text {mark}")))
+            .await
+            .expect(200);
+        let list = staff.get("/v1/conversations").await.expect(200);
+        let conversation = list["data"][0].clone();
+        let me = staff.get("/v1/auth/me").await.expect(200);
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let marks = vec![
+            mark,
+            digits,
+            staff.email.clone(),
+            staff.tenant_id.to_string(),
+            staff.user_id.to_string(),
+            text(&me["tenant"]["slug"]),
+            text(&me["tenant"]["organization_name"]),
+            text(&member["id"]),
+            text(&branch["id"]),
+            text(&conversation["id"]),
+        ];
+        Self { staff, member, branch, conversation, marks }
+    }
+
+    /// The path of a route to this tenant's own things.
+    pub fn path(&self, route: &Route) -> String {
+        let thing = match route.path.split('/').nth(2).unwrap_or_default() {
+            "members" => &self.member,
+            "branches" => &self.branch,
+            _ => &self.conversation,
+        };
+        route.path.replace("{id}", thing["id"].as_str().unwrap())
+    }
+}
