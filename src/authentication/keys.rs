@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use ring::digest;
 use ring::signature::{Ed25519KeyPair, KeyPair};
+use sea_orm::{TransactionSession, TransactionTrait};
 use serde::Serialize;
 
 use super::ring_provider;
@@ -56,17 +57,20 @@ pub struct KeyRing {
 }
 
 impl KeyRing {
-    /// Reads the keys from the registry; makes the first one where there is none. Should two replicas make one
-    /// each at their very first start, both keys are kept and both are believed.
+    /// Reads the keys from the registry; makes the first one where there is none. Of replicas that start for the
+    /// first time at once, one makes the key and the others wait for it.
     pub async fn load(registry: &Registry, clock: &Clock) -> Result<Self, RegistryError> {
         ring_provider::install();
         let db = registry.connect().await?;
-        if signing_keys::active(&db, registry.sealer()).await?.is_empty() {
+        let transaction = db.begin().await?;
+        signing_keys::lock(&transaction).await?;
+        if signing_keys::active(&transaction, registry.sealer()).await?.is_empty() {
             let key = generate(registry)?;
-            signing_keys::add(&db, registry.sealer(), &key, clock.now()).await?;
+            signing_keys::add(&transaction, registry.sealer(), &key, clock.now()).await?;
         }
-        let mut keys =
-            signing_keys::active(&db, registry.sealer()).await?.into_iter().map(SigningKey::new);
+        let keys = signing_keys::active(&transaction, registry.sealer()).await?;
+        transaction.commit().await?;
+        let mut keys = keys.into_iter().map(SigningKey::new);
         let signing = keys.next().ok_or(SealingError::Unreadable)?;
         Ok(Self { signing, older: keys.collect() })
     }

@@ -100,7 +100,8 @@ impl Revocations {
             tokio::time::sleep(PERIOD).await;
             match self.read(last_read.elapsed() > OVERLAP).await {
                 Ok(()) => last_read = tokio::time::Instant::now(),
-                Err(error) => tracing::warn!(%error, "revocations could not be read"),
+                // Readiness says aloud that the registry is away.
+                Err(error) => tracing::debug!(%error, "revocations could not be read"),
             }
             if last_clean_up.elapsed() > CLEAN_UP_EVERY {
                 self.clean_up().await;

@@ -33,8 +33,6 @@ pub struct Settings {
 pub struct HttpSettings {
     /// Address and port; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// The URL by which clients reach the gateway; where absent, `http://<listen>`.
-    pub public_url: Option<String>,
     /// A request that takes longer is answered 503 `busy` and its work is cancelled.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
@@ -57,7 +55,6 @@ impl Default for HttpSettings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            public_url: None,
             request_timeout: Duration::from_secs(15),
             header_timeout: Duration::from_secs(10),
             max_body: 1024 * 1024,
@@ -225,6 +222,9 @@ pub struct TelnyxSettings {
     pub public_key: Option<String>,
 }
 
+/// Everything of ours from `info`; of the database driver what is wrong.
+const DEFAULT_FILTER: &str = "info,sqlx=warn";
+
 /// `log`: what is logged, and how.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -237,7 +237,7 @@ pub struct LogSettings {
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { format: LogFormat::Text, filter: "info".to_owned() }
+        Self { format: LogFormat::Text, filter: DEFAULT_FILTER.to_owned() }
     }
 }
 

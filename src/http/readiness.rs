@@ -33,13 +33,7 @@ impl Readiness {
         let state = readiness.clone();
         life.spawn("readiness", async move {
             loop {
-                let check = match registry.ping().await {
-                    Ok(()) => RegistryCheck::Ok,
-                    Err(error) => {
-                        tracing::warn!(%error, "the registry does not answer; this replica is not ready");
-                        RegistryCheck::Failed
-                    }
-                };
+                let check = state.check(&registry).await;
                 *state.registry.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = check;
                 tokio::select! {
                     () = state.life.stopping() => break,
@@ -48,6 +42,25 @@ impl Readiness {
             }
         });
         readiness
+    }
+
+    /// Asks the registry; says aloud when its answer has changed.
+    async fn check(&self, registry: &Registry) -> RegistryCheck {
+        let before = self.registry();
+        match registry.ping().await {
+            Ok(()) => {
+                if before == RegistryCheck::Failed {
+                    tracing::info!("the registry answers again");
+                }
+                RegistryCheck::Ok
+            }
+            Err(error) => {
+                if before != RegistryCheck::Failed {
+                    tracing::warn!(%error, "the registry does not answer; this replica is not ready");
+                }
+                RegistryCheck::Failed
+            }
+        }
     }
 
     /// The last check of the registry.

@@ -55,8 +55,13 @@ pub async fn serve(
             TowerToHyperService::new(router.clone().into_service::<hyper::body::Incoming>());
         let watcher = graceful.watcher();
         let builder = builder.clone();
+        let header_timeout = settings.header_timeout;
         tokio::spawn(async move {
             let _place = place;
+            // The protocol is told from the first bytes, and hyper waits for these without a limit.
+            if !begins_to_speak(&stream, header_timeout).await {
+                return;
+            }
             let connection = builder.serve_connection(TokioIo::new(stream), service);
             if let Err(error) = watcher.watch(connection.into_owned()).await {
                 tracing::debug!(%error, "a client's connection ended badly");
@@ -85,4 +90,8 @@ async fn accept(
             None
         }
     }
+}
+
+async fn begins_to_speak(stream: &tokio::net::TcpStream, limit: Duration) -> bool {
+    matches!(tokio::time::timeout(limit, stream.peek(&mut [0])).await, Ok(Ok(1)))
 }

@@ -4,6 +4,7 @@ use crate::webhooks::telnyx::TelnyxWebhooks;
 
 pub(super) async fn run(telnyx: TelnyxWebhooks) {
     if let Err(error) = telnyx.deliver_parked().await {
-        tracing::warn!(%error, "parked events could not be tried again");
+        // Readiness says aloud that the registry is away.
+        tracing::debug!(%error, "parked events could not be tried again");
     }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{Connection as _, Executor as _, Row as _};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _};
 
 use super::failure::{self, ConnectFailure};
 use super::scram;
@@ -64,12 +64,18 @@ pub struct Server {
 impl Server {
     /// The server that `options` lead to; the database they name does not matter.
     pub fn new(options: PgConnectOptions, connect_timeout: Duration) -> Self {
-        Self { options, connect_timeout }
+        // A statement of administration can hold a password's verifier, which belongs into no log.
+        Self { options: options.disable_statement_logging(), connect_timeout }
     }
 
     /// The options for a database of this server, under the administration's own role.
     pub fn options_for(&self, database: &str) -> PgConnectOptions {
         self.options.clone().database(database)
+    }
+
+    /// The administration's own role.
+    pub fn role(&self) -> &str {
+        self.options.get_username()
     }
 
     /// A connection for administration. Closed when dropped; take it for a few statements and let go.
@@ -219,6 +225,17 @@ impl Administration {
         Ok(self
             .run(format!("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC", quoted(name)?))
             .await?)
+    }
+
+    /// May every role connect to a database? PostgreSQL answers a REVOKE by somebody who is not the owner with a
+    /// warning only, so that this has to be asked.
+    pub async fn is_open_to_public(&mut self, name: &str) -> Result<bool, AdministrationError> {
+        self.exists(
+            "SELECT 1 FROM pg_database, aclexplode(COALESCE(datacl, acldefault('d', datdba))) AS granted
+             WHERE datname = $1 AND granted.grantee = 0 AND granted.privilege_type = 'CONNECT'",
+            name,
+        )
+        .await
     }
 
     /// Lets one role, and no group, connect to a database.

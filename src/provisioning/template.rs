@@ -2,8 +2,7 @@
 //! three, so that two versions of this program can work side by side, and takes its final name only when whole.
 
 use ring::digest;
-use sea_orm_migration::MigratorTrait;
-use tenant_migrations::Migrator;
+use tenant_migrations::{Migrator, SOURCES};
 
 use crate::postgres::administration::{AdministrationError, Server, ServerLock};
 use crate::postgres::migrating;
@@ -39,21 +38,21 @@ fn preseed() -> String {
         .collect()
 }
 
-/// The name of the template for this program's schema, grants and preseed.
-pub fn name() -> String {
+/// The name of the template for this program's schema, grants and preseed, made by the server's administrator: a
+/// foreign key is checked with the rights of the table's owner, so that one administrator's template is of no use
+/// to another.
+pub fn name(server: &Server) -> String {
     let mut content = digest::Context::new(&digest::SHA256);
-    for migration in Migrator::migrations() {
-        content.update(migration.name().as_bytes());
-        content.update(b"\n");
+    for part in SOURCES.iter().copied().chain([&*grants(), &*preseed(), server.role()]) {
+        content.update(part.as_bytes());
+        content.update(b"\0");
     }
-    content.update(grants().as_bytes());
-    content.update(preseed().as_bytes());
     format!("{TEMPLATE_PREFIX}{}", &hex::encode(content.finish())[..12])
 }
 
 /// Builds the template if it is not there. Replicas that come at once wait for the first of them.
 pub async fn ensure(server: &Server) -> Result<(), AdministrationError> {
-    let template = name();
+    let template = name(server);
     let mut administration = server.administer().await?;
     if !administration.database_exists(&template).await? {
         administration.lock(ServerLock::Template).await?;

@@ -81,8 +81,12 @@ impl From<CheckoutFailure> for RegistryError {
 
 /// Parses `registry.url`.
 pub fn parse_url(url: &SecretString) -> Result<PgConnectOptions, RegistryError> {
-    let options = PgConnectOptions::from_str(url.expose_secret())
-        .map_err(|e| RegistryError::BadUrl(e.to_string()))?;
+    let url = url.expose_secret();
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        return Err(RegistryError::BadUrl("it does not begin with postgres://".to_owned()));
+    }
+    let options =
+        PgConnectOptions::from_str(url).map_err(|e| RegistryError::BadUrl(e.to_string()))?;
     if options.get_database().is_none() {
         return Err(RegistryError::BadUrl("it names no database".to_owned()));
     }

@@ -1,10 +1,12 @@
 //! The keys that sign access tokens. Their seeds are sealed; the public halves are for everybody.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder,
+};
 
 use super::entities::signing_keys::{ActiveModel, Column, Entity};
-use super::{OnRegistry, RegistryError};
+use super::{OnRegistry, RegistryError, RegistryTransaction};
 use crate::sealing::Sealer;
 
 /// A key as it is kept, its seed opened.
@@ -19,6 +21,12 @@ pub struct StoredKey {
 
 fn bound_to(kid: &str) -> String {
     format!("signing_keys.seed/{kid}")
+}
+
+/// Keeps others from changing the keys until the transaction ends.
+pub async fn lock(transaction: &RegistryTransaction) -> Result<(), RegistryError> {
+    transaction.execute_unprepared("LOCK TABLE signing_keys IN EXCLUSIVE MODE").await?;
+    Ok(())
 }
 
 /// Every key that is not retired, newest first.

@@ -36,7 +36,10 @@ impl Directory {
                 Ok(tenants::find(&db, id).await?.map(Arc::new))
             })
             .await
-            .map_err(|shared: Arc<RegistryError>| RegistryError::Unavailable(shared.to_string()))
+            .map_err(|shared: Arc<RegistryError>| match &*shared {
+                RegistryError::Unavailable(reason) => RegistryError::Unavailable(reason.clone()),
+                other => RegistryError::Unavailable(other.to_string()),
+            })
     }
 
     /// Who held these numbers at a moment. Asked of the registry each time: a message must not follow a number to

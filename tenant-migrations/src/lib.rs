@@ -5,6 +5,9 @@ use sea_orm_migration::prelude::*;
 
 mod m20261120_000001_create_tenant;
 
+/// The text of every migration: what a template database is made of, for its fingerprint.
+pub const SOURCES: &[&str] = &[include_str!("m20261120_000001_create_tenant.rs")];
+
 /// The migrations of every tenant database, oldest first.
 pub struct Migrator;
 

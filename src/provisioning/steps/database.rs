@@ -16,7 +16,7 @@ async fn apply(context: &Context) -> Result<(), StepError> {
     let name = context.tenant_id.database_name();
     template::ensure(server).await?;
     let mut administration = server.administer().await?;
-    administration.copy_database(&template::name(), &name).await?;
+    administration.copy_database(&template::name(server), &name).await?;
     administration.grant_connect(&name, &name).await?;
     administration.close().await;
     Ok(())

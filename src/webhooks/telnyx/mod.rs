@@ -95,13 +95,13 @@ impl TelnyxWebhooks {
         match delivered {
             Ok(receipt) => Ok(receipt),
             Err(reason) => {
-                tracing::warn!(reason = reason.name(), "an event is parked");
                 tokio::time::timeout(PARKING_DEADLINE, self.park(&event, body, &reason))
                     .await
                     .map_err(|_| {
                         WebhookError::NotStored("the registry did not answer in time".to_owned())
                     })?
                     .map_err(|e| WebhookError::NotStored(e.to_string()))?;
+                tracing::warn!(reason = reason.name(), "an event is parked");
                 Ok(Receipt::Parked)
             }
         }
