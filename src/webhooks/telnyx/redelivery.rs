@@ -72,8 +72,10 @@ impl TelnyxWebhooks {
             Err(failure) => failure,
         };
         let now = self.clock.now();
+        // A long wait for its number, say, must not use up the attempts that an event has at its tenant.
+        let attempts = if parked.reason == failure.name() { parked.attempts } else { 1 };
         let hopeless = matches!(failure, Undeliverable::StatementFailed(_))
-            && parked.attempts >= MAX_FAILED_STATEMENTS;
+            && attempts >= MAX_FAILED_STATEMENTS;
         if hopeless || now - parked.received_at > GIVE_UP_AFTER {
             tracing::error!(event = %parked.id, %failure, "a parked event is given up; a person has to look at it");
             return parked_events::fail(&db, parked.id, failure.name()).await;
@@ -82,9 +84,9 @@ impl TelnyxWebhooks {
             Undeliverable::UnknownNumber => LONGEST_WAIT_FOR_NUMBER_SECONDS,
             _ => LONGEST_WAIT_SECONDS,
         };
-        let doubled = 1_i64 << parked.attempts.clamp(0, 20);
+        let doubled = 1_i64 << attempts.clamp(0, 20);
         let wait = TimeDelta::seconds(doubled.min(longest));
-        tracing::debug!(event = %parked.id, %failure, attempt = parked.attempts, "a parked event has to wait");
-        parked_events::postpone(&db, parked.id, now + wait, failure.name()).await
+        tracing::debug!(event = %parked.id, %failure, attempts, "a parked event has to wait");
+        parked_events::postpone(&db, parked.id, now + wait, failure.name(), attempts).await
     }
 }
