@@ -2,8 +2,15 @@
 //! pool by nature; this one holds a single connection and ends with the migration.
 
 use sea_orm::{DatabaseConnection, DbErr};
-use sea_orm_migration::MigratorTrait;
+use sea_orm_migration::{MigratorTrait, SchemaManager};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+use super::failure;
+
+/// Where sea-orm-migration writes down what has been applied.
+const BOOKKEEPING_TABLE: &str = "seaql_migrations";
+/// SQLSTATE 3D000.
+const NO_SUCH_DATABASE: &str = "3D000";
 
 /// How a schema stands against the migrations this program carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,9 +40,24 @@ pub async fn migrate<M: MigratorTrait>(options: PgConnectOptions) -> Result<Vec<
     migrated.map(|()| pending)
 }
 
-/// Compares a schema with the migrations, changing nothing but the bookkeeping table.
+/// Compares a schema with the migrations and changes nothing. To a database that does not exist, or was never
+/// migrated, all of them are still to apply.
 pub async fn status<M: MigratorTrait>(options: PgConnectOptions) -> Result<SchemaStatus, DbErr> {
-    let database = connect(options).await?;
+    let untouched = || SchemaStatus {
+        applied: Vec::new(),
+        pending: M::migrations().iter().map(|migration| migration.name().to_owned()).collect(),
+    };
+    let database = match connect(options).await {
+        Err(e) if failure::sqlstate(&e).as_deref() == Some(NO_SUCH_DATABASE) => {
+            return Ok(untouched());
+        }
+        connected => connected?,
+    };
+    // Asking sea-orm-migration would make the table.
+    if !SchemaManager::new(&database).has_table(BOOKKEEPING_TABLE).await? {
+        database.close().await?;
+        return Ok(untouched());
+    }
     let applied = M::get_applied_migrations(&database).await.map(names);
     let pending = M::get_pending_migrations(&database).await.map(names);
     database.close().await?;

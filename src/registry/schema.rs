@@ -28,19 +28,16 @@ pub async fn migrate(options: PgConnectOptions) -> Result<Vec<String>, RegistryE
     Ok(applied)
 }
 
-/// How the registry's schema stands.
+/// How the registry's schema stands. A registry that does not exist has everything still to apply.
 pub async fn status(options: PgConnectOptions) -> Result<SchemaStatus, RegistryError> {
     Ok(migrating::status::<Migrator>(options).await?)
 }
 
 pub(super) async fn require_current(options: PgConnectOptions) -> Result<(), RegistryError> {
-    match status(options).await {
-        Ok(status) if status.pending.is_empty() => Ok(()),
-        Ok(status) => Err(RegistryError::SchemaBehind(status.pending)),
-        // 3D000: the database itself does not exist yet.
-        Err(RegistryError::Unavailable(text)) if text.contains("does not exist") => {
-            Err(RegistryError::SchemaBehind(vec!["the database itself".to_owned()]))
-        }
-        Err(other) => Err(other),
+    let status = status(options).await?;
+    if status.pending.is_empty() {
+        Ok(())
+    } else {
+        Err(RegistryError::SchemaBehind(status.pending))
     }
 }
