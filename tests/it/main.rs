@@ -3,5 +3,9 @@
 
 mod support;
 
+mod command_line;
+mod webhooks;
+mod provisioning;
+mod registry;
 mod local_cluster;
 mod smoke;

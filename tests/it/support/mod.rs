@@ -3,6 +3,7 @@
 
 mod app;
 mod cluster;
+mod contents;
 mod people;
 mod provider;
 
