@@ -1,9 +1,9 @@
 //! Reading the settings, and saying everything that is wrong with them at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use config::{Config, File, FileFormat};
+use config::{Config, File, FileFormat, Value};
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 
@@ -20,7 +20,10 @@ pub struct ConfigurationError(pub Vec<String>);
 
 /// Reads the settings of this process: the file, then the environment.
 pub fn load(file: Option<&Path>) -> Result<Settings, ConfigurationError> {
-    load_from(file, std::env::vars())
+    // Not `vars`, which panics at a variable that is not UTF-8, whoever it is for.
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    load_from(file, environment)
 }
 
 /// As [`load`], with the environment given.
@@ -111,7 +114,18 @@ impl Sections<'_> {
         if !self.config.cache_has(name) {
             return;
         }
-        match self.config.get::<T>(name) {
+        let Ok(mut table) = self.config.get_table(name) else {
+            // Without the value: it may be a secret whose name was cut short.
+            self.faults.push(format!("  {name}: is a section; set its keys, one by one"));
+            return;
+        };
+        // Every key by itself, so that one that is wrong hides no other.
+        table.retain(|key, value| {
+            let alone = HashMap::from([(key.clone(), value.clone())]);
+            let read = Value::new(None, alone).try_deserialize::<T>();
+            read.map_err(|e| self.faults.push(format!("  {name}.{key}: {e}"))).is_ok()
+        });
+        match Value::new(None, table).try_deserialize() {
             Ok(section) => *into = section,
             Err(e) => self.faults.push(format!("  {name}: {e}")),
         }
@@ -136,7 +150,7 @@ trait TopLevel {
 impl TopLevel for Config {
     fn top_level(&self) -> Vec<String> {
         self.clone()
-            .try_deserialize::<BTreeMap<String, config::Value>>()
+            .try_deserialize::<BTreeMap<String, Value>>()
             .map(|table| table.into_keys().collect())
             .unwrap_or_default()
     }
@@ -246,9 +260,14 @@ mod tests {
         ])
         .unwrap_err();
         let text = error.to_string();
-        for expected in
-            ["http:", "max_connections_per_tenant", "uri", "master_key", "htpp", "/does/not/exist"]
-        {
+        for expected in [
+            "http.listen:",
+            "max_connections_per_tenant",
+            "uri",
+            "master_key",
+            "htpp",
+            "/does/not/exist",
+        ] {
             assert!(text.contains(expected), "{expected} is missing in:\n{text}");
         }
         assert_eq!(error.0.len(), 6, "{text}");

@@ -1,9 +1,21 @@
 //! Schema migrations, over a connection of their own. sea-orm-migration needs a `DatabaseConnection`, which is a
 //! pool by nature; this one holds a single connection and ends with the migration.
 
+use std::time::Duration;
+
 use sea_orm::{DatabaseConnection, DbErr};
-use sea_orm_migration::MigratorTrait;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sea_orm_migration::{MigratorTrait, SchemaManager};
+use sqlx::Connection as _;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
+
+use super::failure;
+
+/// Longest time for opening the connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Where sea-orm-migration writes down what has been applied.
+const BOOKKEEPING_TABLE: &str = "seaql_migrations";
+/// SQLSTATE 3D000.
+const NO_SUCH_DATABASE: &str = "3D000";
 
 /// How a schema stands against the migrations this program carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,12 +27,20 @@ pub struct SchemaStatus {
 }
 
 async fn connect(options: PgConnectOptions) -> Result<DatabaseConnection, DbErr> {
+    let failed = |e: sqlx::Error| DbErr::Conn(sea_orm::RuntimeErr::SqlxError(e.into()));
+    // The pool would try for its whole patience and then not say why; a plain connection says it at once.
+    let attempt = PgConnection::connect_with(&options);
+    match tokio::time::timeout(CONNECT_TIMEOUT, attempt).await {
+        Ok(connected) => drop(connected.map_err(failed)?),
+        Err(_) => return Err(failed(sqlx::Error::PoolTimedOut)),
+    }
     let pool = PgPoolOptions::new()
         .min_connections(1)
         .max_connections(1)
+        .acquire_timeout(CONNECT_TIMEOUT)
         .connect_with(options)
         .await
-        .map_err(|e| DbErr::Conn(sea_orm::RuntimeErr::SqlxError(e.into())))?;
+        .map_err(failed)?;
     Ok(sea_orm::SqlxPostgresConnector::from_sqlx_postgres_pool(pool))
 }
 
@@ -33,9 +53,21 @@ pub async fn migrate<M: MigratorTrait>(options: PgConnectOptions) -> Result<Vec<
     migrated.map(|()| pending)
 }
 
-/// Compares a schema with the migrations, changing nothing but the bookkeeping table.
+/// Compares a schema with the migrations and changes nothing. To a database that does not exist, or was never
+/// migrated, all of them are still to apply.
 pub async fn status<M: MigratorTrait>(options: PgConnectOptions) -> Result<SchemaStatus, DbErr> {
-    let database = connect(options).await?;
+    let untouched = || SchemaStatus { applied: Vec::new(), pending: names::<M>() };
+    let database = match connect(options).await {
+        Err(e) if failure::sqlstate(&e).as_deref() == Some(NO_SUCH_DATABASE) => {
+            return Ok(untouched());
+        }
+        connected => connected?,
+    };
+    // Asking sea-orm-migration would make the table.
+    if !SchemaManager::new(&database).has_table(BOOKKEEPING_TABLE).await? {
+        database.close().await?;
+        return Ok(untouched());
+    }
     let applied = M::get_applied_migrations(&database).await.map(names_of);
     let pending = M::get_pending_migrations(&database).await.map(names_of);
     database.close().await?;
@@ -47,8 +79,7 @@ pub fn newest<M: MigratorTrait>() -> String {
     names::<M>().pop().unwrap_or_default()
 }
 
-/// The names of all migrations this program carries, oldest first.
-pub fn names<M: MigratorTrait>() -> Vec<String> {
+fn names<M: MigratorTrait>() -> Vec<String> {
     M::migrations().iter().map(|migration| migration.name().to_owned()).collect()
 }
 

@@ -100,16 +100,18 @@ pub async fn delivered(db: &impl OnRegistry, id: Uuid) -> Result<(), RegistryErr
     Ok(())
 }
 
-/// Puts the next attempt off.
+/// Puts the next attempt off. `attempts`: how many there have been for this reason.
 pub async fn postpone(
     db: &impl OnRegistry,
     id: Uuid,
     until: DateTime<Utc>,
     reason: &str,
+    attempts: i32,
 ) -> Result<(), RegistryError> {
     let row = ActiveModel {
         next_attempt_at: Set(until),
         reason: Set(reason.to_owned()),
+        attempts: Set(attempts),
         ..Default::default()
     };
     Entity::update_many().set(row).filter(Column::Id.eq(id)).exec(db).await?;

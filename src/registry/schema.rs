@@ -5,11 +5,7 @@ use sqlx::postgres::PgConnectOptions;
 
 use super::RegistryError;
 use crate::postgres::administration::{Server, ServerLock};
-use crate::postgres::failure;
 use crate::postgres::migrating::{self, SchemaStatus};
-
-/// SQLSTATE 3D000.
-const NO_SUCH_DATABASE: &str = "3D000";
 
 /// Makes the registry database if there is none, closes it to other roles, and applies what is pending.
 /// Returns the names of the migrations applied. Two at once: the second waits, and finds nothing to do.
@@ -23,8 +19,12 @@ pub async fn migrate(options: PgConnectOptions) -> Result<Vec<String>, RegistryE
     }
     // A tenant's role may connect to its own database and to no other, the ones that every server has included.
     for shared in [database.as_str(), "postgres", "template1"] {
-        if let Err(error) = administration.close_to_public(shared).await {
-            tracing::warn!(database = shared, %error, "could not revoke CONNECT from PUBLIC; do it as the owner");
+        let closed = administration.close_to_public(shared).await;
+        if closed.is_err() || administration.is_open_to_public(shared).await? {
+            tracing::warn!(
+                "every role may connect to the database `{shared}`; as its owner, \
+                 REVOKE CONNECT ON DATABASE {shared} FROM PUBLIC"
+            );
         }
     }
     let applied = migrating::migrate::<Migrator>(options).await?;
@@ -32,14 +32,9 @@ pub async fn migrate(options: PgConnectOptions) -> Result<Vec<String>, RegistryE
     Ok(applied)
 }
 
-/// How the registry's schema stands. Where the database itself is missing, everything is pending.
+/// How the registry's schema stands. A registry that does not exist has everything still to apply.
 pub async fn status(options: PgConnectOptions) -> Result<SchemaStatus, RegistryError> {
-    match migrating::status::<Migrator>(options).await {
-        Err(error) if failure::sqlstate(&error).as_deref() == Some(NO_SUCH_DATABASE) => {
-            Ok(SchemaStatus { applied: Vec::new(), pending: migrating::names::<Migrator>() })
-        }
-        other => Ok(other?),
-    }
+    Ok(migrating::status::<Migrator>(options).await?)
 }
 
 pub(super) async fn require_current(options: PgConnectOptions) -> Result<(), RegistryError> {

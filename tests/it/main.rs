@@ -4,11 +4,15 @@
 mod support;
 
 mod architecture;
+mod command_line;
 mod http;
+mod webhooks;
 mod authentication;
+mod provisioning;
 mod members;
 mod branches;
 mod tenant_router;
+mod registry;
 mod postgres;
 mod administration;
 mod local_cluster;

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use futures_util::{StreamExt, stream};
+use tokio::time::Instant;
 
 use super::apply::Undeliverable;
 use super::{TelnyxWebhooks, event};
@@ -12,6 +14,13 @@ use crate::registry::parked_events::{self, ParkedEvent};
 /// Events taken up at once, and for how long they are ours alone.
 const BATCH: u64 = 20;
 const LEASE: Duration = Duration::from_secs(60);
+/// Events tried side by side, so that a tenant that is away does not hold up the others.
+const AT_ONCE: usize = 8;
+/// For one event: long enough for a busy tenant, and short enough for a whole batch within its lease.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// While full batches are due the next follows at once, but none begins after this long: the caller has other
+/// things to see to, such as the end of the process.
+const ROUND: Duration = Duration::from_secs(3);
 /// A tenant that is away is asked again after 1, 2, 4 ... seconds, at most this many.
 const LONGEST_WAIT_SECONDS: i64 = 60;
 /// A number that nobody holds is asked about less and less often; assigning it makes its events due at once.
@@ -22,22 +31,35 @@ const MAX_FAILED_STATEMENTS: i32 = 8;
 const GIVE_UP_AFTER: TimeDelta = TimeDelta::days(30);
 
 impl TelnyxWebhooks {
-    /// Tries every event that is due, once. Returns how many there were.
+    /// Tries the events that are due, as many as a round has time for. Returns how many it tried.
     pub async fn deliver_parked(&self) -> Result<usize, RegistryError> {
-        let db = self.registry.connect().await?;
-        let due = parked_events::claim_due(&db, BATCH, LEASE, self.clock.now()).await?;
-        drop(db);
-        let count = due.len();
-        for parked in due {
-            self.try_again(parked).await?;
+        let begun = Instant::now();
+        let mut tried = 0;
+        loop {
+            let db = self.registry.connect().await?;
+            let due = parked_events::claim_due(&db, BATCH, LEASE, self.clock.now()).await?;
+            drop(db);
+            let is_full = due.len() as u64 == BATCH;
+            tried += due.len();
+            let outcomes: Vec<_> = stream::iter(due)
+                .map(|parked| self.try_again(parked))
+                .buffer_unordered(AT_ONCE)
+                .collect()
+                .await;
+            // What one event met must not keep the others from their turn, so only now.
+            outcomes.into_iter().collect::<Result<(), _>>()?;
+            if !is_full || begun.elapsed() >= ROUND {
+                return Ok(tried);
+            }
         }
-        Ok(count)
     }
 
     async fn try_again(&self, parked: ParkedEvent) -> Result<(), RegistryError> {
         let body = parked_events::open_body(self.registry.sealer(), &parked);
         let delivered = match body.map(|body| event::parse(&body)) {
-            Ok(Ok(event)) => self.deliver(&event).await,
+            Ok(Ok(event)) => tokio::time::timeout(PATIENCE, self.deliver(&event))
+                .await
+                .unwrap_or(Err(Undeliverable::DeadlinePassed)),
             Ok(Err(malformed)) => Err(Undeliverable::StatementFailed(malformed.to_string())),
             Err(sealing) => Err(Undeliverable::StatementFailed(sealing.to_string())),
         };
@@ -50,8 +72,10 @@ impl TelnyxWebhooks {
             Err(failure) => failure,
         };
         let now = self.clock.now();
+        // A long wait for its number, say, must not use up the attempts that an event has at its tenant.
+        let attempts = if parked.reason == failure.name() { parked.attempts } else { 1 };
         let hopeless = matches!(failure, Undeliverable::StatementFailed(_))
-            && parked.attempts >= MAX_FAILED_STATEMENTS;
+            && attempts >= MAX_FAILED_STATEMENTS;
         if hopeless || now - parked.received_at > GIVE_UP_AFTER {
             tracing::error!(event = %parked.id, %failure, "a parked event is given up; a person has to look at it");
             return parked_events::fail(&db, parked.id, failure.name()).await;
@@ -60,9 +84,9 @@ impl TelnyxWebhooks {
             Undeliverable::UnknownNumber => LONGEST_WAIT_FOR_NUMBER_SECONDS,
             _ => LONGEST_WAIT_SECONDS,
         };
-        let doubled = 1_i64 << parked.attempts.clamp(0, 20);
+        let doubled = 1_i64 << attempts.clamp(0, 20);
         let wait = TimeDelta::seconds(doubled.min(longest));
-        tracing::debug!(event = %parked.id, %failure, attempt = parked.attempts, "a parked event has to wait");
-        parked_events::postpone(&db, parked.id, now + wait, failure.name()).await
+        tracing::debug!(event = %parked.id, %failure, attempts, "a parked event has to wait");
+        parked_events::postpone(&db, parked.id, now + wait, failure.name(), attempts).await
     }
 }

@@ -3,10 +3,10 @@
 
 mod app;
 mod cluster;
+mod contents;
 mod people;
 mod provider;
 
 pub use app::{TestApp, TestSettings, eventually};
 pub use cluster::{TestCluster, own_cluster, shared_cluster};
 pub use people::{Answer, Staff, unique};
-pub use provider::Provider;

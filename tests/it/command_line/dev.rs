@@ -1,0 +1,131 @@
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Child;
+
+use super::{Said, narthex};
+use crate::support::eventually;
+
+/// A directory for a dev instance, gone with the test.
+struct DataDir(PathBuf);
+
+impl DataDir {
+    /// Directly below the system's directory for temporary files: the server's account may enter there.
+    fn new() -> Self {
+        let name = format!("narthex-test-{}", uuid::Uuid::new_v4().simple());
+        Self(std::env::temp_dir().join(name))
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+
+    /// The process of its PostgreSQL.
+    fn server(&self) -> Pid {
+        let file = std::fs::read_to_string(self.0.join("cluster/postmaster.pid")).unwrap();
+        Pid::from_raw(file.lines().next().unwrap().parse().unwrap())
+    }
+
+    fn instance(&self) -> Value {
+        serde_json::from_slice(&std::fs::read(self.0.join("instance.json")).unwrap()).unwrap()
+    }
+}
+
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn lives(pid: Pid) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
+
+/// A dev instance that has said where it listens.
+struct Dev {
+    process: Child,
+    /// All that it had said by then.
+    welcome: String,
+}
+
+impl Dev {
+    async fn start(data_dir: &DataDir) -> Self {
+        let mut process =
+            narthex(&["dev", "--data-dir", data_dir.path(), "--listen", "127.0.0.1:0"])
+                .stdout(Stdio::piped())
+                .stderr(Stdio::inherit())
+                .spawn()
+                .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut welcome = String::new();
+        while !welcome.contains(" demo --data-dir ") {
+            let line = lines.next_line().await.unwrap();
+            let line = line.unwrap_or_else(|| panic!("it ended too early:\n{welcome}"));
+            welcome.push_str(&line);
+            welcome.push('\n');
+        }
+        Self { process, welcome }
+    }
+
+    fn send(&self, signal: Signal) {
+        kill(Pid::from_raw(self.process.id().unwrap().cast_signed()), signal).unwrap();
+    }
+
+    /// The names of the two databases.
+    fn databases(&self) -> Vec<&str> {
+        self.welcome.split_whitespace().filter(|word| word.starts_with("tenant_")).collect()
+    }
+}
+
+async fn run(arguments: &[&str]) -> Said {
+    Said::of(narthex(arguments).output().await.unwrap())
+}
+
+#[tokio::test]
+async fn dev_and_demo_tell_the_whole_story() {
+    let data_dir = DataDir::new();
+    let demo = ["demo", "--data-dir", data_dir.path()];
+    run(&demo).await.expect_error(1, &["no dev instance runs in", "narthex dev"]);
+
+    let mut first = Dev::start(&data_dir).await;
+    assert_eq!(first.databases().len(), 2, "{}", first.welcome);
+    let told = run(&demo).await.expect(0);
+    assert!(told.contains("steps held"), "{told}");
+    let sms = [
+        "simulate",
+        "sms",
+        "--to",
+        "+13125550111",
+        "--text",
+        "Hello",
+        "--data-dir",
+        data_dir.path(),
+    ];
+    assert!(run(&sms).await.expect(0).contains("accepted"));
+    let secret = data_dir.instance()["master_key"].as_str().unwrap().to_owned();
+    assert!(!first.welcome.contains(&secret) && !told.contains(&secret));
+
+    let second = ["dev", "--data-dir", data_dir.path(), "--listen", "127.0.0.1:0"];
+    run(&second).await.expect_error(1, &["is in use by another process", data_dir.path()]);
+    run(&demo).await.expect(0);
+
+    let server = data_dir.server();
+    first.send(Signal::SIGKILL);
+    first.process.wait().await.unwrap();
+    let mut restarted = Dev::start(&data_dir).await;
+    assert!(!lives(server) || data_dir.server() == server, "two servers work on one directory");
+    assert_eq!(restarted.databases(), first.databases());
+    assert_eq!(data_dir.instance()["master_key"], secret.as_str());
+    run(&demo).await.expect(0);
+
+    let server = data_dir.server();
+    assert!(lives(server));
+    restarted.send(Signal::SIGTERM);
+    assert_eq!(restarted.process.wait().await.unwrap().code(), Some(0));
+    eventually("its PostgreSQL is gone", async || !lives(server)).await;
+    run(&demo).await.expect_error(1, &["no dev instance runs in"]);
+}

@@ -1,0 +1,160 @@
+use std::os::unix::ffi::OsStrExt;
+use std::process::Stdio;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rstest::rstest;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+
+use super::{Place, Said, narthex};
+
+#[rstest]
+#[case::no_such_command(&["conquer"])]
+#[case::no_such_option(&["serve", "--fast"])]
+#[case::half_a_command(&["tenants"])]
+#[case::a_missing_argument(&["tenants", "show"])]
+#[case::no_email(&["tenants", "create", "--organization", "X", "--email", "x", "--first-name", "A", "--last-name", "B"])]
+#[case::no_number(&["tenants", "assign-number", "x", "12345"])]
+#[case::no_address(&["dev", "--listen", "nowhere"])]
+#[tokio::test]
+async fn wrong_usage_ends_with_2(#[case] arguments: &[&str]) {
+    let said = Said::of(narthex(arguments).output().await.unwrap());
+    said.expect_error(2, &["--help"]);
+}
+
+#[rstest]
+#[case("--help")]
+#[case("--version")]
+#[tokio::test]
+async fn asking_for_help_is_no_fault(#[case] argument: &str) {
+    let said = Said::of(narthex(&[argument]).output().await.unwrap());
+    assert!(said.expect(0).contains("narthex"));
+}
+
+#[rstest]
+#[case::no_registry("NARTHEX_REGISTRY__URL", None, &["registry.url is not set", "NARTHEX_REGISTRY__URL"])]
+#[case::no_key("NARTHEX_SECRETS__MASTER_KEY", None, &["secrets.master_key is not set", "NARTHEX_SECRETS__MASTER_KEY"])]
+#[case::no_url("NARTHEX_REGISTRY__URL", Some("nonsense"), &["registry.url is not usable"])]
+#[case::a_short_key("NARTHEX_SECRETS__MASTER_KEY", Some("c2hvcnQ="), &["secrets.master_key"])]
+#[case::a_bad_provider_key("NARTHEX_TELNYX__PUBLIC_KEY", Some("AAAA"), &["telnyx.public_key"])]
+#[case::nobody_there(
+    "NARTHEX_REGISTRY__URL", Some("postgres://u:verysecret@127.0.0.1:1/r"), &["the registry is not available"]
+)]
+#[tokio::test]
+async fn serve_without_what_it_needs_says_what_to_do(
+    #[case] name: &str,
+    #[case] value: Option<&str>,
+    #[case] texts: &[&str],
+) {
+    let place = Place::new();
+    let mut command = place.command(&["serve"]);
+    match value {
+        Some(value) => command.env(name, value),
+        None => command.env_remove(name),
+    };
+    let said = Said::of(command.output().await.unwrap());
+    said.expect_error(1, texts);
+    said.never_says(&["verysecret"]);
+    said.never_says(&place.secrets());
+}
+
+#[tokio::test]
+async fn serve_refuses_a_registry_that_is_behind() {
+    let place = Place::new();
+    place.run(&["serve"]).await.expect_error(1, &["behind", "`narthex migrate registry`"]);
+    place.cluster.execute("postgres", &format!("CREATE DATABASE {}", place.database)).await;
+    place.run(&["serve"]).await.expect_error(1, &["behind", "`narthex migrate registry`"]);
+}
+
+#[tokio::test]
+async fn all_faults_of_the_configuration_are_told_at_once_and_no_secret_with_them() {
+    let place = Place::new();
+    let said = place
+        .command(&["serve"])
+        .env("NARTHEX_HTTP__LISTEN", "nowhere")
+        .env("NARTHEX_ROUTER__MAX_CONNECTIONS_PER_TENANT", "51")
+        .env("NARTHEX_SECRETS__MASTER_KEY", "bad:verysecret")
+        .env("NARTHEX_SECRETS__OLD_KEYS", "verysecret")
+        .env("NARTHEX_HTPP__LISTEN", "127.0.0.1:1")
+        .env("NARTHEX_AUTH__ACCESS_TOKEN_TTL", "soon")
+        .output()
+        .await
+        .unwrap();
+    let said = Said::of(said);
+    let faults = [
+        "6 fault(s)",
+        "http.listen:",
+        "router.max_connections_per_tenant:",
+        "secrets.master_key:",
+        "secrets.old_keys:",
+        "htpp:",
+        "auth.access_token_ttl:",
+    ];
+    said.expect_error(1, &faults);
+    said.never_says(&["verysecret"]);
+}
+
+/// Somebody forgot the second half of the name.
+#[rstest]
+#[case("NARTHEX_REGISTRY", "registry: is a section")]
+#[case("NARTHEX_SECRETS", "secrets: is a section")]
+#[tokio::test]
+async fn a_secret_under_the_wrong_name_is_not_told(#[case] name: &str, #[case] fault: &str) {
+    let said = narthex(&["serve"]).env(name, "postgres://u:verysecret@h/d").output().await.unwrap();
+    let said = Said::of(said);
+    said.expect_error(1, &[fault]);
+    said.never_says(&["verysecret"]);
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_there_is_named() {
+    let said = Said::of(narthex(&["serve", "--config", "/no/such.toml"]).output().await.unwrap());
+    said.expect_error(1, &["/no/such.toml"]);
+}
+
+/// Other programs put what they like into the environment.
+#[tokio::test]
+async fn a_foreign_variable_that_is_not_utf8_does_no_harm() {
+    let mut command = narthex(&["serve"]);
+    command.env("LATIN", std::ffi::OsStr::from_bytes(b"caf\xe9"));
+    let said = Said::of(command.output().await.unwrap());
+    said.expect_error(1, &["registry.url is not set"]);
+}
+
+#[rstest]
+#[case(Signal::SIGTERM)]
+#[case(Signal::SIGINT)]
+#[tokio::test]
+async fn serve_answers_and_ends_in_order(#[case] signal: Signal) {
+    let place = Place::migrated().await;
+    let mut serving = place
+        .command(&["serve"])
+        .env("NARTHEX_HTTP__LISTEN", "127.0.0.1:0")
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(serving.stderr.take().unwrap()).lines();
+    let mut log = String::new();
+    let address = loop {
+        let line = lines.next_line().await.unwrap().unwrap_or_else(|| panic!("it ended:\n{log}"));
+        log.push_str(&line);
+        if line.contains("serving") {
+            let at = line.find("127.0.0.1:").unwrap();
+            break line[at..]
+                .chars()
+                .take_while(|c| c.is_ascii_digit() || ".:".contains(*c))
+                .collect::<String>();
+        }
+    };
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let answer = client.get(format!("http://{address}/healthz")).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    kill(Pid::from_raw(serving.id().unwrap().cast_signed()), signal).unwrap();
+    lines.get_mut().read_to_string(&mut log).await.unwrap();
+    let said = Said::of(serving.wait_with_output().await.unwrap());
+    assert_eq!(said.code, Some(0), "{log}");
+    for secret in place.secrets() {
+        assert!(!log.contains(secret));
+    }
+}
