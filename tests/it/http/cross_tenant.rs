@@ -10,7 +10,6 @@ use crate::support::{Answer, TestApp};
 fn expect_nothing_of(owner: &Furnished, answer: &Answer, what: &str) {
     let text = format!("{:?} {}", answer.headers, String::from_utf8_lossy(&answer.bytes));
     for mark in &owner.marks {
-        // Of what was asked for, the asker may be reminded.
         assert!(!text.contains(mark), "{what} shows {mark}: {text}");
     }
 }

@@ -43,15 +43,20 @@ pub async fn exchange(url: &str, bytes: Vec<u8>, then: Then) -> Answer {
         }
         writing
     });
-    let answer = tokio::time::timeout(Duration::from_secs(30), read_answer(&mut reading)).await;
-    let answer = answer.expect("no whole answer within 30 s");
+    let answer = receive(&mut reading).await;
     writer.abort();
-    parse(&answer)
+    answer
 }
 
 /// Sends the bytes and waits for the answer.
 pub async fn send(url: &str, bytes: Vec<u8>) -> Answer {
     exchange(url, bytes, Then::Wait).await
+}
+
+/// Reads one answer.
+pub async fn receive(reading: &mut (impl AsyncReadExt + Unpin)) -> Answer {
+    let answer = tokio::time::timeout(Duration::from_secs(30), read_answer(reading)).await;
+    parse(&answer.expect("no whole answer within 30 s"))
 }
 
 /// Reads to the end of the answer, which its head tells, or to the end of the connection.

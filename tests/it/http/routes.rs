@@ -140,7 +140,7 @@ impl Furnished {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let marks = vec![
             mark,
-            digits,
+            contact,
             staff.email.clone(),
             staff.tenant_id.to_string(),
             staff.user_id.to_string(),
@@ -149,6 +149,7 @@ impl Furnished {
             text(&member["id"]),
             text(&branch["id"]),
             text(&conversation["id"]),
+            own,
         ];
         Self { staff, member, branch, conversation, marks }
     }
