@@ -108,7 +108,8 @@ fn a_room_uses_only_rooms_below_it() {
     let mut violations = Vec::new();
     let mut uses = 0;
     for source in sources.iter().filter(|source| !matches!(&*source.room, "lib" | "main")) {
-        let own = level(&source.room).unwrap();
+        // A room that is missing on the map may use nothing.
+        let own = level(&source.room).unwrap_or(usize::MAX);
         for used in used_rooms(&code(&source.text)) {
             uses += 1;
             let allowed = level(&used)
