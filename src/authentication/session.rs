@@ -87,7 +87,8 @@ impl Authentication {
         let now = self.clock.now();
         let mut ended = vec![claims.sid];
         if everywhere {
-            ended.extend(sessions::revoke_all(&db, claims.sub, now).await?);
+            let oldest_token = now - self.tokens.life();
+            ended.extend(sessions::revoke_all(&db, claims.sub, now, oldest_token).await?);
         } else {
             sessions::revoke(&db, claims.sid, now).await?;
         }

@@ -38,13 +38,17 @@ pub(super) fn leaves_connection_certain(error: &sqlx::Error) -> bool {
     !ends_the_session && !matches!(class.as_deref(), Some("08" | "53" | "57" | "58" | "XX") | None)
 }
 
-pub(super) fn of_connect(error: sqlx::Error) -> ConnectFailure {
+/// What a failure to open a connection, or in the first words over it, means.
+pub fn of_connect(error: sqlx::Error) -> ConnectFailure {
     let text = error.to_string();
     match &error {
         sqlx::Error::Database(e) => match e.code().as_deref() {
             Some("53300") => ConnectFailure::TooManyConnections(text),
-            // 28: role or password; 3D000: no such database; 42501: no CONNECT right; 55000: connections not allowed.
-            Some("28P01" | "28000" | "3D000" | "42501" | "55000") => ConnectFailure::Refused(text),
+            // 28: role or password; 3D000: no such database; 42501: no right; 42P01: no such table; 55000:
+            // connections not allowed.
+            Some("28P01" | "28000" | "3D000" | "42501" | "42P01" | "55000") => {
+                ConnectFailure::Refused(text)
+            }
             _ => ConnectFailure::Unreachable(text),
         },
         _ => ConnectFailure::Unreachable(text),

@@ -74,12 +74,14 @@ pub async fn rotate(
     };
     let session =
         sessions::Entity::find_by_id(token.session_id).lock_exclusive().one(transaction).await?;
-    let Some(session) = session.filter(|s| s.revoked_at.is_none() && s.expires_at > now) else {
-        return Ok(Rotation::Refused);
-    };
+    let Some(session) = session else { return Ok(Rotation::Refused) };
+    // Also of a session that is revoked already: the revocation may not have reached every replica then.
     if token.used_at.is_some() {
         revoke(transaction, session.id, now).await?;
         return Ok(Rotation::Reused(session));
+    }
+    if session.revoked_at.is_some() || session.expires_at <= now {
+        return Ok(Rotation::Refused);
     }
     refresh_tokens::Entity::update_many()
         .set(refresh_tokens::ActiveModel { used_at: Set(Some(now)), ..Default::default() })
@@ -110,17 +112,24 @@ pub async fn revoke(db: &impl OnTenant, id: Uuid, now: DateTime<Utc>) -> Result<
     Ok(())
 }
 
-/// Ends every session of a member of staff and names those that were still alive.
+/// Ends every session of a member of staff and names those that were used since `used_since`, the ones that were
+/// ended before included: should a first attempt have stopped half-way, a second one names them again.
 pub async fn revoke_all(
     db: &impl OnTenant,
     staff: Uuid,
     now: DateTime<Utc>,
+    used_since: DateTime<Utc>,
 ) -> Result<Vec<Uuid>, DbErr> {
-    let revoked = sessions::Entity::update_many()
+    sessions::Entity::update_many()
         .set(sessions::ActiveModel { revoked_at: Set(Some(now)), ..Default::default() })
         .filter(sessions::Column::StaffId.eq(staff))
         .filter(sessions::Column::RevokedAt.is_null())
-        .exec_with_returning(db)
+        .exec(db)
         .await?;
-    Ok(revoked.into_iter().map(|session| session.id).collect())
+    let used = sessions::Entity::find()
+        .filter(sessions::Column::StaffId.eq(staff))
+        .filter(sessions::Column::LastUsedAt.gte(used_since))
+        .all(db)
+        .await?;
+    Ok(used.into_iter().map(|session| session.id).collect())
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::RouterError;
 use crate::configuration::RouterSettings;
 use crate::identifiers::TenantId;
-use crate::postgres::{ConnectFailure, Target};
+use crate::postgres::{ConnectFailure, Target, failure};
 use crate::registry::Registry;
 use crate::registry::tenants::{Tenant, password_bound_to};
 
@@ -69,9 +69,10 @@ fn prove(
         )
         .fetch_all(socket)
         .await
-        .map_err(|e| match e.as_database_error() {
-            Some(e) => ConnectFailure::WrongIdentity(e.to_string()),
-            None => unreachable(e),
+        .map_err(|e| match failure::of_connect(e) {
+            // The table is missing, or is not for us to read: this is no tenant's database.
+            ConnectFailure::Refused(text) => ConnectFailure::WrongIdentity(text),
+            other => other,
         })?;
         let found = rows.first().ok_or_else(|| ConnectFailure::WrongIdentity("no answer".to_owned()))?;
         let database: String = found.try_get(0).map_err(unreachable)?;

@@ -147,3 +147,9 @@ async fn the_published_key_is_the_public_half_of_the_one_that_signs() {
     ]});
     assert_eq!(keys, expected);
 }
+
+#[test]
+fn the_document_in_the_repository_is_the_one_that_is_served() {
+    let kept = include_str!("../../../docs/openapi.json").trim_end();
+    assert!(kept == narthex::http::openapi_document().unwrap(), "run ./scripts/update");
+}
