@@ -29,7 +29,7 @@ const UNIQUE_VIOLATION: &str = "23505";
 /// After this error, is the connection still in step with the server? Only where the server itself reported an
 /// ordinary failure of the statement; a timeout or cancellation (57), an internal error (XX), a lost connection
 /// (08), the end of the session whatever its reason, or anything that our side noticed leaves a doubt.
-pub(super) fn leaves_connection_certain(error: &sqlx::Error) -> bool {
+pub fn leaves_connection_certain(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(error) = error else { return false };
     let ends_the_session = error
         .try_downcast_ref::<PgDatabaseError>()
@@ -38,17 +38,13 @@ pub(super) fn leaves_connection_certain(error: &sqlx::Error) -> bool {
     !ends_the_session && !matches!(class.as_deref(), Some("08" | "53" | "57" | "58" | "XX") | None)
 }
 
-/// What a failure to open a connection, or in the first words over it, means.
-pub fn of_connect(error: sqlx::Error) -> ConnectFailure {
+pub(super) fn of_connect(error: sqlx::Error) -> ConnectFailure {
     let text = error.to_string();
     match &error {
         sqlx::Error::Database(e) => match e.code().as_deref() {
             Some("53300") => ConnectFailure::TooManyConnections(text),
-            // 28: role or password; 3D000: no such database; 42501: no right; 42P01: no such table; 55000:
-            // connections not allowed.
-            Some("28P01" | "28000" | "3D000" | "42501" | "42P01" | "55000") => {
-                ConnectFailure::Refused(text)
-            }
+            // 28: role or password; 3D000: no such database; 42501: no CONNECT right; 55000: connections not allowed.
+            Some("28P01" | "28000" | "3D000" | "42501" | "55000") => ConnectFailure::Refused(text),
             _ => ConnectFailure::Unreachable(text),
         },
         _ => ConnectFailure::Unreachable(text),

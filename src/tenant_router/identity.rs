@@ -69,10 +69,10 @@ fn prove(
         )
         .fetch_all(socket)
         .await
-        .map_err(|e| match failure::of_connect(e) {
-            // The table is missing, or is not for us to read: this is no tenant's database.
-            ConnectFailure::Refused(text) => ConnectFailure::WrongIdentity(text),
-            other => other,
+        // A table that is missing, not for us to read, or of more than one row: this is no tenant's database.
+        .map_err(|e| match failure::leaves_connection_certain(&e) {
+            true => ConnectFailure::WrongIdentity(e.to_string()),
+            false => unreachable(e),
         })?;
         let found = rows.first().ok_or_else(|| ConnectFailure::WrongIdentity("no answer".to_owned()))?;
         let database: String = found.try_get(0).map_err(unreachable)?;
