@@ -11,7 +11,7 @@ use super::session::TokenPair;
 use super::{Authentication, AuthenticationError, TenantChoice};
 use crate::identifiers::{EmailAddress, TenantId};
 use crate::registry::email_index;
-use crate::registry::tenants::{Status, Tenant};
+use crate::registry::tenants::{self, Status, Tenant};
 use crate::tenant_data::staff::{self, StaffMember};
 
 /// A failure is answered no earlier than this after its request: it covers the look-up in the tenant's database,
@@ -132,7 +132,10 @@ impl Authentication {
         owner: uuid::Uuid,
     ) -> Result<SignedIn, AuthenticationError> {
         let unknown = || AuthenticationError::Router(crate::tenant_router::RouterError::Unknown);
-        let tenant = self.router.directory().tenant(tenant).await?.ok_or_else(unknown)?;
+        // Asked of the registry itself: a look-up that ran while the tenant was being made may be remembered.
+        let registry = self.registry.connect().await?;
+        let tenant = tenants::find(&registry, tenant).await?.map(Arc::new).ok_or_else(unknown)?;
+        drop(registry);
         let db = self.router.connect(&tenant).await?;
         let user = staff::find_active(&db, owner).await?.ok_or_else(unknown)?;
         drop(db);

@@ -98,8 +98,10 @@ impl Revocations {
         let mut last_clean_up = last_read;
         loop {
             tokio::time::sleep(PERIOD).await;
+            // What a read sees dates from its beginning.
+            let begun = tokio::time::Instant::now();
             match self.read(last_read.elapsed() > OVERLAP).await {
-                Ok(()) => last_read = tokio::time::Instant::now(),
+                Ok(()) => last_read = begun,
                 // Readiness says aloud that the registry is away.
                 Err(error) => tracing::debug!(%error, "revocations could not be read"),
             }

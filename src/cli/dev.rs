@@ -19,7 +19,7 @@ use crate::identifiers::{EmailAddress, PhoneNumber, Timezone};
 use crate::local_cluster::{ClusterOptions, LocalCluster, default_data_dir};
 use crate::provisioning::NewRegistration;
 use crate::registry::schema;
-use crate::registry::tenants::Tenant;
+use crate::registry::tenants::{Status, Tenant};
 use crate::webhooks::telnyx::signature::SigningKey;
 use crate::{registry, sealing, telemetry};
 
@@ -160,6 +160,11 @@ async fn demo_tenants(app: &App, instance: &Instance) -> Result<Vec<Tenant>, Com
             None => register(app, name, email, instance).await?,
         };
         let tenant = tenants::find(&db, &id.to_string()).await?;
+        if tenant.status != Status::Active {
+            return Err(CommandError::Other(format!(
+                "an earlier start was cut off while it made {name}; remove the data directory and start again"
+            )));
+        }
         tenants::assign_number(app, &tenant, &number).await?;
         found.push(tenant);
     }
@@ -188,7 +193,7 @@ async fn register(
         first_name: "Demo".to_owned(),
         last_name: "Owner".to_owned(),
     };
-    let started = app.provisioner.start(registration).await?;
+    let started = app.provisioner.start(registration).await.map_err(|e| other(&e))?;
     let created = started.outcome.await.map_err(|e| other(&e))?.map_err(|e| other(&e))?;
     Ok(created.tenant_id)
 }

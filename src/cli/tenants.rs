@@ -15,7 +15,6 @@ use crate::clock::Clock;
 use crate::configuration::Settings;
 use crate::identifiers::{EmailAddress, PhoneNumber, Slug, TenantId, Timezone};
 use crate::provisioning::NewRegistration;
-use crate::registry::phone_numbers::NumberTaken;
 use crate::registry::tenants::Tenant;
 use crate::registry::{RegistryDb, parked_events, phone_numbers, tenants};
 
@@ -108,7 +107,7 @@ async fn execute(
                 first_name,
                 last_name,
             };
-            let started = app.provisioner.start(registration).await?;
+            let started = app.provisioner.start(registration).await.map_err(other)?;
             let created = started.outcome.await.map_err(other)?.map_err(other)?;
             let db = app.registry.connect().await?;
             let tenant = find(&db, &created.tenant_id.to_string()).await?;
@@ -134,11 +133,8 @@ pub(super) async fn assign_number(
     let now = Clock::system().now();
     let db = app.registry.connect().await?;
     let assigned = phone_numbers::assign(&db, number, TenantId(tenant.id), now).await?;
-    if let Err(NumberTaken(holder)) = assigned {
-        return Err(CommandError::Other(format!(
-            "{} belongs to the tenant {holder} already",
-            number.as_str()
-        )));
+    if let Err(reason) = assigned {
+        return Err(CommandError::Other(format!("{} {reason}", number.as_str())));
     }
     let hash = app.registry.hasher().phone_number(number.as_str());
     Ok(parked_events::hasten(&db, hash, now).await?)

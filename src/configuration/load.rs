@@ -45,7 +45,8 @@ pub fn load_from(
     let config = match builder.build() {
         Ok(config) => config,
         Err(e) => {
-            faults.push(format!("  {e}"));
+            // The first line says where; the others quote the file, and with it perhaps a secret.
+            faults.push(format!("  {}", e.to_string().lines().next().unwrap_or_default()));
             return Err(ConfigurationError(faults));
         }
     };

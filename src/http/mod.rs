@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moka::future::Cache;
+use tokio::sync::Semaphore;
 
 pub use code::Code;
 pub use openapi::document as openapi_document;
@@ -33,6 +34,9 @@ use crate::webhooks::telnyx::TelnyxWebhooks;
 
 /// How long the permissions of a role are remembered: a change takes effect within seconds.
 const PERMISSIONS_TTL: Duration = Duration::from_secs(5);
+
+/// At most this much of request bodies is in memory at once.
+const BODY_MEMORY_KIB: usize = 64 * 1024;
 
 /// What the handlers work with. Cloned for each request, so that a clone must cost one counter and no more.
 #[derive(Clone)]
@@ -58,6 +62,8 @@ pub struct Inner {
     permissions: Cache<(TenantId, String), Arc<[String]>>,
     settings: HttpSettings,
     registration_wait: Duration,
+    /// Memory for request bodies, in KiB, over all requests: what has no room is turned away.
+    bodies: Arc<Semaphore>,
     clock: Clock,
 }
 
@@ -96,6 +102,7 @@ impl Gateway {
                 .build(),
             settings,
             registration_wait,
+            bodies: Arc::new(Semaphore::new(BODY_MEMORY_KIB)),
             clock,
         };
         Self { inner: Arc::new(inner) }

@@ -11,7 +11,7 @@ use crate::messaging::branches::BranchError;
 use crate::messaging::members::MemberError;
 use crate::passwords::PasswordError;
 use crate::postgres::failure;
-use crate::provisioning::{Refusal, RunFailure};
+use crate::provisioning::{NotStarted, Refusal, RunFailure};
 use crate::registry::RegistryError;
 use crate::tenant_router::RouterError;
 use crate::webhooks::telnyx::WebhookError;
@@ -214,6 +214,15 @@ impl From<AuthenticationError> for Problem {
             AuthenticationError::Router(error) => error.into(),
             AuthenticationError::Database(error) => error.into(),
             AuthenticationError::Token(error) => error.into(),
+        }
+    }
+}
+
+impl From<NotStarted> for Problem {
+    fn from(error: NotStarted) -> Self {
+        match error {
+            NotStarted::Busy => Code::Busy.into(),
+            NotStarted::Registry(error) => error.into(),
         }
     }
 }

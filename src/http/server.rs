@@ -17,6 +17,8 @@ use crate::lifecycle::Lifecycle;
 
 /// After a failed accept (out of file descriptors, say) the listener rests for this long.
 const REST_AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(50);
+/// Between two looks at what a slow client has sent so far.
+const PEEK_PAUSE: Duration = Duration::from_millis(20);
 const MAX_HTTP2_STREAMS: u32 = 200;
 const MAX_HEADER_BYTES: usize = 32 * 1024;
 
@@ -92,6 +94,21 @@ async fn accept(
     }
 }
 
+/// How an HTTP/2 client begins (RFC 9113, section 3.4). While it can still be this, nobody knows what it speaks.
+const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Waits until it is clear what the client speaks. The bytes stay in the socket.
 async fn begins_to_speak(stream: &tokio::net::TcpStream, limit: Duration) -> bool {
-    matches!(tokio::time::timeout(limit, stream.peek(&mut [0])).await, Ok(Ok(1)))
+    let clear = async {
+        let mut bytes = [0; HTTP2_PREFACE.len()];
+        loop {
+            match stream.peek(&mut bytes).await {
+                Ok(0) | Err(_) => return false,
+                Ok(n) if n == bytes.len() || bytes[..n] != HTTP2_PREFACE[..n] => return true,
+                // Peeking again would answer at once with the same bytes.
+                Ok(_) => tokio::time::sleep(PEEK_PAUSE).await,
+            }
+        }
+    };
+    tokio::time::timeout(limit, clear).await.unwrap_or(false)
 }

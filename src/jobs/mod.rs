@@ -8,8 +8,9 @@ use crate::webhooks::telnyx::TelnyxWebhooks;
 
 mod deliver_parked;
 
-/// Starts the jobs of this replica; they end with `life`. Beside these run the pool reaper (`tenant_router`) and
-/// the reading of revocations (`authentication`), which belong to the state they keep.
+/// Starts the jobs of this replica; they end with `life`. Beside these run the pool reaper (`tenant_router`), the
+/// reading of revocations (`authentication`) and the check of the registry (`http::readiness`), which belong to the
+/// state they keep.
 pub fn start(life: &Lifecycle, telnyx: TelnyxWebhooks) {
     every(life, "parked events", Duration::from_secs(1), move || {
         deliver_parked::run(telnyx.clone())
@@ -21,16 +22,21 @@ fn every<F>(
     life: &Lifecycle,
     name: &'static str,
     period: Duration,
-    job: impl Fn() -> F + Send + 'static,
+    job: impl Fn() -> F + Send + Sync + 'static,
 ) where
     F: Future<Output = ()> + Send + 'static,
 {
     let stopping = life.clone();
     life.spawn(name, async move {
         loop {
+            // A job can be dropped at any point: what it had taken up, its lease gives free again.
+            let turn = async {
+                tokio::time::sleep(period).await;
+                job().await;
+            };
             tokio::select! {
                 () = stopping.stopping() => break,
-                () = tokio::time::sleep(period) => job().await,
+                () = turn => {}
             }
         }
     });

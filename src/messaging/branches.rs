@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 pub use super::entities::branches::Model as Branch;
 use super::entities::branches::{ActiveModel, Column, Entity};
-use super::{Page, PageRequest, Position};
+use super::{Page, PageRequest, Position, keyset};
 use crate::identifiers::new_id;
 use crate::postgres::failure;
 use crate::tenant_router::OnTenant;
@@ -58,10 +58,6 @@ pub async fn list(db: &impl OnTenant, page: PageRequest) -> Result<Page<Branch>,
     }
     let rows = query.all(db).await?;
     Ok(Page::cut(rows, page.limit, |row| Position { at: row.created_at, id: row.id }))
-}
-
-pub(super) fn keyset(position: Position) -> [sea_orm::Value; 2] {
-    [position.at.into(), position.id.into()]
 }
 
 /// Adds a branch.

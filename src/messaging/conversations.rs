@@ -4,11 +4,10 @@ use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
 
-use super::branches::keyset;
 pub use super::entities::conversation_messages::Model as ConversationMessage;
 pub use super::entities::conversations::Model as Conversation;
 use super::entities::{conversation_messages, conversations};
-use super::{Page, PageRequest, Position};
+use super::{Page, PageRequest, Position, keyset};
 use crate::tenant_router::OnTenant;
 
 /// Which conversations a list holds; what is absent does not matter.

@@ -8,11 +8,10 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::branches::keyset;
 use super::entities::group_members;
 pub use super::entities::members::Model as Member;
 use super::entities::members::{ActiveModel, Column, Entity};
-use super::{Page, PageRequest, Position};
+use super::{Page, PageRequest, Position, keyset};
 use crate::identifiers::{EmailAddress, PhoneNumber, new_id};
 use crate::postgres::failure;
 use crate::tenant_router::OnTenant;

@@ -48,3 +48,8 @@ impl<T> Page<T> {
         Self { rows, next }
     }
 }
+
+/// A position as the two values of a row comparison.
+fn keyset(position: Position) -> [sea_orm::Value; 2] {
+    [position.at.into(), position.id.into()]
+}

@@ -11,6 +11,8 @@ use super::scram;
 
 /// The database that every server has, for statements that concern the server as a whole.
 const MAINTENANCE_DATABASE: &str = "postgres";
+/// No statement, and no lock of another, may hold an act of administration for ever.
+const LIMITS: [(&str, &str); 2] = [("statement_timeout", "120s"), ("lock_timeout", "60s")];
 /// Names the advisory locks of this file (first key); the second key says which.
 const LOCK_SPACE: i32 = 0x6e61_7274;
 /// At most this many copies of a template at once per server, over all replicas: more were slower.
@@ -85,7 +87,7 @@ impl Server {
 
     /// As [`Server::administer`], inside one database: for its schema and grants.
     pub async fn connect(&self, database: &str) -> Result<Administration, AdministrationError> {
-        let options = self.options_for(database);
+        let options = self.options_for(database).options(LIMITS);
         let socket =
             tokio::time::timeout(self.connect_timeout, PgConnection::connect_with(&options))
                 .await

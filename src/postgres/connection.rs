@@ -7,6 +7,7 @@ use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use sea_orm::{
     AccessMode, ConnectionTrait, DbBackend, DbErr, ExecResult, IsolationLevel, QueryResult,
@@ -129,8 +130,14 @@ impl Operation<'_> {
         &mut self.state.holder.socket
     }
 
+    fn limit(&self) -> Duration {
+        self.state.holder.operation_timeout
+    }
+
     async fn simple(&mut self, sql: String) -> Result<(), sqlx::Error> {
-        self.socket().execute(sqlx::AssertSqlSafe(sql)).await.map(|_| ())
+        let sql = sqlx::AssertSqlSafe(sql);
+        let limit = self.limit();
+        limited(limit, self.socket().execute(sql)).await.map(|_| ())
     }
 
     fn finish<T>(mut self, result: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
@@ -145,6 +152,15 @@ impl Operation<'_> {
         self.uncertain.store(false, Ordering::Release);
         result
     }
+}
+
+/// A server that has vanished without a word ends no statement; we do.
+async fn limited<T>(
+    limit: Duration,
+    exchange: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    let silent = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+    tokio::time::timeout(limit, exchange).await.map_err(silent)?
 }
 
 fn query_error(error: sqlx::Error) -> DbErr {
@@ -255,20 +271,24 @@ impl<S: Send + Sync + 'static> Place for Transaction<S> {
 
 async fn execute(place: &impl Place, statement: Statement) -> Result<ExecResult, DbErr> {
     let mut operation = place.session().start(place.depth()).await?;
-    let result = prepared(statement).execute(operation.socket()).await;
+    let limit = operation.limit();
+    let result = limited(limit, prepared(statement).execute(operation.socket())).await;
     operation.finish(result).map(ExecResult::from).map_err(query_error)
 }
 
 async fn execute_unprepared(place: &impl Place, sql: &str) -> Result<ExecResult, DbErr> {
     let mut operation = place.session().start(place.depth()).await?;
-    let result = operation.socket().execute(sqlx::AssertSqlSafe(sql.to_owned())).await;
+    let sql = sqlx::AssertSqlSafe(sql.to_owned());
+    let limit = operation.limit();
+    let result = limited(limit, operation.socket().execute(sql)).await;
     operation.finish(result).map(ExecResult::from).map_err(query_error)
 }
 
 /// Reads to the end even where one row is wanted, so that the server's last word on the statement is in.
 async fn query(place: &impl Place, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
     let mut operation = place.session().start(place.depth()).await?;
-    let result = prepared(statement).fetch_all(operation.socket()).await;
+    let limit = operation.limit();
+    let result = limited(limit, prepared(statement).fetch_all(operation.socket())).await;
     let rows = operation.finish(result).map_err(query_error)?;
     Ok(rows.into_iter().map(QueryResult::from).collect())
 }

@@ -76,11 +76,18 @@ pub fn sqlstate(error: &DbErr) -> Option<String> {
     }
 }
 
+/// A refusal that says nothing of the statement: the database is read-only for now (25006), or
+/// transactions collided (class 40).
+fn may_pass(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code == "25006" || code.starts_with("40"))
+}
+
 /// Did the statement fail because the server could not be reached, is going down, or gave up on it, so that
 /// the same statement may well succeed later?
 pub fn is_unavailable(error: &DbErr) -> bool {
     match error {
         DbErr::Conn(_) | DbErr::ConnectionAcquire(_) => true,
-        other => sqlx_error(other).is_some_and(|e| !leaves_connection_certain(e)),
+        other => sqlx_error(other).is_some_and(|e| !leaves_connection_certain(e) || may_pass(e)),
     }
 }

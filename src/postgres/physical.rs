@@ -22,6 +22,9 @@ pub struct Target {
     pub options: PgConnectOptions,
     /// Longest time for opening one, the check included.
     pub connect_timeout: Duration,
+    /// Longest time for one statement as we see it. Somewhat above the server's own `statement_timeout`: it counts
+    /// when the server has vanished without a word.
+    pub operation_timeout: Duration,
     /// What the connection must prove first.
     pub on_connect: Option<OnConnect>,
 }
@@ -35,7 +38,7 @@ impl Target {
             if let Some(check) = &self.on_connect {
                 check(&mut socket).await?;
             }
-            Ok(Physical::new(socket))
+            Ok(Physical::new(socket, self.operation_timeout))
         })
         .await
         .unwrap_or(Err(ConnectFailure::Timeout))
@@ -48,11 +51,13 @@ pub(super) struct Physical {
     pub(super) socket: PgConnection,
     uncertain: Arc<AtomicBool>,
     last_used: Instant,
+    pub(super) operation_timeout: Duration,
 }
 
 impl Physical {
-    fn new(socket: PgConnection) -> Self {
-        Self { socket, uncertain: Arc::default(), last_used: Instant::now() }
+    fn new(socket: PgConnection, operation_timeout: Duration) -> Self {
+        let last_used = Instant::now();
+        Self { socket, uncertain: Arc::default(), last_used, operation_timeout }
     }
 
     /// The mark, shared with those who may have to leave it without having the socket.
@@ -73,7 +78,10 @@ impl Physical {
             return Ok(());
         }
         self.uncertain.store(true, Ordering::Release);
-        self.socket.ping().await.map_err(failure::of_connect)?;
+        match tokio::time::timeout(self.operation_timeout, self.socket.ping()).await {
+            Ok(answered) => answered.map_err(failure::of_connect)?,
+            Err(_) => return Err(ConnectFailure::Timeout),
+        }
         self.uncertain.store(false, Ordering::Release);
         self.last_used = Instant::now();
         Ok(())

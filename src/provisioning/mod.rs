@@ -21,6 +21,21 @@ pub mod template;
 pub use create_tenant::{CreatedTenant, NewRegistration};
 pub use saga::{Interruption, Moment, Refusal, RunFailure};
 
+/// Registrations that may wait for each one that is worked on. At some 100 ms each, the last of the line waits for a
+/// few seconds.
+const LINE_PER_TURN: usize = 32;
+
+/// Why a registration was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum NotStarted {
+    /// Too many are waiting.
+    #[error("too many registrations are waiting")]
+    Busy,
+    /// It could not be written down.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
 /// What the steps work with.
 #[derive(Clone)]
 struct Tools {
@@ -35,6 +50,8 @@ struct Tools {
 pub struct Provisioner {
     tools: Tools,
     turns: Arc<Semaphore>,
+    /// Places in the line before the turns.
+    line: Arc<Semaphore>,
     life: Lifecycle,
 }
 
@@ -58,6 +75,7 @@ impl Provisioner {
         Self {
             tools: Tools { registry, router, clock, interruption: None },
             turns: Arc::new(Semaphore::new(settings.concurrency)),
+            line: Arc::new(Semaphore::new(settings.concurrency * LINE_PER_TURN)),
             life,
         }
     }
@@ -75,11 +93,14 @@ impl Provisioner {
     }
 
     /// Writes the run down and begins it. The work does not stop when its caller goes away.
-    pub async fn start(&self, registration: NewRegistration) -> Result<Started, RegistryError> {
+    /// Turned away before anything is written, where the line is full.
+    pub async fn start(&self, registration: NewRegistration) -> Result<Started, NotStarted> {
+        let place = self.line.clone().try_acquire_owned().map_err(|_| NotStarted::Busy)?;
         let run = create_tenant::plan(&self.tools, registration).await?;
         let registration_id = run.id;
         let (turns, tools) = (self.turns.clone(), self.tools.clone());
         let outcome = self.life.spawn_work(async move {
+            let _place = place;
             let _turn = turns.acquire_owned().await;
             create_tenant::run(&tools, run).await
         });

@@ -30,7 +30,7 @@ pub mod tenants;
 /// How long anything waits for a registry connection, and for opening one.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
-const STATEMENT_TIMEOUT: &str = "5s";
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Marks a connection as one to the registry. Only this room makes one.
 pub struct RegistryScope(());
@@ -114,8 +114,11 @@ impl Registry {
         let options = parse_url(url)?;
         schema::require_current(options.clone()).await?;
         let target = Target {
-            options: options.clone().options([("statement_timeout", STATEMENT_TIMEOUT)]),
+            options: options
+                .clone()
+                .options([("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string())]),
             connect_timeout: ACQUIRE_TIMEOUT,
+            operation_timeout: STATEMENT_TIMEOUT + Duration::from_secs(1),
             on_connect: None,
         };
         let limits = PoolLimits {
@@ -142,11 +145,15 @@ impl Registry {
         Ok(self.pool.lend(RegistryScope(())).await?)
     }
 
-    /// Asks for a sign of life.
+    /// Asks for a sign of life; 2 s without one are a no.
     pub async fn ping(&self) -> Result<(), RegistryError> {
-        let db = self.connect().await?;
-        db.execute_unprepared("SELECT 1").await?;
-        Ok(())
+        let answer = async {
+            let db = self.connect().await?;
+            db.execute_unprepared("SELECT 1").await?;
+            Ok(())
+        };
+        let silent = |_| RegistryError::Unavailable("it did not answer in time".to_owned());
+        tokio::time::timeout(ACQUIRE_TIMEOUT, answer).await.map_err(silent)?
     }
 
     /// The server that the registry lies on, and with it every tenant.

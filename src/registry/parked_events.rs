@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::sea_query::extension::postgres::PgExpr;
-use sea_orm::sea_query::{Expr, ExprTrait, LockBehavior, LockType, OnConflict};
+use sea_orm::sea_query::{Condition, Expr, ExprTrait, LockBehavior, LockType, OnConflict};
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
 
@@ -33,7 +33,7 @@ fn bound_to(id: Uuid) -> String {
     format!("parked_events.body/{id}")
 }
 
-/// Parks an event; one that is parked already stays as it is.
+/// Parks an event; one that waits already stays as it is.
 pub async fn park(
     db: &impl OnRegistry,
     sealer: &Sealer,
@@ -54,8 +54,11 @@ pub async fn park(
         received_at: Set(now),
         updated_at: Set(now),
     };
-    let once =
-        OnConflict::columns([Column::Provider, Column::ProviderEventId]).do_nothing().to_owned();
+    // One that was given up comes to life again: somebody wants it delivered.
+    let once = OnConflict::columns([Column::Provider, Column::ProviderEventId])
+        .update_columns([Column::Status, Column::Attempts, Column::NextAttemptAt, Column::Reason])
+        .action_and_where(Expr::col((Entity, Column::Status)).eq(Status::Failed))
+        .to_owned();
     Entity::insert(row).on_conflict(once).exec_without_returning(db).await?;
     Ok(())
 }
@@ -100,10 +103,18 @@ pub async fn delivered(db: &impl OnRegistry, id: Uuid) -> Result<(), RegistryErr
     Ok(())
 }
 
+/// The event, as long as nobody has touched it since it was claimed: another replica after the lease, or somebody
+/// who has just assigned its number.
+fn as_claimed(event: &ParkedEvent) -> Condition {
+    Condition::all()
+        .add(Column::Id.eq(event.id))
+        .add(Column::NextAttemptAt.eq(event.next_attempt_at))
+}
+
 /// Puts the next attempt off. `attempts`: how many there have been for this reason.
 pub async fn postpone(
     db: &impl OnRegistry,
-    id: Uuid,
+    event: &ParkedEvent,
     until: DateTime<Utc>,
     reason: &str,
     attempts: i32,
@@ -114,18 +125,22 @@ pub async fn postpone(
         attempts: Set(attempts),
         ..Default::default()
     };
-    Entity::update_many().set(row).filter(Column::Id.eq(id)).exec(db).await?;
+    Entity::update_many().set(row).filter(as_claimed(event)).exec(db).await?;
     Ok(())
 }
 
 /// Gives up on an event: it stays, for a person to look at.
-pub async fn fail(db: &impl OnRegistry, id: Uuid, reason: &str) -> Result<(), RegistryError> {
+pub async fn fail(
+    db: &impl OnRegistry,
+    event: &ParkedEvent,
+    reason: &str,
+) -> Result<(), RegistryError> {
     let row = ActiveModel {
         status: Set(Status::Failed),
         reason: Set(reason.to_owned()),
         ..Default::default()
     };
-    Entity::update_many().set(row).filter(Column::Id.eq(id)).exec(db).await?;
+    Entity::update_many().set(row).filter(as_claimed(event)).exec(db).await?;
     Ok(())
 }
 

@@ -2,47 +2,57 @@
 //! belongs to whoever held the number when it occurred, however late it comes.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, Statement,
+};
 
 pub use super::entities::phone_numbers::Model as Assignment;
 use super::entities::phone_numbers::{ActiveModel, Column, Entity};
 use super::{OnRegistry, RegistryError};
 use crate::identifiers::{PhoneNumber, TenantId, new_id};
-use crate::postgres::failure;
 
-/// Another tenant holds the number.
-#[derive(Debug, PartialEq, Eq)]
-pub struct NumberTaken(pub TenantId);
+/// Why a number was not given.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAssigned {
+    /// Another tenant holds it.
+    #[error("belongs to the tenant {0} already")]
+    Taken(TenantId),
+    /// The tenant is not active.
+    #[error("can be given to an active tenant only")]
+    TenantNotActive,
+}
 
-/// Gives a number to a tenant, from now on. Giving it to its holder again changes nothing.
+/// The tenant's row is locked against a change of its status: a tenant that is still being made, and may have to be
+/// unmade, gets no number.
+const ASSIGN: &str = "
+INSERT INTO phone_numbers (id, number, tenant_id, valid_from)
+SELECT $1, $2, id, $3 FROM tenants WHERE id = $4 AND status = 'active' FOR SHARE
+ON CONFLICT (number) WHERE valid_until IS NULL DO NOTHING
+";
+
+/// Gives a number to an active tenant, from now on. Giving it to its holder again changes nothing.
 pub async fn assign(
     db: &impl OnRegistry,
     number: &PhoneNumber,
     tenant: TenantId,
     now: DateTime<Utc>,
-) -> Result<Result<(), NumberTaken>, RegistryError> {
-    let row = ActiveModel {
-        id: Set(new_id()),
-        number: Set(number.as_str().to_owned()),
-        tenant_id: Set(tenant.0),
-        valid_from: Set(now),
-        valid_until: Set(None),
-    };
-    match Entity::insert(row).exec_without_returning(db).await {
-        Ok(_) => Ok(Ok(())),
-        Err(e) if failure::violated_unique_constraint(&e) == Some("phone_numbers_one_holder") => {
-            let holder = Entity::find()
-                .filter(Column::Number.eq(number.as_str()))
-                .filter(Column::ValidUntil.is_null())
-                .one(db)
-                .await?;
-            Ok(match holder {
-                Some(row) if row.tenant_id != tenant.0 => Err(NumberTaken(TenantId(row.tenant_id))),
-                _ => Ok(()),
-            })
-        }
-        Err(e) => Err(e.into()),
+) -> Result<Result<(), NotAssigned>, RegistryError> {
+    let values: [sea_orm::Value; 4] =
+        [new_id().into(), number.as_str().into(), now.into(), tenant.0.into()];
+    let statement = Statement::from_sql_and_values(DbBackend::Postgres, ASSIGN, values);
+    if db.execute_raw(statement).await?.rows_affected() == 1 {
+        return Ok(Ok(()));
     }
+    let holder = Entity::find()
+        .filter(Column::Number.eq(number.as_str()))
+        .filter(Column::ValidUntil.is_null())
+        .one(db)
+        .await?;
+    Ok(match holder {
+        Some(row) if row.tenant_id == tenant.0 => Ok(()),
+        Some(row) => Err(NotAssigned::Taken(TenantId(row.tenant_id))),
+        None => Err(NotAssigned::TenantNotActive),
+    })
 }
 
 /// Takes a number away from its holder, from now on. `false` where the tenant did not hold it.

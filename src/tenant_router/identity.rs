@@ -44,6 +44,7 @@ pub(super) fn target(
     Ok(Target {
         options,
         connect_timeout: settings.connect_timeout,
+        operation_timeout: settings.statement_timeout + settings.connect_timeout,
         on_connect: Some(std::sync::Arc::new(move |socket| {
             prove(expected.clone(), socket).boxed()
         })),

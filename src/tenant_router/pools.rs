@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use lru::LruCache;
@@ -44,6 +45,10 @@ type Opening = Shared<BoxFuture<'static, Result<Pool, ConnectFailure>>>;
 struct Entry {
     placement: Placement,
     opening: Opening,
+    /// When the registry's row was last changed that this pool was opened by.
+    as_of: DateTime<Utc>,
+    /// The opening has had its turn. Before that a caller who gives up has waited for other tenants' openings.
+    begun: Arc<AtomicBool>,
     /// The opening has failed; whoever comes now tries anew instead of hearing of an old failure.
     failed: Arc<AtomicBool>,
     /// Requests that have this pool or wait for it.
@@ -164,6 +169,7 @@ impl Pools {
                 self.remove(tenant.id, &lease.entry);
                 Err(RouterError::Unavailable(failure))
             }
+            Err(_) if !lease.entry.begun.load(Ordering::Acquire) => Err(RouterError::Saturated),
             Err(_) => Err(RouterError::Unavailable(ConnectFailure::Timeout)),
         }
     }
@@ -178,7 +184,9 @@ impl Pools {
         let mut entries = lock(&self.entries);
         if let Some(entry) = entries.get(&tenant.id) {
             let failed = entry.failed.load(Ordering::Acquire);
-            if entry.placement == placement && !failed {
+            // A caller with an older row than the pool's has only been slow.
+            let current = entry.placement == placement || entry.as_of > tenant.updated_at;
+            if current && !failed {
                 return Ok(Some(self.lease_on(entry.clone())));
             }
             entries.pop(&tenant.id);
@@ -200,10 +208,12 @@ impl Pools {
             entries.pop(&id);
             self.counters.count(PoolEvent::Evicted);
         }
-        let failed = Arc::<AtomicBool>::default();
+        let (begun, failed) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let entry = Arc::new(Entry {
             placement,
-            opening: self.begin_opening(target, failed.clone()),
+            opening: self.begin_opening(target, begun.clone(), failed.clone()),
+            as_of: tenant.updated_at,
+            begun,
             failed,
             leases: AtomicUsize::new(0),
             last_used: Mutex::new(Instant::now()),
@@ -219,11 +229,17 @@ impl Pools {
     }
 
     /// Opens in a task of its own: the caller that came first may give up without failing those behind it.
-    fn begin_opening(&self, target: Target, failed: Arc<AtomicBool>) -> Opening {
+    fn begin_opening(
+        &self,
+        target: Target,
+        begun: Arc<AtomicBool>,
+        failed: Arc<AtomicBool>,
+    ) -> Opening {
         let (limits, turns, counters) =
             (self.limits.clone(), self.cold_opens.clone(), self.counters.clone());
         let task = tokio::spawn(async move {
             let turn = turns.acquire_owned().await;
+            begun.store(true, Ordering::Release);
             let opened = Pool::open(target, &limits).await;
             drop(turn);
             failed.store(opened.is_err(), Ordering::Release);

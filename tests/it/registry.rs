@@ -136,3 +136,21 @@ async fn a_number_is_never_held_twice_whoever_comes_first() {
     assign(holder).await.unwrap();
     assert_eq!(app.registry_count("SELECT count(*) FROM phone_numbers").await, 1);
 }
+
+#[tokio::test]
+async fn a_tenant_that_is_still_being_made_gets_no_number() {
+    let app = TestApp::start().await;
+    let staff = app.register().await;
+    let number = "+13125550107".parse().unwrap();
+    let db = app.registry.connect().await.unwrap();
+    let assign = async || {
+        narthex::registry::phone_numbers::assign(&db, &number, staff.tenant_id, app.clock.now())
+            .await
+    };
+    app.registry_execute("UPDATE tenants SET status = 'provisioning'").await;
+    let refused = Err(narthex::registry::phone_numbers::NotAssigned::TenantNotActive);
+    assert_eq!(assign().await.unwrap(), refused);
+    app.registry_execute("UPDATE tenants SET status = 'active'").await;
+    assert_eq!(assign().await.unwrap(), Ok(()));
+    assert_eq!(app.registry_count("SELECT count(*) FROM phone_numbers").await, 1);
+}

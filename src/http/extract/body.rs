@@ -6,7 +6,9 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Body as _;
 use serde_json::{Map, Value};
+use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use super::faults::{Checked, Faults, check};
@@ -14,8 +16,18 @@ use crate::http::Code;
 use crate::http::Gateway;
 use crate::http::problem::Problem;
 
-/// The exact bytes of a body, at most `limit` of them.
-pub async fn read_limited(request: Request, limit: usize) -> Result<(HeaderMap, Bytes), Problem> {
+/// A body that has been read, and the room that it takes while it is in use.
+pub struct ReadBody {
+    /// Of its request.
+    pub headers: HeaderMap,
+    /// Exactly as received.
+    pub bytes: Bytes,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+/// The exact bytes of a body, at most `http.max_body` of them.
+pub async fn read_body(request: Request, gateway: &Gateway) -> Result<ReadBody, Problem> {
+    let limit = gateway.settings.max_body;
     let (parts, body) = request.into_parts();
     let declared = parts
         .headers
@@ -25,8 +37,19 @@ pub async fn read_limited(request: Request, limit: usize) -> Result<(HeaderMap, 
     if declared.is_some_and(|length| length > limit) {
         return Err(Code::BodyTooLarge.into());
     }
+    // Taken for what may come, before anything is read: a body of unknown length can be of the largest.
+    let kib = declared.unwrap_or(if body.is_end_stream() { 0 } else { limit }).div_ceil(1024);
+    let room = match u32::try_from(kib) {
+        Ok(0) => None,
+        Ok(kib) => {
+            Some(gateway.bodies.clone().try_acquire_many_owned(kib).map_err(|_| Code::Busy)?)
+        }
+        Err(_) => return Err(Code::BodyTooLarge.into()),
+    };
     match Limited::new(body, limit).collect().await {
-        Ok(collected) => Ok((parts.headers, collected.to_bytes())),
+        Ok(collected) => {
+            Ok(ReadBody { headers: parts.headers, bytes: collected.to_bytes(), _room: room })
+        }
         Err(error) if error.is::<LengthLimitError>() => Err(Code::BodyTooLarge.into()),
         Err(_) => Err(Problem::with_detail(Code::MalformedBody, "The request body broke off.")),
     }
@@ -39,7 +62,7 @@ impl<T: Checked> FromRequest<Gateway> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, gateway: &Gateway) -> Result<Self, Problem> {
-        let (headers, bytes) = read_limited(request, gateway.settings.max_body).await?;
+        let ReadBody { headers, bytes, _room } = read_body(request, gateway).await?;
         if bytes.is_empty() && T::MAY_BE_ABSENT {
             return check::<T>(Map::new(), Faults::default()).map(Self);
         }

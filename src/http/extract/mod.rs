@@ -7,6 +7,6 @@ mod page;
 pub(super) mod permission;
 
 pub(super) use access::Authorized;
-pub(super) use body::{Id, JsonBody, Parameters, read_limited};
+pub(super) use body::{Id, JsonBody, Parameters, read_body};
 pub(super) use faults::{Checked, Faults};
 pub(super) use page::{ListParameters, PageDocument, list_page};

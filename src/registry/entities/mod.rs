@@ -1,6 +1,5 @@
 //! The registry's tables, one file each.
 
-pub mod database_servers;
 pub mod email_index;
 pub mod parked_events;
 pub mod phone_numbers;

@@ -10,6 +10,7 @@ use super::{Receipt, TelnyxWebhooks};
 use crate::identifiers::TenantId;
 use crate::messaging::delivery::{self, DeliveryReport, Reported};
 use crate::messaging::inbound::{self, Applied, InboundText};
+use crate::postgres::failure;
 use crate::registry::tenants::Tenant;
 use crate::tenant_router::RouterError;
 
@@ -73,6 +74,16 @@ impl From<crate::registry::RegistryError> for Undeliverable {
     }
 }
 
+impl From<sea_orm::DbErr> for Undeliverable {
+    fn from(error: sea_orm::DbErr) -> Self {
+        if failure::is_unavailable(&error) {
+            Self::TenantUnavailable(error.to_string())
+        } else {
+            Self::StatementFailed(error.to_string())
+        }
+    }
+}
+
 impl TelnyxWebhooks {
     /// Writes an event to its tenant. Doing it again changes nothing.
     pub(super) async fn deliver(&self, event: &Event) -> Result<Receipt, Undeliverable> {
@@ -93,13 +104,16 @@ impl TelnyxWebhooks {
         // To two numbers of one tenant it is one message, in the conversation with the first of them.
         let mut seen = HashSet::new();
         holders.retain(|(_, id)| seen.insert(*id));
-        let mut receipt = Receipt::Duplicate;
+        // Every one of them is tried: what one tenant cannot take is no reason for another to wait.
+        let mut receipt = Ok(Receipt::Duplicate);
         for (number, id) in &holders {
-            if self.store(*id, number, message).await? == Applied::Stored {
-                receipt = Receipt::Accepted;
+            match self.store(*id, number, message).await {
+                Ok(Applied::Stored) => receipt = receipt.map(|_| Receipt::Accepted),
+                Ok(Applied::Duplicate) => {}
+                Err(failure) => receipt = Err(failure),
             }
         }
-        Ok(receipt)
+        receipt
     }
 
     async fn store(

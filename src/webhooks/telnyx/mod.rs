@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::postgres::failure;
 use crate::registry::parked_events::{self, NewParkedEvent};
 use crate::registry::{Registry, RegistryError};
 use crate::tenant_router::TenantRouter;
@@ -128,15 +127,5 @@ impl TelnyxWebhooks {
         };
         let db = self.registry.connect().await?;
         parked_events::park(&db, self.registry.sealer(), parked, self.clock.now()).await
-    }
-}
-
-impl From<sea_orm::DbErr> for Undeliverable {
-    fn from(error: sea_orm::DbErr) -> Self {
-        if failure::is_unavailable(&error) {
-            Self::TenantUnavailable(error.to_string())
-        } else {
-            Self::StatementFailed(error.to_string())
-        }
     }
 }

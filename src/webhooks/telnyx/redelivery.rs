@@ -14,7 +14,7 @@ use crate::registry::parked_events::{self, ParkedEvent};
 /// Events taken up at once, and for how long they are ours alone.
 const BATCH: u64 = 20;
 const LEASE: Duration = Duration::from_secs(60);
-/// Events tried side by side, so that a tenant that is away does not hold up the others.
+/// Events tried side by side, so that one of a tenant that is away does not hold up the others.
 const AT_ONCE: usize = 8;
 /// For one event: long enough for a busy tenant, and short enough for a whole batch within its lease.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -78,7 +78,7 @@ impl TelnyxWebhooks {
             && attempts >= MAX_FAILED_STATEMENTS;
         if hopeless || now - parked.received_at > GIVE_UP_AFTER {
             tracing::error!(event = %parked.id, %failure, "a parked event is given up; a person has to look at it");
-            return parked_events::fail(&db, parked.id, failure.name()).await;
+            return parked_events::fail(&db, &parked, failure.name()).await;
         }
         let longest = match failure {
             Undeliverable::UnknownNumber => LONGEST_WAIT_FOR_NUMBER_SECONDS,
@@ -87,6 +87,6 @@ impl TelnyxWebhooks {
         let doubled = 1_i64 << attempts.clamp(0, 20);
         let wait = TimeDelta::seconds(doubled.min(longest));
         tracing::debug!(event = %parked.id, %failure, attempts, "a parked event has to wait");
-        parked_events::postpone(&db, parked.id, now + wait, failure.name(), attempts).await
+        parked_events::postpone(&db, &parked, now + wait, failure.name(), attempts).await
     }
 }

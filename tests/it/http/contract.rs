@@ -1,5 +1,6 @@
 //! The promises that hold for every answer, and what the gateway says about itself.
 
+use crate::support::TestApp;
 use narthex::http::{Code, openapi_document};
 use reqwest::Method;
 use rstest::rstest;
@@ -152,4 +153,26 @@ async fn the_published_key_is_the_public_half_of_the_one_that_signs() {
 fn the_document_in_the_repository_is_the_one_that_is_served() {
     let kept = include_str!("../../../docs/openapi.json").trim_end();
     assert!(kept == narthex::http::openapi_document().unwrap(), "run ./scripts/update");
+}
+
+/// Not even the beginning of HTTP/2 holds a place for ever.
+#[rstest]
+#[case(b"")]
+#[case(b"P")]
+#[case(b"PRI * HTTP/2.0")]
+#[case(b"GET / HTTP/1.1\r\nhost:")]
+#[tokio::test]
+async fn a_client_that_falls_silent_is_hung_up_on(#[case] begun: &[u8]) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let app = TestApp::start_with(Box::new(|settings| {
+        settings.http.header_timeout = std::time::Duration::from_millis(300);
+    }))
+    .await;
+    let mut socket =
+        tokio::net::TcpStream::connect(app.url.trim_start_matches("http://")).await.unwrap();
+    socket.write_all(begun).await.unwrap();
+    let mut rest = Vec::new();
+    let ended =
+        tokio::time::timeout(std::time::Duration::from_secs(20), socket.read_to_end(&mut rest));
+    let _ = ended.await.expect("the connection is still open");
 }

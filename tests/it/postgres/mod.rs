@@ -48,7 +48,12 @@ fn limits(max_connections: u32) -> PoolLimits {
 }
 
 fn target(options: PgConnectOptions) -> Target {
-    Target { options, connect_timeout: Duration::from_secs(10), on_connect: None }
+    Target {
+        options,
+        connect_timeout: Duration::from_secs(10),
+        operation_timeout: Duration::from_secs(60),
+        on_connect: None,
+    }
 }
 
 impl TestPool {

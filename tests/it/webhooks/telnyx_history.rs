@@ -66,7 +66,7 @@ async fn a_released_number_can_be_given_to_another_tenant_and_a_held_one_cannot(
     let db = app.registry.connect().await.unwrap();
     let now = || app.clock.now();
     let refused = phone_numbers::assign(&db, &number, b.tenant_id, now()).await.unwrap();
-    assert_eq!(refused, Err(phone_numbers::NumberTaken(a.tenant_id)));
+    assert_eq!(refused, Err(phone_numbers::NotAssigned::Taken(a.tenant_id)));
     assert!(!phone_numbers::release(&db, &number, b.tenant_id, now()).await.unwrap());
     assert!(phone_numbers::release(&db, &number, a.tenant_id, now()).await.unwrap());
     phone_numbers::assign(&db, &number, b.tenant_id, now()).await.unwrap().unwrap();

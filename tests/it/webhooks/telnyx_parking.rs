@@ -155,6 +155,20 @@ async fn a_group_message_waits_for_the_last_of_its_tenants() {
 }
 
 #[tokio::test]
+async fn a_group_message_waits_for_no_tenant_that_cannot_take_it() {
+    let app = TestApp::start().await;
+    let (a, b) = (church(&app, NUMBER).await, church(&app, OTHER_NUMBER).await);
+    set_status(&app, &a, "suspended").await;
+    let mut event = app.provider.sms(CONTACT, NUMBER, "To all");
+    event["data"]["payload"]["cc"] = serde_json::json!([{"phone_number": OTHER_NUMBER}]);
+    assert_eq!(receipt(app.provider.send(&event).await), "parked");
+    assert_eq!(texts(&b).await, ["To all"]);
+    set_status(&app, &a, "active").await;
+    eventually("the event is delivered", async || parked(&app).await == 0).await;
+    assert_eq!((texts(&a).await, texts(&b).await.len()), (vec!["To all".to_owned()], 1));
+}
+
+#[tokio::test]
 async fn a_parked_report_is_delivered_too() {
     let app = TestApp::start().await;
     let staff = church(&app, NUMBER).await;

@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::http::Gateway;
-use crate::http::extract::read_limited;
+use crate::http::extract::read_body;
 use crate::http::openapi::WebhookProblems;
 use crate::http::problem::Problem;
 use crate::webhooks::telnyx::Receipt;
@@ -33,10 +33,12 @@ pub(crate) async fn receive_telnyx(
     State(gateway): State<Gateway>,
     request: Request,
 ) -> Result<Json<ReceiptDocument>, Problem> {
-    let (headers, body) = read_limited(request, gateway.settings.max_body).await?;
+    let body = read_body(request, &gateway).await?;
     let values =
-        |name: &'static str| headers.get_all(name).into_iter().map(|value| value.as_bytes());
-    let status =
-        gateway.telnyx.receive(values(SIGNATURE_HEADER), values(TIMESTAMP_HEADER), &body).await?;
+        |name: &'static str| body.headers.get_all(name).into_iter().map(|value| value.as_bytes());
+    let status = gateway
+        .telnyx
+        .receive(values(SIGNATURE_HEADER), values(TIMESTAMP_HEADER), &body.bytes)
+        .await?;
     Ok(Json(ReceiptDocument { status }))
 }
