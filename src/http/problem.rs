@@ -288,7 +288,7 @@ impl From<WebhookError> for Problem {
                 Code::InvalidSignature.into()
             }
             WebhookError::Malformed(reason) => {
-                tracing::warn!(%reason, "a signed webhook is no event");
+                tracing::warn!(%reason, kind = reason.reason(), "a signed webhook is no event");
                 Code::MalformedEvent.into()
             }
             WebhookError::NotStored(reason) => {

@@ -130,15 +130,7 @@ impl TenantRouter {
     /// Lends a connection to a tenant's database. One deadline, `router.acquire_timeout`, covers all of it:
     /// finding room among the open pools, opening the pool, and waiting for a connection.
     pub async fn connect(&self, tenant: &Arc<Tenant>) -> Result<TenantDb, RouterError> {
-        self.connect_before(tenant, Instant::now() + self.inner.settings.acquire_timeout).await
-    }
-
-    /// As [`TenantRouter::connect`], with a deadline of the caller's own.
-    pub async fn connect_before(
-        &self,
-        tenant: &Arc<Tenant>,
-        deadline: Instant,
-    ) -> Result<TenantDb, RouterError> {
+        let deadline = Instant::now() + self.inner.settings.acquire_timeout;
         self.admit(tenant)?;
         let target = || identity::target(&self.inner.registry, tenant, &self.inner.settings);
         let (lease, pool) = self.inner.pools.lease(tenant, deadline, target).await?;
