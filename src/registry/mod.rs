@@ -16,6 +16,8 @@ use crate::postgres::{
 };
 use crate::sealing::{LookupHasher, Sealer, SealingError};
 
+pub mod database_servers;
+pub mod domains;
 pub mod email_index;
 pub mod entities;
 pub mod parked_events;

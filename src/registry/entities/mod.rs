@@ -1,5 +1,7 @@
 //! The registry's tables, one file each.
 
+pub mod database_servers;
+pub mod domains;
 pub mod email_index;
 pub mod parked_events;
 pub mod phone_numbers;

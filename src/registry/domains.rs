@@ -1,0 +1,49 @@
+//! The hosts by which tenants are reached: slugs below the gateway's own domain, and domains of their own.
+
+use chrono::{DateTime, Utc};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
+
+use super::entities::domains::{ActiveModel, Column, Entity};
+use super::{OnRegistry, RegistryError};
+use crate::identifiers::TenantId;
+use crate::postgres::failure;
+
+/// Another tenant has proven the domain.
+#[derive(Debug, PartialEq, Eq)]
+pub struct DomainTaken;
+
+/// Notes that a tenant has proven a domain (in lower case, without a dot at its end) to be its own: from now on it
+/// leads to the tenant.
+pub async fn record_proven(
+    db: &impl OnRegistry,
+    domain: &str,
+    tenant: TenantId,
+    now: DateTime<Utc>,
+) -> Result<Result<(), DomainTaken>, RegistryError> {
+    let row = ActiveModel {
+        domain: Set(domain.to_owned()),
+        tenant_id: Set(tenant.0),
+        proven_at: Set(Some(now)),
+        created_at: Set(now),
+    };
+    match Entity::insert(row).exec_without_returning(db).await {
+        Ok(_) => Ok(Ok(())),
+        Err(e) if failure::violated_unique_constraint(&e) == Some("domains_one_holder") => {
+            Ok(Err(DomainTaken))
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// The tenant that a proven domain leads to.
+pub async fn holder_of(
+    db: &impl OnRegistry,
+    domain: &str,
+) -> Result<Option<TenantId>, RegistryError> {
+    let row = Entity::find()
+        .filter(Column::Domain.eq(domain))
+        .filter(Column::ProvenAt.is_not_null())
+        .one(db)
+        .await?;
+    Ok(row.map(|row| TenantId(row.tenant_id)))
+}
