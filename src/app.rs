@@ -15,7 +15,7 @@ use crate::lifecycle::Lifecycle;
 use crate::provisioning::Provisioner;
 use crate::registry::{Registry, RegistryError};
 use crate::sealing::{Sealer, SealingError};
-use crate::tenant_router::TenantRouter;
+use crate::tenant_router::{BudgetError, PlanError, TenantRouter};
 use crate::webhooks::telnyx::TelnyxWebhooks;
 use crate::webhooks::telnyx::signature::{KeyError, PublicKey};
 
@@ -45,9 +45,21 @@ pub enum StartError {
     /// The registry cannot be used.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// More connections than the database server takes.
+    #[error(transparent)]
+    Budget(#[from] BudgetError),
     /// Keys, revocations or password hashing.
     #[error(transparent)]
     Authentication(#[from] AuthenticationError),
+}
+
+impl From<PlanError> for StartError {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Registry(error) => error.into(),
+            PlanError::Budget(error) => error.into(),
+        }
+    }
 }
 
 /// Every room, open.
@@ -83,6 +95,7 @@ impl App {
         let registry = Registry::open(&settings.registry, url, sealer, &clock).await?;
         let router =
             TenantRouter::new(registry.clone(), settings.router.clone(), &life, clock.clone());
+        router.plan_budget(settings.registry.max_connections).await?;
         let provisioner = Provisioner::new(
             registry.clone(),
             router.clone(),

@@ -170,11 +170,18 @@ fn check(settings: &Settings, faults: &mut Vec<String>) {
         (1..=50).contains(&router.max_connections_per_tenant),
         "router.max_connections_per_tenant: must be 1 to 50",
     );
+    require(
+        router.max_connections_per_server.is_none_or(|limit| limit >= 1),
+        "router.max_connections_per_server: must be at least 1",
+    );
+    require(router.replicas >= 1, "router.replicas: must be at least 1");
     require(router.max_cold_opens >= 1, "router.max_cold_opens: must be at least 1");
     for (name, duration) in [
         ("router.acquire_timeout", router.acquire_timeout),
         ("router.connect_timeout", router.connect_timeout),
         ("router.idle_timeout", router.idle_timeout),
+        ("router.retire_timeout", router.retire_timeout),
+        ("router.directory_ttl", router.directory_ttl),
         ("router.statement_timeout", router.statement_timeout),
         ("http.request_timeout", settings.http.request_timeout),
         ("http.header_timeout", settings.http.header_timeout),

@@ -73,11 +73,14 @@ pub struct RegistrySettings {
     pub url: Option<SecretString>,
     /// Connections to the registry, per replica.
     pub max_connections: u32,
+    /// While the registry does not answer, tenants that are known are served for this long.
+    #[serde(with = "humantime_serde")]
+    pub outage_grace: Duration,
 }
 
 impl Default for RegistrySettings {
     fn default() -> Self {
-        Self { url: None, max_connections: 10 }
+        Self { url: None, max_connections: 10, outage_grace: Duration::from_secs(60) }
     }
 }
 
@@ -89,6 +92,11 @@ pub struct RouterSettings {
     pub max_open_tenants: usize,
     /// Connections of one tenant's pool (1 to 50).
     pub max_connections_per_tenant: u32,
+    /// Connections of all tenants of one database server together, opened by this replica. Where absent: 80 % of what
+    /// the server's `max_connections` leaves after reserved and registry connections, divided by `replicas`.
+    pub max_connections_per_server: Option<u32>,
+    /// Replicas that share the database servers.
+    pub replicas: u32,
     /// How long a request waits for a connection before 503.
     #[serde(with = "humantime_serde")]
     pub acquire_timeout: Duration,
@@ -101,8 +109,10 @@ pub struct RouterSettings {
     /// The server cancels a statement that runs longer.
     #[serde(with = "humantime_serde")]
     pub statement_timeout: Duration,
-    /// How long a look-up of a tenant may be answered from memory: the longest time by which a change of a
-    /// tenant made elsewhere can go unnoticed here.
+    /// A retired pool whose connections are still lent after this long has its sessions ended by force.
+    #[serde(with = "humantime_serde")]
+    pub retire_timeout: Duration,
+    /// How long a look-up of a tenant may be answered from memory, where no change of it is announced.
     #[serde(with = "humantime_serde")]
     pub directory_ttl: Duration,
     /// Connections being opened to cold tenants at once.
@@ -114,11 +124,14 @@ impl Default for RouterSettings {
         Self {
             max_open_tenants: 100,
             max_connections_per_tenant: 10,
+            max_connections_per_server: None,
+            replicas: 1,
             acquire_timeout: Duration::from_secs(3),
             connect_timeout: Duration::from_secs(2),
             idle_timeout: Duration::from_secs(60),
             statement_timeout: Duration::from_secs(10),
-            directory_ttl: Duration::from_secs(1),
+            retire_timeout: Duration::from_secs(60),
+            directory_ttl: Duration::from_secs(3600),
             max_cold_opens: 16,
         }
     }

@@ -10,7 +10,7 @@ use crate::authentication::{AuthenticationError, TokenError};
 use crate::messaging::branches::BranchError;
 use crate::messaging::members::MemberError;
 use crate::passwords::PasswordError;
-use crate::postgres::failure;
+use crate::postgres::{ConnectFailure, failure};
 use crate::provisioning::{NotStarted, Refusal, RunFailure};
 use crate::registry::RegistryError;
 use crate::tenant_router::RouterError;
@@ -46,6 +46,8 @@ pub struct Problem {
     detail: Option<String>,
     errors: Vec<FieldFault>,
     choices: Vec<Choice>,
+    /// Seconds; with 503 where another time than the usual is known.
+    retry_after: Option<u32>,
 }
 
 /// The document that clients see (RFC 9457).
@@ -101,7 +103,10 @@ impl Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         match status {
             StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+                headers.insert(
+                    header::RETRY_AFTER,
+                    HeaderValue::from(self.retry_after.unwrap_or(RETRY_AFTER_SECONDS)),
+                );
             }
             StatusCode::UNAUTHORIZED => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -114,7 +119,7 @@ impl Problem {
 
 impl From<Code> for Problem {
     fn from(code: Code) -> Self {
-        Self { code, detail: None, errors: Vec::new(), choices: Vec::new() }
+        Self { code, detail: None, errors: Vec::new(), choices: Vec::new(), retry_after: None }
     }
 }
 
@@ -160,7 +165,9 @@ impl From<RegistryError> for Problem {
 
 impl From<RouterError> for Problem {
     fn from(error: RouterError) -> Self {
-        match error {
+        let whole_seconds = |wait: std::time::Duration| wait.as_secs_f64().ceil().max(1.0) as u32;
+        let retry_after = error.retry_after().map(whole_seconds);
+        let problem: Self = match error {
             // The token is of a tenant that does not exist (any more): it speaks for nobody.
             RouterError::Unknown => Code::InvalidToken.into(),
             RouterError::Suspended => Code::TenantSuspended.into(),
@@ -171,11 +178,18 @@ impl From<RouterError> for Problem {
             RouterError::Saturated => Code::RouterSaturated.into(),
             RouterError::PoolBusy => Code::PoolBusy.into(),
             RouterError::Unavailable(failure) => {
-                tracing::warn!(%failure, "a tenant's database is not available");
+                // A back-off has been said when it began.
+                match failure {
+                    ConnectFailure::BackingOff { .. } => {
+                        tracing::debug!(%failure, "a tenant's database is not available");
+                    }
+                    _ => tracing::warn!(%failure, "a tenant's database is not available"),
+                }
                 Code::TenantDatabaseUnavailable.into()
             }
             RouterError::Registry(error) => error.into(),
-        }
+        };
+        Self { retry_after, ..problem }
     }
 }
 

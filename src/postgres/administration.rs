@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _};
 
 use super::failure::{self, ConnectFailure};
@@ -94,6 +94,28 @@ impl Server {
                 .map_err(|_| ConnectFailure::Timeout)?
                 .map_err(failure::of_connect)?;
         Ok(Administration { socket })
+    }
+}
+
+/// How many connections a server takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// `max_connections`.
+    pub max_connections: u32,
+    /// Of these, kept for superusers and for roles with a right to them; not for us.
+    pub reserved: u32,
+}
+
+impl Capacity {
+    /// The SQL expressions of both numbers. `reserved_connections` is there from PostgreSQL 16 on.
+    pub const SQL: &str = "current_setting('max_connections')::int4, \
+        current_setting('superuser_reserved_connections')::int4 + \
+        coalesce(current_setting('reserved_connections', true)::int4, 0)";
+
+    /// From a row that has both numbers, the first of them in this column.
+    pub fn of_row(row: &PgRow, column: usize) -> Result<Self, sqlx::Error> {
+        let number = |at| row.try_get(at).map(|n: i32| u32::try_from(n).unwrap_or(0));
+        Ok(Self { max_connections: number(column)?, reserved: number(column + 1)? })
     }
 }
 
@@ -309,6 +331,12 @@ impl Administration {
             .execute(&mut self.socket)
             .await?;
         Ok(())
+    }
+
+    /// How many connections the server takes.
+    pub async fn capacity(&mut self) -> Result<Capacity, AdministrationError> {
+        let sql = sqlx::AssertSqlSafe(format!("SELECT {}", Capacity::SQL));
+        Ok(Capacity::of_row(&sqlx::query(sql).fetch_one(&mut self.socket).await?, 0)?)
     }
 
     /// The first column, as text, of a query that this program wrote.

@@ -127,11 +127,11 @@ struct Operation<'a> {
 
 impl Operation<'_> {
     fn socket(&mut self) -> &mut PgConnection {
-        &mut self.state.holder.socket
+        self.state.holder.socket()
     }
 
     fn limit(&self) -> Duration {
-        self.state.holder.operation_timeout
+        self.state.holder.operation_timeout()
     }
 
     async fn simple(&mut self, sql: String) -> Result<(), sqlx::Error> {
@@ -210,7 +210,7 @@ impl<S: Send + Sync + 'static> Connection<S> {
     }
 
     /// Opens a connection outside any pool.
-    pub async fn open(target: &Target, scope: S) -> Result<Self, ConnectFailure> {
+    pub async fn open(target: &Arc<Target>, scope: S) -> Result<Self, ConnectFailure> {
         let physical = target.connect().await?;
         Ok(Self::new(Holder::Owned(Box::new(physical)), scope))
     }

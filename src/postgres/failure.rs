@@ -21,6 +21,17 @@ pub enum ConnectFailure {
     /// The connection is not where it should be. Never used, whatever it would answer.
     #[error("the connection leads to the wrong database: {0}")]
     WrongIdentity(String),
+    /// The connections that may be open to the server are all in use, and none came free in time.
+    #[error("no connection to the database server came free in time")]
+    NoPermit,
+    /// It failed a moment ago, and is left alone until the back-off is over.
+    #[error("left alone for {} ms after a failure: {last}", .retry_after.as_millis())]
+    BackingOff {
+        /// The rest of the back-off.
+        retry_after: std::time::Duration,
+        /// What it failed of.
+        last: Box<ConnectFailure>,
+    },
 }
 
 /// SQLSTATE 23505.

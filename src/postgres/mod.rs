@@ -4,6 +4,7 @@
 pub mod administration;
 mod connection;
 pub mod failure;
+mod gate;
 pub mod migrating;
 mod physical;
 mod pool;
@@ -11,5 +12,6 @@ mod scram;
 
 pub use connection::{Connection, Scoped, Transaction};
 pub use failure::ConnectFailure;
+pub use gate::{Attempt, Gate, Permit};
 pub use physical::{OnConnect, Target};
 pub use pool::{CheckoutFailure, Pool, PoolLimits};

@@ -1,25 +1,34 @@
-//! One socket to a PostgreSQL server: how it is opened, and when it may no longer be trusted.
+//! One socket to a PostgreSQL server: how it is opened, when it may no longer be trusted, and how it ends.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
+use tokio::sync::Semaphore;
 
 use super::failure::{self, ConnectFailure};
+use super::gate::{Gate, Permit};
 
 /// A check that a new connection must pass before anybody gets it.
 pub type OnConnect = Arc<
     dyn for<'a> Fn(&'a mut PgConnection) -> BoxFuture<'a, Result<(), ConnectFailure>> + Send + Sync,
 >;
 
+/// A statement whose caller is gone may run on for this long before its session is ended. Most are over by then.
+const LET_FINISH: Duration = Duration::from_millis(200);
+/// Saying goodbye to the server takes no longer.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// Where connections lead, and how they are opened.
 #[derive(Clone)]
 pub struct Target {
     /// Host, port, database, role, password, TLS.
     pub options: PgConnectOptions,
+    /// What the connections are called on the server (`application_name`), each with a number behind it.
+    pub name: String,
     /// Longest time for opening one, the check included.
     pub connect_timeout: Duration,
     /// Longest time for one statement as we see it. Somewhat above the server's own `statement_timeout`: it counts
@@ -27,37 +36,108 @@ pub struct Target {
     pub operation_timeout: Duration,
     /// What the connection must prove first.
     pub on_connect: Option<OnConnect>,
+    /// Whether and when one may be opened; where absent, always.
+    pub gate: Option<Arc<dyn Gate>>,
+    /// Ending a session by force takes a connection of its own: so many at once, over all targets that share this.
+    pub enders: Arc<Semaphore>,
 }
 
 impl Target {
     /// Opens a connection.
-    pub(super) async fn connect(&self) -> Result<Physical, ConnectFailure> {
+    pub(super) async fn connect(self: &Arc<Self>) -> Result<Physical, ConnectFailure> {
+        let Some(gate) = &self.gate else {
+            return Ok(Physical::new(self.clone(), self.open().await?, None));
+        };
+        let attempt = gate.enter().await?;
+        match self.open().await {
+            Ok(open) => Ok(Physical::new(self.clone(), open, Some(attempt.succeeded()))),
+            Err(failure) => {
+                attempt.failed(&failure);
+                Err(failure)
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<Open, ConnectFailure> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let name = format!("{}/{}", self.name, NEXT.fetch_add(1, Ordering::Relaxed));
+        let options = self.options.clone().application_name(&name);
         tokio::time::timeout(self.connect_timeout, async {
             let mut socket =
-                PgConnection::connect_with(&self.options).await.map_err(failure::of_connect)?;
+                PgConnection::connect_with(&options).await.map_err(failure::of_connect)?;
             if let Some(check) = &self.on_connect {
                 check(&mut socket).await?;
             }
-            Ok(Physical::new(socket, self.operation_timeout))
+            Ok(Open { socket, name })
         })
         .await
         .unwrap_or(Err(ConnectFailure::Timeout))
     }
+
+    /// Has the server end the session of this name and those whose names begin with it and a slash. The role may do
+    /// that with sessions of its own.
+    pub(super) async fn end_sessions(&self, name: &str) -> Result<(), ConnectFailure> {
+        let _turn = self.enders.acquire().await;
+        let end = async {
+            let options = self.options.clone().application_name("narthex/ender");
+            let mut socket = PgConnection::connect_with(&options).await?;
+            sqlx::query(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                 WHERE usename = current_user AND pid <> pg_backend_pid()
+                   AND (application_name = $1 OR starts_with(application_name, $1 || '/'))",
+            )
+            .bind(name)
+            .execute(&mut socket)
+            .await?;
+            socket.close().await
+        };
+        match tokio::time::timeout(self.connect_timeout + FAREWELL, end).await {
+            Ok(ended) => ended.map_err(failure::of_connect),
+            Err(_) => Err(ConnectFailure::Timeout),
+        }
+    }
+}
+
+struct Open {
+    socket: PgConnection,
+    name: String,
 }
 
 /// A socket, and whether its state is certain. While an operation runs it is not: whoever drops the operation
 /// in the middle leaves the mark, and the socket is closed instead of lent again.
 pub(super) struct Physical {
-    pub(super) socket: PgConnection,
+    /// Taken when it ends.
+    open: Option<Open>,
+    target: Arc<Target>,
+    permit: Option<Permit>,
     uncertain: Arc<AtomicBool>,
     last_used: Instant,
-    pub(super) operation_timeout: Duration,
+    has_served: bool,
+    is_surplus: bool,
 }
 
 impl Physical {
-    fn new(socket: PgConnection, operation_timeout: Duration) -> Self {
-        let last_used = Instant::now();
-        Self { socket, uncertain: Arc::default(), last_used, operation_timeout }
+    fn new(target: Arc<Target>, open: Open, permit: Option<Permit>) -> Self {
+        Self {
+            open: Some(open),
+            target,
+            permit,
+            uncertain: Arc::default(),
+            last_used: Instant::now(),
+            has_served: false,
+            is_surplus: false,
+        }
+    }
+
+    pub(super) fn socket(&mut self) -> &mut PgConnection {
+        match &mut self.open {
+            Some(open) => &mut open.socket,
+            None => unreachable!("only the drop takes the socket"),
+        }
+    }
+
+    pub(super) fn operation_timeout(&self) -> Duration {
+        self.target.operation_timeout
     }
 
     /// The mark, shared with those who may have to leave it without having the socket.
@@ -65,25 +145,36 @@ impl Physical {
         self.uncertain.clone()
     }
 
-    pub(super) fn is_uncertain(&self) -> bool {
-        self.uncertain.load(Ordering::Acquire)
+    /// Not to be lent again when it comes back: its state is in doubt, or others need its place. One that has served
+    /// nobody yet is kept for the caller it was opened for.
+    pub(super) fn is_to_be_closed(&self) -> bool {
+        let wanted_back = || {
+            self.has_served && self.target.gate.as_ref().is_some_and(|gate| gate.is_wanted_back())
+        };
+        self.uncertain.load(Ordering::Acquire) || self.is_surplus || wanted_back()
     }
 
-    /// Asks the server for a sign of life, if the connection has been idle for longer than `trusted_for`.
+    /// It will be closed instead of going back.
+    pub(super) fn give_up(&mut self) {
+        self.is_surplus = true;
+    }
+
+    /// Before it is lent: asks the server for a sign of life, if it has been idle for longer than `trusted_for`.
     pub(super) async fn check_after(
         &mut self,
         trusted_for: Duration,
     ) -> Result<(), ConnectFailure> {
+        self.has_served = true;
         if self.last_used.elapsed() < trusted_for {
             return Ok(());
         }
         self.uncertain.store(true, Ordering::Release);
-        match tokio::time::timeout(self.operation_timeout, self.socket.ping()).await {
+        match tokio::time::timeout(self.operation_timeout(), self.socket().ping()).await {
             Ok(answered) => answered.map_err(failure::of_connect)?,
             Err(_) => return Err(ConnectFailure::Timeout),
         }
         self.uncertain.store(false, Ordering::Release);
-        self.last_used = Instant::now();
+        self.touch();
         Ok(())
     }
 
@@ -91,4 +182,28 @@ impl Physical {
     pub(super) fn touch(&mut self) {
         self.last_used = Instant::now();
     }
+}
+
+impl Drop for Physical {
+    fn drop(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        // Without a runtime the process is ending, and its sockets with it.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let is_certain = !self.uncertain.load(Ordering::Acquire);
+        runtime.spawn(close(open, is_certain, self.target.clone(), self.permit.take()));
+    }
+}
+
+/// The end of a connection. The permit lives until the server has said that it does no more work for it: a statement
+/// whose caller is gone is given a moment, then its session is ended.
+async fn close(mut open: Open, is_certain: bool, target: Arc<Target>, permit: Option<Permit>) {
+    // Any answer will do, the failure of the statement included.
+    if !is_certain && tokio::time::timeout(LET_FINISH, open.socket.ping()).await.is_err() {
+        if let Err(failure) = target.end_sessions(&open.name).await {
+            tracing::debug!(%failure, name = open.name, "an abandoned statement could not be ended");
+        }
+        let _ = tokio::time::timeout(target.operation_timeout, open.socket.ping()).await;
+    }
+    let _ = tokio::time::timeout(FAREWELL, open.socket.close()).await;
+    drop(permit);
 }

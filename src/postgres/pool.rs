@@ -1,8 +1,10 @@
 //! A bounded set of connections to one database under one role, on bb8.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use tokio::sync::watch;
 
 use super::connection::{Connection, Holder};
@@ -36,7 +38,7 @@ pub struct PoolLimits {
 }
 
 pub(super) struct Manager {
-    target: Target,
+    target: Arc<Target>,
 }
 
 /// What happened to a connection behind the pool's back.
@@ -69,7 +71,7 @@ impl bb8::ManageConnection for Manager {
     }
 
     fn has_broken(&self, connection: &mut Physical) -> bool {
-        connection.is_uncertain()
+        connection.is_to_be_closed()
     }
 }
 
@@ -101,7 +103,13 @@ impl bb8::ErrorSink<Trouble> for FailedConnects {
     fn sink(&self, trouble: Trouble) {
         match trouble {
             Trouble::NotOpened(failure) => {
-                tracing::warn!(%failure, "a pooled connection could not be opened");
+                match failure {
+                    // Said when it began, or no fault of the server.
+                    ConnectFailure::BackingOff { .. } | ConnectFailure::NoPermit => {
+                        tracing::debug!(%failure, "a pooled connection was not opened");
+                    }
+                    _ => tracing::warn!(%failure, "a pooled connection could not be opened"),
+                }
                 self.0.send_replace(Some((Instant::now(), failure)));
             }
             Trouble::Dead(failure) => {
@@ -119,14 +127,32 @@ impl bb8::ErrorSink<Trouble> for FailedConnects {
 #[derive(Clone)]
 pub struct Pool {
     pool: bb8::Pool<Manager>,
+    target: Arc<Target>,
     failed_connects: FailedConnects,
     acquire_timeout: Duration,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// Counts a caller among those who wait.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Pool {
     /// Opens the pool by way of its first connection, so that a server that cannot be reached is known at once.
     pub async fn open(target: Target, limits: &PoolLimits) -> Result<Self, ConnectFailure> {
-        let pool = Self::build(target, limits);
+        let pool = Self::build(Arc::new(target), limits);
         let first = pool.pool.dedicated_connection().await.map_err(Trouble::into_failure)?;
         // A fresh pool has room for its first connection; were it full or the socket broken already, the
         // next checkout would open another.
@@ -134,7 +160,7 @@ impl Pool {
         Ok(pool)
     }
 
-    fn build(target: Target, limits: &PoolLimits) -> Self {
+    fn build(target: Arc<Target>, limits: &PoolLimits) -> Self {
         let failed_connects = FailedConnects(Arc::new(watch::Sender::new(None)));
         let pool = bb8::Pool::builder()
             .max_size(limits.max_connections)
@@ -149,8 +175,14 @@ impl Pool {
             // Whoever asks next tries again; nobody waits for the pauses between attempts in the background.
             .retry_connection(false)
             .error_sink(Box::new(failed_connects.clone()))
-            .build_unchecked(Manager { target });
-        Self { pool, failed_connects, acquire_timeout: limits.acquire_timeout }
+            .build_unchecked(Manager { target: target.clone() });
+        Self {
+            pool,
+            target,
+            failed_connects,
+            acquire_timeout: limits.acquire_timeout,
+            waiting: Arc::default(),
+        }
     }
 
     /// Lends a connection to the holder of `scope`, within the pool's own acquire timeout. The scope is dropped
@@ -170,10 +202,17 @@ impl Pool {
         deadline: tokio::time::Instant,
     ) -> Result<Connection<S>, CheckoutFailure> {
         let start = Instant::now();
+        let mut lent = std::pin::pin!(self.pool.get_owned());
+        // The usual case, a free connection, needs no timer and no watch for failures.
+        if let Some(lent) = lent.as_mut().now_or_never() {
+            let physical = lent.map_err(|_| CheckoutFailure::Busy)?;
+            return Ok(Connection::new(Holder::Pooled(physical), scope));
+        }
+        let _waiting = Waiting::new(&self.waiting);
         let lent = async {
             tokio::select! {
                 biased;
-                lent = self.pool.get_owned() => lent.ok(),
+                lent = lent => lent.ok(),
                 _ = self.failed_connects.after(start, || self.connections() == 0) => None,
             }
         };
@@ -194,5 +233,28 @@ impl Pool {
     /// Connections that wait to be lent.
     pub fn idle_connections(&self) -> u32 {
         self.pool.state().idle_connections
+    }
+
+    /// Callers who wait for a connection.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Closes one idle connection that nobody waits for. `false` where there is none.
+    pub fn close_idle(&self) -> bool {
+        let idle = usize::try_from(self.idle_connections()).unwrap_or(usize::MAX);
+        if idle <= self.waiting() {
+            return false;
+        }
+        // One that would have to be asked for a sign of life first is closed by not waiting for it.
+        if let Some(Ok(mut physical)) = self.pool.get_owned().now_or_never() {
+            physical.give_up();
+        }
+        true
+    }
+
+    /// Has the server end every session of this pool, the lent ones included: their holders meet an error.
+    pub async fn end_sessions(&self) -> Result<(), ConnectFailure> {
+        self.target.end_sessions(&self.target.name).await
     }
 }

@@ -7,15 +7,19 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait, DbErr};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
+use tokio::sync::Semaphore;
+
+use changes::Changes;
 
 use crate::clock::Clock;
 use crate::configuration::RegistrySettings;
-use crate::postgres::administration::{AdministrationError, Server};
+use crate::postgres::administration::{AdministrationError, Capacity, Server};
 use crate::postgres::{
     CheckoutFailure, Connection, Pool, PoolLimits, Scoped, Target, Transaction, failure,
 };
 use crate::sealing::{LookupHasher, Sealer, SealingError};
 
+pub mod changes;
 pub mod database_servers;
 pub mod domains;
 pub mod email_index;
@@ -100,6 +104,8 @@ pub fn parse_url(url: &SecretString) -> Result<PgConnectOptions, RegistryError> 
 pub struct Registry {
     pool: Pool,
     server: Server,
+    database: String,
+    outage_grace: Duration,
     sealer: Arc<Sealer>,
     hasher: Arc<LookupHasher>,
 }
@@ -122,6 +128,9 @@ impl Registry {
             connect_timeout: ACQUIRE_TIMEOUT,
             operation_timeout: STATEMENT_TIMEOUT + Duration::from_secs(1),
             on_connect: None,
+            gate: None,
+            name: "narthex/registry".to_owned(),
+            enders: Arc::new(Semaphore::new(2)),
         };
         let limits = PoolLimits {
             max_connections: settings.max_connections,
@@ -136,6 +145,8 @@ impl Registry {
         drop(db);
         Ok(Self {
             pool,
+            outage_grace: settings.outage_grace,
+            database: options.get_database().unwrap_or_default().to_owned(),
             server: Server::new(options, ACQUIRE_TIMEOUT),
             sealer,
             hasher: Arc::new(LookupHasher::new(&key)),
@@ -158,7 +169,25 @@ impl Registry {
         tokio::time::timeout(ACQUIRE_TIMEOUT, answer).await.map_err(silent)?
     }
 
-    /// The server that the registry lies on, and with it every tenant.
+    /// How long known tenants are served while the registry does not answer.
+    pub fn outage_grace(&self) -> Duration {
+        self.outage_grace
+    }
+
+    /// Listens to what changes, on a connection of its own.
+    pub async fn listen(&self) -> Result<Changes, RegistryError> {
+        Changes::open(self.server.options_for(&self.database), ACQUIRE_TIMEOUT).await
+    }
+
+    /// What the server says of itself; asked of the server that the registry lies on.
+    pub async fn capacity(&self) -> Result<Capacity, RegistryError> {
+        let mut administration = self.server.administer().await?;
+        let capacity = administration.capacity().await?;
+        administration.close().await;
+        Ok(capacity)
+    }
+
+    /// The server that the registry lies on.
     pub fn server(&self) -> &Server {
         &self.server
     }

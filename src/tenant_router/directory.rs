@@ -1,45 +1,159 @@
-//! Look-ups of tenants, remembered for `router.directory_ttl`.
+//! Look-ups in the registry, remembered until the registry announces a change. What is remembered is used only while
+//! the listener is known to hear; otherwise the registry is asked each time, and only if it does not answer the
+//! memory serves for `registry.outage_grace`.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use moka::future::Cache;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+use moka::sync::Cache;
+use tokio::time::Instant;
+use uuid::Uuid;
 
+use super::lock;
 use crate::clock::Clock;
 use crate::identifiers::TenantId;
-use crate::registry::tenants::Tenant;
-use crate::registry::{Registry, RegistryError, phone_numbers, tenants};
+use crate::registry::changes::Change;
+use crate::registry::database_servers::{self, DatabaseServer};
+use crate::registry::tenants::{self, Tenant};
+use crate::registry::{Registry, RegistryError, phone_numbers};
 
-/// Remembered tenants at most.
+/// Remembered tenants, hosts and servers at most, of each.
 const CAPACITY: u64 = 100_000;
+/// Ids that nobody has, remembered apart: a flood of them pushes no tenant out.
+const UNKNOWN_CAPACITY: u64 = 10_000;
+const UNKNOWN_TTL: Duration = Duration::from_secs(60);
+/// Without a sign of life from the listener for so long, changes may have been missed.
+const FRESH_FOR: Duration = Duration::from_millis(800);
+/// While the listener is silent, a tenant that is known waits no longer than this for the registry.
+const PATIENCE_WITH_KNOWN: Duration = Duration::from_millis(500);
 
-/// Finds tenants by id and numbers by holder. Unknown ids are remembered too, so that a forged token costs the
-/// registry one look-up.
+/// A look-up during which something changes is made again; so often at most, for where changes never end.
+const MOST_ROUNDS: usize = 8;
+
+/// What can be looked up, and stays valid until a change of it is announced.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    Tenant(TenantId),
+    Server(Uuid),
+}
+
+/// What was found.
+#[derive(Clone)]
+enum Found {
+    Tenant(Arc<Tenant>),
+    Server(Arc<DatabaseServer>),
+    Nobody,
+}
+
+type Flight = Shared<BoxFuture<'static, Result<Found, Arc<RegistryError>>>>;
+
+/// How often look-ups were answered, and by what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectoryStatistics {
+    /// From memory.
+    pub hits: u64,
+    /// By the registry.
+    pub misses: u64,
+    /// From memory: there is no such thing.
+    pub negatives: u64,
+    /// From memory, because the registry did not answer.
+    pub in_grace: u64,
+    /// Tenants remembered.
+    pub known: u64,
+    /// Changes heard of.
+    pub changes: u64,
+    /// Is the listener known to hear?
+    pub is_fresh: bool,
+}
+
+#[derive(Default)]
+struct Counters {
+    hits: AtomicU64,
+    misses: AtomicU64,
+    negatives: AtomicU64,
+    in_grace: AtomicU64,
+    changes: AtomicU64,
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Finds tenants by id and numbers by holder. Clones share what is remembered.
 pub struct Directory {
     registry: Registry,
-    known: Cache<TenantId, Option<Arc<Tenant>>>,
+    known: Cache<Key, Found>,
+    unknown: Cache<Key, ()>,
+    flights: Mutex<HashMap<Key, (u64, Flight)>>,
+    /// Raised by every change, before what is remembered of it is forgotten: what was read under an older epoch is
+    /// not remembered.
+    epoch: AtomicU64,
+    /// Milliseconds since `start` at which the listener was last known to hear everything; 0: never.
+    heard_at: AtomicU64,
+    /// Milliseconds since `start` of the last look-up that the registry did not answer.
+    failed_at: AtomicU64,
+    start: Instant,
+    outage_grace: Duration,
+    counters: Counters,
     clock: Clock,
 }
 
 impl Directory {
     pub(super) fn new(registry: Registry, ttl: Duration, clock: Clock) -> Self {
-        let known = Cache::builder().max_capacity(CAPACITY).time_to_live(ttl).build();
-        Self { registry, known, clock }
+        let cache = || Cache::builder().max_capacity(CAPACITY).time_to_live(ttl);
+        Self {
+            outage_grace: registry.outage_grace(),
+            registry,
+            known: cache().build(),
+            unknown: Cache::builder()
+                .max_capacity(UNKNOWN_CAPACITY)
+                .time_to_live(UNKNOWN_TTL.min(ttl))
+                .build(),
+            flights: Mutex::default(),
+            epoch: AtomicU64::new(0),
+            heard_at: AtomicU64::new(0),
+            failed_at: AtomicU64::new(0),
+            start: Instant::now(),
+            counters: Counters::default(),
+            clock,
+        }
     }
 
     /// The tenant with this id. Many callers at once cost one look-up.
-    pub async fn tenant(&self, id: TenantId) -> Result<Option<Arc<Tenant>>, RegistryError> {
-        self.known
-            .try_get_with(id, async {
-                let db = self.registry.connect().await?;
-                Ok(tenants::find(&db, id).await?.map(Arc::new))
-            })
-            .await
-            .map_err(|shared: Arc<RegistryError>| match &*shared {
-                RegistryError::Unavailable(reason) => RegistryError::Unavailable(reason.clone()),
-                other => RegistryError::Unavailable(other.to_string()),
-            })
+    pub async fn tenant(
+        self: &Arc<Self>,
+        id: TenantId,
+    ) -> Result<Option<Arc<Tenant>>, RegistryError> {
+        match self.find(Key::Tenant(id)).await? {
+            Found::Tenant(tenant) => Ok(Some(tenant)),
+            Found::Server(_) | Found::Nobody => Ok(None),
+        }
+    }
+
+    /// The tenant as the registry has it now, whatever is remembered.
+    pub(super) async fn refresh(
+        self: &Arc<Self>,
+        id: TenantId,
+    ) -> Result<Option<Arc<Tenant>>, RegistryError> {
+        self.forget(id);
+        self.tenant(id).await
+    }
+
+    /// The server with this id.
+    pub(super) async fn server(
+        self: &Arc<Self>,
+        id: Uuid,
+    ) -> Result<Option<Arc<DatabaseServer>>, RegistryError> {
+        match self.find(Key::Server(id)).await? {
+            Found::Server(server) => Ok(Some(server)),
+            Found::Tenant(_) | Found::Nobody => Ok(None),
+        }
     }
 
     /// Who held these numbers at a moment. Asked of the registry each time: a message must not follow a number to
@@ -54,7 +168,178 @@ impl Directory {
     }
 
     /// Forgets what is remembered of a tenant, because it has just been changed here.
-    pub async fn forget(&self, id: TenantId) {
-        self.known.invalidate(&id).await;
+    pub fn forget(&self, id: TenantId) {
+        self.apply([Change::Tenant(id)]);
+    }
+
+    /// Forgets what has changed.
+    pub(super) fn apply(&self, changes: impl IntoIterator<Item = Change>) {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        for change in changes {
+            count(&self.counters.changes);
+            let key = match change {
+                Change::Tenant(id) => Key::Tenant(id),
+                Change::Server(id) => Key::Server(id),
+                Change::Host(_) => continue,
+                Change::Everything => {
+                    self.known.invalidate_all();
+                    self.unknown.invalidate_all();
+                    continue;
+                }
+            };
+            self.known.invalidate(&key);
+            self.unknown.invalidate(&key);
+        }
+    }
+
+    /// The listener has heard everything that was committed before `moment`.
+    pub(super) fn heard_everything_until(&self, moment: Instant) {
+        let millis = moment.saturating_duration_since(self.start).as_millis();
+        self.heard_at.store(u64::try_from(millis).unwrap_or(u64::MAX).max(1), Ordering::Release);
+    }
+
+    /// How long the listener has been silent.
+    fn silence(&self) -> Duration {
+        match self.heard_at.load(Ordering::Acquire) {
+            0 => Duration::MAX,
+            heard_at => self.start.elapsed().saturating_sub(Duration::from_millis(heard_at)),
+        }
+    }
+
+    /// Is the listener known to hear?
+    pub fn is_fresh(&self) -> bool {
+        self.silence() < FRESH_FOR
+    }
+
+    /// How look-ups were answered since the start.
+    pub fn statistics(&self) -> DirectoryStatistics {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        DirectoryStatistics {
+            hits: read(&self.counters.hits),
+            misses: read(&self.counters.misses),
+            negatives: read(&self.counters.negatives),
+            in_grace: read(&self.counters.in_grace),
+            known: self.known.entry_count(),
+            changes: read(&self.counters.changes),
+            is_fresh: self.is_fresh(),
+        }
+    }
+
+    async fn find(self: &Arc<Self>, key: Key) -> Result<Found, RegistryError> {
+        let silence = self.silence();
+        if silence < FRESH_FOR {
+            if let Some(found) = self.known.get(&key) {
+                count(&self.counters.hits);
+                return Ok(found);
+            }
+            if self.unknown.contains_key(&key) {
+                count(&self.counters.negatives);
+                return Ok(Found::Nobody);
+            }
+            return self.ask(key).await;
+        }
+        let known = self.known.get(&key).filter(|_| silence < self.outage_grace);
+        let Some(known) = known else {
+            return self.ask(key).await;
+        };
+        let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+        let now = millis(self.start.elapsed());
+        let failed_just_now = self
+            .failed_at
+            .load(Ordering::Relaxed)
+            .checked_add(millis(PATIENCE_WITH_KNOWN))
+            .is_some_and(|until| until > now && self.failed_at.load(Ordering::Relaxed) > 0);
+        if !failed_just_now {
+            match tokio::time::timeout(PATIENCE_WITH_KNOWN, self.ask(key)).await {
+                Ok(Ok(found)) => return Ok(found),
+                Ok(Err(RegistryError::Unavailable(_))) | Err(_) => {
+                    self.failed_at.store(millis(self.start.elapsed()).max(1), Ordering::Relaxed);
+                }
+                Ok(Err(other)) => return Err(other),
+            }
+        }
+        count(&self.counters.in_grace);
+        Ok(known)
+    }
+
+    /// Asks the registry. Callers who come while it is being asked share the answer, unless something has changed
+    /// since it was.
+    async fn ask(self: &Arc<Self>, key: Key) -> Result<Found, RegistryError> {
+        count(&self.counters.misses);
+        let mut rounds = 0;
+        loop {
+            rounds += 1;
+            let epoch = self.epoch.load(Ordering::SeqCst);
+            let flight = {
+                let mut flights = lock(&self.flights);
+                match flights.get(&key) {
+                    Some((begun, flight)) if *begun == epoch => flight.clone(),
+                    _ => {
+                        let flight = self.take_off(key.clone(), epoch);
+                        flights.insert(key.clone(), (epoch, flight.clone()));
+                        flight
+                    }
+                }
+            };
+            let answer = flight.await;
+            // Of another epoch: true when the registry was asked, and perhaps no longer.
+            let has_changed = self.epoch.load(Ordering::SeqCst) != epoch;
+            if answer.is_ok() && has_changed && rounds < MOST_ROUNDS {
+                continue;
+            }
+            return answer.map_err(|shared| match &*shared {
+                RegistryError::Unavailable(reason) => RegistryError::Unavailable(reason.clone()),
+                other => RegistryError::Unavailable(other.to_string()),
+            });
+        }
+    }
+
+    /// In a task of its own, so that the first caller can give up without failing those behind.
+    fn take_off(self: &Arc<Self>, key: Key, epoch: u64) -> Flight {
+        let directory = self.clone();
+        let task = tokio::spawn(async move {
+            let read = directory.read(&key).await.map_err(Arc::new);
+            if let Ok(found) = &read {
+                directory.remember(&key, found, epoch);
+            }
+            let mut flights = lock(&directory.flights);
+            if flights.get(&key).is_some_and(|(begun, _)| *begun == epoch) {
+                flights.remove(&key);
+            }
+            read
+        });
+        let lost =
+            |e: tokio::task::JoinError| Err(Arc::new(RegistryError::Unavailable(e.to_string())));
+        task.map(move |joined| joined.unwrap_or_else(lost)).boxed().shared()
+    }
+
+    fn remember(&self, key: &Key, found: &Found, epoch: u64) {
+        match found {
+            Found::Nobody => {
+                self.known.invalidate(key);
+                self.unknown.insert(key.clone(), ());
+            }
+            found => {
+                self.unknown.invalidate(key);
+                self.known.insert(key.clone(), found.clone());
+            }
+        }
+        // After the insert: a change that came before this line has raised the epoch, one that comes later finds
+        // what it has to forget.
+        if self.epoch.load(Ordering::SeqCst) != epoch {
+            self.known.invalidate(key);
+            self.unknown.invalidate(key);
+        }
+    }
+
+    async fn read(&self, key: &Key) -> Result<Found, RegistryError> {
+        let db = self.registry.connect().await?;
+        let found = match key {
+            Key::Tenant(id) => tenants::find(&db, *id).await?.map(Arc::new).map(Found::Tenant),
+            Key::Server(id) => {
+                database_servers::find(&db, *id).await?.map(Arc::new).map(Found::Server)
+            }
+        };
+        Ok(found.unwrap_or(Found::Nobody))
     }
 }

@@ -1,16 +1,19 @@
 //! Where a tenant's connections lead, and the proof that they led there.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use super::RouterError;
-use crate::configuration::RouterSettings;
+use super::{Inner, RouterError};
 use crate::identifiers::TenantId;
+use crate::postgres::administration::Capacity;
 use crate::postgres::{ConnectFailure, Target, failure};
-use crate::registry::Registry;
+use crate::registry::database_servers::DatabaseServer;
 use crate::registry::tenants::{Tenant, password_bound_to};
 
 /// The role through which every tenant's login role has its rights on the tables of a tenant database. It has no
@@ -19,10 +22,12 @@ pub const TENANT_GROUP: &str = "narthex_tenant";
 
 /// How to reach a tenant's database. The password is opened here, and kept only inside the target.
 pub(super) fn target(
-    registry: &Registry,
+    router: &Arc<Inner>,
     tenant: &Tenant,
-    settings: &RouterSettings,
+    address: &DatabaseServer,
 ) -> Result<Target, RouterError> {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let (registry, settings) = (&router.registry, &router.settings);
     let sealed = &tenant.sealed_password;
     let password = registry
         .sealer()
@@ -34,20 +39,23 @@ pub(super) fn target(
         .options_for(&tenant.database_name)
         .username(&tenant.role_name)
         .password(&password)
-        .application_name("narthex")
         .options([("statement_timeout", settings.statement_timeout.as_millis().to_string())]);
     let expected = Expected {
         tenant: tenant.id,
         database: tenant.database_name.clone(),
         role: tenant.role_name.clone(),
+        server: address.id,
+        router: Arc::downgrade(router),
     };
+    let pool = NEXT.fetch_add(1, Ordering::Relaxed);
     Ok(Target {
         options,
+        name: format!("narthex/{}/{pool}", router.process),
         connect_timeout: settings.connect_timeout,
         operation_timeout: settings.statement_timeout + settings.connect_timeout,
-        on_connect: Some(std::sync::Arc::new(move |socket| {
-            prove(expected.clone(), socket).boxed()
-        })),
+        on_connect: Some(Arc::new(move |socket| prove(expected.clone(), socket).boxed())),
+        gate: None,
+        enders: router.enders.clone(),
     })
 }
 
@@ -56,6 +64,9 @@ struct Expected {
     tenant: Uuid,
     database: String,
     role: String,
+    server: Uuid,
+    /// Learns from the answer how many connections the server takes.
+    router: Weak<Inner>,
 }
 
 /// Asks a new connection where it is. A mismatch is an alarm: somebody's data is not where the registry says.
@@ -65,9 +76,12 @@ fn prove(
 ) -> BoxFuture<'_, Result<(), ConnectFailure>> {
     async move {
         let unreachable = |e: sqlx::Error| ConnectFailure::Unreachable(e.to_string());
-        let rows = sqlx::query(
-            "SELECT current_database()::text, current_user::text, (SELECT tenant_id FROM tenant_identity)",
-        )
+        let sql = format!(
+            "SELECT current_database()::text, current_user::text, (SELECT tenant_id FROM tenant_identity), {}",
+            Capacity::SQL
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .persistent(false)
         .fetch_all(socket)
         .await
         // A table that is missing, not for us to read, or of more than one row: this is no tenant's database.
@@ -80,6 +94,9 @@ fn prove(
         let role: String = found.try_get(1).map_err(unreachable)?;
         let tenant: Option<Uuid> = found.try_get(2).map_err(unreachable)?;
         if database == expected.database && role == expected.role && tenant == Some(expected.tenant) {
+            if let Some(router) = expected.router.upgrade() {
+                router.gatekeeper.learn(expected.server, Capacity::of_row(found, 3).map_err(unreachable)?);
+            }
             return Ok(());
         }
         tracing::error!(

@@ -1,28 +1,45 @@
 //! From a tenant's id to a connection to its own database: the directory knows who and where, the pools hold
 //! what is open. A [`TenantDb`] can be had here and nowhere else, and proves whose it is when it is opened.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::configuration::RouterSettings;
 use crate::identifiers::TenantId;
 use crate::lifecycle::Lifecycle;
-use crate::postgres::{ConnectFailure, Connection, Scoped, Transaction};
+use crate::postgres::{CheckoutFailure, ConnectFailure, Connection, Scoped, Target, Transaction};
+use crate::registry::database_servers::DatabaseServer;
 use crate::registry::tenants::{Status, Tenant};
 use crate::registry::{Registry, RegistryError};
 
+mod breaker;
+mod budget;
 mod directory;
+mod following;
+mod gatekeeper;
 mod identity;
 mod pools;
+mod reasons;
+mod statistics;
 
-pub use directory::Directory;
+pub use breaker::{BreakerState, Trouble};
+pub use budget::BudgetUse;
+pub use directory::{Directory, DirectoryStatistics};
+pub use gatekeeper::BudgetError;
 pub use identity::TENANT_GROUP;
-pub use pools::{PoolEvent, RouterStatistics};
+pub use pools::PoolView;
+pub use reasons::{PoolEvent, Refusal};
+pub use statistics::{RouterStatistics, ServerStatistics};
 
-use pools::{Lease, Pools};
+use budget::Reclaim;
+use gatekeeper::Gatekeeper;
+use pools::{Lease, Pools, Shelf};
+use reasons::Counters;
 
 /// Marks a connection as one to this tenant's database. Only this room makes one.
 pub struct TenantScope {
@@ -81,15 +98,62 @@ pub enum RouterError {
     Registry(#[from] RegistryError),
 }
 
+impl RouterError {
+    fn of_connect(failure: ConnectFailure) -> Self {
+        match failure {
+            ConnectFailure::NoPermit => Self::Saturated,
+            failure => Self::Unavailable(failure),
+        }
+    }
+
+    /// The same, to be counted.
+    pub fn refusal(&self) -> Refusal {
+        match self {
+            Self::Unknown => Refusal::Unknown,
+            Self::Suspended => Refusal::Suspended,
+            Self::Deleted => Refusal::Deleted,
+            Self::Provisioning => Refusal::Provisioning,
+            Self::Failed => Refusal::Failed,
+            Self::SchemaOutdated => Refusal::SchemaOutdated,
+            Self::Saturated => Refusal::Saturated,
+            Self::PoolBusy => Refusal::PoolBusy,
+            Self::Unavailable(ConnectFailure::BackingOff { .. }) => Refusal::BackingOff,
+            Self::Unavailable(ConnectFailure::WrongIdentity(_)) => Refusal::WrongIdentity,
+            Self::Unavailable(_) => Refusal::Unavailable,
+            Self::Registry(_) => Refusal::Registry,
+        }
+    }
+
+    /// After what time it makes sense to try again, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable(ConnectFailure::BackingOff { retry_after, .. }) => Some(*retry_after),
+            _ => None,
+        }
+    }
+}
+
 /// The oldest tenant schema this program can work with: the newest migration without which a statement of ours
 /// fails. Migration names begin with their date, so that they sort by age.
-const OLDEST_SUPPORTED_SCHEMA: &str = "m20261120_000001_create_tenant";
+pub const OLDEST_SUPPORTED_SCHEMA: &str = "m20261120_000001_create_tenant";
+
+/// Connections for ending sessions by force, at once.
+const ENDERS: usize = 4;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
 
 struct Inner {
-    directory: Directory,
+    directory: Arc<Directory>,
     pools: Pools,
+    gatekeeper: Arc<Gatekeeper>,
+    counters: Arc<Counters>,
     registry: Registry,
     settings: RouterSettings,
+    enders: Arc<Semaphore>,
+    /// Names this process among the connections of a server.
+    process: String,
 }
 
 /// The router. Clones share everything.
@@ -99,46 +163,56 @@ pub struct TenantRouter {
 }
 
 impl TenantRouter {
-    /// A router with nothing open yet. Its reaper ends with `life`.
+    /// A router with nothing open yet. Its reaper and its following of the registry's changes end with `life`.
     pub fn new(
         registry: Registry,
         settings: RouterSettings,
         life: &Lifecycle,
         clock: Clock,
     ) -> Self {
+        let counters = Arc::<Counters>::default();
+        let shelf = Arc::new(Shelf::new(counters.clone()));
+        let reclaimer: std::sync::Weak<Shelf> = Arc::downgrade(&shelf);
+        let reclaimer: std::sync::Weak<dyn Reclaim> = reclaimer;
+        let gatekeeper = Arc::new(Gatekeeper::new(&settings, reclaimer, clock.clone()));
         let inner = Arc::new(Inner {
-            directory: Directory::new(registry.clone(), settings.directory_ttl, clock),
-            pools: Pools::new(&settings),
+            directory: Arc::new(Directory::new(registry.clone(), settings.directory_ttl, clock)),
+            pools: Pools::new(&settings, shelf, gatekeeper.clone()),
+            gatekeeper,
+            counters,
             registry,
             settings,
+            enders: Arc::new(Semaphore::new(ENDERS)),
+            process: Uuid::new_v4().simple().to_string()[..8].to_owned(),
         });
         let router = Self { inner };
         router.spawn_reaper(life);
+        following::follow(&router, life);
         router
     }
 
-    /// Who is who, and who holds which number.
-    pub fn directory(&self) -> &Directory {
-        &self.inner.directory
+    /// Holds the settings against what the registry's server takes, and sets its budget. Returns the connections that
+    /// this replica may open to it for tenants.
+    pub async fn plan_budget(&self, registry_connections: u32) -> Result<u32, PlanError> {
+        let capacity = self.inner.registry.capacity().await?;
+        Ok(self.inner.gatekeeper.plan(capacity, registry_connections)?)
     }
 
-    /// What is open, and why it was opened and closed.
-    pub fn statistics(&self) -> RouterStatistics {
-        self.inner.pools.statistics()
+    /// Who is who, and who holds which number.
+    pub fn directory(&self) -> &Arc<Directory> {
+        &self.inner.directory
     }
 
     /// Lends a connection to a tenant's database. One deadline, `router.acquire_timeout`, covers all of it:
     /// finding room among the open pools, opening the pool, and waiting for a connection.
     pub async fn connect(&self, tenant: &Arc<Tenant>) -> Result<TenantDb, RouterError> {
-        let deadline = Instant::now() + self.inner.settings.acquire_timeout;
-        self.admit(tenant)?;
-        let target = || identity::target(&self.inner.registry, tenant, &self.inner.settings);
-        let (lease, pool) = self.inner.pools.lease(tenant, deadline, target).await?;
-        let scope = TenantScope { tenant: tenant.clone(), _lease: Some(lease) };
-        pool.lend_before(scope, deadline).await.map_err(|failure| match failure {
-            crate::postgres::CheckoutFailure::Busy => RouterError::PoolBusy,
-            crate::postgres::CheckoutFailure::Connect(failure) => RouterError::Unavailable(failure),
-        })
+        self.inner.connect(tenant, false).await
+    }
+
+    /// As [`TenantRouter::connect`], for what must not wait behind ordinary requests (webhooks, operators): it may use
+    /// the reserve of the server's budget.
+    pub async fn connect_urgently(&self, tenant: &Arc<Tenant>) -> Result<TenantDb, RouterError> {
+        self.inner.connect(tenant, true).await
     }
 
     /// A connection outside the pools, for making a tenant that is not active yet. The identity is proven all
@@ -147,35 +221,29 @@ impl TenantRouter {
         let db = self.inner.registry.connect().await?;
         let tenant = crate::registry::tenants::find(&db, id).await?.ok_or(RouterError::Unknown)?;
         drop(db);
-        let target = identity::target(&self.inner.registry, &tenant, &self.inner.settings)?;
+        let (_, target) = self.inner.target(&tenant).await?;
         let scope = TenantScope { tenant: Arc::new(tenant), _lease: None };
-        Connection::open(&target, scope).await.map_err(RouterError::Unavailable)
+        Connection::open(&Arc::new(target), scope).await.map_err(RouterError::of_connect)
     }
 
     /// What a tenant's status and schema allow is decided before a connection is taken.
     pub fn admit(&self, tenant: &Tenant) -> Result<(), RouterError> {
-        match tenant.status {
-            Status::Active => {}
-            Status::Suspended => return Err(RouterError::Suspended),
-            Status::Deleted | Status::Purging | Status::Purged => return Err(RouterError::Deleted),
-            Status::Pending | Status::Provisioning => return Err(RouterError::Provisioning),
-            Status::Failed => return Err(RouterError::Failed),
-        }
-        if tenant.schema_version.as_str() < OLDEST_SUPPORTED_SCHEMA {
-            return Err(RouterError::SchemaOutdated);
-        }
-        Ok(())
+        admit(tenant)
     }
 
     fn spawn_reaper(&self, life: &Lifecycle) {
-        let idle_timeout = self.inner.settings.idle_timeout;
-        let period = (idle_timeout / 4).clamp(Duration::from_millis(25), Duration::from_secs(5));
+        let (idle, retire) = (self.inner.settings.idle_timeout, self.inner.settings.retire_timeout);
+        let period =
+            (idle.min(retire) / 4).clamp(Duration::from_millis(25), Duration::from_secs(5));
         let (inner, stopping) = (self.inner.clone(), life.clone());
         life.spawn("pool reaper", async move {
             loop {
                 tokio::select! {
                     () = stopping.stopping() => break,
-                    () = tokio::time::sleep(period) => inner.pools.retire_idle(idle_timeout),
+                    () = tokio::time::sleep(period) => {
+                        inner.pools.retire_idle(idle);
+                        inner.pools.end_overdue(retire);
+                    }
                 }
             }
         });
@@ -184,5 +252,131 @@ impl TenantRouter {
     /// Retires every pool, as the last act before the process ends; leases still out keep theirs.
     pub fn close(&self) {
         self.inner.pools.retire_all();
+    }
+}
+
+/// Why the budget of the registry's server could not be set.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The server could not be asked.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The settings do not fit it.
+    #[error(transparent)]
+    Budget(#[from] BudgetError),
+}
+
+fn admit(tenant: &Tenant) -> Result<(), RouterError> {
+    match tenant.status {
+        Status::Active => {}
+        Status::Suspended => return Err(RouterError::Suspended),
+        Status::Deleted | Status::Purging | Status::Purged => return Err(RouterError::Deleted),
+        Status::Pending | Status::Provisioning => return Err(RouterError::Provisioning),
+        Status::Failed => return Err(RouterError::Failed),
+    }
+    if tenant.schema_version.as_str() < OLDEST_SUPPORTED_SCHEMA {
+        return Err(RouterError::SchemaOutdated);
+    }
+    Ok(())
+}
+
+/// Could the tenant have moved, or its password have been changed?
+fn may_have_moved(failure: &ConnectFailure) -> bool {
+    match failure {
+        ConnectFailure::Refused(_)
+        | ConnectFailure::WrongIdentity(_)
+        | ConnectFailure::Unreachable(_)
+        | ConnectFailure::Timeout => true,
+        ConnectFailure::TooManyConnections(_)
+        | ConnectFailure::NoPermit
+        | ConnectFailure::BackingOff { .. } => false,
+    }
+}
+
+impl Inner {
+    async fn connect(
+        self: &Arc<Self>,
+        tenant: &Arc<Tenant>,
+        is_urgent: bool,
+    ) -> Result<TenantDb, RouterError> {
+        let deadline = Instant::now() + self.settings.acquire_timeout;
+        let mut result = self.connect_once(tenant, is_urgent, deadline).await;
+        if let Err(RouterError::Unavailable(failure)) = &result
+            && may_have_moved(failure)
+            && let Some(moved) = self.moved(tenant, deadline).await
+        {
+            self.counters.retried();
+            result = self.connect_once(&moved, is_urgent, deadline).await;
+        }
+        if let Err(error) = &result {
+            self.counters.refusal(error.refusal());
+        }
+        result
+    }
+
+    async fn connect_once(
+        self: &Arc<Self>,
+        tenant: &Arc<Tenant>,
+        is_urgent: bool,
+        deadline: Instant,
+    ) -> Result<TenantDb, RouterError> {
+        admit(tenant)?;
+        let lease = match self.pools.lease_open(tenant) {
+            Some(lease) => lease,
+            None => {
+                // Before any room is made: a tenant that cannot even be tried takes nobody's place.
+                let (address, target) = self.target(tenant).await?;
+                self.pools.lease(tenant, deadline, &address, target).await?
+            }
+        };
+        let _urgency = is_urgent.then(|| lease.urgently());
+        let pool = lease.pool(deadline).await?.clone();
+        let scope = TenantScope { tenant: tenant.clone(), _lease: Some(lease) };
+        pool.lend_before(scope, deadline).await.map_err(|failure| match failure {
+            // Nobody has one, because there is no room on the server for a first one.
+            CheckoutFailure::Busy if pool.connections() == 0 => RouterError::Saturated,
+            CheckoutFailure::Connect(ConnectFailure::NoPermit) if pool.connections() > 0 => {
+                RouterError::PoolBusy
+            }
+            CheckoutFailure::Busy => RouterError::PoolBusy,
+            CheckoutFailure::Connect(failure) => RouterError::of_connect(failure),
+        })
+    }
+
+    /// The tenant's row in the registry, if it leads elsewhere than this one.
+    async fn moved(self: &Arc<Self>, tenant: &Tenant, deadline: Instant) -> Option<Arc<Tenant>> {
+        if !self.gatekeeper.breakers.may_refresh(tenant.id) {
+            return None;
+        }
+        let refresh = self.directory.refresh(TenantId(tenant.id));
+        let fresh = tokio::time::timeout_at(deadline, refresh).await.ok()?.ok()??;
+        pools::leads_elsewhere(tenant, &fresh).then_some(fresh)
+    }
+
+    /// Where a tenant's connections lead.
+    async fn target(
+        self: &Arc<Self>,
+        tenant: &Tenant,
+    ) -> Result<(Arc<DatabaseServer>, Target), RouterError> {
+        let address = self.directory.server(tenant.server_id).await?.ok_or_else(|| {
+            let reason = format!("there is no database server {}", tenant.server_id);
+            RouterError::Unavailable(ConnectFailure::Unreachable(reason))
+        })?;
+        let target = identity::target(self, tenant, &address)?;
+        Ok((address, target))
+    }
+
+    /// After a change: do the pools of these tenants still lead where they should?
+    async fn look_again(self: Arc<Self>, ids: Vec<TenantId>) {
+        for id in ids {
+            let Ok(tenant) = self.directory.tenant(id).await else { continue };
+            let Some(tenant) = tenant else {
+                self.pools.retire_unknown(id);
+                continue;
+            };
+            let Ok(address) = self.directory.server(tenant.server_id).await else { continue };
+            let is_admitted = admit(&tenant).is_ok();
+            self.pools.retire_outdated(&tenant, address.as_deref(), is_admitted);
+        }
     }
 }

@@ -15,6 +15,6 @@ pub(crate) const STEP: SagaStep<Context> = SagaStep {
 async fn change(context: &Context, from: Status, to: Status) -> Result<(), StepError> {
     let db = context.tools.registry.connect().await?;
     tenants::change_status(&db, context.tenant_id, from, to, context.tools.clock.now()).await?;
-    context.tools.router.directory().forget(context.tenant_id).await;
+    context.tools.router.directory().forget(context.tenant_id);
     Ok(())
 }

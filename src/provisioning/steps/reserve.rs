@@ -89,6 +89,6 @@ async fn undo(context: &Context) -> Result<(), StepError> {
     email_index::remove_all(&transaction, context.tenant_id).await?;
     tenants::remove_unfinished(&transaction, context.tenant_id).await?;
     transaction.commit().await?;
-    context.tools.router.directory().forget(context.tenant_id).await;
+    context.tools.router.directory().forget(context.tenant_id);
     Ok(())
 }

@@ -135,7 +135,7 @@ impl TelnyxWebhooks {
             segments: message.segments,
             occurred_at: message.occurred_at,
         };
-        let db = self.router.connect(&tenant).await?;
+        let db = self.router.connect_urgently(&tenant).await?;
         Ok(inbound::store(&db, text, self.clock.now()).await?)
     }
 
@@ -157,7 +157,7 @@ impl TelnyxWebhooks {
             error: update.error.as_deref(),
             occurred_at: update.occurred_at,
         };
-        let db = self.router.connect(&tenant).await?;
+        let db = self.router.connect_urgently(&tenant).await?;
         Ok(match delivery::record(&db, report, self.clock.now()).await? {
             Reported::Recorded => Receipt::Accepted,
             Reported::Duplicate => Receipt::Duplicate,

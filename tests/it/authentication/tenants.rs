@@ -47,7 +47,7 @@ async fn the_status_of_the_tenant_decides(
         let sql =
             format!("UPDATE tenants SET status = '{status}' WHERE id = '{}'", staff.tenant_id);
         app.registry_execute(&sql).await;
-        app.router.directory().forget(staff.tenant_id).await;
+        app.router.directory().forget(staff.tenant_id);
     };
     set(status).await;
     let new = json!({"first_name": "Ada", "phone_number": "+13125550101"});
@@ -68,7 +68,7 @@ async fn a_token_of_a_tenant_that_is_gone_speaks_for_nobody() {
     let app = TestApp::start().await;
     let staff = app.register().await;
     app.registry_execute(&format!("DELETE FROM tenants WHERE id = '{}'", staff.tenant_id)).await;
-    app.router.directory().forget(staff.tenant_id).await;
+    app.router.directory().forget(staff.tenant_id);
     staff.get("/v1/auth/me").await.expect_problem(401, "invalid_token");
     staff.get("/v1/members").await.expect_problem(401, "invalid_token");
     let refused = login(&app, &staff.email, &staff.password).await;
@@ -80,7 +80,7 @@ async fn an_outdated_schema_is_not_touched() {
     let app = TestApp::start().await;
     let staff = app.register().await;
     app.registry_execute("UPDATE tenants SET schema_version = 'm2000'").await;
-    app.router.directory().forget(staff.tenant_id).await;
+    app.router.directory().forget(staff.tenant_id);
     staff.get("/v1/members").await.expect_problem(503, "tenant_schema_outdated");
 }
 

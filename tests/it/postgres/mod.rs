@@ -2,13 +2,14 @@
 //! answers its own question.
 
 use std::future::{Future, poll_fn};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use narthex::postgres::{CheckoutFailure, Connection, Pool, PoolLimits, Target};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement, TryGetable};
 use sqlx::postgres::PgConnectOptions;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 
 use crate::support::{TestCluster, eventually, shared_cluster, unique};
 
@@ -50,10 +51,18 @@ fn limits(max_connections: u32) -> PoolLimits {
 fn target(options: PgConnectOptions) -> Target {
     Target {
         options,
+        name: "narthex/test".to_owned(),
+        gate: None,
+        enders: Arc::new(Semaphore::new(1)),
         connect_timeout: Duration::from_secs(10),
         operation_timeout: Duration::from_secs(60),
         on_connect: None,
     }
+}
+
+/// Counts the sessions of a pool by the name that its connections have.
+fn count_sessions(name: &str) -> String {
+    format!("SELECT count(*) FROM pg_stat_activity WHERE starts_with(application_name, '{name}/')")
 }
 
 impl TestPool {
@@ -72,7 +81,7 @@ impl TestPool {
         let table =
             format!("CREATE TABLE {name} (note text UNIQUE DEFERRABLE INITIALLY IMMEDIATE)");
         cluster.execute(DATABASE, &table).await;
-        let target = target(change(options.application_name(&name)));
+        let target = Target { name: name.clone(), ..target(change(options)) };
         Self { pool: Pool::open(target, &limits).await.unwrap(), cluster, name }
     }
 
@@ -102,10 +111,7 @@ impl TestPool {
 
     /// How many connections of this pool the server has.
     async fn connections_on_server(&self) -> i64 {
-        let name = &self.name;
-        let sql =
-            format!("SELECT count(*) FROM pg_stat_activity WHERE application_name = '{name}'");
-        self.cluster.count(DATABASE, &sql).await
+        self.cluster.count(DATABASE, &count_sessions(&self.name)).await
     }
 
     /// Takes the next lease, proves that it is clean and works, and says which server process is behind it.

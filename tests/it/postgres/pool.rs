@@ -9,7 +9,8 @@ use rstest::rstest;
 use sqlx::postgres::PgConnectOptions;
 
 use super::{
-    CheckoutFailure, DATABASE, TestPool, backend, limits, options, polled, soon, target, text,
+    CheckoutFailure, DATABASE, TestPool, backend, count_sessions, limits, options, polled, soon,
+    target, text,
 };
 use crate::support::{eventually, shared_cluster, unique};
 
@@ -107,7 +108,7 @@ async fn the_connections_of_a_dropped_pool_close_with_the_last_lease() {
     drop(pool);
     assert_eq!(text(&held, "SELECT 'undisturbed'").await.unwrap(), "undisturbed");
     drop(held);
-    let sql = format!("SELECT count(*) FROM pg_stat_activity WHERE application_name = '{name}'");
+    let sql = count_sessions(&name);
     eventually("no connection is left", async || cluster.count(DATABASE, &sql).await == 0).await;
 }
 

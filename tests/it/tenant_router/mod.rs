@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use narthex::configuration::RouterSettings;
 use narthex::identifiers::TenantId;
+use narthex::postgres::ConnectFailure;
 use narthex::registry::tenants::Tenant;
 use narthex::tenant_router::{OnTenant, PoolEvent, RouterError, TenantDb, TenantRouter};
 use sea_orm::Statement;
@@ -114,6 +115,36 @@ async fn visit(router: &TenantRouter, id: TenantId) -> i32 {
     let (found, backend) = ask(&db).await;
     assert_eq!(found, id, "led to another tenant");
     backend
+}
+
+/// Until the back-off after a failure is over.
+async fn visit_eventually(router: &TenantRouter, id: TenantId) {
+    eventually("the tenant is served again", async || match connect(router, id).await {
+        Ok(db) => {
+            assert_eq!(ask(&db).await.0, id, "led to another tenant");
+            true
+        }
+        Err(RouterError::Unavailable(ConnectFailure::BackingOff { .. })) => false,
+        Err(other) => panic!("{other:?}"),
+    })
+    .await;
+}
+
+/// What is wrong with the tenant's database, found just now or before the back-off.
+#[track_caller]
+fn failure_of(outcome: Result<TenantDb, RouterError>) -> ConnectFailure {
+    match outcome.err() {
+        Some(RouterError::Unavailable(ConnectFailure::BackingOff { last, .. })) => *last,
+        Some(RouterError::Unavailable(failure)) => failure,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Until look-ups are answered from memory, those of the server among them: then the first poll of a connect begins
+/// to open a pool.
+async fn warm_up(router: &TenantRouter, other: TenantId) {
+    eventually("the router hears of changes", async || router.directory().is_fresh()).await;
+    visit(router, other).await;
 }
 
 fn count(router: &TenantRouter, event: PoolEvent) -> u64 {

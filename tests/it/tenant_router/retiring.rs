@@ -56,7 +56,7 @@ async fn a_changed_password_leads_to_a_new_pool() {
     let held = connect(&router, id).await.unwrap();
     let before = ask(&held).await;
     change_password(&hall, id, "another").await;
-    router.directory().forget(id).await;
+    router.directory().forget(id);
     let backend = visit(&router, id).await;
     assert_ne!(backend, before.1);
     assert_eq!((router.statistics().open, count(&router, PoolEvent::Moved)), (1, 1));

@@ -41,7 +41,7 @@ async fn a_warm_tenant_is_refused_as_soon_as_the_directory_looks_again() {
     })
     .await;
     hall.change_row(id, "status = 'active'").await;
-    router.directory().forget(id).await;
+    router.directory().forget(id);
     visit(&router, id).await;
     assert!(tenant(&router, id).await.deleted_at.is_none());
 }

@@ -21,7 +21,7 @@ async fn set_status(app: &TestApp, staff: &Staff, status: &str) {
         staff.tenant_id
     ))
     .await;
-    app.router.directory().forget(staff.tenant_id).await;
+    app.router.directory().forget(staff.tenant_id);
 }
 
 /// Lets nobody into a tenant's database, or everybody in again who may.

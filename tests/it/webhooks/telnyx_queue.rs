@@ -11,7 +11,7 @@ async fn park(app: &TestApp, staff: &Staff, number: &str, count: usize) {
         let sql =
             format!("UPDATE tenants SET status = '{status}' WHERE id = '{}'", staff.tenant_id);
         app.registry_execute(&sql).await;
-        app.router.directory().forget(staff.tenant_id).await;
+        app.router.directory().forget(staff.tenant_id);
     };
     status("suspended").await;
     for i in 0..count {

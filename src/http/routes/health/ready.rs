@@ -49,7 +49,7 @@ pub(crate) async fn ready(
             RegistryCheck::Pending => "pending",
             RegistryCheck::Failed => "failed",
         },
-        open_tenants: gateway.router.statistics().open,
+        open_tenants: gateway.router.open_pools(),
     };
     let mut headers = HeaderMap::new();
     let code = if status == "ready" {

@@ -1,0 +1,31 @@
+//! What stands before the opening of every connection of a target: whether and when it may be tried, and who hears
+//! how it went. The rules themselves belong to whoever makes the target.
+
+use std::any::Any;
+
+use futures_util::future::BoxFuture;
+
+use super::failure::ConnectFailure;
+
+/// A connection's place among those that may be open. Given back when it is dropped, which happens when the server
+/// has confirmed the connection's end.
+pub type Permit = Box<dyn Any + Send + Sync>;
+
+/// The rules for opening connections to one target.
+pub trait Gate: Send + Sync + 'static {
+    /// Waits until one more connection may be tried, or says why it may not.
+    fn enter(&self) -> BoxFuture<'_, Result<Box<dyn Attempt>, ConnectFailure>>;
+
+    /// Should a connection that has served somebody be closed when it comes back, because others wait for its place?
+    /// Asked at every return, so the usual answer must cost nothing.
+    fn is_wanted_back(&self) -> bool;
+}
+
+/// One try to open a connection. Dropped without a word, it was given up.
+pub trait Attempt: Send {
+    /// It is open; the permit goes with it.
+    fn succeeded(self: Box<Self>) -> Permit;
+
+    /// It could not be opened.
+    fn failed(self: Box<Self>, failure: &ConnectFailure);
+}

@@ -1,0 +1,140 @@
+//! What changes in the registry, told as soon as it is committed: triggers announce it, a connection of its own
+//! listens.
+
+use std::time::Duration;
+
+use sqlx::Executor as _;
+use sqlx::postgres::{PgConnectOptions, PgListener, PgNotification, PgPoolOptions};
+use uuid::Uuid;
+
+use super::RegistryError;
+use crate::identifiers::TenantId;
+
+/// The triggers of the registry's migrations announce on it.
+const CHANNEL: &str = "narthex_changes";
+
+/// Something that others may have in memory is different now.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Change {
+    /// The row of a tenant.
+    Tenant(TenantId),
+    /// The tenant that a slug or domain leads to.
+    Host(String),
+    /// The row of a database server.
+    Server(Uuid),
+    /// More than could be named.
+    Everything,
+}
+
+impl Change {
+    /// An announcement that this version does not know may mean anything.
+    fn read(payload: &str) -> Self {
+        let known = match payload.split_once(':') {
+            Some(("tenant", id)) => id.parse().ok().map(|id| Self::Tenant(TenantId(id))),
+            Some(("host", name)) => Some(Self::Host(name.to_owned())),
+            Some(("server", id)) => id.parse().ok().map(Self::Server),
+            _ => None,
+        };
+        known.unwrap_or(Self::Everything)
+    }
+}
+
+/// A listener that has heard everything since it was opened. Once it has failed, changes may have been missed.
+pub struct Changes {
+    listener: PgListener,
+}
+
+impl Changes {
+    pub(super) async fn open(
+        options: PgConnectOptions,
+        limit: Duration,
+    ) -> Result<Self, RegistryError> {
+        let open = async {
+            let pool = PgPoolOptions::new()
+                .max_connections(1)
+                .acquire_timeout(limit)
+                .idle_timeout(None)
+                .max_lifetime(None)
+                .connect_lazy_with(options.application_name("narthex/changes"));
+            let mut listener = PgListener::connect_with(&pool).await?;
+            // A lost connection is for the caller to know, and not to be mended in silence.
+            listener.eager_reconnect(false);
+            listener.listen(CHANNEL).await?;
+            Ok(Self { listener })
+        };
+        limited(limit, open).await
+    }
+
+    /// Waits for `patience` at most for something to change, then for `debounce` for what comes with it.
+    pub async fn next(
+        &mut self,
+        patience: Duration,
+        debounce: Duration,
+    ) -> Result<Vec<Change>, RegistryError> {
+        let lost = || RegistryError::Unavailable("the listener has lost its connection".to_owned());
+        let first = match tokio::time::timeout(patience, self.listener.try_recv()).await {
+            Err(_elapsed) => return Ok(Vec::new()),
+            Ok(received) => received.map_err(unavailable)?.ok_or_else(lost)?,
+        };
+        let mut changes = vec![Change::read(first.payload())];
+        let more = async {
+            loop {
+                match self.listener.try_recv().await {
+                    Ok(Some(change)) => changes.push(Change::read(change.payload())),
+                    Ok(None) => return Err(lost()),
+                    Err(error) => return Err(unavailable(error)),
+                }
+            }
+        };
+        match tokio::time::timeout(debounce, more).await {
+            Err(_elapsed) => Ok(changes),
+            Ok(ended) => ended,
+        }
+    }
+
+    /// A round trip on the listening connection. What was committed before it began is in the answer, or has been
+    /// told before.
+    pub async fn confirm(&mut self, limit: Duration) -> Result<Vec<Change>, RegistryError> {
+        limited(limit, async { self.listener.execute("SELECT 1").await.map(|_| ()) }).await?;
+        let told = std::iter::from_fn(|| self.listener.next_buffered());
+        Ok(told.map(|change: PgNotification| Change::read(change.payload())).collect())
+    }
+}
+
+fn unavailable(error: sqlx::Error) -> RegistryError {
+    RegistryError::Unavailable(error.to_string())
+}
+
+async fn limited<T>(
+    limit: Duration,
+    exchange: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, RegistryError> {
+    match tokio::time::timeout(limit, exchange).await {
+        Ok(done) => done.map_err(unavailable),
+        Err(_) => Err(RegistryError::Unavailable("it did not answer in time".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("host:grace", Change::Host("grace".to_owned()))]
+    #[case(
+        "tenant:00000000-0000-7000-8000-000000000001",
+        Change::Tenant(TenantId(crate::registry::tenants::REGISTRY_SERVER))
+    )]
+    #[case(
+        "server:00000000-0000-7000-8000-000000000001",
+        Change::Server(crate::registry::tenants::REGISTRY_SERVER)
+    )]
+    #[case("*", Change::Everything)]
+    #[case("tenant:nobody", Change::Everything)]
+    #[case("of a later version:1", Change::Everything)]
+    #[case("", Change::Everything)]
+    fn announcements_are_read(#[case] payload: &str, #[case] expected: Change) {
+        assert_eq!(Change::read(payload), expected);
+    }
+}

@@ -1,0 +1,395 @@
+//! Back-off for what fails: tenants and servers to which no connection could be opened are left alone for a while,
+//! longer each time, and then tried by one caller at a time. The state outlives the pools.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use lru::LruCache;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::lock;
+use crate::clock::Clock;
+use crate::postgres::ConnectFailure;
+
+/// The first back-off; each further one is twice as long, up to the longest, less up to a half at random.
+const FIRST: Duration = Duration::from_millis(200);
+/// A tenant's database that comes back is found after this long at the latest.
+const LONGEST_FOR_TENANT: Duration = Duration::from_secs(5);
+/// A server concerns many; one attempt a second costs nobody anything.
+const LONGEST_FOR_SERVER: Duration = Duration::from_secs(1);
+/// So many different tenants without a success in between, and it is not they who fail but their server.
+const TENANTS_THAT_CONVICT_A_SERVER: usize = 3;
+/// Tenants whose failures are remembered; those that failed longest ago are forgotten first.
+const CAPACITY: usize = 10_000;
+/// A wrong address or password is asked about in the registry at most this often.
+const REFRESH_EVERY: Duration = Duration::from_secs(1);
+
+/// What a breaker does with the next attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerState {
+    /// Lets it through: all is well.
+    Closed,
+    /// Refuses it until the back-off is over.
+    Open,
+    /// Lets one through to see whether all is well again.
+    HalfOpen,
+}
+
+impl BreakerState {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
+
+    /// A stable name for metrics and documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
+/// What is known of something that fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// What the next attempt meets.
+    pub state: BreakerState,
+    /// Failures since the last success.
+    pub failures: u32,
+    /// How the last attempt failed.
+    pub last: ConnectFailure,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+struct Back {
+    failures: u32,
+    until: Instant,
+    is_probed: bool,
+    last: ConnectFailure,
+    at: DateTime<Utc>,
+    refreshed: Option<Instant>,
+}
+
+impl Back {
+    fn refuse(&self, retry_after: Duration) -> ConnectFailure {
+        ConnectFailure::BackingOff { retry_after, last: Box::new(self.last.clone()) }
+    }
+
+    /// Takes the turn of the probe, or says why not.
+    fn admit(&mut self) -> Result<(), ConnectFailure> {
+        let rest = self.until.saturating_duration_since(Instant::now());
+        if !rest.is_zero() {
+            return Err(self.refuse(rest));
+        }
+        if self.is_probed {
+            return Err(self.refuse(FIRST));
+        }
+        self.is_probed = true;
+        Ok(())
+    }
+
+    fn state(&self) -> BreakerState {
+        if self.until > Instant::now() { BreakerState::Open } else { BreakerState::HalfOpen }
+    }
+}
+
+/// Half of the back-off or more: replicas and tenants that failed together must not come back together.
+fn back_off(failures: u32, longest: Duration) -> Duration {
+    let doubled = FIRST.saturating_mul(1_u32 << failures.saturating_sub(1).min(16)).min(longest);
+    // Version 4 ids are random; no other source is needed for this.
+    let random = u32::from(Uuid::new_v4().as_bytes()[0]);
+    doubled / 2 + doubled * random / 512
+}
+
+fn next(
+    before: Option<&Back>,
+    failure: &ConnectFailure,
+    longest: Duration,
+    at: DateTime<Utc>,
+) -> Back {
+    let failures = before.map_or(0, |back| back.failures).saturating_add(1);
+    Back {
+        failures,
+        until: Instant::now() + back_off(failures, longest),
+        is_probed: false,
+        last: failure.clone(),
+        at,
+        refreshed: before.and_then(|back| back.refreshed),
+    }
+}
+
+struct State {
+    tenants: LruCache<Uuid, Back>,
+    servers: HashMap<Uuid, Server>,
+}
+
+#[derive(Default)]
+struct Server {
+    back: Option<Back>,
+    /// Those that could not reach it since somebody last did.
+    failing_tenants: Vec<Uuid>,
+}
+
+/// The breakers of all tenants and servers.
+pub(super) struct Breakers {
+    state: Mutex<State>,
+    clock: Clock,
+}
+
+impl Breakers {
+    pub fn new(clock: Clock) -> Self {
+        let state = State { tenants: LruCache::unbounded(), servers: HashMap::new() };
+        Self { state: Mutex::new(state), clock }
+    }
+
+    /// May a connection to this tenant be tried? If so its end must be told.
+    pub fn admit(self: &Arc<Self>, tenant: Uuid, server: Uuid) -> Result<Try, ConnectFailure> {
+        let mut state = lock(&self.state);
+        let on_server = state.servers.entry(server).or_default();
+        if let Some(back) = &mut on_server.back {
+            back.admit()?;
+        }
+        if let Some(Err(refused)) = state.tenants.peek_mut(&tenant).map(Back::admit) {
+            // The probe of the server is left to a tenant that may be tried.
+            if let Some(back) = state.servers.get_mut(&server).and_then(|s| s.back.as_mut()) {
+                back.is_probed = false;
+            }
+            return Err(refused);
+        }
+        Ok(Try { breakers: self.clone(), tenant, server, is_told: false })
+    }
+
+    /// The tenant has another address or password now: what failed was the old one.
+    pub fn forgive(&self, tenant: Uuid) {
+        lock(&self.state).tenants.pop(&tenant);
+    }
+
+    /// May the registry be asked whether a failing tenant has moved? Rate-limited.
+    pub fn may_refresh(&self, tenant: Uuid) -> bool {
+        let mut state = lock(&self.state);
+        let Some(back) = state.tenants.peek_mut(&tenant) else { return false };
+        let due = back.refreshed.is_none_or(|last| last.elapsed() >= REFRESH_EVERY);
+        if due {
+            back.refreshed = Some(Instant::now());
+        }
+        due
+    }
+
+    /// What is wrong with a tenant, if anything.
+    pub fn trouble_of_tenant(&self, tenant: Uuid) -> Option<Trouble> {
+        lock(&self.state).tenants.peek(&tenant).map(described)
+    }
+
+    /// What is wrong with a server, if anything.
+    pub fn trouble_of_server(&self, server: Uuid) -> Option<Trouble> {
+        lock(&self.state).servers.get(&server).and_then(|s| s.back.as_ref()).map(described)
+    }
+
+    /// Tenants whose breaker is open, and half-open.
+    pub fn failing_tenants(&self) -> (usize, usize) {
+        let state = lock(&self.state);
+        let open = state.tenants.iter().filter(|(_, b)| b.state() == BreakerState::Open).count();
+        (open, state.tenants.len() - open)
+    }
+}
+
+fn described(back: &Back) -> Trouble {
+    Trouble { state: back.state(), failures: back.failures, last: back.last.clone(), at: back.at }
+}
+
+/// A connection that is being tried.
+pub(super) struct Try {
+    breakers: Arc<Breakers>,
+    tenant: Uuid,
+    server: Uuid,
+    is_told: bool,
+}
+
+impl Try {
+    pub fn succeeded(mut self) {
+        self.is_told = true;
+        let mut state = lock(&self.breakers.state);
+        state.tenants.pop(&self.tenant);
+        if let Some(server) = state.servers.get_mut(&self.server) {
+            if server.back.take().is_some() {
+                tracing::info!(server = %self.server, "a database server answers again");
+            }
+            server.failing_tenants.clear();
+        }
+    }
+
+    pub fn failed(mut self, failure: &ConnectFailure) {
+        // Our own limit says nothing of the database.
+        if matches!(failure, ConnectFailure::NoPermit | ConnectFailure::BackingOff { .. }) {
+            return;
+        }
+        self.is_told = true;
+        let now = self.breakers.clock.now();
+        let mut state = lock(&self.breakers.state);
+        let back = next(state.tenants.peek(&self.tenant), failure, LONGEST_FOR_TENANT, now);
+        state.tenants.push(self.tenant, back);
+        if state.tenants.len() > CAPACITY {
+            state.tenants.pop_lru();
+        }
+        let server = state.servers.entry(self.server).or_default();
+        let of_server = matches!(
+            failure,
+            ConnectFailure::Timeout
+                | ConnectFailure::Unreachable(_)
+                | ConnectFailure::TooManyConnections(_)
+        );
+        if !of_server {
+            // It has answered; what it refused is the tenant's affair.
+            server.back = None;
+            server.failing_tenants.clear();
+            return;
+        }
+        if !server.failing_tenants.contains(&self.tenant) {
+            server.failing_tenants.truncate(TENANTS_THAT_CONVICT_A_SERVER);
+            server.failing_tenants.push(self.tenant);
+        }
+        if server.back.is_some() || server.failing_tenants.len() >= TENANTS_THAT_CONVICT_A_SERVER {
+            if server.back.is_none() {
+                tracing::warn!(server = %self.server, %failure, "a database server does not answer; backing off");
+            }
+            server.back = Some(next(server.back.as_ref(), failure, LONGEST_FOR_SERVER, now));
+        }
+    }
+}
+
+impl Drop for Try {
+    /// Given up without a verdict: the next caller may try.
+    fn drop(&mut self) {
+        if self.is_told {
+            return;
+        }
+        let mut state = lock(&self.breakers.state);
+        if let Some(back) = state.tenants.peek_mut(&self.tenant) {
+            back.is_probed = false;
+        }
+        if let Some(back) = state.servers.get_mut(&self.server).and_then(|s| s.back.as_mut()) {
+            back.is_probed = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    const SERVER: Uuid = Uuid::from_u128(99);
+
+    fn breakers() -> Arc<Breakers> {
+        Arc::new(Breakers::new(Clock::system()))
+    }
+
+    fn tenant(n: u128) -> Uuid {
+        Uuid::from_u128(n)
+    }
+
+    fn fail(breakers: &Arc<Breakers>, n: u128, failure: &ConnectFailure) {
+        breakers.admit(tenant(n), SERVER).ok().expect("not admitted").failed(failure);
+    }
+
+    async fn wait_for_half_open(trouble: impl Fn() -> Option<Trouble>) {
+        while trouble().is_some_and(|trouble| trouble.state == BreakerState::Open) {
+            tokio::time::advance(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn refused() -> ConnectFailure {
+        ConnectFailure::Refused("no".to_owned())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_is_followed_by_a_back_off_one_probe_and_a_longer_back_off() {
+        let breakers = breakers();
+        fail(&breakers, 1, &refused());
+        let Err(ConnectFailure::BackingOff { retry_after, last }) =
+            breakers.admit(tenant(1), SERVER).map(|_| ())
+        else {
+            panic!("no back-off");
+        };
+        assert!(retry_after >= FIRST / 2 && retry_after <= FIRST, "{retry_after:?}");
+        assert_eq!(*last, refused());
+        breakers.admit(tenant(2), SERVER).ok().expect("another tenant noticed").succeeded();
+
+        wait_for_half_open(|| breakers.trouble_of_tenant(tenant(1))).await;
+        let probe = breakers.admit(tenant(1), SERVER).ok().expect("no probe");
+        assert!(breakers.admit(tenant(1), SERVER).is_err(), "two probes at once");
+        drop(probe);
+        let probe = breakers.admit(tenant(1), SERVER).ok().expect("a probe given up blocks all");
+        probe.failed(&refused());
+        let trouble = breakers.trouble_of_tenant(tenant(1)).unwrap();
+        assert_eq!((trouble.failures, trouble.state), (2, BreakerState::Open));
+
+        wait_for_half_open(|| breakers.trouble_of_tenant(tenant(1))).await;
+        breakers.admit(tenant(1), SERVER).ok().expect("no probe").succeeded();
+        assert_eq!(breakers.trouble_of_tenant(tenant(1)), None);
+    }
+
+    #[rstest]
+    #[case(1, FIRST / 2, FIRST)]
+    #[case(3, FIRST * 2, FIRST * 4)]
+    #[case(40, LONGEST_FOR_TENANT / 2, LONGEST_FOR_TENANT)]
+    fn the_back_off_doubles_up_to_the_longest_less_up_to_a_half(
+        #[case] failures: u32,
+        #[case] least: Duration,
+        #[case] most: Duration,
+    ) {
+        for _ in 0..200 {
+            let found = back_off(failures, LONGEST_FOR_TENANT);
+            assert!(found >= least && found <= most, "{found:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn three_tenants_that_cannot_reach_a_server_convict_it_and_one_probe_acquits_it() {
+        let breakers = breakers();
+        let away = ConnectFailure::Timeout;
+        for n in [1, 2] {
+            fail(&breakers, n, &away);
+        }
+        wait_for_half_open(|| breakers.trouble_of_tenant(tenant(2))).await;
+        fail(&breakers, 2, &away);
+        assert_eq!(breakers.trouble_of_server(SERVER), None, "convicted by two");
+        fail(&breakers, 3, &away);
+        assert!(breakers.trouble_of_server(SERVER).is_some());
+        assert!(breakers.admit(tenant(4), SERVER).is_err());
+        assert!(breakers.admit(tenant(4), Uuid::nil()).is_ok(), "another server noticed");
+
+        wait_for_half_open(|| breakers.trouble_of_server(SERVER)).await;
+        let probe = breakers.admit(tenant(4), SERVER).ok().expect("no probe");
+        assert!(breakers.admit(tenant(5), SERVER).is_err(), "two probes at once");
+        probe.succeeded();
+        assert_eq!(breakers.trouble_of_server(SERVER), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_server_refuses_of_one_tenant_is_not_its_own_failure() {
+        let breakers = breakers();
+        for n in 1..10 {
+            fail(&breakers, n, &refused());
+        }
+        assert_eq!(breakers.trouble_of_server(SERVER), None);
+        assert_eq!(breakers.failing_tenants(), (9, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tenant_that_has_moved_is_forgiven_and_the_registry_is_not_asked_too_often() {
+        let breakers = breakers();
+        assert!(!breakers.may_refresh(tenant(1)), "nothing is wrong with it");
+        fail(&breakers, 1, &refused());
+        assert!(breakers.may_refresh(tenant(1)));
+        assert!(!breakers.may_refresh(tenant(1)));
+        tokio::time::advance(REFRESH_EVERY).await;
+        assert!(breakers.may_refresh(tenant(1)));
+        breakers.forgive(tenant(1));
+        assert!(breakers.admit(tenant(1), SERVER).is_ok());
+    }
+}

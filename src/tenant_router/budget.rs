@@ -1,0 +1,359 @@
+//! How many connections may be open to one database server, over all tenants, and who gets the next one.
+//!
+//! The sharing is max-min fair between tenants. A place that comes free goes to the tenant with the fewest
+//! connections; of equals, to the one that has waited longest. While somebody waits, idle connections are closed
+//! for them, and a tenant gives a connection up when it comes back if the waiting one has none at all, or at least
+//! two fewer. So a tenant under heavy load gets all that nobody else wants, and loses it request by request when
+//! somebody does.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::lock;
+
+/// One in so many places is kept for webhooks and operators.
+const RESERVED_ONE_IN: u32 = 10;
+
+/// Closes idle connections of a server; called when somebody waits for a place there.
+pub(super) trait Reclaim: Send + Sync {
+    fn reclaim(&self, server: Uuid);
+}
+
+/// The places of one server.
+pub(super) struct Budget {
+    server: Uuid,
+    state: Mutex<State>,
+    /// Is anybody waiting? Read at every return of a connection.
+    is_short: AtomicBool,
+    reclaimer: Weak<dyn Reclaim>,
+}
+
+struct State {
+    limit: u32,
+    used: u32,
+    /// Places by tenant; a tenant without any is not in it.
+    held: HashMap<Uuid, u32>,
+    waiting: Vec<Waiter>,
+    /// Places of connections that are being closed for those who wait.
+    coming: u32,
+    next_ticket: u64,
+}
+
+struct Waiter {
+    ticket: u64,
+    tenant: Uuid,
+    urgent: Arc<AtomicUsize>,
+    grant: oneshot::Sender<Place>,
+}
+
+/// What a server's budget looks like at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BudgetUse {
+    /// Places in all.
+    pub limit: u32,
+    /// Places that are taken.
+    pub used: u32,
+    /// Openings that wait for a place.
+    pub waiting: usize,
+}
+
+impl State {
+    fn held(&self, tenant: Uuid) -> u32 {
+        self.held.get(&tenant).copied().unwrap_or(0)
+    }
+
+    fn reserve(&self) -> u32 {
+        // With few places a reserve would only keep them empty.
+        if self.limit < RESERVED_ONE_IN { 0 } else { self.limit / RESERVED_ONE_IN }
+    }
+
+    fn has_room(&self, urgent: &AtomicUsize) -> bool {
+        let is_urgent = urgent.load(Ordering::Acquire) > 0;
+        self.used < self.limit - if is_urgent { 0 } else { self.reserve() }
+    }
+
+    fn take(&mut self, tenant: Uuid) {
+        self.used += 1;
+        *self.held.entry(tenant).or_default() += 1;
+    }
+
+    fn give_back(&mut self, tenant: Uuid) {
+        self.used = self.used.saturating_sub(1);
+        self.coming = self.coming.saturating_sub(1);
+        if let Some(held) = self.held.get_mut(&tenant) {
+            *held -= 1;
+            if *held == 0 {
+                self.held.remove(&tenant);
+            }
+        }
+    }
+
+    /// Of those for whom there is room, the one with the fewest places; of equals, the first that came.
+    fn next(&self) -> Option<usize> {
+        (0..self.waiting.len())
+            .filter(|at| self.has_room(&self.waiting[*at].urgent))
+            .min_by_key(|at| (self.held(self.waiting[*at].tenant), self.waiting[*at].ticket))
+    }
+}
+
+impl Budget {
+    pub fn new(server: Uuid, limit: u32, reclaimer: Weak<dyn Reclaim>) -> Self {
+        let state = State {
+            limit,
+            used: 0,
+            held: HashMap::new(),
+            waiting: Vec::new(),
+            coming: 0,
+            next_ticket: 0,
+        };
+        Self { server, state: Mutex::new(state), is_short: AtomicBool::new(false), reclaimer }
+    }
+
+    /// Another limit from now on. Where more places are taken than that, none is given until enough came back.
+    pub fn set_limit(self: &Arc<Self>, limit: u32) {
+        lock(&self.state).limit = limit;
+        self.grant();
+    }
+
+    pub fn usage(&self) -> BudgetUse {
+        let state = lock(&self.state);
+        BudgetUse { limit: state.limit, used: state.used, waiting: state.waiting.len() }
+    }
+
+    /// A place for a connection of `tenant`, or `None` after `patience`. `urgent`: how many callers of this tenant
+    /// may use the reserve at the moment.
+    pub async fn acquire(
+        self: &Arc<Self>,
+        tenant: Uuid,
+        urgent: Arc<AtomicUsize>,
+        patience: Duration,
+    ) -> Option<Place> {
+        let (ticket, granted) = {
+            let mut state = lock(&self.state);
+            if state.waiting.is_empty() && state.has_room(&urgent) {
+                state.take(tenant);
+                return Some(Place { budget: self.clone(), tenant });
+            }
+            let (grant, granted) = oneshot::channel();
+            let ticket = state.next_ticket;
+            state.next_ticket += 1;
+            state.waiting.push(Waiter { ticket, tenant, urgent, grant });
+            self.is_short.store(true, Ordering::Release);
+            (ticket, granted)
+        };
+        let _waiting = InLine { budget: self, ticket };
+        // There may be room for this one that the others in line may not use.
+        self.grant();
+        if self.is_short() {
+            self.ask_for_reclaim();
+        }
+        tokio::time::timeout(patience, granted).await.ok()?.ok()
+    }
+
+    /// Is anybody waiting for a place?
+    pub fn is_short(&self) -> bool {
+        self.is_short.load(Ordering::Acquire)
+    }
+
+    pub fn ask_for_reclaim(&self) {
+        if let Some(reclaimer) = self.reclaimer.upgrade() {
+            reclaimer.reclaim(self.server);
+        }
+    }
+
+    /// How many more places those who wait need than are coming already.
+    pub fn shortage(&self) -> u32 {
+        let state = lock(&self.state);
+        u32::try_from(state.waiting.len()).unwrap_or(u32::MAX).saturating_sub(state.coming)
+    }
+
+    /// So many connections are being closed for those who wait.
+    pub fn expect(&self, places: u32) {
+        lock(&self.state).coming += places;
+    }
+
+    /// Should `tenant` give up a connection that has just come back? If so, its place is counted as coming.
+    pub fn is_wanted_back(&self, tenant: Uuid) -> bool {
+        if !self.is_short() {
+            return false;
+        }
+        let mut state = lock(&self.state);
+        let own = state.held(tenant);
+        let is_poorer = |waiter: &Waiter| {
+            let theirs = state.held(waiter.tenant);
+            waiter.tenant != tenant && (theirs == 0 || own >= theirs + 2)
+        };
+        let poorer = state.waiting.iter().filter(|waiter| is_poorer(waiter)).count();
+        let wanted = poorer > usize::try_from(state.coming).unwrap_or(usize::MAX);
+        state.coming += u32::from(wanted);
+        wanted
+    }
+
+    /// Something has changed that may let somebody in: a place came free, a caller became urgent.
+    pub fn grant(self: &Arc<Self>) {
+        loop {
+            let mut state = lock(&self.state);
+            let Some(next) = state.next() else {
+                self.is_short.store(!state.waiting.is_empty(), Ordering::Release);
+                return;
+            };
+            let waiter = state.waiting.swap_remove(next);
+            state.take(waiter.tenant);
+            self.is_short.store(!state.waiting.is_empty(), Ordering::Release);
+            drop(state);
+            // Where nobody waits any more, the place comes back at once, by its drop.
+            let _ = waiter.grant.send(Place { budget: self.clone(), tenant: waiter.tenant });
+        }
+    }
+}
+
+/// Leaves the line when its caller does.
+struct InLine<'a> {
+    budget: &'a Arc<Budget>,
+    ticket: u64,
+}
+
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.budget.state);
+        state.waiting.retain(|waiter| waiter.ticket != self.ticket);
+        if state.waiting.is_empty() {
+            state.coming = 0;
+            self.budget.is_short.store(false, Ordering::Release);
+        }
+    }
+}
+
+/// The place of one connection; given back when dropped.
+pub(super) struct Place {
+    budget: Arc<Budget>,
+    tenant: Uuid,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        lock(&self.budget.state).give_back(self.tenant);
+        self.budget.grant();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    struct Nobody;
+    impl Reclaim for Nobody {
+        fn reclaim(&self, _: Uuid) {}
+    }
+
+    const PATIENT: Duration = Duration::from_secs(60);
+
+    fn budget(limit: u32) -> Arc<Budget> {
+        let nobody: Weak<Nobody> = Weak::new();
+        Arc::new(Budget::new(Uuid::nil(), limit, nobody))
+    }
+
+    fn calm() -> Arc<AtomicUsize> {
+        Arc::default()
+    }
+
+    /// A line of callers, each an opening that waits.
+    type Waiting = std::pin::Pin<Box<dyn Future<Output = Option<Place>>>>;
+
+    fn wait(budget: &Arc<Budget>, tenant: u128, urgent: Arc<AtomicUsize>) -> Waiting {
+        let budget = budget.clone();
+        let mut waiting: Waiting =
+            Box::pin(async move { budget.acquire(Uuid::from_u128(tenant), urgent, PATIENT).await });
+        assert!(waiting.as_mut().now_or_never().is_none(), "there was room");
+        waiting
+    }
+
+    async fn take(budget: &Arc<Budget>, tenant: u128) -> Place {
+        budget.acquire(Uuid::from_u128(tenant), calm(), PATIENT).await.unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_place_goes_to_the_tenant_with_the_fewest() {
+        let budget = budget(3);
+        let (first, _second, _of_b) =
+            (take(&budget, 1).await, take(&budget, 1).await, take(&budget, 2).await);
+        let (mut rich, mut middle, mut poor) =
+            (wait(&budget, 1, calm()), wait(&budget, 2, calm()), wait(&budget, 3, calm()));
+        drop(first);
+        assert!(rich.as_mut().now_or_never().is_none());
+        assert!(middle.as_mut().now_or_never().is_none());
+        let place = poor.as_mut().now_or_never().flatten().expect("the poorest was not served");
+        assert_eq!(budget.usage(), BudgetUse { limit: 3, used: 3, waiting: 2 });
+        drop(place);
+        // Both have one place now; tenant 1 came first.
+        assert!(rich.as_mut().now_or_never().flatten().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_returning_connection_is_given_up_for_the_poorer_only_and_only_once() {
+        let budget = budget(4);
+        let mut held = Vec::new();
+        for tenant in [1, 1, 1, 2] {
+            held.push(take(&budget, tenant).await);
+        }
+        let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        assert!(!budget.is_wanted_back(one), "nobody waits");
+        let _third = wait(&budget, 3, calm());
+        assert!(budget.is_wanted_back(one));
+        assert!(!budget.is_wanted_back(two), "one place for one who waits is coming already");
+        let _second = wait(&budget, 2, calm());
+        assert!(!budget.is_wanted_back(two), "for itself");
+        assert!(budget.is_wanted_back(one), "three against one");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_reserve_is_for_the_urgent() {
+        let budget = budget(20);
+        let mut held = Vec::new();
+        for tenant in 0..18 {
+            held.push(take(&budget, tenant).await);
+        }
+        let _calm = wait(&budget, 100, calm());
+        let urgent = Arc::new(AtomicUsize::new(1));
+        let place = budget.acquire(Uuid::from_u128(101), urgent, PATIENT).now_or_never();
+        assert!(place.flatten().is_some());
+        let becomes_urgent = calm();
+        let mut waiting = wait(&budget, 102, becomes_urgent.clone());
+        becomes_urgent.store(1, Ordering::Release);
+        budget.grant();
+        assert!(waiting.as_mut().now_or_never().flatten().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_leaves_the_line_leaves_nothing_behind() {
+        let budget = budget(1);
+        let held = take(&budget, 1).await;
+        assert!(budget.acquire(Uuid::from_u128(2), calm(), Duration::from_secs(3)).await.is_none());
+        let gone = wait(&budget, 2, calm());
+        drop(gone);
+        let granted_too_late = wait(&budget, 3, calm());
+        drop(held);
+        drop(granted_too_late);
+        assert_eq!(budget.usage(), BudgetUse { limit: 1, used: 0, waiting: 0 });
+        assert!(!budget.is_short());
+        drop(take(&budget, 1).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_smaller_limit_holds_from_then_on() {
+        let budget = budget(3);
+        let held = (take(&budget, 1).await, take(&budget, 2).await, take(&budget, 3).await);
+        budget.set_limit(1);
+        let mut waiting = wait(&budget, 4, calm());
+        drop((held.0, held.1));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        drop(held.2);
+        assert!(waiting.as_mut().now_or_never().flatten().is_some());
+    }
+}

@@ -1,0 +1,225 @@
+//! Whether and when a connection may be opened: the breakers are asked first, then the server's budget.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use uuid::Uuid;
+
+use super::breaker::{Breakers, Try};
+use super::budget::{Budget, Place, Reclaim};
+use super::lock;
+use crate::clock::Clock;
+use crate::configuration::RouterSettings;
+use crate::postgres::administration::Capacity;
+use crate::postgres::{Attempt, ConnectFailure, Gate, Permit};
+use crate::registry::tenants::REGISTRY_SERVER;
+
+/// Of what a server has left for tenants, so many hundredths are used where no number is set: sessions that are about
+/// to end, people with psql and backups need some too.
+const DEFAULT_SHARE_PERCENT: u32 = 80;
+/// Connections of a replica to the registry's server beside the registry's pool: the listener, administration, the
+/// making of tenants.
+const BESIDE_THE_POOL: u32 = 12;
+
+/// The configured connections do not fit the server.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the connections do not fit the registry's database server: its max_connections {} less {} reserved leaves {}, of \
+     which {} replica(s) (router.replicas) need {} each for the registry (registry.max_connections and {BESIDE_THE_POOL} \
+     more), so that each has {} for tenants, and router.max_connections_per_server asks for {}. Set \
+     router.max_connections_per_server to at most {}, or raise max_connections of the server",
+    .capacity.max_connections, .capacity.reserved, .capacity.max_connections.saturating_sub(.capacity.reserved),
+    .replicas, .beside, .left, .wanted, .left
+)]
+pub struct BudgetError {
+    capacity: Capacity,
+    replicas: u32,
+    beside: u32,
+    left: u32,
+    wanted: u32,
+}
+
+/// What one replica may use of a server for tenants: all that is left, and the limit that follows.
+fn share(capacity: Capacity, beside: u32, replicas: u32, wanted: Option<u32>) -> (u32, u32) {
+    let usable = capacity.max_connections.saturating_sub(capacity.reserved);
+    let left = (usable / replicas).saturating_sub(beside);
+    (left, wanted.unwrap_or(left * DEFAULT_SHARE_PERCENT / 100))
+}
+
+/// A database server, as the router sees it.
+pub(super) struct Server {
+    pub id: Uuid,
+    pub budget: Arc<Budget>,
+    /// The server has said how many connections it takes.
+    is_known: AtomicBool,
+}
+
+/// The budgets of all servers, and all breakers.
+pub(super) struct Gatekeeper {
+    pub breakers: Arc<Breakers>,
+    servers: Mutex<HashMap<Uuid, Arc<Server>>>,
+    reclaimer: Weak<dyn Reclaim>,
+    wanted: Option<u32>,
+    replicas: u32,
+    first_limit: u32,
+    patience: Duration,
+}
+
+impl Gatekeeper {
+    pub fn new(settings: &RouterSettings, reclaimer: Weak<dyn Reclaim>, clock: Clock) -> Self {
+        Self {
+            breakers: Arc::new(Breakers::new(clock)),
+            servers: Mutex::default(),
+            reclaimer,
+            wanted: settings.max_connections_per_server,
+            replicas: settings.replicas.max(1),
+            // Until the server has been asked.
+            first_limit: settings
+                .max_connections_per_server
+                .unwrap_or(settings.max_connections_per_tenant),
+            patience: settings.acquire_timeout,
+        }
+    }
+
+    pub fn server(&self, id: Uuid) -> Arc<Server> {
+        let make = || {
+            Arc::new(Server {
+                id,
+                budget: Arc::new(Budget::new(id, self.first_limit, self.reclaimer.clone())),
+                is_known: AtomicBool::new(false),
+            })
+        };
+        lock(&self.servers).entry(id).or_insert_with(make).clone()
+    }
+
+    pub fn servers(&self) -> Vec<Arc<Server>> {
+        lock(&self.servers).values().cloned().collect()
+    }
+
+    /// Sets the budget of the registry's server, where the registry needs connections too, or says why the settings
+    /// do not fit.
+    pub fn plan(&self, capacity: Capacity, registry_connections: u32) -> Result<u32, BudgetError> {
+        let (wanted, replicas) = (self.wanted, self.replicas);
+        let beside = registry_connections + BESIDE_THE_POOL;
+        let (left, limit) = share(capacity, beside, replicas, wanted);
+        if limit == 0 || limit > left {
+            let wanted = limit.max(1);
+            return Err(BudgetError { capacity, replicas, beside, left, wanted });
+        }
+        let server = self.server(REGISTRY_SERVER);
+        server.is_known.store(true, Ordering::Release);
+        server.budget.set_limit(limit);
+        Ok(limit)
+    }
+
+    /// A server has said how many connections it takes.
+    pub fn learn(&self, id: Uuid, capacity: Capacity) {
+        let server = self.server(id);
+        if server.is_known.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (left, limit) = share(capacity, 0, self.replicas, self.wanted);
+        if limit > left {
+            tracing::error!(
+                server = %id, left, limit,
+                "router.max_connections_per_server is more than this database server takes; using what it takes"
+            );
+        }
+        server.budget.set_limit(limit.min(left).max(1));
+    }
+
+    pub fn gate(
+        self: &Arc<Self>,
+        tenant: Uuid,
+        server: &Arc<Server>,
+        urgent: &Arc<AtomicUsize>,
+        begun: &Arc<AtomicBool>,
+    ) -> TenantGate {
+        TenantGate {
+            tenant,
+            server: server.clone(),
+            breakers: self.breakers.clone(),
+            patience: self.patience,
+            urgent: urgent.clone(),
+            begun: begun.clone(),
+        }
+    }
+}
+
+/// The gate before the connections of one tenant's pool.
+pub(super) struct TenantGate {
+    tenant: Uuid,
+    server: Arc<Server>,
+    breakers: Arc<Breakers>,
+    patience: Duration,
+    urgent: Arc<AtomicUsize>,
+    /// Raised when the first connection may be tried.
+    begun: Arc<AtomicBool>,
+}
+
+impl TenantGate {
+    async fn try_to_enter(&self) -> Result<Box<dyn Attempt>, ConnectFailure> {
+        // Before standing in line too: who may not try needs no place.
+        drop(self.breakers.admit(self.tenant, self.server.id)?);
+        let place =
+            self.server.budget.acquire(self.tenant, self.urgent.clone(), self.patience).await;
+        let place = place.ok_or(ConnectFailure::NoPermit)?;
+        let attempt = self.breakers.admit(self.tenant, self.server.id)?;
+        self.begun.store(true, Ordering::Release);
+        Ok(Box::new(Entered { place, attempt }))
+    }
+}
+
+impl Gate for TenantGate {
+    fn enter(&self) -> BoxFuture<'_, Result<Box<dyn Attempt>, ConnectFailure>> {
+        self.try_to_enter().boxed()
+    }
+
+    fn is_wanted_back(&self) -> bool {
+        self.server.budget.is_wanted_back(self.tenant)
+    }
+}
+
+struct Entered {
+    place: Place,
+    attempt: Try,
+}
+
+impl Attempt for Entered {
+    fn succeeded(self: Box<Self>) -> Permit {
+        self.attempt.succeeded();
+        Box::new(self.place)
+    }
+
+    fn failed(self: Box<Self>, failure: &ConnectFailure) {
+        self.attempt.failed(failure);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::default(100, 3, 22, 1, None, (75, 60))]
+    #[case::two_replicas(100, 3, 22, 2, None, (26, 20))]
+    #[case::as_wanted(100, 3, 22, 1, Some(75), (75, 75))]
+    #[case::too_many(100, 3, 22, 1, Some(76), (75, 76))]
+    #[case::too_small_a_server(20, 3, 22, 1, None, (0, 0))]
+    fn a_replica_has_its_share_of_what_a_server_has_left(
+        #[case] max_connections: u32,
+        #[case] reserved: u32,
+        #[case] beside: u32,
+        #[case] replicas: u32,
+        #[case] wanted: Option<u32>,
+        #[case] expected: (u32, u32),
+    ) {
+        let capacity = Capacity { max_connections, reserved };
+        assert_eq!(share(capacity, beside, replicas, wanted), expected);
+    }
+}
