@@ -24,6 +24,9 @@ pub enum ConnectFailure {
     /// The connections that may be open to the server are all in use, and none came free in time.
     #[error("no connection to the database server came free in time")]
     NoPermit,
+    /// Nobody waits for it any more, so that it was not tried.
+    #[error("nobody waited for the connection any more")]
+    Withdrawn,
     /// It failed a moment ago, and is left alone until the back-off is over.
     #[error("left alone for {} ms after a failure: {last}", .retry_after.as_millis())]
     BackingOff {

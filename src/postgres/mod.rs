@@ -14,4 +14,4 @@ pub use connection::{Connection, Scoped, Transaction};
 pub use failure::ConnectFailure;
 pub use gate::{Attempt, Gate, Permit};
 pub use physical::{OnConnect, Target};
-pub use pool::{CheckoutFailure, Pool, PoolLimits};
+pub use pool::{Checkout, CheckoutFailure, Pool, PoolLimits};

@@ -85,11 +85,13 @@ impl FailedConnects {
         last.as_ref().filter(|(at, _)| *at >= start).map(|(_, failure)| failure.clone())
     }
 
-    /// Resolves when an opening has failed and `hopeless` holds.
+    /// Resolves when an opening has failed and `hopeless` holds, or when one was withdrawn.
     async fn after(&self, start: Instant, hopeless: impl Fn() -> bool) -> ConnectFailure {
         let mut news = self.0.subscribe();
         loop {
-            if let Some(failure) = self.since(start).filter(|_| hopeless()) {
+            let failure = self.since(start);
+            if let Some(failure) = failure.filter(|f| *f == ConnectFailure::Withdrawn || hopeless())
+            {
                 return failure;
             }
             // The sender lives as long as `self`.
@@ -105,7 +107,9 @@ impl bb8::ErrorSink<Trouble> for FailedConnects {
             Trouble::NotOpened(failure) => {
                 match failure {
                     // Said when it began, or no fault of the server.
-                    ConnectFailure::BackingOff { .. } | ConnectFailure::NoPermit => {
+                    ConnectFailure::BackingOff { .. }
+                    | ConnectFailure::NoPermit
+                    | ConnectFailure::Withdrawn => {
                         tracing::debug!(%failure, "a pooled connection was not opened");
                     }
                     _ => tracing::warn!(%failure, "a pooled connection could not be opened"),
@@ -120,6 +124,16 @@ impl bb8::ErrorSink<Trouble> for FailedConnects {
 
     fn boxed_clone(&self) -> Box<dyn bb8::ErrorSink<Trouble>> {
         Box::new(self.clone())
+    }
+}
+
+/// A connection on its way to its holder.
+pub struct Checkout(bb8::PooledConnection<'static, Manager>);
+
+impl Checkout {
+    /// Gives it to the holder of `scope`. The scope is dropped after the connection went back.
+    pub fn into_connection<S: Send + Sync + 'static>(self, scope: S) -> Connection<S> {
+        Connection::new(Holder::Pooled(self.0), scope)
     }
 }
 
@@ -194,35 +208,69 @@ impl Pool {
         self.lend_before(scope, tokio::time::Instant::now() + self.acquire_timeout).await
     }
 
-    /// As [`Pool::lend`], with a deadline; the acquire timeout of the pool is the upper bound. Where no connection
-    /// is left that could come back, the failure to open one is told at once.
+    /// As [`Pool::lend`], with a deadline.
     pub async fn lend_before<S: Send + Sync + 'static>(
         &self,
         scope: S,
         deadline: tokio::time::Instant,
     ) -> Result<Connection<S>, CheckoutFailure> {
+        Ok(self.checkout_before(deadline).await?.into_connection(scope))
+    }
+
+    /// A connection that has no holder yet; the acquire timeout of the pool is the upper bound of the deadline. Where
+    /// no connection is left that could come back, the failure to open one is told at once.
+    pub async fn checkout_before(
+        &self,
+        deadline: tokio::time::Instant,
+    ) -> Result<Checkout, CheckoutFailure> {
         let start = Instant::now();
-        let mut lent = std::pin::pin!(self.pool.get_owned());
+        let mut free = std::pin::pin!(self.pool.get_owned());
         // The usual case, a free connection, needs no timer and no watch for failures.
-        if let Some(lent) = lent.as_mut().now_or_never() {
-            let physical = lent.map_err(|_| CheckoutFailure::Busy)?;
-            return Ok(Connection::new(Holder::Pooled(physical), scope));
+        if let Some(free) = free.as_mut().now_or_never() {
+            return free.map(Checkout).map_err(|_| CheckoutFailure::Busy);
         }
         let _waiting = Waiting::new(&self.waiting);
-        let lent = async {
-            tokio::select! {
+        let wait = async {
+            let failure = tokio::select! {
                 biased;
-                lent = lent => lent.ok(),
-                _ = self.failed_connects.after(start, || self.connections() == 0) => None,
+                free = free => return free.map(Checkout).map_err(|_| CheckoutFailure::Busy),
+                failure = self.hopeless(start) => failure,
+            };
+            if failure != ConnectFailure::Withdrawn {
+                return Err(failure.into());
             }
+            self.checkout_again().await
         };
-        match tokio::time::timeout_at(deadline, lent).await {
-            Ok(Some(physical)) => Ok(Connection::new(Holder::Pooled(physical), scope)),
-            Ok(None) | Err(_) => Err(self
+        match tokio::time::timeout_at(deadline, wait).await {
+            Ok(Err(CheckoutFailure::Busy)) | Err(_) => Err(self
                 .failed_connects
                 .since(start)
+                .filter(|failure| *failure != ConnectFailure::Withdrawn)
                 .map_or(CheckoutFailure::Busy, CheckoutFailure::Connect)),
+            Ok(outcome) => outcome,
         }
+    }
+
+    /// An opening that this caller counted on was withdrawn just before it came: it has to ask for another.
+    async fn checkout_again(&self) -> Result<Checkout, CheckoutFailure> {
+        loop {
+            let start = Instant::now();
+            let failure = tokio::select! {
+                biased;
+                free = self.pool.get_owned() => {
+                    return free.map(Checkout).map_err(|_| CheckoutFailure::Busy);
+                }
+                failure = self.hopeless(start) => failure,
+            };
+            if failure != ConnectFailure::Withdrawn {
+                return Err(failure.into());
+            }
+        }
+    }
+
+    /// Resolves when a connection could not be opened and there is no other to wait for.
+    async fn hopeless(&self, start: Instant) -> ConnectFailure {
+        self.failed_connects.after(start, || self.connections() == 0).await
     }
 
     /// Connections that exist, lent and idle.

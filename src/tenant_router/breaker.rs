@@ -224,7 +224,12 @@ impl Try {
 
     pub fn failed(mut self, failure: &ConnectFailure) {
         // Our own limit says nothing of the database.
-        if matches!(failure, ConnectFailure::NoPermit | ConnectFailure::BackingOff { .. }) {
+        if matches!(
+            failure,
+            ConnectFailure::NoPermit
+                | ConnectFailure::Withdrawn
+                | ConnectFailure::BackingOff { .. }
+        ) {
             return;
         }
         self.is_told = true;

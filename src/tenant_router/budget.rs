@@ -51,6 +51,15 @@ struct Waiter {
     grant: oneshot::Sender<Place>,
 }
 
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoPlace {
+    /// None came free in time.
+    NoneCameFree,
+    /// It is not needed any more.
+    Withdrawn,
+}
+
 /// What a server's budget looks like at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BudgetUse {
@@ -125,19 +134,19 @@ impl Budget {
         BudgetUse { limit: state.limit, used: state.used, waiting: state.waiting.len() }
     }
 
-    /// A place for a connection of `tenant`, or `None` after `patience`. `urgent`: how many callers of this tenant
-    /// may use the reserve at the moment.
+    /// A place for a connection of `tenant`, within `patience`. `urgent`: how many callers of this tenant may use the
+    /// reserve at the moment.
     pub async fn acquire(
         self: &Arc<Self>,
         tenant: Uuid,
         urgent: Arc<AtomicUsize>,
         patience: Duration,
-    ) -> Option<Place> {
+    ) -> Result<Place, NoPlace> {
         let (ticket, granted) = {
             let mut state = lock(&self.state);
             if state.waiting.is_empty() && state.has_room(&urgent) {
                 state.take(tenant);
-                return Some(Place { budget: self.clone(), tenant });
+                return Ok(Place { budget: self.clone(), tenant });
             }
             let (grant, granted) = oneshot::channel();
             let ticket = state.next_ticket;
@@ -152,7 +161,27 @@ impl Budget {
         if self.is_short() {
             self.ask_for_reclaim();
         }
-        tokio::time::timeout(patience, granted).await.ok()?.ok()
+        match tokio::time::timeout(patience, granted).await {
+            Ok(granted) => granted.map_err(|_| NoPlace::Withdrawn),
+            Err(_) => Err(NoPlace::NoneCameFree),
+        }
+    }
+
+    /// No more than so many openings of `tenant` are needed: its callers were served otherwise, or have gone. Those
+    /// that came last leave the line.
+    pub fn withdraw(&self, tenant: Uuid, needed: usize) {
+        let mut withdrawn = Vec::new();
+        let mut state = lock(&self.state);
+        while state.waiting.iter().filter(|waiter| waiter.tenant == tenant).count() > needed {
+            let of_tenant =
+                (0..state.waiting.len()).filter(|at| state.waiting[*at].tenant == tenant);
+            let Some(last) = of_tenant.max_by_key(|at| state.waiting[*at].ticket) else { break };
+            withdrawn.push(state.waiting.swap_remove(last));
+        }
+        self.is_short.store(!state.waiting.is_empty(), Ordering::Release);
+        drop(state);
+        // Their channels close with them, which is how they hear of it.
+        drop(withdrawn);
     }
 
     /// Is anybody waiting for a place?
@@ -264,7 +293,7 @@ mod tests {
     }
 
     /// A line of callers, each an opening that waits.
-    type Waiting = std::pin::Pin<Box<dyn Future<Output = Option<Place>>>>;
+    type Waiting = std::pin::Pin<Box<dyn Future<Output = Result<Place, NoPlace>>>>;
 
     fn wait(budget: &Arc<Budget>, tenant: u128, urgent: Arc<AtomicUsize>) -> Waiting {
         let budget = budget.clone();
@@ -272,6 +301,10 @@ mod tests {
             Box::pin(async move { budget.acquire(Uuid::from_u128(tenant), urgent, PATIENT).await });
         assert!(waiting.as_mut().now_or_never().is_none(), "there was room");
         waiting
+    }
+
+    fn served(waiting: &mut Waiting) -> Option<Place> {
+        waiting.as_mut().now_or_never().and_then(Result::ok)
     }
 
     async fn take(budget: &Arc<Budget>, tenant: u128) -> Place {
@@ -288,11 +321,11 @@ mod tests {
         drop(first);
         assert!(rich.as_mut().now_or_never().is_none());
         assert!(middle.as_mut().now_or_never().is_none());
-        let place = poor.as_mut().now_or_never().flatten().expect("the poorest was not served");
+        let place = served(&mut poor).expect("the poorest was not served");
         assert_eq!(budget.usage(), BudgetUse { limit: 3, used: 3, waiting: 2 });
         drop(place);
         // Both have one place now; tenant 1 came first.
-        assert!(rich.as_mut().now_or_never().flatten().is_some());
+        assert!(served(&mut rich).is_some());
     }
 
     #[tokio::test(start_paused = true)]
@@ -322,19 +355,20 @@ mod tests {
         let _calm = wait(&budget, 100, calm());
         let urgent = Arc::new(AtomicUsize::new(1));
         let place = budget.acquire(Uuid::from_u128(101), urgent, PATIENT).now_or_never();
-        assert!(place.flatten().is_some());
+        assert!(place.is_some_and(|place| place.is_ok()));
         let becomes_urgent = calm();
         let mut waiting = wait(&budget, 102, becomes_urgent.clone());
         becomes_urgent.store(1, Ordering::Release);
         budget.grant();
-        assert!(waiting.as_mut().now_or_never().flatten().is_some());
+        assert!(served(&mut waiting).is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn whoever_leaves_the_line_leaves_nothing_behind() {
         let budget = budget(1);
         let held = take(&budget, 1).await;
-        assert!(budget.acquire(Uuid::from_u128(2), calm(), Duration::from_secs(3)).await.is_none());
+        let refused = budget.acquire(Uuid::from_u128(2), calm(), Duration::from_secs(3)).await;
+        assert_eq!(refused.err(), Some(NoPlace::NoneCameFree));
         let gone = wait(&budget, 2, calm());
         drop(gone);
         let granted_too_late = wait(&budget, 3, calm());
@@ -346,6 +380,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn openings_that_nobody_needs_leave_the_line_the_last_first() {
+        let budget = budget(1);
+        let held = take(&budget, 1).await;
+        let (mut first, mut last) = (wait(&budget, 2, calm()), wait(&budget, 2, calm()));
+        let mut other = wait(&budget, 3, calm());
+        budget.withdraw(Uuid::from_u128(2), 1);
+        assert_eq!(last.as_mut().now_or_never().map(Result::err), Some(Some(NoPlace::Withdrawn)));
+        assert_eq!(budget.usage().waiting, 2);
+        drop(held);
+        drop(served(&mut first).expect("the first was withdrawn too"));
+        budget.withdraw(Uuid::from_u128(3), 0);
+        assert!(served(&mut other).is_some(), "withdrawn after it was served");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_smaller_limit_holds_from_then_on() {
         let budget = budget(3);
         let held = (take(&budget, 1).await, take(&budget, 2).await, take(&budget, 3).await);
@@ -354,6 +403,6 @@ mod tests {
         drop((held.0, held.1));
         assert!(waiting.as_mut().now_or_never().is_none());
         drop(held.2);
-        assert!(waiting.as_mut().now_or_never().flatten().is_some());
+        assert!(served(&mut waiting).is_some());
     }
 }

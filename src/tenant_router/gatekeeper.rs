@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 use super::breaker::{Breakers, Try};
-use super::budget::{Budget, Place, Reclaim};
+use super::budget::{Budget, NoPlace, Place, Reclaim};
 use super::lock;
 use crate::clock::Clock;
 use crate::configuration::RouterSettings;
@@ -167,7 +167,10 @@ impl TenantGate {
         drop(self.breakers.admit(self.tenant, self.server.id)?);
         let place =
             self.server.budget.acquire(self.tenant, self.urgent.clone(), self.patience).await;
-        let place = place.ok_or(ConnectFailure::NoPermit)?;
+        let place = place.map_err(|reason| match reason {
+            NoPlace::NoneCameFree => ConnectFailure::NoPermit,
+            NoPlace::Withdrawn => ConnectFailure::Withdrawn,
+        })?;
         let attempt = self.breakers.admit(self.tenant, self.server.id)?;
         self.begun.store(true, Ordering::Release);
         Ok(Box::new(Entered { place, attempt }))

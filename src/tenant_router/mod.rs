@@ -280,6 +280,20 @@ fn admit(tenant: &Tenant) -> Result<(), RouterError> {
     Ok(())
 }
 
+/// Why a pool lent nothing. One that has no connection has none because there is no room for it on the server.
+fn refused(failure: CheckoutFailure, has_connections: bool) -> RouterError {
+    match failure {
+        CheckoutFailure::Busy | CheckoutFailure::Connect(ConnectFailure::NoPermit) => {
+            if has_connections {
+                RouterError::PoolBusy
+            } else {
+                RouterError::Saturated
+            }
+        }
+        CheckoutFailure::Connect(failure) => RouterError::of_connect(failure),
+    }
+}
+
 /// Could the tenant have moved, or its password have been changed?
 fn may_have_moved(failure: &ConnectFailure) -> bool {
     match failure {
@@ -289,6 +303,7 @@ fn may_have_moved(failure: &ConnectFailure) -> bool {
         | ConnectFailure::Timeout => true,
         ConnectFailure::TooManyConnections(_)
         | ConnectFailure::NoPermit
+        | ConnectFailure::Withdrawn
         | ConnectFailure::BackingOff { .. } => false,
     }
 }
@@ -301,10 +316,15 @@ impl Inner {
     ) -> Result<TenantDb, RouterError> {
         let deadline = Instant::now() + self.settings.acquire_timeout;
         let mut result = self.connect_once(tenant, is_urgent, deadline).await;
+        // The opening was given up by those before, just as this request joined them.
+        while let Err(RouterError::Unavailable(ConnectFailure::Withdrawn)) = result {
+            result = self.connect_once(tenant, is_urgent, deadline).await;
+        }
         if let Err(RouterError::Unavailable(failure)) = &result
             && may_have_moved(failure)
             && let Some(moved) = self.moved(tenant, deadline).await
         {
+            self.gatekeeper.breakers.forgive(tenant.id);
             self.counters.retried();
             result = self.connect_once(&moved, is_urgent, deadline).await;
         }
@@ -321,7 +341,7 @@ impl Inner {
         deadline: Instant,
     ) -> Result<TenantDb, RouterError> {
         admit(tenant)?;
-        let lease = match self.pools.lease_open(tenant) {
+        let mut lease = match self.pools.lease_open(tenant) {
             Some(lease) => lease,
             None => {
                 // Before any room is made: a tenant that cannot even be tried takes nobody's place.
@@ -330,17 +350,14 @@ impl Inner {
             }
         };
         let _urgency = is_urgent.then(|| lease.urgently());
-        let pool = lease.pool(deadline).await?.clone();
+        let pool = lease.pool(deadline).await?;
+        let checkout = match pool.checkout_before(deadline).await {
+            Ok(checkout) => checkout,
+            Err(failure) => return Err(refused(failure, pool.connections() > 0)),
+        };
+        lease.served();
         let scope = TenantScope { tenant: tenant.clone(), _lease: Some(lease) };
-        pool.lend_before(scope, deadline).await.map_err(|failure| match failure {
-            // Nobody has one, because there is no room on the server for a first one.
-            CheckoutFailure::Busy if pool.connections() == 0 => RouterError::Saturated,
-            CheckoutFailure::Connect(ConnectFailure::NoPermit) if pool.connections() > 0 => {
-                RouterError::PoolBusy
-            }
-            CheckoutFailure::Busy => RouterError::PoolBusy,
-            CheckoutFailure::Connect(failure) => RouterError::of_connect(failure),
-        })
+        Ok(checkout.into_connection(scope))
     }
 
     /// The tenant's row in the registry, if it leads elsewhere than this one.

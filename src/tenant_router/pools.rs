@@ -73,6 +73,8 @@ pub(super) struct Entry {
     failed: Arc<AtomicBool>,
     /// Requests that have this pool or wait for it.
     leases: AtomicUsize,
+    /// Requests among them that have no connection yet.
+    waiting: AtomicUsize,
     /// Callers among them who may use the reserve of the server's budget.
     urgent: Arc<AtomicUsize>,
     last_used: Mutex<Instant>,
@@ -98,6 +100,7 @@ impl Entry {
 pub(super) struct Lease {
     entry: Arc<Entry>,
     shared: Arc<Shelf>,
+    is_waiting: bool,
 }
 
 impl Lease {
@@ -123,6 +126,18 @@ impl Lease {
         }
     }
 
+    /// Its holder has a connection now, and needs none to be opened.
+    pub(super) fn served(&mut self) {
+        if !std::mem::take(&mut self.is_waiting) {
+            return;
+        }
+        let waiting = self.entry.waiting.fetch_sub(1, Ordering::AcqRel) - 1;
+        let budget = &self.entry.server.budget;
+        if budget.is_short() {
+            budget.withdraw(self.entry.tenant, waiting);
+        }
+    }
+
     /// While it lives, a connection of this tenant may be opened from the reserve of the server's budget.
     pub(super) fn urgently(&self) -> Urgency {
         self.entry.urgent.fetch_add(1, Ordering::AcqRel);
@@ -135,6 +150,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        self.served();
         *lock(&self.entry.last_used) = Instant::now();
         if self.entry.leases.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.shared.freed.notify_waiters();
@@ -371,6 +387,7 @@ impl Pools {
             begun,
             failed,
             leases: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
             urgent,
             last_used: Mutex::new(Instant::now()),
         });
@@ -381,7 +398,8 @@ impl Pools {
     /// Counted under the lock of the map: a pool chosen for eviction cannot be leased in between.
     fn lease_on(&self, entry: Arc<Entry>) -> Lease {
         entry.leases.fetch_add(1, Ordering::AcqRel);
-        Lease { entry, shared: self.shelf.clone() }
+        entry.waiting.fetch_add(1, Ordering::AcqRel);
+        Lease { entry, shared: self.shelf.clone(), is_waiting: true }
     }
 
     /// Opens in a task of its own: the caller that came first may give up without failing those behind it.
@@ -484,7 +502,7 @@ impl Pools {
             connections: pool.map_or(0, Pool::connections),
             idle: pool.map_or(0, Pool::idle_connections),
             leases: entry.leases.load(Ordering::Acquire),
-            waiting: pool.map_or(0, Pool::waiting),
+            waiting: entry.waiting.load(Ordering::Acquire),
         })
     }
 
@@ -505,7 +523,7 @@ impl Pools {
         Overview {
             open: entries.len(),
             leases: entries.iter().map(|(_, e)| e.leases.load(Ordering::Acquire)).sum(),
-            waiting: pools().map(Pool::waiting).sum(),
+            waiting: entries.iter().map(|(_, e)| e.waiting.load(Ordering::Acquire)).sum(),
             connections: pools().map(Pool::connections).sum(),
             retiring: alive,
             oldest_retiring: oldest,

@@ -12,10 +12,14 @@ use narthex::tenant_router::{OnTenant, PoolEvent, RouterError, TenantDb, TenantR
 use sea_orm::Statement;
 use uuid::Uuid;
 
-use crate::support::{TestApp, eventually};
+use crate::support::{TestApp, TestSettings, eventually};
 
+mod breaker;
+mod budget;
 mod cap;
+mod changes;
 mod identity;
+mod model;
 mod opening;
 mod retiring;
 mod roles;
@@ -29,7 +33,11 @@ struct Hall {
 
 impl Hall {
     async fn with(tenants: usize) -> Self {
-        let app = TestApp::start().await;
+        Self::start(tenants, Box::new(|_| {})).await
+    }
+
+    async fn start(tenants: usize, change: TestSettings) -> Self {
+        let app = TestApp::start_with(change).await;
         let owners = join_all((0..tenants).map(|_| app.register())).await;
         let ids: Vec<_> = owners.iter().map(|owner| owner.tenant_id).collect();
         app.router.close();

@@ -5,8 +5,9 @@ use std::time::Duration;
 use narthex::identifiers::TenantId;
 use narthex::registry::tenants::password_bound_to;
 use narthex::tenant_router::PoolEvent;
+use sea_orm::ConnectionTrait;
 
-use super::{Hall, ask, connect, count, visit};
+use super::{Hall, ask, connect, count, visit, warm_up};
 use crate::support::eventually;
 
 #[tokio::test]
@@ -64,4 +65,38 @@ async fn a_changed_password_leads_to_a_new_pool() {
     drop(held);
     assert_eq!(visit(&router, id).await, backend, "a connection of the old pool is in use");
     eventually("the old pool has closed", async || hall.connections_of(id).await == 1).await;
+}
+
+#[tokio::test]
+async fn a_retired_pool_whose_leases_do_not_end_is_ended_by_force() {
+    let hall = Hall::with(2).await;
+    let router = hall.router(|settings| settings.retire_timeout = Duration::from_secs(2));
+    let [id, other] = hall.ids[..] else { unreachable!() };
+    warm_up(&router, other).await;
+    let (held, used) = (connect(&router, id).await.unwrap(), connect(&router, id).await.unwrap());
+    let before = ask(&used).await;
+    hall.change_row(id, "status = 'suspended'").await;
+    eventually("the pool is retired", async || router.statistics().retiring == 1).await;
+    assert_eq!(ask(&used).await, before, "the leases of a retired pool were disturbed");
+    hall.no_connections_of(id).await;
+    assert!(used.execute_unprepared("SELECT 1").await.is_err());
+    assert_eq!(count(&router, PoolEvent::Stopped), 1);
+    drop((held, used));
+    eventually("nothing is retiring", async || router.statistics().retiring == 0).await;
+}
+
+/// Metrics, health and sweeps look; looking is no use.
+#[tokio::test]
+async fn looking_at_a_pool_does_not_keep_it_open() {
+    let hall = Hall::with(1).await;
+    let (router, id) =
+        (hall.router(|settings| settings.idle_timeout = Duration::from_millis(400)), hall.ids[0]);
+    visit(&router, id).await;
+    eventually("the idle pool is retired", async || {
+        router.statistics();
+        router.pool_of(id).is_none()
+    })
+    .await;
+    assert_eq!(count(&router, PoolEvent::Idle), 1);
+    hall.no_connections_of(id).await;
 }
