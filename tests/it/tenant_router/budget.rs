@@ -153,7 +153,7 @@ async fn the_reserve_is_there_for_webhooks_when_all_else_is_taken() {
     let hall = Hall::with(2).await;
     let router = hall.router(|settings| {
         settings.max_connections_per_server = Some(10);
-        settings.acquire_timeout = Duration::from_millis(500);
+        settings.acquire_timeout = Duration::from_secs(4);
     });
     let [a, b] = hall.ids[..] else { unreachable!() };
     let _held = connect_all(&router, a, 9).await;
