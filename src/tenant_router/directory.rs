@@ -17,7 +17,7 @@ const CAPACITY: u64 = 100_000;
 /// Finds tenants by id and numbers by holder. Unknown ids are remembered too, so that a forged token costs the
 /// registry one look-up.
 pub struct Directory {
-    registry: Registry,
+    pub(super) registry: Registry,
     known: Cache<TenantId, Option<Arc<Tenant>>>,
     clock: Clock,
 }

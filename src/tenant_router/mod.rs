@@ -15,10 +15,12 @@ use crate::registry::tenants::{Status, Tenant};
 use crate::registry::{Registry, RegistryError};
 
 mod directory;
+mod hosts;
 mod identity;
 mod pools;
 
 pub use directory::Directory;
+pub use hosts::HostName;
 pub use identity::TENANT_GROUP;
 pub use pools::{PoolEvent, RouterStatistics};
 
