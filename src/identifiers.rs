@@ -58,6 +58,9 @@ pub enum InvalidAddress {
     /// Not a name of the IANA time zone database.
     #[error("is not a time zone of the IANA database, such as America/Chicago")]
     Timezone,
+    /// Not the name of a domain.
+    #[error("is not a domain name such as app.example.org, without scheme, port or path")]
+    DomainName,
 }
 
 /// A normalised email address: trimmed, NFC, lower case, the domain in its ASCII (IDNA) form; plus-tags are kept.
@@ -222,6 +225,13 @@ impl Slug {
     }
 }
 
+impl Slug {
+    /// Is it kept for hosts and paths of our own?
+    pub fn is_reserved(text: &str) -> bool {
+        RESERVED_SLUGS.contains(&text)
+    }
+}
+
 impl FromStr for Slug {
     type Err = InvalidAddress;
 
@@ -230,8 +240,57 @@ impl FromStr for Slug {
             && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
             && !text.starts_with('-')
             && !text.ends_with('-')
-            && !RESERVED_SLUGS.contains(&text);
+            && !Self::is_reserved(text);
         valid.then(|| Self(text.to_owned())).ok_or(InvalidAddress::Slug)
+    }
+}
+
+/// The longest domain name as text, without the dot at its end (RFC 1035, section 2.3.4).
+const LONGEST_DOMAIN_NAME: usize = 253;
+
+/// The name of a domain: lower case, in its ASCII (IDNA) form, without a dot at its end. No address of a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
+pub struct DomainName(String);
+
+impl DomainName {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Has this text, which is normalised already, the form of a domain name?
+    pub fn is_formed(text: &str) -> bool {
+        let label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        // What ends in a number is the address of a machine, however it is written (WHATWG URL, section 3.5).
+        let top = text.rsplit('.').next().unwrap_or_default();
+        text.len() <= LONGEST_DOMAIN_NAME
+            && text.split('.').all(label)
+            && !top.bytes().all(|b| b.is_ascii_digit())
+    }
+}
+
+impl FromStr for DomainName {
+    type Err = InvalidAddress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
+        let name = idna::domain_to_ascii(text.trim()).map_err(|_| InvalidAddress::DomainName)?;
+        let name = name.strip_suffix('.').unwrap_or(&name);
+        let formed = Self::is_formed(name);
+        formed.then(|| Self(name.to_owned())).ok_or(InvalidAddress::DomainName)
+    }
+}
+
+impl TryFrom<String> for DomainName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse().map_err(|error| format!("`{text}` {error}"))
     }
 }
 
@@ -317,6 +376,36 @@ mod tests {
     #[case("Admin", None)]
     fn slugs_come_from_names(#[case] name: &str, #[case] expected: Option<&str>) {
         assert_eq!(Slug::derive(name).as_ref().map(Slug::as_str), expected);
+    }
+
+    #[rstest]
+    #[case("app.example.org", "app.example.org")]
+    #[case(" App.Example.ORG. ", "app.example.org")]
+    #[case("münchen.example", "xn--mnchen-3ya.example")]
+    #[case("localhost", "localhost")]
+    fn domain_names_are_normalised(#[case] given: &str, #[case] expected: &str) {
+        assert_eq!(given.parse::<DomainName>().unwrap().as_str(), expected);
+    }
+
+    #[rstest]
+    #[case("")]
+    #[case(".")]
+    #[case(".example.org")]
+    #[case("app..example.org")]
+    #[case("example.org..")]
+    #[case("https://example.org")]
+    #[case("example.org:8080")]
+    #[case("example.org/path")]
+    #[case("*.example.org")]
+    #[case("-a.example.org")]
+    #[case("a_b.example.org")]
+    #[case("127.0.0.1")]
+    #[case("[::1]")]
+    #[case("::1")]
+    #[case(&"a".repeat(64))]
+    #[case(&"a.".repeat(127).replace("a.a.", "aa.aaa."))]
+    fn what_is_no_domain_name_is_refused(#[case] given: &str) {
+        assert_eq!(given.parse::<DomainName>(), Err(InvalidAddress::DomainName));
     }
 
     #[test]

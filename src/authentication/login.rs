@@ -13,6 +13,7 @@ use crate::identifiers::{EmailAddress, TenantId};
 use crate::registry::email_index;
 use crate::registry::tenants::{self, Status, Tenant};
 use crate::tenant_data::staff::{self, StaffMember};
+use crate::tenant_router::HostName;
 
 /// A failure is answered no earlier than this after its request: it covers the look-up in the tenant's database,
 /// which an unknown address does not have.
@@ -39,14 +40,43 @@ pub struct SignedIn {
 }
 
 impl Authentication {
-    /// Signs somebody in.
-    pub async fn login(&self, credentials: Credentials) -> Result<SignedIn, AuthenticationError> {
+    /// Signs somebody in. Where `host` names a tenant, it is to that tenant, as if the credentials named it.
+    pub async fn login(
+        &self,
+        mut credentials: Credentials,
+        host: Option<&HostName<'_>>,
+    ) -> Result<SignedIn, AuthenticationError> {
         let earliest_failure = Instant::now() + FAILURE_TIME;
+        let named = self.slug_at(host).await?;
+        // Both are the client's own words, so that this tells nothing of who there is.
+        match (&credentials.tenant, named) {
+            (Some(tenant), Some(named)) if *tenant != named => {
+                return Err(AuthenticationError::TenantMismatch);
+            }
+            (_, Some(named)) => credentials.tenant = Some(named),
+            (_, None) => {}
+        }
         let result = self.check(credentials).await;
         if let Err(AuthenticationError::InvalidCredentials) = result {
             tokio::time::sleep_until(earliest_failure).await;
         }
         result
+    }
+
+    /// The slug that a host stands for. One below our own domain is not looked up: a slug that nobody has finds no
+    /// account, in the same time as an address that nobody has.
+    async fn slug_at(
+        &self,
+        host: Option<&HostName<'_>>,
+    ) -> Result<Option<String>, AuthenticationError> {
+        let directory = self.router.directory();
+        let holder = match host {
+            None => None,
+            Some(HostName::Slug(slug)) => return Ok(Some(slug.clone().into_owned())),
+            Some(domain) => directory.tenant_of_host(domain).await?,
+        };
+        let Some(holder) = holder else { return Ok(None) };
+        Ok(directory.tenant(holder).await?.map(|tenant| tenant.slug.clone()))
     }
 
     async fn check(&self, credentials: Credentials) -> Result<SignedIn, AuthenticationError> {

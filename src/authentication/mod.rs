@@ -35,6 +35,9 @@ pub enum AuthenticationError {
     /// The credentials are right for several tenants; one must be named.
     #[error("the credentials belong to several organizations")]
     SelectTenant(Vec<TenantChoice>),
+    /// The tenant that was named, or whose refresh token this is, is not the one to whom the host belongs.
+    #[error("the host belongs to another organization")]
+    TenantMismatch,
     /// Too many passwords are being checked.
     #[error(transparent)]
     Password(#[from] PasswordError),

@@ -11,7 +11,7 @@ use crate::identifiers::{TenantId, unguessable_id};
 use crate::postgres::Scoped;
 use crate::tenant_data::sessions::{self, Rotation};
 use crate::tenant_data::staff::{self, StaffMember};
-use crate::tenant_router::{RouterError, TenantDb};
+use crate::tenant_router::{HostName, RouterError, TenantDb};
 
 /// What a client calls with.
 pub struct TokenPair {
@@ -41,11 +41,21 @@ impl Authentication {
     }
 
     /// A new pair for a refresh token. One that was used before ends its session on every replica: either the
-    /// client or a thief holds a copy, and we cannot tell which.
-    pub async fn refresh(&self, token: &str) -> Result<SignedIn, AuthenticationError> {
+    /// client or a thief holds a copy, and we cannot tell which. At the host of another tenant it is refused and not
+    /// used up.
+    pub async fn refresh(
+        &self,
+        token: &str,
+        host: Option<&HostName<'_>>,
+    ) -> Result<SignedIn, AuthenticationError> {
         let refused = || AuthenticationError::InvalidRefreshToken;
         let old = RefreshToken::parse(token).ok_or_else(refused)?;
         let tenant = self.router.directory().tenant(old.tenant).await?.ok_or_else(refused)?;
+        if let Some(host) = host
+            && !self.router.directory().host_agrees(host, &tenant).await?
+        {
+            return Err(AuthenticationError::TenantMismatch);
+        }
         let db = self.router.connect(&tenant).await?;
         let new = self.new_refresh_token(old.tenant)?;
         let now = self.clock.now();

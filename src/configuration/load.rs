@@ -257,6 +257,43 @@ mod tests {
     }
 
     #[test]
+    fn hosts_and_proxies_are_read_in_every_form() {
+        let settings = from(&[
+            ("NARTHEX_HTTP__BASE_DOMAIN", "App.Example.org."),
+            ("NARTHEX_HTTP__TRUSTED_PROXIES", "10.0.0.0/8, fd00::/8,192.0.2.7,"),
+        ])
+        .unwrap();
+        assert_eq!(settings.http.base_domain.unwrap().as_str(), "app.example.org");
+        let networks: Vec<_> =
+            settings.http.trusted_proxies.iter().map(|n| n.to_string()).collect();
+        assert_eq!(networks, ["10.0.0.0/8", "fd00::/8", "192.0.2.7/32"]);
+
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("n.toml");
+        std::fs::write(&file, "[http]\ntrusted_proxies = [\"127.0.0.0/8\", \"::1\"]\n").unwrap();
+        let settings = load_from(Some(&file), []).unwrap();
+        assert_eq!(settings.http.trusted_proxies.len(), 2);
+        assert!(from(&[]).unwrap().http.trusted_proxies.is_empty(), "nobody is trusted by default");
+    }
+
+    #[test]
+    fn faults_of_hosts_and_proxies_name_the_setting_and_the_value() {
+        let error = from(&[
+            ("NARTHEX_HTTP__BASE_DOMAIN", "https://app.example.org"),
+            ("NARTHEX_HTTP__TRUSTED_PROXIES", "10.0.0.0/8,10.0.0.0/33"),
+        ])
+        .unwrap_err();
+        let text = error.to_string();
+        assert_eq!(error.0.len(), 2, "{text}");
+        for expected in [
+            "http.base_domain: `https://app.example.org` is not a domain name",
+            "http.trusted_proxies: `10.0.0.0/33` is neither a network",
+        ] {
+            assert!(text.contains(expected), "{expected} is missing in:\n{text}");
+        }
+    }
+
+    #[test]
     fn all_faults_are_reported_at_once() {
         let error = from(&[
             ("NARTHEX_HTTP__LISTEN", "nowhere"),

@@ -1,10 +1,14 @@
 //! Every setting, its unit and its default.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use secrecy::SecretString;
 use serde::Deserialize;
+use serde::de::Error as _;
+
+use crate::identifiers::DomainName;
 
 /// All sections.
 #[derive(Clone, Debug, Default)]
@@ -49,6 +53,12 @@ pub struct HttpSettings {
     /// After the soft stop, requests in flight get this long to finish.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
+    /// The domain below which every tenant has a host, `<slug>.<base_domain>`. Without it no host names a tenant.
+    pub base_domain: Option<DomainName>,
+    /// Networks of the proxies whose `X-Forwarded-Host` is believed, separated by commas in the environment. One
+    /// that is too wide lets clients say by themselves which host they have called.
+    #[serde(deserialize_with = "list_of_networks")]
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 impl Default for HttpSettings {
@@ -61,8 +71,24 @@ impl Default for HttpSettings {
             max_connections: 10_000,
             webhook_deadline: Duration::from_millis(1200),
             drain_timeout: Duration::from_secs(25),
+            base_domain: None,
+            trusted_proxies: Vec::new(),
         }
     }
+}
+
+fn list_of_networks<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<IpNet>, D::Error> {
+    let network = |text: String| {
+        let one_address = || text.parse::<IpAddr>().map(IpNet::from);
+        text.parse::<IpNet>().or_else(|_| one_address()).map_err(|_| {
+            D::Error::custom(format!(
+                "`{text}` is neither a network such as 10.0.0.0/8 or fd00::/8 nor an address"
+            ))
+        })
+    };
+    list_of_texts(deserializer)?.into_iter().map(network).collect()
 }
 
 /// `registry`: the control database. `DATABASE_URL` is read where `url` is not set.
@@ -151,6 +177,13 @@ pub struct SecretsSettings {
 fn list_of_secrets<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<SecretString>, D::Error> {
+    Ok(list_of_texts(deserializer)?.into_iter().map(SecretString::from).collect())
+}
+
+/// A list in the file, or one text with commas.
+fn list_of_texts<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum OneOrMany {
@@ -161,7 +194,7 @@ fn list_of_secrets<'de, D: serde::Deserializer<'de>>(
         OneOrMany::One(text) => text.split(',').map(|part| part.trim().to_owned()).collect(),
         OneOrMany::Many(texts) => texts,
     };
-    Ok(texts.into_iter().filter(|text| !text.is_empty()).map(SecretString::from).collect())
+    Ok(texts.into_iter().filter(|text| !text.is_empty()).collect())
 }
 
 /// `auth`: tokens and password hashing.

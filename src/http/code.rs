@@ -26,6 +26,7 @@ macro_rules! codes {
 
 codes! {
     MalformedBody "malformed_body" BAD_REQUEST "Malformed body": "The request body is not JSON. Send a JSON object in UTF-8.";
+    MalformedRequest "malformed_request" BAD_REQUEST "Malformed request": "The request names more than one host. Send one `Host` header, on HTTP/2 the same as `:authority`.";
     MalformedEvent "malformed_event" BAD_REQUEST "Malformed event": "The signature is good, but the body is not an event of the provider.";
     InvalidToken "invalid_token" UNAUTHORIZED "Invalid token": "The access token is missing, altered or not ours, or the refresh token is no longer good. Sign in again.";
     TokenExpired "token_expired" UNAUTHORIZED "Token expired": "The access token's time is over. Get a new one with the refresh token.";
@@ -35,8 +36,9 @@ codes! {
     Forbidden "forbidden" FORBIDDEN "Forbidden": "Your role does not permit this.";
     TenantSuspended "tenant_suspended" FORBIDDEN "Organization suspended": "The organization is suspended. Nothing of it is lost; write to support.";
     TenantDeleted "tenant_deleted" FORBIDDEN "Organization deleted": "The organization has been deleted.";
-    TenantMismatch "tenant_mismatch" FORBIDDEN "Organization mismatch": "The request names another organization than its access token.";
+    TenantMismatch "tenant_mismatch" FORBIDDEN "Organization mismatch": "The request names more than one organization: its access or refresh token, `tenant`, `X-Tenant-Id` and its host must agree.";
     NotFound "not_found" NOT_FOUND "Not found": "There is nothing here, or it is not yours.";
+    TenantNotFound "tenant_not_found" NOT_FOUND "Organization not found": "The host belongs to no organization.";
     MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED "Method not allowed": "This resource does not take this method; the Allow header lists those it takes.";
     EmailTaken "email_taken" CONFLICT "Email taken": "This email address has already registered an organization. Sign in instead.";
     SlugTaken "slug_taken" CONFLICT "Slug taken": "Another organization has this slug. Choose another, or leave it out.";

@@ -62,8 +62,9 @@ pub struct OpenProblems;
 impl IntoResponses for OpenProblems {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
         described(&[
-            (400, "`malformed_body`"),
+            (400, "`malformed_body`, `malformed_request`"),
             (401, "`invalid_credentials`, `invalid_token`"),
+            (403, "`tenant_mismatch`"),
             (409, "`email_taken`, `slug_taken`, `tenant_selection_required`"),
             (413, "`body_too_large`"),
             (415, "`unsupported_media_type`"),
@@ -79,7 +80,7 @@ pub struct TenantProblems;
 impl IntoResponses for TenantProblems {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
         described(&[
-            (400, "`malformed_body`"),
+            (400, "`malformed_body`, `malformed_request`"),
             (401, "`invalid_token`, `token_expired`, `token_revoked`"),
             (403, "`forbidden`, `tenant_suspended`, `tenant_deleted`, `tenant_mismatch`"),
             (404, "`not_found`"),
@@ -102,6 +103,20 @@ pub struct LookUpProblems;
 impl IntoResponses for LookUpProblems {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
         described(&[(404, "`not_found`"), (503, "`registry_unavailable`, `busy`, `draining`")])
+    }
+}
+
+/// The problems of a call that anybody may make at the host of a tenant.
+pub struct HostProblems;
+
+impl IntoResponses for HostProblems {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        described(&[
+            (400, "`malformed_request`"),
+            (403, "`tenant_suspended`, `tenant_mismatch`"),
+            (404, "`tenant_not_found`"),
+            (503, "`registry_unavailable`, `busy`, `draining`"),
+        ])
     }
 }
 

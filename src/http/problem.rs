@@ -224,6 +224,7 @@ impl From<AuthenticationError> for Problem {
                     .collect(),
                 ..Self::from(Code::TenantSelectionRequired)
             },
+            AuthenticationError::TenantMismatch => Code::TenantMismatch.into(),
             AuthenticationError::Password(error) => error.into(),
             AuthenticationError::Router(error) => error.into(),
             AuthenticationError::Database(error) => error.into(),

@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::routes::{
-    auth, branches, conversations, health, members, meta, registrations, webhooks,
+    auth, branches, conversations, health, members, meta, registrations, tenant, webhooks,
 };
 use super::{Gateway, middleware, openapi};
 
@@ -24,6 +24,7 @@ pub(super) fn documented() -> OpenApiRouter<Gateway> {
         .routes(routes!(registrations::show::show_registration))
         .routes(routes!(auth::login::login))
         .routes(routes!(auth::refresh::refresh))
+        .routes(routes!(tenant::public::show_public_tenant))
         .routes(routes!(meta::jwks::show_jwks))
         .routes(routes!(meta::problems::show_problem))
         // Staff of a tenant

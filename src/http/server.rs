@@ -1,10 +1,14 @@
 //! Accepting connections and serving HTTP/1 and HTTP/2 (h2c) on them, until the soft stop; then in-flight
 //! requests finish, up to the drain timeout.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -12,6 +16,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use super::extract::FromTrustedProxy;
 use crate::configuration::HttpSettings;
 use crate::lifecycle::Lifecycle;
 
@@ -52,9 +57,16 @@ pub async fn serve(
             () = life.stopping() => break,
             accepted = accept(&listener, &places) => accepted,
         };
-        let Some((stream, place)) = accepted else { continue };
-        let service =
-            TowerToHyperService::new(router.clone().into_service::<hyper::body::Incoming>());
+        let Some((stream, peer, place)) = accepted else { continue };
+        let service = TowerToHyperService::new(router.clone().into_service::<Incoming>());
+        // Asked once for each connection, not for each request.
+        let trusted = is_trusted_proxy(peer, settings);
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            if trusted {
+                request.extensions_mut().insert(FromTrustedProxy);
+            }
+            service.call(request)
+        });
         let watcher = graceful.watcher();
         let builder = builder.clone();
         let header_timeout = settings.header_timeout;
@@ -79,12 +91,12 @@ pub async fn serve(
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> Option<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
     let place = places.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => {
+        Ok((stream, peer)) => {
             let _ = stream.set_nodelay(true);
-            Some((stream, place))
+            Some((stream, peer, place))
         }
         Err(error) => {
             tracing::warn!(%error, "a connection could not be accepted");
@@ -92,6 +104,14 @@ async fn accept(
             None
         }
     }
+}
+
+/// Is what this peer says of the host believed? Where no host names a tenant, nobody asks for it.
+fn is_trusted_proxy(peer: SocketAddr, settings: &HttpSettings) -> bool {
+    // A listener on IPv6 shows IPv4 peers in IPv6's clothes.
+    let address = peer.ip().to_canonical();
+    settings.base_domain.is_some()
+        && settings.trusted_proxies.iter().any(|network| network.contains(&address))
 }
 
 /// How an HTTP/2 client begins (RFC 9113, section 3.4). While it can still be this, nobody knows what it speaks.
@@ -111,4 +131,30 @@ async fn begins_to_speak(stream: &tokio::net::TcpStream, limit: Duration) -> boo
         }
     };
     tokio::time::timeout(limit, clear).await.unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("10.1.2.3:9", true)]
+    #[case("[::ffff:10.1.2.3]:9", true)]
+    #[case("[fd00::7]:9", true)]
+    #[case("192.0.2.7:9", true)]
+    #[case("192.0.2.8:9", false)]
+    #[case("11.0.0.1:9", false)]
+    #[case("[::1]:9", false)]
+    fn a_proxy_is_known_by_its_network(#[case] peer: SocketAddr, #[case] trusted: bool) {
+        let networks = ["10.0.0.0/8", "fd00::/8", "192.0.2.7/32"];
+        let mut settings = HttpSettings {
+            base_domain: Some("app.example.org".parse().unwrap()),
+            trusted_proxies: networks.iter().map(|network| network.parse().unwrap()).collect(),
+            ..HttpSettings::default()
+        };
+        assert_eq!(is_trusted_proxy(peer, &settings), trusted);
+        settings.base_domain = None;
+        assert!(!is_trusted_proxy(peer, &settings), "nobody asks for hosts");
+    }
 }

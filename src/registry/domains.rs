@@ -1,6 +1,7 @@
 //! The hosts by which tenants are reached: slugs below the gateway's own domain, and domains of their own.
 
 use chrono::{DateTime, Utc};
+use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
 
 use super::entities::domains::{ActiveModel, Column, Entity};
@@ -13,7 +14,7 @@ use crate::postgres::failure;
 pub struct DomainTaken;
 
 /// Notes that a tenant has proven a domain (in lower case, without a dot at its end) to be its own: from now on it
-/// leads to the tenant.
+/// leads to the tenant. The tenant may have claimed it before; proven again, it keeps the time of the first proof.
 pub async fn record_proven(
     db: &impl OnRegistry,
     domain: &str,
@@ -26,7 +27,11 @@ pub async fn record_proven(
         proven_at: Set(Some(now)),
         created_at: Set(now),
     };
-    match Entity::insert(row).exec_without_returning(db).await {
+    let first_proof = Expr::cust("COALESCE(domains.proven_at, excluded.proven_at)");
+    let claimed_before = OnConflict::columns([Column::Domain, Column::TenantId])
+        .value(Column::ProvenAt, first_proof)
+        .to_owned();
+    match Entity::insert(row).on_conflict(claimed_before).exec_without_returning(db).await {
         Ok(_) => Ok(Ok(())),
         Err(e) if failure::violated_unique_constraint(&e) == Some("domains_one_holder") => {
             Ok(Err(DomainTaken))

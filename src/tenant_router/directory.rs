@@ -21,7 +21,7 @@ use crate::identifiers::TenantId;
 use crate::registry::changes::Change;
 use crate::registry::database_servers::{self, DatabaseServer};
 use crate::registry::tenants::{self, Tenant};
-use crate::registry::{Registry, RegistryError, phone_numbers};
+use crate::registry::{Registry, RegistryError, domains, phone_numbers};
 
 /// Remembered tenants, hosts and servers at most, of each.
 const CAPACITY: u64 = 100_000;
@@ -41,6 +41,8 @@ const MOST_ROUNDS: usize = 8;
 enum Key {
     Tenant(TenantId),
     Server(Uuid),
+    /// A slug, which has no dot, or a domain, which has one.
+    Host(String),
 }
 
 /// What was found.
@@ -48,6 +50,7 @@ enum Key {
 enum Found {
     Tenant(Arc<Tenant>),
     Server(Arc<DatabaseServer>),
+    Holder(TenantId),
     Nobody,
 }
 
@@ -132,7 +135,7 @@ impl Directory {
     ) -> Result<Option<Arc<Tenant>>, RegistryError> {
         match self.find(Key::Tenant(id)).await? {
             Found::Tenant(tenant) => Ok(Some(tenant)),
-            Found::Server(_) | Found::Nobody => Ok(None),
+            Found::Server(_) | Found::Holder(_) | Found::Nobody => Ok(None),
         }
     }
 
@@ -152,7 +155,18 @@ impl Directory {
     ) -> Result<Option<Arc<DatabaseServer>>, RegistryError> {
         match self.find(Key::Server(id)).await? {
             Found::Server(server) => Ok(Some(server)),
-            Found::Tenant(_) | Found::Nobody => Ok(None),
+            Found::Tenant(_) | Found::Holder(_) | Found::Nobody => Ok(None),
+        }
+    }
+
+    /// The tenant that a slug or a domain leads to.
+    pub(super) async fn holder_of_host(
+        self: &Arc<Self>,
+        name: &str,
+    ) -> Result<Option<TenantId>, RegistryError> {
+        match self.find(Key::Host(name.to_owned())).await? {
+            Found::Holder(tenant) => Ok(Some(tenant)),
+            Found::Tenant(_) | Found::Server(_) | Found::Nobody => Ok(None),
         }
     }
 
@@ -180,7 +194,7 @@ impl Directory {
             let key = match change {
                 Change::Tenant(id) => Key::Tenant(id),
                 Change::Server(id) => Key::Server(id),
-                Change::Host(_) => continue,
+                Change::Host(name) => Key::Host(name),
                 Change::Everything => {
                     self.known.invalidate_all();
                     self.unknown.invalidate_all();
@@ -339,6 +353,12 @@ impl Directory {
             Key::Server(id) => {
                 database_servers::find(&db, *id).await?.map(Arc::new).map(Found::Server)
             }
+            Key::Host(domain) if domain.contains('.') => {
+                domains::holder_of(&db, domain).await?.map(Found::Holder)
+            }
+            Key::Host(slug) => tenants::find_by_slug(&db, slug)
+                .await?
+                .map(|tenant| Found::Holder(TenantId(tenant.id))),
         };
         Ok(found.unwrap_or(Found::Nobody))
     }

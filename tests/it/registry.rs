@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use narthex::app::{App, StartError};
 use narthex::clock::Clock;
 use narthex::configuration::Settings;
-use narthex::registry::{RegistryError, schema};
+use narthex::registry::{RegistryError, domains, schema};
 use rstest::rstest;
 use secrecy::SecretString;
 use sqlx::Connection;
@@ -135,6 +135,36 @@ async fn a_number_is_never_held_twice_whoever_comes_first() {
     app.clock.advance(TimeDelta::hours(1));
     assign(holder).await.unwrap();
     assert_eq!(app.registry_count("SELECT count(*) FROM phone_numbers").await, 1);
+}
+
+#[tokio::test]
+async fn a_claim_on_a_domain_is_proven_once_and_by_one_tenant() {
+    let app = TestApp::start().await;
+    let (a, b) = (app.register().await.tenant_id, app.register().await.tenant_id);
+    let domain = format!("{}.example.net", unique());
+    let db = app.registry.connect().await.unwrap();
+    let prove =
+        async |tenant| domains::record_proven(&db, &domain, tenant, app.clock.now()).await.unwrap();
+    let proven_at = async || {
+        let sql = "SELECT proven_at::text FROM domains WHERE proven_at IS NOT NULL";
+        app.cluster.texts(&app.registry_database, sql).await
+    };
+    for tenant in [a, b] {
+        let sql = format!("INSERT INTO domains VALUES ('{domain}', '{tenant}', NULL, now())");
+        app.registry_execute(&sql).await;
+    }
+    assert_eq!(domains::holder_of(&db, &domain).await.unwrap(), None);
+    assert_eq!(prove(a).await, Ok(()));
+    assert_eq!(domains::holder_of(&db, &domain).await.unwrap(), Some(a));
+    let first = proven_at().await;
+    app.clock.advance(TimeDelta::hours(1));
+    assert_eq!(prove(a).await, Ok(()));
+    assert_eq!(proven_at().await, first);
+    // Neither a claim of its own nor none changes that the domain is taken.
+    assert_eq!(prove(b).await, Err(domains::DomainTaken));
+    app.registry_execute(&format!("DELETE FROM domains WHERE tenant_id = '{b}'")).await;
+    assert_eq!(prove(b).await, Err(domains::DomainTaken));
+    assert_eq!(domains::holder_of(&db, &domain).await.unwrap(), Some(a));
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
+use super::host::called_host;
 use super::permission::Permission;
 use crate::authentication::Claims;
 use crate::http::Code;
@@ -61,6 +62,11 @@ impl<P: Permission> FromRequestParts<Gateway> for Authorized<P> {
             if named != tenant.slug && named.parse() != Ok(tenant.id) {
                 return Err(Code::TenantMismatch.into());
             }
+        }
+        if let Some(host) = called_host(parts, gateway)?
+            && !gateway.router.directory().host_agrees(&host, &tenant).await?
+        {
+            return Err(Code::TenantMismatch.into());
         }
         let access = Self { claims, tenant, gateway: gateway.clone(), permission: PhantomData };
         if let Some(permission) = P::NAME

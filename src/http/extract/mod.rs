@@ -3,10 +3,12 @@
 mod access;
 mod body;
 mod faults;
+mod host;
 mod page;
 pub(super) mod permission;
 
 pub(super) use access::Authorized;
 pub(super) use body::{Id, JsonBody, Parameters, read_body};
 pub(super) use faults::{Checked, Faults};
+pub(super) use host::{CalledHost, FromTrustedProxy};
 pub(super) use page::{ListParameters, PageDocument, list_page};

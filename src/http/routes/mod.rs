@@ -7,4 +7,5 @@ pub(super) mod health;
 pub(super) mod members;
 pub(super) mod meta;
 pub(super) mod registrations;
+pub(super) mod tenant;
 pub(super) mod webhooks;

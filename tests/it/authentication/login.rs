@@ -125,7 +125,7 @@ async fn credentials_without_form_are_refused(#[case] body: Value, #[case] fault
 }
 
 /// Makes somebody staff of a second tenant, with a password of their own there.
-async fn join(app: &TestApp, staff: &Staff, other: &Staff, same_password: bool) {
+pub async fn join(app: &TestApp, staff: &Staff, other: &Staff, same_password: bool) {
     let sql = "SELECT password_hash FROM staff";
     let from = if same_password { staff } else { other };
     let hash = app.cluster.texts(&from.database(), sql).await.remove(0);

@@ -6,6 +6,7 @@ mod logout;
 mod refresh;
 mod tenants;
 
+pub use login::join;
 use serde_json::Value;
 
 use crate::support::Staff;

@@ -9,6 +9,7 @@ mod bad_requests;
 mod contract;
 mod cross_tenant;
 mod health;
+mod hosts;
 mod lists;
 mod permissions;
 mod registration;

@@ -37,6 +37,7 @@ pub const ROUTES: &[(&str, &str, Audience)] = &[
     ("get", "/v1/registrations/{id}", Anybody),
     ("post", "/v1/auth/login", Anybody),
     ("post", "/v1/auth/refresh", Anybody),
+    ("get", "/v1/tenant/public", Anybody),
     ("get", "/v1/auth/me", AnyStaff),
     ("get", "/v1/members", ReadsList),
     ("post", "/v1/members", Adds),

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::SessionDocument;
 use crate::authentication::Credentials;
 use crate::http::Gateway;
-use crate::http::extract::{Checked, Faults, JsonBody};
+use crate::http::extract::{CalledHost, Checked, Faults, JsonBody};
 use crate::http::openapi::OpenProblems;
 use crate::http::problem::Problem;
 
@@ -21,7 +21,7 @@ pub(crate) struct LoginRequest {
     email: String,
     #[schema(required = true)]
     password: String,
-    /// Slug, for those who are staff of several organizations.
+    /// Slug, for those who are staff of several organizations. At an organization's own host: the host says it.
     tenant: Option<String>,
 }
 
@@ -48,7 +48,8 @@ impl Checked for LoginRequest {
 
 /// Signs a member of staff in.
 ///
-/// An unknown address and a wrong password get the same answer after the same time.
+/// An unknown address and a wrong password get the same answer after the same time. At the host of an organization
+/// it is a login to that organization; a `tenant` that is another gets `tenant_mismatch`.
 #[utoipa::path(
     post,
     path = "/v1/auth/login",
@@ -58,8 +59,9 @@ impl Checked for LoginRequest {
 )]
 pub(crate) async fn login(
     State(gateway): State<Gateway>,
+    CalledHost(host): CalledHost,
     JsonBody(credentials): JsonBody<LoginRequest>,
 ) -> Result<Json<SessionDocument>, Problem> {
-    let signed_in = gateway.authentication.login(credentials).await?;
+    let signed_in = gateway.authentication.login(credentials, host.as_ref()).await?;
     Ok(Json(signed_in.into()))
 }

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use super::SessionDocument;
 use crate::http::Gateway;
-use crate::http::extract::{Checked, Faults, JsonBody};
+use crate::http::extract::{CalledHost, Checked, Faults, JsonBody};
 use crate::http::openapi::OpenProblems;
 use crate::http::problem::Problem;
 
@@ -26,7 +26,8 @@ impl Checked for RefreshRequest {
 
 /// A new pair of tokens for a refresh token, which is good once.
 ///
-/// A refresh token that was used before ends its whole session.
+/// A refresh token that was used before ends its whole session. At the host of another organization it gets
+/// `tenant_mismatch`, and stays good.
 #[utoipa::path(
     post,
     path = "/v1/auth/refresh",
@@ -36,8 +37,9 @@ impl Checked for RefreshRequest {
 )]
 pub(crate) async fn refresh(
     State(gateway): State<Gateway>,
+    CalledHost(host): CalledHost,
     JsonBody(token): JsonBody<RefreshRequest>,
 ) -> Result<Json<SessionDocument>, Problem> {
-    let signed_in = gateway.authentication.refresh(&token).await?;
+    let signed_in = gateway.authentication.refresh(&token, host.as_ref()).await?;
     Ok(Json(signed_in.into()))
 }

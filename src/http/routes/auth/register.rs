@@ -100,7 +100,8 @@ pub(crate) struct AcceptedDocument {
 /// Registers an organization: makes its own database and signs its owner in.
 ///
 /// Answers 201 when it is ready within some seconds, else 202; with `Prefer: respond-async` 202 at once. The work
-/// goes on even if the client goes away.
+/// goes on even if the client goes away. The host does not matter: at that of another organization, too, a new one is
+/// made.
 #[utoipa::path(
     post,
     path = "/v1/auth/register",

@@ -1,0 +1,81 @@
+//! The host that a request was sent to, where it may be a tenant's.
+
+use axum::extract::FromRequestParts;
+use axum::http::header::HOST;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Version};
+
+use crate::http::Code;
+use crate::http::Gateway;
+use crate::http::problem::Problem;
+use crate::identifiers::DomainName;
+use crate::tenant_router::HostName;
+
+/// Marks a request whose connection comes from one of `http.trusted_proxies`. It has no size, so that putting it
+/// into a request's extensions allocates nothing for it.
+#[derive(Clone, Copy)]
+pub(in crate::http) struct FromTrustedProxy;
+
+/// The host of a request that needs no token; `None`: it names nobody.
+pub(in crate::http) struct CalledHost(pub Option<HostName<'static>>);
+
+impl FromRequestParts<Gateway> for CalledHost {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Problem> {
+        Ok(Self(called_host(parts, gateway)?.map(HostName::into_owned)))
+    }
+}
+
+/// The host of a request as the client called it; `None`: it names nobody. Without `http.base_domain` nothing is
+/// read.
+pub(super) fn called_host<'a>(
+    parts: &'a Parts,
+    gateway: &Gateway,
+) -> Result<Option<HostName<'a>>, Problem> {
+    let Some(base) = &gateway.settings.base_domain else {
+        return Ok(None);
+    };
+    let own = own_host(parts, base)?;
+    let host = forwarded_host(parts)?.or(own);
+    Ok(host.and_then(|host| HostName::read(host, base)))
+}
+
+/// `:authority` or the host of an absolute target, else `Host`. With an absolute target, HTTP/1 says to look past
+/// `Host` (RFC 9112, section 3.2.2), HTTP/2 not to believe either if they differ (RFC 9113, section 8.3.1).
+fn own_host<'a>(parts: &'a Parts, base: &DomainName) -> Result<Option<&'a [u8]>, Problem> {
+    let header = only(&parts.headers, HOST.as_str()).map_err(|_| Code::MalformedRequest)?;
+    let header = header.map(HeaderValue::as_bytes);
+    let target = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+    if parts.version >= Version::HTTP_2
+        && let (Some(target), Some(header)) = (target, header)
+        && HostName::read(target, base) != HostName::read(header, base)
+    {
+        return Err(Code::MalformedRequest.into());
+    }
+    Ok(target.or(header))
+}
+
+/// `X-Forwarded-Host`, where a trusted proxy has sent it. In a list nobody can tell which entry is the proxy's and
+/// which the client's: such a request is refused rather than given to one of several tenants.
+fn forwarded_host(parts: &Parts) -> Result<Option<&[u8]>, Problem> {
+    if parts.extensions.get::<FromTrustedProxy>().is_none() {
+        return Ok(None);
+    }
+    match only(&parts.headers, "x-forwarded-host").map(|value| value.map(HeaderValue::as_bytes)) {
+        Ok(None) => Ok(None),
+        Ok(Some(host)) if !host.contains(&b',') => Ok(Some(host)),
+        Ok(Some(_)) | Err(Several) => Err(Problem::with_detail(
+            Code::TenantMismatch,
+            "X-Forwarded-Host names several hosts; the proxy in front must send one.",
+        )),
+    }
+}
+
+struct Several;
+
+fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a HeaderValue>, Several> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() { Err(Several) } else { Ok(first) }
+}

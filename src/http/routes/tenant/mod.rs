@@ -1,0 +1,3 @@
+//! `/v1/tenant`: the tenant itself.
+
+pub(crate) mod public;
