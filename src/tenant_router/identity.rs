@@ -7,10 +7,12 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::RouterError;
+use super::address::Addresses;
 use crate::configuration::RouterSettings;
 use crate::identifiers::TenantId;
 use crate::postgres::{ConnectFailure, Target, failure};
 use crate::registry::Registry;
+use crate::registry::database_servers::DatabaseServer;
 use crate::registry::tenants::{Tenant, password_bound_to};
 
 /// The role through which every tenant's login role has its rights on the tables of a tenant database. It has no
@@ -20,6 +22,8 @@ pub const TENANT_GROUP: &str = "narthex_tenant";
 /// How to reach a tenant's database. The password is opened here, and kept only inside the target.
 pub(super) fn target(
     registry: &Registry,
+    addresses: &Addresses,
+    server: Option<&DatabaseServer>,
     tenant: &Tenant,
     settings: &RouterSettings,
 ) -> Result<Target, RouterError> {
@@ -29,9 +33,9 @@ pub(super) fn target(
         .open(&password_bound_to(TenantId(tenant.id)), sealed)
         .map_err(crate::registry::RegistryError::from)?;
     let password = String::from_utf8_lossy(&password);
-    let options = registry
-        .server()
-        .options_for(&tenant.database_name)
+    let options = addresses
+        .options_for(server, &tenant.database_name)
+        .map_err(RouterError::Unavailable)?
         .username(&tenant.role_name)
         .password(&password)
         .application_name("narthex")

@@ -10,10 +10,12 @@ use crate::clock::Clock;
 use crate::configuration::RouterSettings;
 use crate::identifiers::TenantId;
 use crate::lifecycle::Lifecycle;
-use crate::postgres::{ConnectFailure, Connection, Scoped, Transaction};
-use crate::registry::tenants::{Status, Tenant};
+use crate::postgres::{ConnectFailure, Connection, Scoped, Target, Transaction};
+use crate::registry::database_servers::{self, DatabaseServer};
+use crate::registry::tenants::{REGISTRY_SERVER, Status, Tenant};
 use crate::registry::{Registry, RegistryError};
 
+mod address;
 mod directory;
 mod identity;
 mod pools;
@@ -22,6 +24,7 @@ pub use directory::Directory;
 pub use identity::TENANT_GROUP;
 pub use pools::{PoolEvent, RouterStatistics};
 
+use address::Addresses;
 use pools::{Lease, Pools};
 
 /// Marks a connection as one to this tenant's database. Only this room makes one.
@@ -88,6 +91,7 @@ const OLDEST_SUPPORTED_SCHEMA: &str = "m20261120_000001_create_tenant";
 struct Inner {
     directory: Directory,
     pools: Pools,
+    addresses: Addresses,
     registry: Registry,
     settings: RouterSettings,
 }
@@ -109,6 +113,7 @@ impl TenantRouter {
         let inner = Arc::new(Inner {
             directory: Directory::new(registry.clone(), settings.directory_ttl, clock),
             pools: Pools::new(&settings),
+            addresses: Addresses::new(registry.server().clone()),
             registry,
             settings,
         });
@@ -132,7 +137,8 @@ impl TenantRouter {
     pub async fn connect(&self, tenant: &Arc<Tenant>) -> Result<TenantDb, RouterError> {
         let deadline = Instant::now() + self.inner.settings.acquire_timeout;
         self.admit(tenant)?;
-        let target = || identity::target(&self.inner.registry, tenant, &self.inner.settings);
+        let server = self.server_of(tenant).await?;
+        let target = || self.target(tenant, server.as_ref());
         let (lease, pool) = self.inner.pools.lease(tenant, deadline, target).await?;
         let scope = TenantScope { tenant: tenant.clone(), _lease: Some(lease) };
         pool.lend_before(scope, deadline).await.map_err(|failure| match failure {
@@ -147,9 +153,33 @@ impl TenantRouter {
         let db = self.inner.registry.connect().await?;
         let tenant = crate::registry::tenants::find(&db, id).await?.ok_or(RouterError::Unknown)?;
         drop(db);
-        let target = identity::target(&self.inner.registry, &tenant, &self.inner.settings)?;
+        let server = self.server_of(&tenant).await?;
+        let target = self.target(&tenant, server.as_ref())?;
         let scope = TenantScope { tenant: Arc::new(tenant), _lease: None };
         Connection::open(&target, scope).await.map_err(RouterError::Unavailable)
+    }
+
+    /// `None`: the registry's own server, of which no row has to be read.
+    async fn server_of(&self, tenant: &Tenant) -> Result<Option<DatabaseServer>, RouterError> {
+        if tenant.server_id == REGISTRY_SERVER {
+            return Ok(None);
+        }
+        let db = self.inner.registry.connect().await?;
+        let server = database_servers::find(&db, tenant.server_id).await?;
+        // A server that has tenants cannot be removed (a foreign key): the tenant has just left it.
+        server.map(Some).ok_or_else(|| {
+            let gone = format!("there is no database server {}", tenant.server_id);
+            RouterError::Unavailable(ConnectFailure::BadAddress(gone))
+        })
+    }
+
+    fn target(
+        &self,
+        tenant: &Tenant,
+        server: Option<&DatabaseServer>,
+    ) -> Result<Target, RouterError> {
+        let Inner { registry, addresses, settings, .. } = &*self.inner;
+        identity::target(registry, addresses, server, tenant, settings)
     }
 
     /// What a tenant's status and schema allow is decided before a connection is taken.

@@ -6,7 +6,9 @@ mod cluster;
 mod contents;
 mod people;
 mod provider;
+mod tls;
 
 pub use app::{TestApp, TestSettings, eventually};
 pub use cluster::{TestCluster, own_cluster, shared_cluster};
 pub use people::{Answer, Staff, unique};
+pub use tls::{Authority, TlsServer};

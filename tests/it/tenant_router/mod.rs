@@ -19,6 +19,7 @@ mod opening;
 mod retiring;
 mod roles;
 mod status;
+mod tls;
 
 /// An application with some tenants of which nothing is open.
 struct Hall {
