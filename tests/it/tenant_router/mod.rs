@@ -18,6 +18,7 @@ mod identity;
 mod opening;
 mod retiring;
 mod roles;
+mod silence;
 mod status;
 mod tls;
 
