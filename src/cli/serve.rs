@@ -8,10 +8,14 @@ use super::{CommandError, signals};
 use crate::app::App;
 use crate::clock::Clock;
 use crate::configuration::Settings;
+use crate::registry::require_safe_transport;
 use crate::telemetry;
 
 pub(super) async fn run(settings: Settings) -> Result<ExitCode, CommandError> {
     telemetry::start(&settings.log);
+    if let Some(url) = &settings.registry.url {
+        require_safe_transport(url)?;
+    }
     let listen = settings.http.listen;
     let app = App::open(settings, Clock::system()).await?;
     signals::follow(&app.life).map_err(CommandError::while_doing("signals cannot be followed"))?;

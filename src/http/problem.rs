@@ -156,6 +156,7 @@ impl From<RegistryError> for Problem {
                 Code::RegistryUnavailable.into()
             }
             RegistryError::BadUrl(_)
+            | RegistryError::TalkedDown(_)
             | RegistryError::Statement(_)
             | RegistryError::Sealing(_)
             | RegistryError::Administration(_) => internal(&error),

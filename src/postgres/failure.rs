@@ -18,6 +18,12 @@ pub enum ConnectFailure {
     /// The server knows no such database, or does not take this role and password.
     #[error("the database refused the login: {0}")]
     Refused(String),
+    /// The server offers no TLS, or did not prove who it is; nothing was sent to it.
+    #[error("no safe connection to the database server: {0}")]
+    Insecure(String),
+    /// What is written down about the server leads nowhere. Nothing was tried.
+    #[error("the database server's address is not usable: {0}")]
+    BadAddress(String),
     /// The connection is not where it should be. Never used, whatever it would answer.
     #[error("the connection leads to the wrong database: {0}")]
     WrongIdentity(String),
@@ -61,6 +67,10 @@ pub(super) fn of_connect(error: sqlx::Error) -> ConnectFailure {
             Some("28P01" | "28000" | "3D000" | "42501" | "55000") => ConnectFailure::Refused(text),
             _ => ConnectFailure::Unreachable(text),
         },
+        sqlx::Error::Tls(_) => ConnectFailure::Insecure(text),
+        sqlx::Error::Io(e) if e.get_ref().is_some_and(|e| e.is::<rustls::Error>()) => {
+            ConnectFailure::Insecure(text)
+        }
         _ => ConnectFailure::Unreachable(text),
     }
 }

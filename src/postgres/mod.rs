@@ -9,6 +9,7 @@ pub mod migrating;
 mod physical;
 mod pool;
 mod scram;
+pub mod transport;
 
 pub use connection::{Connection, Scoped, Transaction};
 pub use failure::ConnectFailure;

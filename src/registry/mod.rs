@@ -14,6 +14,7 @@ use changes::Changes;
 use crate::clock::Clock;
 use crate::configuration::RegistrySettings;
 use crate::postgres::administration::{AdministrationError, Capacity, Server};
+use crate::postgres::transport::Transport;
 use crate::postgres::{
     CheckoutFailure, Connection, Pool, PoolLimits, Scoped, Target, Transaction, failure,
 };
@@ -55,6 +56,13 @@ pub enum RegistryError {
     /// `registry.url` is not a PostgreSQL URL.
     #[error("registry.url is not usable: {0}")]
     BadUrl(String),
+    /// Somebody on the way to the registry could make its connections plain text.
+    #[error(
+        "registry.url leads over the network to `{0}` without a safe sslmode, so that anybody on the way could read \
+         along: add `?sslmode=verify-full` (and `sslrootcert=FILE` for a private authority), or \
+         `?sslmode=disable` if that network is yours alone"
+    )]
+    TalkedDown(String),
     /// The schema lacks migrations that this program needs.
     #[error("the registry's schema is behind; run `narthex migrate registry` ({} pending)", .0.join(", "))]
     SchemaBehind(Vec<String>),
@@ -93,10 +101,41 @@ pub fn parse_url(url: &SecretString) -> Result<PgConnectOptions, RegistryError> 
     }
     let options =
         PgConnectOptions::from_str(url).map_err(|e| RegistryError::BadUrl(e.to_string()))?;
+    if PgConnectOptions::new_without_pgpass().get_options().is_some() {
+        return Err(RegistryError::BadUrl(
+            "PGOPTIONS is set and would reach every connection, the tenants' included; \
+             unset it, and write what you need into the URL (`?options[name]=value`)"
+                .to_owned(),
+        ));
+    }
     if options.get_database().is_none() {
         return Err(RegistryError::BadUrl("it names no database".to_owned()));
     }
     Ok(options.application_name("narthex"))
+}
+
+/// Refuses a way to the registry on which an intermediary could switch TLS off, and warns of a weaker one than
+/// `sslmode=verify-full`. For `narthex serve`: tenants' data takes the same way.
+pub fn require_safe_transport(url: &SecretString) -> Result<(), RegistryError> {
+    let options = parse_url(url)?;
+    let host = options.get_host();
+    let weakness = match Transport::of(&options) {
+        Transport::Local | Transport::Verified => return Ok(()),
+        Transport::TalkedDown => return Err(RegistryError::TalkedDown(host.to_owned())),
+        Transport::Plain => "it is plain text: everybody on the way can read it and change it",
+        Transport::AnyServer => {
+            "it is encrypted to whoever answers: nobody has to prove to be the server"
+        }
+        Transport::AnyHost => {
+            "whoever has a certificate of any known authority, public ones included, passes for the server"
+        }
+    };
+    tracing::warn!(
+        host,
+        "the connection to the registry is not safe on a network: {weakness}; \
+         set sslmode=verify-full in registry.url"
+    );
+    Ok(())
 }
 
 /// The registry, open for use. Clones share its connections.

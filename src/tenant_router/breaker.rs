@@ -245,6 +245,7 @@ impl Try {
             failure,
             ConnectFailure::Timeout
                 | ConnectFailure::Unreachable(_)
+                | ConnectFailure::Insecure(_)
                 | ConnectFailure::TooManyConnections(_)
         );
         if !of_server {

@@ -34,9 +34,10 @@ pub(super) fn target(
         .open(&password_bound_to(TenantId(tenant.id)), sealed)
         .map_err(crate::registry::RegistryError::from)?;
     let password = String::from_utf8_lossy(&password);
-    let options = registry
-        .server()
-        .options_for(&tenant.database_name)
+    let options = router
+        .addresses
+        .options_for(Some(address), &tenant.database_name)
+        .map_err(RouterError::Unavailable)?
         .username(&tenant.role_name)
         .password(&password)
         .options([("statement_timeout", settings.statement_timeout.as_millis().to_string())]);

@@ -17,6 +17,7 @@ use crate::registry::database_servers::DatabaseServer;
 use crate::registry::tenants::{Status, Tenant};
 use crate::registry::{Registry, RegistryError};
 
+mod address;
 mod breaker;
 mod budget;
 mod directory;
@@ -38,6 +39,7 @@ pub use pools::PoolView;
 pub use reasons::{PoolEvent, Refusal};
 pub use statistics::{RouterStatistics, ServerStatistics};
 
+use address::Addresses;
 use budget::Reclaim;
 use gatekeeper::Gatekeeper;
 use pools::{Lease, Pools, Shelf};
@@ -150,6 +152,7 @@ struct Inner {
     directory: Arc<Directory>,
     pools: Pools,
     gatekeeper: Arc<Gatekeeper>,
+    addresses: Addresses,
     counters: Arc<Counters>,
     registry: Registry,
     settings: RouterSettings,
@@ -181,6 +184,7 @@ impl TenantRouter {
             directory: Arc::new(Directory::new(registry.clone(), settings.directory_ttl, clock)),
             pools: Pools::new(&settings, shelf, gatekeeper.clone()),
             gatekeeper,
+            addresses: Addresses::new(registry.server().clone()),
             counters,
             registry,
             settings,
@@ -302,6 +306,8 @@ fn may_have_moved(failure: &ConnectFailure) -> bool {
         ConnectFailure::Refused(_)
         | ConnectFailure::WrongIdentity(_)
         | ConnectFailure::Unreachable(_)
+        | ConnectFailure::Insecure(_)
+        | ConnectFailure::BadAddress(_)
         | ConnectFailure::Timeout => true,
         ConnectFailure::TooManyConnections(_)
         | ConnectFailure::NoPermit
@@ -379,7 +385,7 @@ impl Inner {
     ) -> Result<(Arc<DatabaseServer>, Target), RouterError> {
         let address = self.directory.server(tenant.server_id).await?.ok_or_else(|| {
             let reason = format!("there is no database server {}", tenant.server_id);
-            RouterError::Unavailable(ConnectFailure::Unreachable(reason))
+            RouterError::Unavailable(ConnectFailure::BadAddress(reason))
         })?;
         let target = identity::target(self, tenant, &address)?;
         Ok((address, target))

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use argon2::password_hash::phc::PasswordHash;
 use narthex::identifiers::{Timezone, unguessable_id};
 use narthex::provisioning::{
-    CreatedTenant, Moment, NewRegistration, Provisioner, RunFailure, template,
+    CreatedTenant, Moment, NewRegistration, NotStarted, Provisioner, RunFailure, template,
 };
 use narthex::registry::provisioning_runs::{Run, RunStatus, Step, StepStatus};
 use rstest::rstest;
 use serde_json::json;
 
-use crate::support::{Staff, TestApp, TestCluster, TestSettings, own_cluster};
+use crate::support::{Staff, TestApp, TestCluster, TestSettings, eventually, own_cluster};
 
 const STEPS: [&str; 6] = ["reserve", "role", "database", "identity", "owner", "activate"];
 
@@ -271,4 +271,34 @@ async fn the_template_is_made_once_and_again_when_it_is_lost() {
     app.cluster.execute("postgres", &format!("DROP DATABASE {name}")).await;
     run(&app.provisioner, registration()).await.0.unwrap();
     assert_ne!(templates().await, first);
+}
+
+#[tokio::test]
+async fn who_finds_the_line_full_is_turned_away_and_nothing_is_written() {
+    const PLACES: i64 = 32;
+    let app = TestApp::start_with(Box::new(|settings| settings.provisioning.concurrency = 1)).await;
+    let mut holder = app.cluster.connect(&app.registry_database).await;
+    sqlx::Executor::execute(&mut holder, "BEGIN; LOCK TABLE tenants IN EXCLUSIVE MODE")
+        .await
+        .unwrap();
+    for _ in 0..PLACES {
+        app.provisioner.start(registration()).await.unwrap();
+    }
+    let written = async || {
+        let runs = app.registry_count("SELECT count(*) FROM provisioning_runs").await;
+        let steps = app.registry_count("SELECT count(*) FROM provisioning_steps").await;
+        (runs, steps, rows(&app).await)
+    };
+    let full = (PLACES, PLACES * i64::try_from(STEPS.len()).unwrap(), 0);
+    assert_eq!(written().await, full);
+    let refused = app.provisioner.start(registration()).await.err();
+    assert!(matches!(refused, Some(NotStarted::Busy)), "{refused:?}");
+    let answer = app.call(reqwest::Method::POST, "/v1/auth/register", Some(app.registration()));
+    answer.await.expect_problem(503, "busy");
+    assert_eq!(written().await, full);
+    sqlx::Executor::execute(&mut holder, "ROLLBACK").await.unwrap();
+    eventually("a place is free again", async || {
+        app.provisioner.start(registration()).await.is_ok()
+    })
+    .await;
 }

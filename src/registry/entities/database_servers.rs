@@ -19,16 +19,19 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// How much a connection to a server must prove. There is no mode that a man in the middle could talk down.
+/// How much a connection to a server must prove. There is no mode that a man in the middle could talk down to plain
+/// text; but only [`TlsMode::VerifyFull`] keeps him out altogether.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "kebab-case")]
 pub enum TlsMode {
     /// Plain text: for a server on the same machine or network that nobody else is on.
     Disable,
-    /// Encrypted, to whoever answers.
+    /// Encrypted, to whoever answers: no certificate is verified, not even where `tls_authority` names an authority
+    /// (libpq would verify it then). Keeps listeners out, and nobody who can answer in the server's place.
     Require,
-    /// Encrypted, to somebody with a certificate of the authority.
+    /// Encrypted, to somebody with a certificate of the authority, which has to be named. The driver believes the public
+    /// authorities too, and those sign for everybody: hardly more than `Require`.
     VerifyCa,
-    /// Encrypted, to this very host.
+    /// Encrypted, to somebody with a certificate for this very host, of the named authority or a public one.
     VerifyFull,
 }

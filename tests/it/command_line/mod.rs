@@ -3,6 +3,7 @@
 mod dev;
 mod serve;
 mod tenants;
+mod tls;
 
 use std::process::{Output, Stdio};
 

@@ -6,6 +6,7 @@ pub mod raw;
 mod bad_bodies;
 mod bad_fields;
 mod bad_requests;
+mod body_memory;
 mod contract;
 mod cross_tenant;
 mod health;

@@ -6,7 +6,11 @@ mod cluster;
 mod contents;
 mod people;
 mod provider;
+mod proxy;
+mod tls;
 
 pub use app::{TestApp, TestSettings, eventually};
 pub use cluster::{TestCluster, own_cluster, shared_cluster};
 pub use people::{Answer, Staff, unique};
+pub use proxy::Proxy;
+pub use tls::{Authority, TlsServer};

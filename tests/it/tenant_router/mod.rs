@@ -23,7 +23,9 @@ mod model;
 mod opening;
 mod retiring;
 mod roles;
+mod silence;
 mod status;
+mod tls;
 
 /// An application with some tenants of which nothing is open.
 struct Hall {

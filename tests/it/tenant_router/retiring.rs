@@ -7,7 +7,7 @@ use narthex::registry::tenants::password_bound_to;
 use narthex::tenant_router::PoolEvent;
 use sea_orm::ConnectionTrait;
 
-use super::{Hall, ask, connect, count, visit, warm_up};
+use super::{Hall, ask, connect, count, tenant, visit, warm_up};
 use crate::support::eventually;
 
 #[tokio::test]
@@ -99,4 +99,42 @@ async fn looking_at_a_pool_does_not_keep_it_open() {
     .await;
     assert_eq!(count(&router, PoolEvent::Idle), 1);
     hall.no_connections_of(id).await;
+}
+
+/// The row of a request that was slow, against a pool that a newer row has opened.
+#[tokio::test]
+async fn an_older_row_does_not_replace_the_pool_of_a_newer_one() {
+    let hall = Hall::with(1).await;
+    let (router, id) = (hall.router(|_| {}), hall.ids[0]);
+    let row = async || {
+        // Each time by a router that remembers nothing.
+        let row = tenant(&hall.router(|_| {}), id).await;
+        let password =
+            hall.app.registry.sealer().open(&password_bound_to(id), &row.sealed_password).unwrap();
+        (row, password)
+    };
+    // The same password, sealed anew: each row is good by itself, and differs from the others.
+    let change = async |password: &[u8]| {
+        let sealed = hall.app.registry.sealer().seal(&password_bound_to(id), password).unwrap();
+        let sealed = hex::encode(sealed);
+        hall.change_row(
+            id,
+            &format!("sealed_password = '\\x{sealed}', updated_at = clock_timestamp()"),
+        )
+        .await;
+    };
+    let (older, password) = row().await;
+    change(&password).await;
+    let (newer, _) = row().await;
+    let (_, backend) = ask(&router.connect(&newer).await.unwrap()).await;
+    for _ in 0..2 {
+        let (_, same) = ask(&router.connect(&older).await.unwrap()).await;
+        assert_eq!(same, backend);
+    }
+    assert_eq!((count(&router, PoolEvent::Opened), count(&router, PoolEvent::Moved)), (1, 0));
+    change(&password).await;
+    let (newest, _) = row().await;
+    let (_, other) = ask(&router.connect(&newest).await.unwrap()).await;
+    assert_ne!(other, backend);
+    assert_eq!((count(&router, PoolEvent::Opened), count(&router, PoolEvent::Moved)), (2, 1));
 }

@@ -1,6 +1,7 @@
 //! Telnyx: real signatures over real HTTP, into real databases.
 
 mod telnyx_deliveries;
+mod telnyx_fence;
 mod telnyx_history;
 mod telnyx_messages;
 mod telnyx_outages;

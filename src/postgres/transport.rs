@@ -1,0 +1,72 @@
+//! How well the way to a server is guarded against somebody on the network in between.
+
+use std::net::IpAddr;
+
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+
+/// What a connection does against somebody on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// It does not leave this machine.
+    Local,
+    /// Encrypted, to the very host that was asked for.
+    Verified,
+    /// Encrypted, to somebody with a certificate of a known authority, on whatever host.
+    AnyHost,
+    /// Encrypted, to whoever answers.
+    AnyServer,
+    /// In plain text, because that was asked for.
+    Plain,
+    /// In plain text if whoever answers says so (`prefer`), or always although nobody asked for it (`allow`).
+    TalkedDown,
+}
+
+impl Transport {
+    /// Of the connections that these options make.
+    pub fn of(options: &PgConnectOptions) -> Self {
+        if options.get_socket().is_some() || is_this_machine(options.get_host()) {
+            return Self::Local;
+        }
+        match options.get_ssl_mode() {
+            PgSslMode::VerifyFull => Self::Verified,
+            PgSslMode::VerifyCa => Self::AnyHost,
+            PgSslMode::Require => Self::AnyServer,
+            PgSslMode::Disable => Self::Plain,
+            PgSslMode::Prefer | PgSslMode::Allow => Self::TalkedDown,
+        }
+    }
+}
+
+/// A loopback address, `localhost`, or the directory of a Unix socket.
+pub fn is_this_machine(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host.starts_with('/')
+        || host.eq_ignore_ascii_case("localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("postgres://u@127.0.0.1/d", Transport::Local)]
+    #[case("postgres://u@127.8.0.9/d?sslmode=disable", Transport::Local)]
+    #[case("postgres://u@[::1]/d", Transport::Local)]
+    #[case("postgres://u@LocalHost/d", Transport::Local)]
+    #[case("postgres:///d?host=/run/postgresql&user=u", Transport::Local)]
+    #[case("postgres://%2Frun%2Fpostgresql/d", Transport::Local)]
+    #[case("postgres://u@db.example.org/d?sslmode=prefer", Transport::TalkedDown)]
+    #[case("postgres://u@db.example.org/d?sslmode=allow", Transport::TalkedDown)]
+    #[case("postgres://u@db.example.org/d?sslmode=disable", Transport::Plain)]
+    #[case("postgres://u@db.example.org/d?sslmode=require", Transport::AnyServer)]
+    #[case("postgres://u@db.example.org/d?sslmode=verify-ca", Transport::AnyHost)]
+    #[case("postgres://u@db.example.org/d?sslmode=verify-full", Transport::Verified)]
+    #[case("postgres://u@localhost.example.org/d?sslmode=disable", Transport::Plain)]
+    #[case("postgres://u@10.0.0.1/d?sslmode=disable", Transport::Plain)]
+    #[case("postgres://u@0.0.0.0/d?sslmode=disable", Transport::Plain)]
+    fn a_url_says_how_well_it_is_guarded(#[case] url: &str, #[case] expected: Transport) {
+        assert_eq!(Transport::of(&url.parse().unwrap()), expected);
+    }
+}
