@@ -17,15 +17,16 @@ use sea_orm::{
 use sea_query_sqlx::SqlxValues;
 use sqlx::Executor as _;
 use sqlx::postgres::PgConnection;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, OwnedSemaphorePermit};
 
 use super::failure::{self, ConnectFailure};
 use super::physical::{Physical, Target};
 use super::pool::Manager;
 
-/// Who owns the socket: a pool that wants it back, or this connection alone.
+/// Who owns the socket: a pool that wants it back (and after it the turn of whoever comes next), or this connection
+/// alone.
 pub(super) enum Holder {
-    Pooled(bb8::PooledConnection<'static, Manager>),
+    Pooled(bb8::PooledConnection<'static, Manager>, #[expect(dead_code)] OwnedSemaphorePermit),
     Owned(Box<Physical>),
 }
 
@@ -33,7 +34,7 @@ impl Deref for Holder {
     type Target = Physical;
     fn deref(&self) -> &Physical {
         match self {
-            Self::Pooled(physical) => physical,
+            Self::Pooled(physical, _) => physical,
             Self::Owned(physical) => physical,
         }
     }
@@ -42,7 +43,7 @@ impl Deref for Holder {
 impl DerefMut for Holder {
     fn deref_mut(&mut self) -> &mut Physical {
         match self {
-            Self::Pooled(physical) => physical,
+            Self::Pooled(physical, _) => physical,
             Self::Owned(physical) => physical,
         }
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::connection::{Connection, Holder};
 use super::failure::ConnectFailure;
@@ -128,12 +128,15 @@ impl bb8::ErrorSink<Trouble> for FailedConnects {
 }
 
 /// A connection on its way to its holder.
-pub struct Checkout(bb8::PooledConnection<'static, Manager>);
+pub struct Checkout {
+    connection: bb8::PooledConnection<'static, Manager>,
+    turn: OwnedSemaphorePermit,
+}
 
 impl Checkout {
     /// Gives it to the holder of `scope`. The scope is dropped after the connection went back.
     pub fn into_connection<S: Send + Sync + 'static>(self, scope: S) -> Connection<S> {
-        Connection::new(Holder::Pooled(self.0), scope)
+        Connection::new(Holder::Pooled(self.connection, self.turn), scope)
     }
 }
 
@@ -144,6 +147,8 @@ pub struct Pool {
     target: Arc<Target>,
     failed_connects: FailedConnects,
     acquire_timeout: Duration,
+    /// One for each connection that there may be.
+    turns: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
 }
 
@@ -195,6 +200,7 @@ impl Pool {
             target,
             failed_connects,
             acquire_timeout: limits.acquire_timeout,
+            turns: Arc::new(Semaphore::new(limits.max_connections as usize)),
             waiting: Arc::default(),
         }
     }
@@ -217,29 +223,42 @@ impl Pool {
         Ok(self.checkout_before(deadline).await?.into_connection(scope))
     }
 
-    /// A connection that has no holder yet; the acquire timeout of the pool is the upper bound of the deadline. Where
-    /// no connection is left that could come back, the failure to open one is told at once.
+    /// A connection that has no holder yet, for those who come first first; the acquire timeout of the pool is the
+    /// upper bound of the deadline. Where no connection is left that could come back, the failure to open one is told
+    /// at once.
     pub async fn checkout_before(
         &self,
         deadline: tokio::time::Instant,
     ) -> Result<Checkout, CheckoutFailure> {
-        let start = Instant::now();
-        let mut free = std::pin::pin!(self.pool.get_owned());
         // The usual case, a free connection, needs no timer and no watch for failures.
-        if let Some(free) = free.as_mut().now_or_never() {
-            return free.map(Checkout).map_err(|_| CheckoutFailure::Busy);
+        if let Ok(turn) = self.turns.clone().try_acquire_owned()
+            && let Some(free) = self.pool.get_owned().now_or_never()
+        {
+            return free
+                .map(|connection| Checkout { connection, turn })
+                .map_err(|_| CheckoutFailure::Busy);
         }
+        let start = Instant::now();
         let _waiting = Waiting::new(&self.waiting);
         let wait = async {
-            let failure = tokio::select! {
-                biased;
-                free = free => return free.map(Checkout).map_err(|_| CheckoutFailure::Busy),
-                failure = self.hopeless(start) => failure,
-            };
-            if failure != ConnectFailure::Withdrawn {
-                return Err(failure.into());
+            // bb8 lends to whoever asks at the right moment; the line in front of it is in order.
+            let turn = self.turns.clone().acquire_owned().await;
+            let turn = turn.map_err(|_| CheckoutFailure::Busy)?;
+            loop {
+                let asked = Instant::now();
+                let failure = tokio::select! {
+                    biased;
+                    free = self.pool.get_owned() => {
+                        let connection = free.map_err(|_| CheckoutFailure::Busy)?;
+                        return Ok(Checkout { connection, turn });
+                    }
+                    failure = self.hopeless(asked) => failure,
+                };
+                // An opening that this caller counted on was withdrawn just before it came: it asks for another.
+                if failure != ConnectFailure::Withdrawn {
+                    return Err(failure.into());
+                }
             }
-            self.checkout_again().await
         };
         match tokio::time::timeout_at(deadline, wait).await {
             Ok(Err(CheckoutFailure::Busy)) | Err(_) => Err(self
@@ -248,23 +267,6 @@ impl Pool {
                 .filter(|failure| *failure != ConnectFailure::Withdrawn)
                 .map_or(CheckoutFailure::Busy, CheckoutFailure::Connect)),
             Ok(outcome) => outcome,
-        }
-    }
-
-    /// An opening that this caller counted on was withdrawn just before it came: it has to ask for another.
-    async fn checkout_again(&self) -> Result<Checkout, CheckoutFailure> {
-        loop {
-            let start = Instant::now();
-            let failure = tokio::select! {
-                biased;
-                free = self.pool.get_owned() => {
-                    return free.map(Checkout).map_err(|_| CheckoutFailure::Busy);
-                }
-                failure = self.hopeless(start) => failure,
-            };
-            if failure != ConnectFailure::Withdrawn {
-                return Err(failure.into());
-            }
         }
     }
 

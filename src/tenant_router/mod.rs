@@ -27,6 +27,7 @@ mod hosts;
 mod identity;
 mod pools;
 mod reasons;
+mod shelf;
 mod statistics;
 
 pub use breaker::{BreakerState, Trouble};
@@ -42,8 +43,9 @@ pub use statistics::{RouterStatistics, ServerStatistics};
 use address::Addresses;
 use budget::Reclaim;
 use gatekeeper::Gatekeeper;
-use pools::{Lease, Pools, Shelf};
+use pools::Pools;
 use reasons::Counters;
+use shelf::{Lease, Shelf};
 
 /// Marks a connection as one to this tenant's database. Only this room makes one.
 pub struct TenantScope {
@@ -375,7 +377,7 @@ impl Inner {
         }
         let refresh = self.directory.refresh(TenantId(tenant.id));
         let fresh = tokio::time::timeout_at(deadline, refresh).await.ok()?.ok()??;
-        pools::leads_elsewhere(tenant, &fresh).then_some(fresh)
+        shelf::leads_elsewhere(tenant, &fresh).then_some(fresh)
     }
 
     /// Where a tenant's connections lead.
