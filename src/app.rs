@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
-use tokio::net::TcpListener;
 
 use crate::authentication::{Authentication, AuthenticationError};
 use crate::clock::Clock;
 use crate::configuration::Settings;
-use crate::http::{self, Gateway, Rooms};
+use crate::http::{self, Gateway, Listeners, Rooms};
 use crate::jobs;
 use crate::lifecycle::Lifecycle;
 use crate::provisioning::Provisioner;
@@ -108,9 +107,9 @@ impl App {
         Ok(Self { registry, router, provisioner, authentication, telnyx, life, settings, clock })
     }
 
-    /// Serves requests on `listener` and runs the jobs, until the life's soft stop and the drain after it.
+    /// Serves requests on the `listeners` and runs the jobs, until the life's soft stop and the drain after it.
     /// `false`: something ended that should have gone on.
-    pub async fn serve(self, listener: TcpListener) -> bool {
+    pub async fn serve(self, listeners: Listeners) -> bool {
         if self.settings.telnyx.public_key.is_none() {
             tracing::warn!("telnyx.public_key is not set: every inbound message will be refused");
         }
@@ -130,7 +129,7 @@ impl App {
             &self.life,
             self.clock,
         );
-        http::serve(listener, http::router(gateway), &http, &self.life).await;
+        http::serve(listeners, gateway, &http, &self.life).await;
         let drained = self.life.drained(TASKS_DRAIN).await;
         self.router.close();
         drained && !self.life.has_failed()

@@ -5,6 +5,7 @@ mod extract;
 mod leftover;
 mod middleware;
 mod openapi;
+mod operations;
 mod problem;
 mod readiness;
 mod router;
@@ -20,8 +21,7 @@ use tokio::sync::Semaphore;
 pub use code::Code;
 pub use openapi::document as openapi_document;
 pub use readiness::Readiness;
-pub use router::router;
-pub use server::serve;
+pub use server::{Listeners, serve};
 
 use crate::authentication::Authentication;
 use crate::clock::Clock;

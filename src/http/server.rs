@@ -1,5 +1,5 @@
 //! Accepting connections and serving HTTP/1 and HTTP/2 (h2c) on them, until the soft stop; then in-flight
-//! requests finish, up to the drain timeout.
+//! requests finish, up to the drain timeout. There are two listeners: one for everybody, one for operations.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use super::{Gateway, router};
 use crate::configuration::HttpSettings;
 use crate::lifecycle::Lifecycle;
 
@@ -22,9 +23,30 @@ const PEEK_PAUSE: Duration = Duration::from_millis(20);
 const MAX_HTTP2_STREAMS: u32 = 200;
 const MAX_HEADER_BYTES: usize = 32 * 1024;
 
-/// Serves `router` on `listener`. Returns when the soft stop has come and every connection has ended, or when the
-/// drain timeout has passed.
+/// Where the gateway is reached.
+pub struct Listeners {
+    /// By everybody: `http.listen`.
+    pub public: TcpListener,
+    /// By those who run it: `http.operations_listen`.
+    pub operations: TcpListener,
+}
+
+/// Serves the gateway on both listeners. Returns when the soft stop has come and every connection has ended, or when
+/// the drain timeout has passed.
 pub async fn serve(
+    listeners: Listeners,
+    gateway: Gateway,
+    settings: &HttpSettings,
+    life: &Lifecycle,
+) {
+    // Each has places of its own: a flood of clients must not keep anybody from seeing it.
+    tokio::join!(
+        serve_on(listeners.public, router::public(gateway.clone()), settings, life),
+        serve_on(listeners.operations, router::operations(gateway), settings, life),
+    );
+}
+
+async fn serve_on(
     listener: TcpListener,
     router: Router,
     settings: &HttpSettings,

@@ -15,10 +15,12 @@ use crate::registry::tenants::{Status, Tenant};
 use crate::registry::{Registry, RegistryError};
 
 mod directory;
+mod health;
 mod identity;
 mod pools;
 
 pub use directory::Directory;
+pub use health::{BreakerHealth, LastError, PoolHealth, PoolState, TenantHealth};
 pub use identity::TENANT_GROUP;
 pub use pools::{PoolEvent, RouterStatistics};
 
