@@ -1,5 +1,5 @@
 //! The one layer around every route, from the outside in: request id, trace, leftover bodies, time limit, panic
-//! guard. One thin layer instead of five: each boxed layer costs as much as the routing itself.
+//! guard, counting. One thin layer instead of five: each boxed layer costs as much as the routing itself.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
@@ -10,6 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 
+use super::answers::Listener;
 use super::code::Code;
 use super::problem::Problem;
 use super::{Gateway, leftover};
@@ -18,7 +19,7 @@ use crate::identifiers::new_id;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 pub(super) async fn envelope(
-    State(gateway): State<Gateway>,
+    State((gateway, listener)): State<(Gateway, Listener)>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -45,7 +46,9 @@ pub(super) async fn envelope(
     if let Some(leftover) = leftover {
         leftover.discard();
     }
-    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+    let problem = response.extensions_mut().remove::<Problem>();
+    gateway.answers.count(listener, response.status(), problem.as_ref().map(Problem::code));
+    if let Some(problem) = problem {
         let rendered = problem.render(id.to_str().unwrap_or_default());
         let (parts, body) = rendered.into_parts();
         *response.status_mut() = parts.status;

@@ -82,6 +82,11 @@ impl Problem {
         Self { errors, ..Self::from(Code::ValidationFailed) }
     }
 
+    /// What it is called.
+    pub(super) fn code(&self) -> Code {
+        self.code
+    }
+
     /// The answer, under this request id.
     pub(super) fn render(self, request_id: &str) -> Response {
         let status = self.code.status();

@@ -11,6 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use super::answers::Listener;
 use super::routes::{
     auth, branches, conversations, health, members, meta, registrations, webhooks,
 };
@@ -70,7 +71,7 @@ pub(super) fn public(gateway: Gateway) -> Router {
         .merge(routes)
         .route("/", get(meta::root::to_documentation))
         .merge(documentation(document));
-    enveloped(router, gateway)
+    enveloped(router, gateway, Listener::Public)
 }
 
 /// What is served on the operations listener, and there only. Not in the document: that is for clients.
@@ -78,15 +79,16 @@ pub(super) fn operations(gateway: Gateway) -> Router {
     let router = Router::new()
         .route("/healthz", get(health::live::live))
         .route("/readyz", get(health::ready::ready))
-        .route("/health/tenants/{id}", get(operators::tenant_health::show_tenant_health));
-    enveloped(router, gateway)
+        .route("/health/tenants/{id}", get(operators::tenant_health::show_tenant_health))
+        .route("/metrics", get(operators::metrics::show_metrics));
+    enveloped(router, gateway, Listener::Operations)
 }
 
 /// The layer around every route, and the answers where there is none.
-fn enveloped(router: Router<Gateway>, gateway: Gateway) -> Router {
+fn enveloped(router: Router<Gateway>, gateway: Gateway, listener: Listener) -> Router {
     router
         .fallback(middleware::not_found)
         .method_not_allowed_fallback(middleware::method_not_allowed)
-        .layer(from_fn_with_state(gateway.clone(), middleware::envelope))
+        .layer(from_fn_with_state((gateway.clone(), listener), middleware::envelope))
         .with_state(gateway)
 }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{OLDEST_SUPPORTED_SCHEMA, TenantRouter};
+use super::{OLDEST_SUPPORTED_SCHEMA, PoolEvent, TenantRouter};
 use crate::identifiers::TenantId;
 use crate::registry::tenants::Tenant;
 
@@ -63,6 +63,24 @@ pub struct LastError {
     pub text: String,
 }
 
+impl PoolEvent {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Opened, Self::OpenFailed, Self::Evicted, Self::Idle, Self::Moved, Self::Shutdown];
+
+    /// Its stable name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::OpenFailed => "open_failed",
+            Self::Evicted => "evicted",
+            Self::Idle => "idle",
+            Self::Moved => "moved",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
 impl TenantRouter {
     /// What is in memory of a tenant. Opens nothing, asks nobody, and does not count as a use of the tenant's pool.
     pub fn tenant_health(&self, _id: TenantId) -> TenantHealth {
@@ -72,5 +90,32 @@ impl TenantRouter {
     /// Has the tenant's schema all that this program needs?
     pub fn supports_schema_of(&self, tenant: &Tenant) -> bool {
         tenant.schema_version.as_str() >= OLDEST_SUPPORTED_SCHEMA
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_is_among_all_and_at_its_place() {
+        for (place, event) in PoolEvent::ALL.into_iter().enumerate() {
+            assert_eq!(event as usize, place, "{}", event.name());
+        }
+    }
+
+    #[test]
+    fn who_has_no_connection_yet_waits() {
+        let pool = |connections, idle, leases| PoolHealth {
+            state: PoolState::Open,
+            connections,
+            idle,
+            leases,
+        };
+        assert_eq!(pool(3, 1, 2).waiting(), 0);
+        assert_eq!(pool(3, 0, 5).waiting(), 2);
+        assert_eq!(pool(0, 0, 4).waiting(), 4);
+        // The numbers are not of one instant: a connection may be lent whose lease has not been seen.
+        assert_eq!(pool(3, 0, 2).waiting(), 0);
     }
 }

@@ -10,6 +10,7 @@ mod contract;
 mod cross_tenant;
 mod health;
 mod lists;
+mod metrics;
 mod operations;
 mod permissions;
 mod registration;
