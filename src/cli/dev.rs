@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -70,6 +71,8 @@ async fn serve(
         None => new_instance()?,
     };
     let registry_url = cluster.url("narthex_registry");
+    // No load balancer has to notice anything.
+    settings.http.drain_delay = Duration::ZERO;
     settings.registry.url = Some(SecretString::from(registry_url.clone()));
     settings.secrets.master_key = Some(SecretString::from(instance.master_key.clone()));
     let telnyx_key = SigningKey::from_base64(&instance.telnyx_seed)

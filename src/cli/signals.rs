@@ -1,4 +1,4 @@
-//! SIGTERM and Ctrl-C: the first asks for a soft stop, the second ends the process at once.
+//! SIGTERM and Ctrl-C: the first begins the drain, the second ends the process at once.
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -20,7 +20,7 @@ pub(super) fn follow(life: &Lifecycle) -> std::io::Result<()> {
                 std::process::exit(1);
             }
             eprintln!("narthex: finishing what is under way; a second signal stops at once");
-            life.stop();
+            life.drain();
         }
     });
     Ok(())

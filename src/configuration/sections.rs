@@ -50,7 +50,11 @@ pub struct HttpSettings {
     /// After this long an SMS event is parked instead of written to its tenant (the provider waits 2 s).
     #[serde(with = "humantime_serde")]
     pub webhook_deadline: Duration,
-    /// After the soft stop, requests in flight get this long to finish.
+    /// For so long after SIGTERM readiness fails while requests are still taken, so that load balancers notice
+    /// before anybody is refused. `0s` closes the listeners at once.
+    #[serde(with = "humantime_serde")]
+    pub drain_delay: Duration,
+    /// Once the listeners are closed, requests in flight get this long to finish.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
 }
@@ -65,7 +69,9 @@ impl Default for HttpSettings {
             max_body: 1024 * 1024,
             max_connections: 10_000,
             webhook_deadline: Duration::from_millis(1200),
-            drain_timeout: Duration::from_secs(25),
+            // Together below the 30 s after which Kubernetes kills.
+            drain_delay: Duration::from_secs(5),
+            drain_timeout: Duration::from_secs(20),
         }
     }
 }

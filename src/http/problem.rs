@@ -227,6 +227,7 @@ impl From<NotStarted> for Problem {
     fn from(error: NotStarted) -> Self {
         match error {
             NotStarted::Busy => Code::Busy.into(),
+            NotStarted::Draining => Code::Draining.into(),
             NotStarted::Registry(error) => error.into(),
         }
     }

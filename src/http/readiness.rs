@@ -99,7 +99,7 @@ impl Readiness {
     /// All in all.
     pub fn state(&self) -> ReadinessState {
         match self.registry() {
-            _ if self.life.is_stopping() => ReadinessState::Draining,
+            _ if self.life.is_draining() => ReadinessState::Draining,
             RegistryCheck::Ok => ReadinessState::Ready,
             RegistryCheck::Pending => ReadinessState::Starting,
             RegistryCheck::Failed => ReadinessState::Unavailable,

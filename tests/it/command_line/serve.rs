@@ -1,5 +1,6 @@
 use std::os::unix::ffi::OsStrExt;
 use std::process::Stdio;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -9,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, ChildStderr};
 
 use super::{Place, Said, narthex};
+use crate::support::eventually;
 
 #[rstest]
 #[case::no_such_command(&["conquer"])]
@@ -123,6 +125,8 @@ async fn a_foreign_variable_that_is_not_utf8_does_no_harm() {
     said.expect_error(1, &["registry.url is not set"]);
 }
 
+const DRAIN_DELAY: &str = "NARTHEX_HTTP__DRAIN_DELAY";
+
 /// `narthex serve`, once it has said where it listens.
 struct Serving {
     process: Child,
@@ -196,7 +200,7 @@ async fn get(address: &str, path: &str) -> reqwest::Result<reqwest::Response> {
 #[tokio::test]
 async fn serve_answers_and_ends_in_order(#[case] signal: Signal) {
     let place = Place::migrated().await;
-    let serving = Serving::start(&place, &[]).await;
+    let serving = Serving::start(&place, &[(DRAIN_DELAY, "0s")]).await;
     for address in [&serving.address, &serving.operations] {
         assert_eq!(get(address, "/healthz").await.unwrap().status(), 200);
     }
@@ -206,6 +210,40 @@ async fn serve_answers_and_ends_in_order(#[case] signal: Signal) {
     for secret in place.secrets() {
         assert!(!log.contains(secret));
     }
+}
+
+/// With the default settings.
+#[tokio::test]
+async fn serve_tells_load_balancers_before_it_ends() {
+    let place = Place::migrated().await;
+    let serving = Serving::start(&place, &[]).await;
+    let status = async || get(&serving.address, "/readyz").await.unwrap().status();
+    eventually("it is ready", async || status().await == 200).await;
+    serving.send(Signal::SIGTERM);
+    eventually("it is draining, and says so", async || status().await == 503).await;
+    assert_eq!(get(&serving.address, "/healthz").await.unwrap().status(), 200);
+    let (address, operations) = (serving.address.clone(), serving.operations.clone());
+    let (code, log) = serving.ended().await;
+    assert_eq!(code, Some(0), "{log}");
+    for address in [address, operations] {
+        assert!(get(&address, "/healthz").await.is_err());
+    }
+}
+
+#[rstest]
+#[case(Signal::SIGTERM, Signal::SIGTERM)]
+#[case(Signal::SIGTERM, Signal::SIGINT)]
+#[tokio::test]
+async fn a_second_signal_ends_serve_at_once(#[case] first: Signal, #[case] second: Signal) {
+    let place = Place::migrated().await;
+    let mut serving = Serving::start(&place, &[(DRAIN_DELAY, "10m")]).await;
+    serving.send(first);
+    serving.says("a second signal stops at once").await;
+    assert_eq!(get(&serving.address, "/readyz").await.unwrap().status(), 503);
+    serving.send(second);
+    let ended = tokio::time::timeout(Duration::from_secs(30), serving.ended()).await;
+    let (code, log) = ended.expect("it went on draining");
+    assert_eq!(code, Some(1), "{log}");
 }
 
 #[tokio::test]

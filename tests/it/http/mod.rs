@@ -8,6 +8,7 @@ mod bad_fields;
 mod bad_requests;
 mod contract;
 mod cross_tenant;
+mod drain;
 mod health;
 mod lists;
 mod metrics;

@@ -99,6 +99,7 @@ impl TestApp {
             Some(SecretString::from(narthex::sealing::generate_master_key().unwrap()));
         settings.auth.argon2 = Argon2Settings { memory_kib: 64, iterations: 1, parallelism: 1 };
         settings.telnyx.public_key = Some(provider.public_key());
+        settings.http.drain_delay = Duration::ZERO;
         change(&mut settings);
         let clock = Clock::system();
         let app = App::open(settings.clone(), clock.clone()).await.unwrap();
