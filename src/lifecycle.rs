@@ -111,13 +111,13 @@ mod tests {
         assert!(life.has_failed());
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_task_that_ends_in_the_drain_has_ended_too_early() {
         let life = Lifecycle::new();
         life.drain();
         life.spawn("short-lived", async {});
-        life.stopping().await;
-        assert!(life.has_failed());
+        let stopped = tokio::time::timeout(Duration::from_secs(5), life.stopping()).await;
+        assert!(stopped.is_ok() && life.has_failed());
     }
 
     #[tokio::test(start_paused = true)]

@@ -19,8 +19,8 @@ pub(super) fn follow(life: &Lifecycle) -> std::io::Result<()> {
                 eprintln!("narthex: stopping at once");
                 std::process::exit(1);
             }
-            eprintln!("narthex: finishing what is under way; a second signal stops at once");
             life.drain();
+            eprintln!("narthex: finishing what is under way; a second signal stops at once");
         }
     });
     Ok(())
