@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
-use tokio::net::TcpListener;
 
 use crate::authentication::{Authentication, AuthenticationError};
 use crate::clock::Clock;
 use crate::configuration::Settings;
-use crate::http::{self, Gateway, Rooms};
+use crate::http::{self, Gateway, Listeners, Rooms};
 use crate::jobs;
 use crate::lifecycle::Lifecycle;
 use crate::provisioning::Provisioner;
@@ -19,8 +18,11 @@ use crate::tenant_router::{BudgetError, PlanError, TenantRouter};
 use crate::webhooks::telnyx::TelnyxWebhooks;
 use crate::webhooks::telnyx::signature::{KeyError, PublicKey};
 
-/// After the last connection has ended, background tasks get this long.
-const TASKS_DRAIN: Duration = Duration::from_secs(10);
+/// After the last connection has ended, background tasks get at least this long; more where the drain timeout is not
+/// used up. With the default settings the end so comes before a supervisor's usual 30 s.
+const TASKS_DRAIN: Duration = Duration::from_secs(3);
+/// What is begun by a command that serves nothing gets this long.
+const COMMANDS_DRAIN: Duration = Duration::from_secs(10);
 
 /// Why the application could not start; each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -121,9 +123,10 @@ impl App {
         Ok(Self { registry, router, provisioner, authentication, telnyx, life, settings, clock })
     }
 
-    /// Serves requests on `listener` and runs the jobs, until the life's soft stop and the drain after it.
-    /// `false`: something ended that should have gone on.
-    pub async fn serve(self, listener: TcpListener) -> bool {
+    /// Serves requests on the `listeners` and runs the jobs, until the life's drain is over: readiness fails, the
+    /// listeners close after `http.drain_delay`, requests in flight finish, and only then loops end, because a request
+    /// may need any of them. `false`: something ended that should have gone on.
+    pub async fn serve(self, listeners: Listeners) -> bool {
         if self.settings.telnyx.public_key.is_none() {
             tracing::warn!("telnyx.public_key is not set: every inbound message will be refused");
         }
@@ -143,8 +146,9 @@ impl App {
             &self.life,
             self.clock,
         );
-        http::serve(listener, http::router(gateway), &http, &self.life).await;
-        let drained = self.life.drained(TASKS_DRAIN).await;
+        let left = http::serve(listeners, gateway, &http, &self.life).await;
+        self.life.stop();
+        let drained = self.life.drained(left.max(TASKS_DRAIN)).await;
         self.router.close();
         drained && !self.life.has_failed()
     }
@@ -152,7 +156,7 @@ impl App {
     /// Ends an application that was opened and never served.
     pub async fn close(self) {
         self.life.stop();
-        self.life.drained(TASKS_DRAIN).await;
+        self.life.drained(COMMANDS_DRAIN).await;
         self.router.close();
     }
 }

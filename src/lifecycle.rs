@@ -1,4 +1,8 @@
-//! Start, soft stop, hard stop: one object that every long-lived task hangs on.
+//! Start, drain, stop: one object that every long-lived task hangs on.
+//!
+//! The end comes in two stages. At the *drain* readiness fails and nothing is begun that could outlive the process;
+//! whatever a request needs goes on, because requests still come. At the *stop*, once the last of them has been
+//! answered, loops end.
 
 use std::future::Future;
 use std::time::Duration;
@@ -9,7 +13,8 @@ use tokio_util::task::TaskTracker;
 /// Clones share the same life.
 #[derive(Clone, Debug, Default)]
 pub struct Lifecycle {
-    soft: CancellationToken,
+    drain: CancellationToken,
+    stop: CancellationToken,
     failed: CancellationToken,
     tasks: TaskTracker,
 }
@@ -20,19 +25,42 @@ impl Lifecycle {
         Self::default()
     }
 
-    /// Resolves when the process should stop taking new work.
-    pub async fn stopping(&self) {
-        self.soft.cancelled().await;
+    /// Begins the drain: readiness fails, requests are served a while longer.
+    pub fn drain(&self) {
+        self.drain.cancel();
     }
 
-    /// Has the soft stop begun?
-    pub fn is_stopping(&self) -> bool {
-        self.soft.is_cancelled()
+    /// Has the drain begun?
+    pub fn is_draining(&self) -> bool {
+        self.drain.is_cancelled()
     }
 
-    /// Begins the soft stop: readiness fails, loops end, requests in flight finish.
+    /// Resolves when nobody new should be let in: `delay` after the drain has begun, or at once at the stop.
+    pub async fn closing(&self, delay: Duration) {
+        let delayed = async {
+            self.drain.cancelled().await;
+            tokio::time::sleep(delay).await;
+        };
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = delayed => {}
+        }
+    }
+
+    /// Stops: loops end. What still drains is cut short to the requests in flight.
     pub fn stop(&self) {
-        self.soft.cancel();
+        self.drain.cancel();
+        self.stop.cancel();
+    }
+
+    /// Resolves when loops should end.
+    pub async fn stopping(&self) {
+        self.stop.cancelled().await;
+    }
+
+    /// Has the stop come?
+    pub fn is_stopping(&self) -> bool {
+        self.stop.is_cancelled()
     }
 
     /// Did a task that should run for ever end by itself?
@@ -41,15 +69,16 @@ impl Lifecycle {
     }
 
     /// Runs a task that must live as long as the process: ending before the stop, or panicking, stops the
-    /// whole process with a failure, because a gateway without one of its loops is broken in silence.
+    /// whole process with a failure, because a gateway without one of its loops is broken in silence. For the same
+    /// reason without a drain.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let life = self.clone();
         self.tasks.spawn(async move {
             let outcome = tokio::spawn(task).await;
-            if !life.soft.is_cancelled() || outcome.is_err() {
+            if !life.is_stopping() || outcome.is_err() {
                 tracing::error!(task = name, ?outcome, "a background task ended unexpectedly");
                 life.failed.cancel();
-                life.soft.cancel();
+                life.stop();
             }
         });
     }
@@ -80,6 +109,37 @@ mod tests {
         life.spawn("short-lived", async {});
         life.stopping().await;
         assert!(life.has_failed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_ends_in_the_drain_has_ended_too_early() {
+        let life = Lifecycle::new();
+        life.drain();
+        life.spawn("short-lived", async {});
+        let stopped = tokio::time::timeout(Duration::from_secs(5), life.stopping()).await;
+        assert!(stopped.is_ok() && life.has_failed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_door_closes_some_time_after_the_drain_has_begun_and_loops_go_on() {
+        let life = Lifecycle::new();
+        let delay = Duration::from_secs(5);
+        let nearly = delay - Duration::from_millis(1);
+        assert!(tokio::time::timeout(2 * delay, life.closing(delay)).await.is_err());
+        life.drain();
+        assert!(life.is_draining());
+        assert!(tokio::time::timeout(nearly, life.closing(delay)).await.is_err());
+        assert!(tokio::time::timeout(2 * delay, life.closing(delay)).await.is_ok());
+        assert!(!life.is_stopping());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_stop_closes_the_door_at_once() {
+        let life = Lifecycle::new();
+        life.stop();
+        let soon = Duration::from_millis(1);
+        assert!(tokio::time::timeout(soon, life.closing(Duration::from_secs(5))).await.is_ok());
+        assert!(life.is_draining() && life.is_stopping());
     }
 
     #[tokio::test]

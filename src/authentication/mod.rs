@@ -81,7 +81,7 @@ pub struct Authentication {
 
 impl Authentication {
     /// Loads the signing keys (at the very first start: makes one) and the revocations, and follows the latter
-    /// until `life` ends.
+    /// until `life` stops.
     pub async fn open(
         registry: Registry,
         router: TenantRouter,

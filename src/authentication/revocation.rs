@@ -31,7 +31,7 @@ pub struct Revocations {
 }
 
 impl Revocations {
-    /// Reads them all, then keeps reading what is new until `life` ends.
+    /// Reads them all, then keeps reading what is new until `life` stops: in the drain requests still come.
     pub(super) async fn load(
         registry: Registry,
         life: &Lifecycle,

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,7 +15,8 @@ use super::instance::Instance;
 use super::{CommandError, quiet, signals, tenants};
 use crate::app::App;
 use crate::clock::Clock;
-use crate::configuration::Settings;
+use crate::configuration::{HttpSettings, Settings};
+use crate::http::Listeners;
 use crate::identifiers::{EmailAddress, PhoneNumber, Timezone};
 use crate::local_cluster::{ClusterOptions, LocalCluster, default_data_dir};
 use crate::provisioning::NewRegistration;
@@ -69,6 +71,8 @@ async fn serve(
         None => new_instance()?,
     };
     let registry_url = cluster.url("narthex_registry");
+    // No load balancer has to notice anything.
+    settings.http.drain_delay = Duration::ZERO;
     settings.registry.url = Some(SecretString::from(registry_url.clone()));
     settings.secrets.master_key = Some(SecretString::from(instance.master_key.clone()));
     let telnyx_key = SigningKey::from_base64(&instance.telnyx_seed)
@@ -82,22 +86,21 @@ async fn serve(
     instance.write(data_dir)?;
 
     let app = App::open(settings.clone(), Clock::system()).await?;
-    let prepared = prepare(&app, &instance, listen, settings.http.listen).await;
-    let (demo, listener) = match prepared {
+    let prepared = prepare(&app, &instance, listen, &settings.http).await;
+    let (demo, listeners) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             app.close().await;
             return Err(error);
         }
     };
-    let address =
-        listener.local_addr().map_err(CommandError::while_doing("the listener has no address"))?;
-    let url = format!("http://{address}");
+    let url = url_of(&listeners.public)?;
+    let operations_url = url_of(&listeners.operations)?;
     instance.url = Some(url.clone());
     instance.registry_url = Some(registry_url);
     instance.write(data_dir)?;
-    welcome(&url, data_dir, &instance, &demo);
-    Ok(app.serve(listener).await)
+    welcome(&url, &operations_url, data_dir, &instance, &demo);
+    Ok(app.serve(listeners).await)
 }
 
 /// What can fail once the rooms are open.
@@ -105,13 +108,17 @@ async fn prepare(
     app: &App,
     instance: &Instance,
     asked: Option<SocketAddr>,
-    configured: SocketAddr,
-) -> Result<(Vec<Tenant>, TcpListener), CommandError> {
+    configured: &HttpSettings,
+) -> Result<(Vec<Tenant>, Listeners), CommandError> {
     signals::follow(&app.life).map_err(CommandError::while_doing("signals cannot be followed"))?;
     progress("preparing the tenant template and the demo tenants");
     app.provisioner.prepare().await?;
     let demo = demo_tenants(app, instance).await?;
-    Ok((demo, bind(asked, configured).await?))
+    let listeners = Listeners {
+        public: bind(asked, configured.listen).await?,
+        operations: bind(None, configured.operations_listen).await?,
+    };
+    Ok((demo, listeners))
 }
 
 fn progress(text: &str) {
@@ -143,6 +150,12 @@ async fn bind(
             .map_err(CommandError::while_doing("cannot listen on any port")),
         Err(error) => Err(CommandError::while_doing(&format!("cannot listen on {address}"))(error)),
     }
+}
+
+fn url_of(listener: &TcpListener) -> Result<String, CommandError> {
+    let address = listener.local_addr();
+    let address = address.map_err(CommandError::while_doing("the listener has no address"))?;
+    Ok(format!("http://{address}"))
 }
 
 /// Registers the demo tenants at the first start; finds them at every later one.
@@ -209,10 +222,11 @@ fn forget_addresses(data_dir: &Path) {
     }
 }
 
-fn welcome(url: &str, data_dir: &Path, instance: &Instance, demo: &[Tenant]) {
+fn welcome(url: &str, operations_url: &str, data_dir: &Path, instance: &Instance, demo: &[Tenant]) {
     println!("\nNarthex is listening on {url}    (Ctrl-C stops it, and its PostgreSQL)\n");
     println!("  API documentation   {url}/docs/");
     println!("  Health              {url}/health");
+    println!("  Metrics             {operations_url}/metrics");
     println!("  Data directory      {}\n", data_dir.display());
     println!("Two churches are registered, each with a database of its own:\n");
     for (tenant, (_, email, number)) in demo.iter().zip(DEMO_TENANTS) {

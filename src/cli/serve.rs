@@ -1,5 +1,6 @@
 //! `narthex serve`: the gateway against a registry URL.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use tokio::net::TcpListener;
@@ -8,6 +9,7 @@ use super::{CommandError, signals};
 use crate::app::App;
 use crate::clock::Clock;
 use crate::configuration::Settings;
+use crate::http::Listeners;
 use crate::registry::require_safe_transport;
 use crate::telemetry;
 
@@ -16,15 +18,25 @@ pub(super) async fn run(settings: Settings) -> Result<ExitCode, CommandError> {
     if let Some(url) = &settings.registry.url {
         require_safe_transport(url)?;
     }
-    let listen = settings.http.listen;
+    let http = settings.http.clone();
     let app = App::open(settings, Clock::system()).await?;
     signals::follow(&app.life).map_err(CommandError::while_doing("signals cannot be followed"))?;
     app.provisioner.prepare().await?;
-    let listener = TcpListener::bind(listen)
-        .await
-        .map_err(CommandError::while_doing(&format!("cannot listen on {listen} (http.listen)")))?;
-    let address = listener.local_addr().map_or(listen, |address| address);
-    tracing::info!(%address, "serving");
-    let well = app.serve(listener).await;
+    let (public, address) = bind(http.listen, "http.listen").await?;
+    let (operations, operations_address) =
+        bind(http.operations_listen, "http.operations_listen").await?;
+    tracing::info!(%address, operations = %operations_address, "serving");
+    let well = app.serve(Listeners { public, operations }).await;
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A listener, and the address that it has got.
+async fn bind(
+    listen: SocketAddr,
+    setting: &str,
+) -> Result<(TcpListener, SocketAddr), CommandError> {
+    let cannot = format!("cannot listen on {listen} ({setting})");
+    let listener = TcpListener::bind(listen).await.map_err(CommandError::while_doing(&cannot))?;
+    let address = listener.local_addr().map_err(CommandError::while_doing(&cannot))?;
+    Ok((listener, address))
 }

@@ -1,4 +1,4 @@
-//! SIGTERM and Ctrl-C: the first asks for a soft stop, the second ends the process at once.
+//! SIGTERM and Ctrl-C: the first begins the drain, the second ends the process at once.
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -19,8 +19,8 @@ pub(super) fn follow(life: &Lifecycle) -> std::io::Result<()> {
                 eprintln!("narthex: stopping at once");
                 std::process::exit(1);
             }
+            life.drain();
             eprintln!("narthex: finishing what is under way; a second signal stops at once");
-            life.stop();
         }
     });
     Ok(())

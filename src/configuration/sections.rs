@@ -13,7 +13,7 @@ use crate::identifiers::DomainName;
 /// All sections.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// The public listener.
+    /// The public listener and that of operations.
     pub http: HttpSettings,
     /// The control database.
     pub registry: RegistrySettings,
@@ -31,12 +31,16 @@ pub struct Settings {
     pub log: LogSettings,
 }
 
-/// `http`: the public listener. TLS from clients ends at the proxy in front; HTTP/1 and h2c are served.
+/// `http`: the public listener and that of operations. TLS from clients ends at the proxy in front; HTTP/1 and h2c
+/// are served.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpSettings {
     /// Address and port; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Address and port of metrics and of the health of single tenants; port 0 takes a free one. Who can reach it
+    /// is asked for nothing: it must not be open to clients.
+    pub operations_listen: SocketAddr,
     /// A request that takes longer is answered 503 `busy` and its work is cancelled.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
@@ -45,12 +49,16 @@ pub struct HttpSettings {
     pub header_timeout: Duration,
     /// Largest request body, in bytes; a longer one gets 413.
     pub max_body: usize,
-    /// Connections served at once; further ones wait in the listener's backlog.
+    /// Connections served at once by each listener; further ones wait in its backlog.
     pub max_connections: usize,
     /// After this long an SMS event is parked instead of written to its tenant (the provider waits 2 s).
     #[serde(with = "humantime_serde")]
     pub webhook_deadline: Duration,
-    /// After the soft stop, requests in flight get this long to finish.
+    /// For so long after SIGTERM readiness fails while requests are still taken, so that load balancers notice
+    /// before anybody is refused. `0s` closes the listeners at once.
+    #[serde(with = "humantime_serde")]
+    pub drain_delay: Duration,
+    /// Once the listeners are closed, requests in flight get this long to finish.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
     /// The domain below which every tenant has a host, `<slug>.<base_domain>`. Without it no host names a tenant.
@@ -65,14 +73,17 @@ impl Default for HttpSettings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            operations_listen: SocketAddr::from(([127, 0, 0, 1], 9464)),
             request_timeout: Duration::from_secs(15),
             header_timeout: Duration::from_secs(10),
             max_body: 1024 * 1024,
             max_connections: 10_000,
             webhook_deadline: Duration::from_millis(1200),
-            drain_timeout: Duration::from_secs(25),
             base_domain: None,
             trusted_proxies: Vec::new(),
+            // Together below the 30 s after which Kubernetes kills.
+            drain_delay: Duration::from_secs(5),
+            drain_timeout: Duration::from_secs(20),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The one layer around every route, from the outside in: request id, trace, leftover bodies, time limit, panic
-//! guard. One thin layer instead of five: each boxed layer costs as much as the routing itself.
+//! guard, counting. One thin layer instead of five: each boxed layer costs as much as the routing itself.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
@@ -10,6 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 
+use super::answers::Listener;
 use super::code::Code;
 use super::problem::Problem;
 use super::{Gateway, leftover};
@@ -18,7 +19,7 @@ use crate::identifiers::new_id;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 pub(super) async fn envelope(
-    State(gateway): State<Gateway>,
+    State((gateway, listener)): State<(Gateway, Listener)>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -26,7 +27,8 @@ pub(super) async fn envelope(
     let id = request_id(&request);
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
+    // What fails is logged with the id below; a span for each request would cost more than its routing.
+    let span = tracing::debug_span!("request", id = id.to_str().unwrap_or_default());
 
     let (request, leftover) = leftover::keep(request);
     let guarded = AssertUnwindSafe(next.run(request)).catch_unwind();
@@ -37,7 +39,7 @@ pub(super) async fn envelope(
     let mut response = match handled.await {
         Ok(Ok(response)) => response,
         Ok(Err(_panic)) => {
-            tracing::error!(parent: &span, "a handler panicked");
+            tracing::error!(id = id.to_str().unwrap_or_default(), "a handler panicked");
             Problem::from(Code::Internal).into_response()
         }
         Err(_elapsed) => Problem::from(Code::Busy).into_response(),
@@ -45,7 +47,11 @@ pub(super) async fn envelope(
     if let Some(leftover) = leftover {
         leftover.discard();
     }
-    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+    let problem = response.extensions_mut().remove::<Problem>();
+    gateway.answers.count(listener, response.status(), problem.as_ref().map(Problem::code));
+    let route = route.as_ref().map_or("-", MatchedPath::as_str);
+    if let Some(problem) = problem {
+        problem.log(id.to_str().unwrap_or_default(), &method, route);
         let rendered = problem.render(id.to_str().unwrap_or_default());
         let (parts, body) = rendered.into_parts();
         *response.status_mut() = parts.status;
@@ -56,7 +62,7 @@ pub(super) async fn envelope(
     tracing::debug!(
         parent: &span,
         %method,
-        route = route.as_ref().map_or("-", MatchedPath::as_str),
+        route,
         status = response.status().as_u16(),
         elapsed_us = start.elapsed().as_micros(),
         "answered"

@@ -1,10 +1,12 @@
 //! The gateway's front: routes, the layers around them, and the way from a request to a tenant's connection.
 
+mod answers;
 mod code;
 mod extract;
 mod leftover;
 mod middleware;
 mod openapi;
+mod operations;
 mod problem;
 mod readiness;
 mod router;
@@ -20,8 +22,9 @@ use tokio::sync::Semaphore;
 pub use code::Code;
 pub use openapi::document as openapi_document;
 pub use readiness::Readiness;
-pub use router::router;
-pub use server::serve;
+pub use server::{Listeners, serve};
+
+use answers::Answers;
 
 use crate::authentication::Authentication;
 use crate::clock::Clock;
@@ -59,6 +62,7 @@ pub struct Inner {
     provisioner: Provisioner,
     telnyx: TelnyxWebhooks,
     readiness: Readiness,
+    answers: Answers,
     permissions: Cache<(TenantId, String), Arc<[String]>>,
     settings: HttpSettings,
     registration_wait: Duration,
@@ -92,6 +96,7 @@ impl Gateway {
     ) -> Self {
         let inner = Inner {
             readiness: Readiness::start(rooms.registry, life),
+            answers: Answers::default(),
             authentication: rooms.authentication,
             router: rooms.router,
             provisioner: rooms.provisioner,

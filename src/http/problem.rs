@@ -1,8 +1,9 @@
 //! The one place where failures become answers: stable codes, RFC 9457 problem documents, nothing internal.
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use tracing::Level;
 use utoipa::ToSchema;
 
 use super::code::Code;
@@ -48,6 +49,15 @@ pub struct Problem {
     choices: Vec<Choice>,
     /// Seconds; with 503 where another time than the usual is known.
     retry_after: Option<u32>,
+    cause: Option<Cause>,
+}
+
+/// What the client is not told. Logged once, by the outermost layer, which knows the request's id.
+#[derive(Clone, Debug)]
+struct Cause {
+    level: Level,
+    what: &'static str,
+    error: String,
 }
 
 /// The document that clients see (RFC 9457).
@@ -82,6 +92,34 @@ impl Problem {
     /// Fields or parameters are wrong.
     pub fn validation(errors: Vec<FieldFault>) -> Self {
         Self { errors, ..Self::from(Code::ValidationFailed) }
+    }
+
+    /// What it is called.
+    pub(super) fn code(&self) -> Code {
+        self.code
+    }
+
+    /// With a cause for the log.
+    fn because(self, level: Level, what: &'static str, error: &dyn std::fmt::Display) -> Self {
+        Self { cause: Some(Cause { level, what, error: error.to_string() }), ..self }
+    }
+
+    /// Writes the cause to the log, if there is one.
+    pub(super) fn log(&self, request_id: &str, method: &Method, route: &str) {
+        let Some(Cause { level, what, error }) = &self.cause else { return };
+        let code = self.code.as_str();
+        // The macro wants its level at compile time.
+        macro_rules! log {
+            ($level:ident) => {
+                tracing::$level!(id = request_id, %method, route, code, error, "{what}")
+            };
+        }
+        match *level {
+            Level::ERROR => log!(error),
+            Level::WARN => log!(warn),
+            Level::INFO => log!(info),
+            _ => log!(debug),
+        }
     }
 
     /// The answer, under this request id.
@@ -119,7 +157,14 @@ impl Problem {
 
 impl From<Code> for Problem {
     fn from(code: Code) -> Self {
-        Self { code, detail: None, errors: Vec::new(), choices: Vec::new(), retry_after: None }
+        Self {
+            code,
+            detail: None,
+            errors: Vec::new(),
+            choices: Vec::new(),
+            retry_after: None,
+            cause: None,
+        }
     }
 }
 
@@ -131,10 +176,8 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Logged here, once: nobody further up sees the cause.
 fn internal(error: &dyn std::fmt::Display) -> Problem {
-    tracing::error!(%error, "an unexpected failure is answered 500");
-    Code::Internal.into()
+    Problem::from(Code::Internal).because(Level::ERROR, "an unexpected failure", error)
 }
 
 impl From<TokenError> for Problem {
@@ -151,10 +194,10 @@ impl From<TokenError> for Problem {
 impl From<RegistryError> for Problem {
     fn from(error: RegistryError) -> Self {
         match error {
-            RegistryError::Unavailable(_) | RegistryError::SchemaBehind(_) => {
-                tracing::warn!(%error, "the registry could not serve a request");
-                Code::RegistryUnavailable.into()
-            }
+            RegistryError::Unavailable(_) | RegistryError::SchemaBehind(_) => Self::from(
+                Code::RegistryUnavailable,
+            )
+            .because(Level::WARN, "the registry could not serve a request", &error),
             RegistryError::BadUrl(_)
             | RegistryError::TalkedDown(_)
             | RegistryError::Statement(_)
@@ -180,13 +223,12 @@ impl From<RouterError> for Problem {
             RouterError::PoolBusy => Code::PoolBusy.into(),
             RouterError::Unavailable(failure) => {
                 // A back-off has been said when it began.
-                match failure {
-                    ConnectFailure::BackingOff { .. } => {
-                        tracing::debug!(%failure, "a tenant's database is not available");
-                    }
-                    _ => tracing::warn!(%failure, "a tenant's database is not available"),
-                }
-                Code::TenantDatabaseUnavailable.into()
+                let level = match failure {
+                    ConnectFailure::BackingOff { .. } => Level::DEBUG,
+                    _ => Level::WARN,
+                };
+                let what = "a tenant's database is not available";
+                Self::from(Code::TenantDatabaseUnavailable).because(level, what, &failure)
             }
             RouterError::Registry(error) => error.into(),
         };
@@ -197,8 +239,8 @@ impl From<RouterError> for Problem {
 impl From<sea_orm::DbErr> for Problem {
     fn from(error: sea_orm::DbErr) -> Self {
         if failure::is_unavailable(&error) {
-            tracing::warn!(%error, "a tenant's database failed in a statement");
-            return Code::TenantDatabaseUnavailable.into();
+            let what = "a tenant's database failed in a statement";
+            return Self::from(Code::TenantDatabaseUnavailable).because(Level::WARN, what, &error);
         }
         internal(&error)
     }
@@ -238,6 +280,7 @@ impl From<NotStarted> for Problem {
     fn from(error: NotStarted) -> Self {
         match error {
             NotStarted::Busy => Code::Busy.into(),
+            NotStarted::Draining => Code::Draining.into(),
             NotStarted::Registry(error) => error.into(),
         }
     }
@@ -249,11 +292,12 @@ impl From<RunFailure> for Problem {
             RunFailure::Refused(Refusal::EmailTaken) => Code::EmailTaken.into(),
             RunFailure::Refused(Refusal::SlugTaken) => Code::SlugTaken.into(),
             RunFailure::Broken { .. } => {
-                tracing::error!(%failure, "a registration failed and was undone");
+                let what = "a registration failed and was undone";
                 Self::with_detail(
                     Code::Busy,
                     "The organization could not be created just now, and nothing of it is left. Please try again.",
                 )
+                .because(Level::ERROR, what, &failure)
             }
         }
     }
@@ -294,23 +338,26 @@ impl From<BranchError> for Problem {
 
 impl From<WebhookError> for Problem {
     fn from(error: WebhookError) -> Self {
+        let refused = "a webhook was refused";
         match error {
-            WebhookError::NotConfigured => {
-                tracing::warn!("a webhook was refused because telnyx.public_key is not set");
-                Code::InvalidSignature.into()
-            }
+            WebhookError::NotConfigured => Self::from(Code::InvalidSignature).because(
+                Level::WARN,
+                refused,
+                &"telnyx.public_key is not set",
+            ),
             WebhookError::Signature(reason) => {
-                tracing::info!(reason = reason.reason(), "a webhook was refused");
-                Code::InvalidSignature.into()
+                Self::from(Code::InvalidSignature).because(Level::INFO, refused, &reason.reason())
             }
-            WebhookError::Malformed(reason) => {
-                tracing::warn!(%reason, kind = reason.reason(), "a signed webhook is no event");
-                Code::MalformedEvent.into()
-            }
-            WebhookError::NotStored(reason) => {
-                tracing::error!(reason, "an event could not be stored and is left to the sender");
-                Code::NotStored.into()
-            }
+            WebhookError::Malformed(reason) => Self::from(Code::MalformedEvent).because(
+                Level::WARN,
+                "a signed webhook is no event",
+                &format_args!("{}: {reason}", reason.reason()),
+            ),
+            WebhookError::NotStored(reason) => Self::from(Code::NotStored).because(
+                Level::ERROR,
+                "an event could not be stored and is left to the sender",
+                &reason,
+            ),
         }
     }
 }

@@ -19,7 +19,35 @@ pub enum RegistryCheck {
     Failed,
 }
 
-/// Whether this replica should get requests. Clones share the state.
+/// Whether this replica should get requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadinessState {
+    /// Not yet: the registry has not answered for the first time.
+    Starting,
+    /// It should.
+    Ready,
+    /// Not any more.
+    Draining,
+    /// Not now: the registry does not answer.
+    Unavailable,
+}
+
+impl ReadinessState {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Starting, Self::Ready, Self::Draining, Self::Unavailable];
+
+    /// Its stable name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// Knows whether this replica should get requests. Clones share the state.
 #[derive(Clone)]
 pub struct Readiness {
     registry: Arc<RwLock<RegistryCheck>>,
@@ -68,8 +96,13 @@ impl Readiness {
         *self.registry.read().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Has the soft stop begun?
-    pub fn is_draining(&self) -> bool {
-        self.life.is_stopping()
+    /// All in all.
+    pub fn state(&self) -> ReadinessState {
+        match self.registry() {
+            _ if self.life.is_draining() => ReadinessState::Draining,
+            RegistryCheck::Ok => ReadinessState::Ready,
+            RegistryCheck::Pending => ReadinessState::Starting,
+            RegistryCheck::Failed => ReadinessState::Unavailable,
+        }
     }
 }

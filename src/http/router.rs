@@ -1,5 +1,5 @@
-//! THE route table: every path of the gateway, grouped by audience. The path itself stands at its handler, from
-//! which the OpenAPI document is made too.
+//! THE route table: every path of the gateway, grouped by audience. The path of a public route stands at its handler,
+//! from which the OpenAPI document is made too. Below it the second, small table: what only operations can reach.
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -11,10 +11,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use super::answers::Listener;
 use super::routes::{
     auth, branches, conversations, health, members, meta, registrations, tenant, webhooks,
 };
-use super::{Gateway, middleware, openapi};
+use super::{Gateway, middleware, openapi, operations as operators};
 
 /// All documented routes, and the document that was made from them.
 pub(super) fn documented() -> OpenApiRouter<Gateway> {
@@ -63,16 +64,32 @@ fn documentation(document: OpenApi) -> Router<Gateway> {
     }))
 }
 
-/// The whole gateway: the table, the document with its page, and the layer around all of it.
-pub fn router(gateway: Gateway) -> Router {
+/// The whole gateway as the public sees it: the table, the document with its page, and the layer around all of it.
+pub(super) fn public(gateway: Gateway) -> Router {
     let (routes, document) = documented().split_for_parts();
     let document = openapi::finish(document);
-    Router::new()
+    let router = Router::new()
         .merge(routes)
         .route("/", get(meta::root::to_documentation))
-        .merge(documentation(document))
+        .merge(documentation(document));
+    enveloped(router, gateway, Listener::Public)
+}
+
+/// What is served on the operations listener, and there only. Not in the document: that is for clients.
+pub(super) fn operations(gateway: Gateway) -> Router {
+    let router = Router::new()
+        .route("/healthz", get(health::live::live))
+        .route("/readyz", get(health::ready::ready))
+        .route("/health/tenants/{id}", get(operators::tenant_health::show_tenant_health))
+        .route("/metrics", get(operators::metrics::show_metrics));
+    enveloped(router, gateway, Listener::Operations)
+}
+
+/// The layer around every route, and the answers where there is none.
+fn enveloped(router: Router<Gateway>, gateway: Gateway, listener: Listener) -> Router {
+    router
         .fallback(middleware::not_found)
         .method_not_allowed_fallback(middleware::method_not_allowed)
-        .layer(from_fn_with_state(gateway.clone(), middleware::envelope))
+        .layer(from_fn_with_state((gateway.clone(), listener), middleware::envelope))
         .with_state(gateway)
 }

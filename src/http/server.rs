@@ -1,5 +1,5 @@
-//! Accepting connections and serving HTTP/1 and HTTP/2 (h2c) on them, until the soft stop; then in-flight
-//! requests finish, up to the drain timeout.
+//! Accepting connections and serving HTTP/1 and HTTP/2 (h2c) on them, until the drain delay is over; then in-flight
+//! requests finish, up to the drain timeout. There are two listeners: one for everybody, one for operations.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,8 +15,10 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::extract::FromTrustedProxy;
+use super::{Gateway, router};
 use crate::configuration::HttpSettings;
 use crate::lifecycle::Lifecycle;
 
@@ -27,14 +29,38 @@ const PEEK_PAUSE: Duration = Duration::from_millis(20);
 const MAX_HTTP2_STREAMS: u32 = 200;
 const MAX_HEADER_BYTES: usize = 32 * 1024;
 
-/// Serves `router` on `listener`. Returns when the soft stop has come and every connection has ended, or when the
-/// drain timeout has passed.
+/// Where the gateway is reached.
+pub struct Listeners {
+    /// By everybody: `http.listen`.
+    pub public: TcpListener,
+    /// By those who run it: `http.operations_listen`.
+    pub operations: TcpListener,
+}
+
+/// Serves the gateway on both listeners. They close together, `http.drain_delay` after the drain of `life` has begun or
+/// at its stop. Returns when every connection has ended after that, or when the drain timeout has passed; says what was
+/// left of it.
 pub async fn serve(
+    listeners: Listeners,
+    gateway: Gateway,
+    settings: &HttpSettings,
+    life: &Lifecycle,
+) -> Duration {
+    let closing = || life.closing(settings.drain_delay);
+    // Each has places of its own: a flood of clients must not keep anybody from seeing it.
+    let (public, operations) = tokio::join!(
+        serve_on(listeners.public, router::public(gateway.clone()), settings, closing()),
+        serve_on(listeners.operations, router::operations(gateway), settings, closing()),
+    );
+    public.min(operations)
+}
+
+async fn serve_on(
     listener: TcpListener,
     router: Router,
     settings: &HttpSettings,
-    life: &Lifecycle,
-) {
+    closing: impl Future<Output = ()>,
+) -> Duration {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -52,9 +78,10 @@ pub async fn serve(
     let places = Arc::new(Semaphore::new(settings.max_connections));
     let graceful = GracefulShutdown::new();
 
+    let mut closing = std::pin::pin!(closing);
     loop {
         let accepted = tokio::select! {
-            () = life.stopping() => break,
+            () = &mut closing => break,
             accepted = accept(&listener, &places) => accepted,
         };
         let Some((stream, peer, place)) = accepted else { continue };
@@ -83,9 +110,11 @@ pub async fn serve(
         });
     }
     drop(listener);
-    if tokio::time::timeout(settings.drain_timeout, graceful.shutdown()).await.is_err() {
+    let deadline = Instant::now() + settings.drain_timeout;
+    if tokio::time::timeout_at(deadline, graceful.shutdown()).await.is_err() {
         tracing::warn!("some requests did not finish within the drain timeout");
     }
+    deadline.saturating_duration_since(Instant::now())
 }
 
 async fn accept(

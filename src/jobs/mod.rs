@@ -8,9 +8,9 @@ use crate::webhooks::telnyx::TelnyxWebhooks;
 
 mod deliver_parked;
 
-/// Starts the jobs of this replica; they end with `life`. Beside these run the pool reaper (`tenant_router`), the
-/// reading of revocations (`authentication`) and the check of the registry (`http::readiness`), which belong to the
-/// state they keep.
+/// Starts the jobs of this replica; they go on through the drain and end at the stop of `life`. Beside these run the
+/// pool reaper (`tenant_router`), the reading of revocations (`authentication`) and the check of the registry
+/// (`http::readiness`), which belong to the state they keep.
 pub fn start(life: &Lifecycle, telnyx: TelnyxWebhooks) {
     every(life, "parked events", Duration::from_secs(1), move || {
         deliver_parked::run(telnyx.clone())

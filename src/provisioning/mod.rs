@@ -31,6 +31,9 @@ pub enum NotStarted {
     /// Too many are waiting.
     #[error("too many registrations are waiting")]
     Busy,
+    /// The process is about to end, and the work could outlive it.
+    #[error("this replica is shutting down")]
+    Draining,
     /// It could not be written down.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -93,8 +96,11 @@ impl Provisioner {
     }
 
     /// Writes the run down and begins it. The work does not stop when its caller goes away.
-    /// Turned away before anything is written, where the line is full.
+    /// Turned away before anything is written, where the line is full or the process is about to end.
     pub async fn start(&self, registration: NewRegistration) -> Result<Started, NotStarted> {
+        if self.life.is_draining() {
+            return Err(NotStarted::Draining);
+        }
         let place = self.line.clone().try_acquire_owned().map_err(|_| NotStarted::Busy)?;
         let run = create_tenant::plan(&self.tools, registration).await?;
         let registration_id = run.id;

@@ -141,7 +141,7 @@ impl RouterError {
 
 /// The oldest tenant schema this program can work with: the newest migration without which a statement of ours
 /// fails. Migration names begin with their date, so that they sort by age.
-pub const OLDEST_SUPPORTED_SCHEMA: &str = "m20261120_000001_create_tenant";
+const OLDEST_SUPPORTED_SCHEMA: &str = "m20261120_000001_create_tenant";
 
 /// Connections for ending sessions by force, at once.
 const ENDERS: usize = 4;
@@ -282,10 +282,14 @@ fn admit(tenant: &Tenant) -> Result<(), RouterError> {
         Status::Pending | Status::Provisioning => return Err(RouterError::Provisioning),
         Status::Failed => return Err(RouterError::Failed),
     }
-    if tenant.schema_version.as_str() < OLDEST_SUPPORTED_SCHEMA {
+    if !has_supported_schema(tenant) {
         return Err(RouterError::SchemaOutdated);
     }
     Ok(())
+}
+
+fn has_supported_schema(tenant: &Tenant) -> bool {
+    tenant.schema_version.as_str() >= OLDEST_SUPPORTED_SCHEMA
 }
 
 /// Why a pool lent nothing. One that has no connection has none because there is no room for it on the server.

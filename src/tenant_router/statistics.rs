@@ -8,8 +8,9 @@ use super::breaker::Trouble;
 use super::budget::BudgetUse;
 use super::directory::DirectoryStatistics;
 use super::reasons::{PoolEvent, Refusal};
-use super::{PoolView, TenantRouter};
+use super::{PoolView, TenantRouter, has_supported_schema};
 use crate::identifiers::TenantId;
+use crate::registry::tenants::Tenant;
 
 /// A view of the router at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +97,16 @@ impl TenantRouter {
     /// A tenant's pool, if it has one. Does not count as use.
     pub fn pool_of(&self, tenant: TenantId) -> Option<PoolView> {
         self.inner.pools.view(tenant)
+    }
+
+    /// Has the tenant's schema all that this program needs?
+    pub fn supports_schema_of(&self, tenant: &Tenant) -> bool {
+        has_supported_schema(tenant)
+    }
+
+    /// What is wrong with a database server, if anything.
+    pub fn trouble_of_server(&self, server: Uuid) -> Option<Trouble> {
+        self.inner.gatekeeper.breakers.trouble_of_server(server)
     }
 
     /// What is wrong with a tenant's database, if anything.

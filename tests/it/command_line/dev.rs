@@ -5,6 +5,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpListener;
 use tokio::process::Child;
 
 use super::{Said, narthex};
@@ -54,8 +55,11 @@ struct Dev {
 
 impl Dev {
     async fn start(data_dir: &DataDir) -> Self {
+        // Somebody has the port that the operations listener is to have.
+        let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut process =
             narthex(&["dev", "--data-dir", data_dir.path(), "--listen", "127.0.0.1:0"])
+                .env("NARTHEX_HTTP__OPERATIONS_LISTEN", taken.local_addr().unwrap().to_string())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::inherit())
                 .spawn()
@@ -73,6 +77,12 @@ impl Dev {
 
     fn send(&self, signal: Signal) {
         kill(Pid::from_raw(self.process.id().unwrap().cast_signed()), signal).unwrap();
+    }
+
+    /// The address of the metrics, as it was told.
+    fn metrics_url(&self) -> &str {
+        let told = self.welcome.split_whitespace().find(|word| word.ends_with("/metrics"));
+        told.unwrap_or_else(|| panic!("{}", self.welcome))
     }
 
     /// The names of the two databases.
@@ -93,6 +103,8 @@ async fn dev_and_demo_tell_the_whole_story() {
 
     let mut first = Dev::start(&data_dir).await;
     assert_eq!(first.databases().len(), 2, "{}", first.welcome);
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    assert_eq!(client.get(first.metrics_url()).send().await.unwrap().status(), 200);
     let told = run(&demo).await.expect(0);
     assert!(told.contains("steps held"), "{told}");
     let sms = [

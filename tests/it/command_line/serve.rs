@@ -1,12 +1,16 @@
 use std::os::unix::ffi::OsStrExt;
 use std::process::Stdio;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rstest::rstest;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::net::TcpListener;
+use tokio::process::{Child, ChildStderr};
 
 use super::{Place, Said, narthex};
+use crate::support::eventually;
 
 #[rstest]
 #[case::no_such_command(&["conquer"])]
@@ -121,40 +125,135 @@ async fn a_foreign_variable_that_is_not_utf8_does_no_harm() {
     said.expect_error(1, &["registry.url is not set"]);
 }
 
+const DRAIN_DELAY: &str = "NARTHEX_HTTP__DRAIN_DELAY";
+
+/// `narthex serve`, once it has said where it listens.
+struct Serving {
+    process: Child,
+    /// Of the public listener.
+    address: String,
+    operations: String,
+    lines: Lines<BufReader<ChildStderr>>,
+    log: String,
+}
+
+impl Serving {
+    async fn start(place: &Place, environment: &[(&str, &str)]) -> Self {
+        let mut process = place
+            .command(&["serve"])
+            .env("NARTHEX_HTTP__LISTEN", "127.0.0.1:0")
+            .env("NARTHEX_HTTP__OPERATIONS_LISTEN", "127.0.0.1:0")
+            .envs(environment.iter().copied())
+            .stderr(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let (address, operations) = Default::default();
+        let mut serving = Self { process, address, operations, lines, log: String::new() };
+        let line = serving.says("serving").await;
+        let mut addresses = line.match_indices("127.0.0.1:").map(|(at, _)| {
+            let end = |c: char| !c.is_ascii_digit() && !".:".contains(c);
+            line[at..].split(end).next().unwrap().to_owned()
+        });
+        serving.address = addresses.next().unwrap();
+        serving.operations = addresses.next().unwrap();
+        serving
+    }
+
+    /// Reads its log up to the line with this text.
+    async fn says(&mut self, text: &str) -> String {
+        loop {
+            let line = self.lines.next_line().await.unwrap();
+            let line = line.unwrap_or_else(|| panic!("it never said `{text}`:\n{}", self.log));
+            self.log.push_str(&line);
+            self.log.push('\n');
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    fn send(&self, signal: Signal) {
+        kill(Pid::from_raw(self.process.id().unwrap().cast_signed()), signal).unwrap();
+    }
+
+    /// Waits for its end: the exit code, and all that it has logged.
+    async fn ended(mut self) -> (Option<i32>, String) {
+        while let Some(line) = self.lines.next_line().await.unwrap() {
+            self.log.push_str(&line);
+            self.log.push('\n');
+        }
+        (self.process.wait().await.unwrap().code(), self.log)
+    }
+}
+
+/// On a connection of its own.
+async fn get(address: &str, path: &str) -> reqwest::Result<reqwest::Response> {
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    client.get(format!("http://{address}{path}")).send().await
+}
+
 #[rstest]
 #[case(Signal::SIGTERM)]
 #[case(Signal::SIGINT)]
 #[tokio::test]
 async fn serve_answers_and_ends_in_order(#[case] signal: Signal) {
     let place = Place::migrated().await;
-    let mut serving = place
-        .command(&["serve"])
-        .env("NARTHEX_HTTP__LISTEN", "127.0.0.1:0")
-        .stderr(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(serving.stderr.take().unwrap()).lines();
-    let mut log = String::new();
-    let address = loop {
-        let line = lines.next_line().await.unwrap().unwrap_or_else(|| panic!("it ended:\n{log}"));
-        log.push_str(&line);
-        if line.contains("serving") {
-            let at = line.find("127.0.0.1:").unwrap();
-            break line[at..]
-                .chars()
-                .take_while(|c| c.is_ascii_digit() || ".:".contains(*c))
-                .collect::<String>();
-        }
-    };
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let answer = client.get(format!("http://{address}/healthz")).send().await.unwrap();
-    assert_eq!(answer.status(), 200);
-    kill(Pid::from_raw(serving.id().unwrap().cast_signed()), signal).unwrap();
-    lines.get_mut().read_to_string(&mut log).await.unwrap();
-    let said = Said::of(serving.wait_with_output().await.unwrap());
-    assert_eq!(said.code, Some(0), "{log}");
+    let serving = Serving::start(&place, &[(DRAIN_DELAY, "0s")]).await;
+    for address in [&serving.address, &serving.operations] {
+        assert_eq!(get(address, "/healthz").await.unwrap().status(), 200);
+    }
+    serving.send(signal);
+    let (code, log) = serving.ended().await;
+    assert_eq!(code, Some(0), "{log}");
     for secret in place.secrets() {
         assert!(!log.contains(secret));
     }
+}
+
+/// With the default settings.
+#[tokio::test]
+async fn serve_tells_load_balancers_before_it_ends() {
+    let place = Place::migrated().await;
+    let serving = Serving::start(&place, &[]).await;
+    let status = async || get(&serving.address, "/readyz").await.unwrap().status();
+    eventually("it is ready", async || status().await == 200).await;
+    serving.send(Signal::SIGTERM);
+    eventually("it is draining, and says so", async || status().await == 503).await;
+    assert_eq!(get(&serving.address, "/healthz").await.unwrap().status(), 200);
+    let (address, operations) = (serving.address.clone(), serving.operations.clone());
+    let (code, log) = serving.ended().await;
+    assert_eq!(code, Some(0), "{log}");
+    for address in [address, operations] {
+        assert!(get(&address, "/healthz").await.is_err());
+    }
+}
+
+#[rstest]
+#[case(Signal::SIGTERM, Signal::SIGTERM)]
+#[case(Signal::SIGTERM, Signal::SIGINT)]
+#[tokio::test]
+async fn a_second_signal_ends_serve_at_once(#[case] first: Signal, #[case] second: Signal) {
+    let place = Place::migrated().await;
+    let mut serving = Serving::start(&place, &[(DRAIN_DELAY, "10m")]).await;
+    serving.send(first);
+    serving.says("a second signal stops at once").await;
+    assert_eq!(get(&serving.address, "/readyz").await.unwrap().status(), 503);
+    serving.send(second);
+    let ended = tokio::time::timeout(Duration::from_secs(30), serving.ended()).await;
+    let (code, log) = ended.expect("it went on draining");
+    assert_eq!(code, Some(1), "{log}");
+}
+
+#[tokio::test]
+async fn serve_ends_when_it_cannot_listen_for_operations() {
+    let place = Place::migrated().await;
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut command = place.command(&["serve"]);
+    command.env("NARTHEX_HTTP__LISTEN", "127.0.0.1:0");
+    command.env("NARTHEX_HTTP__OPERATIONS_LISTEN", &address);
+    let said = Said::of(command.output().await.unwrap());
+    said.expect_error(1, &["cannot listen on", &address, "http.operations_listen", "in use"]);
 }

@@ -6,6 +6,7 @@ use narthex::app::App;
 use narthex::authentication::Authentication;
 use narthex::clock::Clock;
 use narthex::configuration::{Argon2Settings, Settings};
+use narthex::http::Listeners;
 use narthex::identifiers::{PhoneNumber, TenantId};
 use narthex::lifecycle::Lifecycle;
 use narthex::provisioning::{Interruption, Provisioner};
@@ -26,6 +27,8 @@ pub type TestSettings = Box<dyn FnOnce(&mut Settings) + Send>;
 pub struct TestApp {
     /// Without a slash at the end.
     pub url: String,
+    /// Of the operations listener. Without a slash at the end.
+    pub operations_url: String,
     /// Gives up after 30 s.
     pub client: reqwest::Client,
     pub cluster: TestCluster,
@@ -96,11 +99,16 @@ impl TestApp {
             Some(SecretString::from(narthex::sealing::generate_master_key().unwrap()));
         settings.auth.argon2 = Argon2Settings { memory_kib: 64, iterations: 1, parallelism: 1 };
         settings.telnyx.public_key = Some(provider.public_key());
+        settings.http.drain_delay = Duration::ZERO;
         change(&mut settings);
         let clock = Clock::system();
         let app = App::open(settings.clone(), clock.clone()).await.unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let listeners = Listeners {
+            public: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            operations: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        };
+        let url = format!("http://{}", listeners.public.local_addr().unwrap());
+        let operations_url = format!("http://{}", listeners.operations.local_addr().unwrap());
         let client = reqwest::Client::builder()
             .timeout(Duration::from_secs(30))
             .no_proxy()
@@ -110,6 +118,7 @@ impl TestApp {
         Self {
             provider: provider.towards(&url, &client),
             url,
+            operations_url,
             client,
             cluster,
             registry_database,
@@ -121,7 +130,7 @@ impl TestApp {
             telnyx: app.telnyx.clone(),
             life: app.life.clone(),
             clock,
-            served: tokio::spawn(app.serve(listener)),
+            served: tokio::spawn(app.serve(listeners)),
         }
     }
 

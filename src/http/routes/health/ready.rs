@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::http::Gateway;
 use crate::http::problem::RETRY_AFTER_SECONDS;
-use crate::http::readiness::RegistryCheck;
+use crate::http::readiness::{ReadinessState, RegistryCheck};
 
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ReadyDocument {
@@ -36,15 +36,9 @@ struct ChecksDocument {
 pub(crate) async fn ready(
     State(gateway): State<Gateway>,
 ) -> (StatusCode, HeaderMap, Json<ReadyDocument>) {
-    let registry = gateway.readiness.registry();
-    let status = match registry {
-        _ if gateway.readiness.is_draining() => "draining",
-        RegistryCheck::Ok => "ready",
-        RegistryCheck::Pending => "starting",
-        RegistryCheck::Failed => "unavailable",
-    };
+    let state = gateway.readiness.state();
     let checks = ChecksDocument {
-        registry: match registry {
+        registry: match gateway.readiness.registry() {
             RegistryCheck::Ok => "ok",
             RegistryCheck::Pending => "pending",
             RegistryCheck::Failed => "failed",
@@ -52,13 +46,13 @@ pub(crate) async fn ready(
         open_tenants: gateway.router.open_pools(),
     };
     let mut headers = HeaderMap::new();
-    let code = if status == "ready" {
+    let code = if state == ReadinessState::Ready {
         StatusCode::OK
     } else {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         StatusCode::SERVICE_UNAVAILABLE
     };
-    (code, headers, Json(ReadyDocument { status, checks }))
+    (code, headers, Json(ReadyDocument { status: state.name(), checks }))
 }
 
 /// The same under the name that load balancers like to ask for.
