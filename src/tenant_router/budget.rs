@@ -6,18 +6,22 @@
 //! two fewer. So a tenant under heavy load gets all that nobody else wants, and loses it request by request when
 //! somebody does.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::lock;
 
 /// One in so many places is kept for webhooks and operators.
 const RESERVED_ONE_IN: u32 = 10;
+
+/// A connection that was told to close is closed long before.
+const CLOSES_WITHIN: Duration = Duration::from_millis(300);
 
 /// Closes idle connections of a server; called when somebody waits for a place there.
 pub(super) trait Reclaim: Send + Sync {
@@ -39,8 +43,8 @@ struct State {
     /// Places by tenant; a tenant without any is not in it.
     held: HashMap<Uuid, u32>,
     waiting: Vec<Waiter>,
-    /// Places of connections that are being closed for those who wait.
-    coming: u32,
+    /// When connections were told to close for those who wait, as far as their places are not here yet.
+    coming: VecDeque<Instant>,
     next_ticket: u64,
 }
 
@@ -93,13 +97,21 @@ impl State {
 
     fn give_back(&mut self, tenant: Uuid) {
         self.used = self.used.saturating_sub(1);
-        self.coming = self.coming.saturating_sub(1);
+        self.coming.pop_front();
         if let Some(held) = self.held.get_mut(&tenant) {
             *held -= 1;
             if *held == 0 {
                 self.held.remove(&tenant);
             }
         }
+    }
+
+    /// Places that are on their way. One that has not come for a while is not counted on any more.
+    fn coming(&mut self) -> usize {
+        while self.coming.front().is_some_and(|told| told.elapsed() > CLOSES_WITHIN) {
+            self.coming.pop_front();
+        }
+        self.coming.len()
     }
 
     /// Of those for whom there is room, the one with the fewest places; of equals, the first that came.
@@ -117,7 +129,7 @@ impl Budget {
             used: 0,
             held: HashMap::new(),
             waiting: Vec::new(),
-            coming: 0,
+            coming: VecDeque::new(),
             next_ticket: 0,
         };
         Self { server, state: Mutex::new(state), is_short: AtomicBool::new(false), reclaimer }
@@ -196,14 +208,15 @@ impl Budget {
     }
 
     /// How many more places those who wait need than are coming already.
-    pub fn shortage(&self) -> u32 {
-        let state = lock(&self.state);
-        u32::try_from(state.waiting.len()).unwrap_or(u32::MAX).saturating_sub(state.coming)
+    pub fn shortage(&self) -> usize {
+        let mut state = lock(&self.state);
+        state.waiting.len().saturating_sub(state.coming())
     }
 
     /// So many connections are being closed for those who wait.
     pub fn expect(&self, places: u32) {
-        lock(&self.state).coming += places;
+        let now = Instant::now();
+        lock(&self.state).coming.extend((0..places).map(|_| now));
     }
 
     /// Should `tenant` give up a connection that has just come back? If so, its place is counted as coming.
@@ -218,8 +231,10 @@ impl Budget {
             waiter.tenant != tenant && (theirs == 0 || own >= theirs + 2)
         };
         let poorer = state.waiting.iter().filter(|waiter| is_poorer(waiter)).count();
-        let wanted = poorer > usize::try_from(state.coming).unwrap_or(usize::MAX);
-        state.coming += u32::from(wanted);
+        let wanted = poorer > state.coming();
+        if wanted {
+            state.coming.push_back(Instant::now());
+        }
         wanted
     }
 
@@ -252,7 +267,7 @@ impl Drop for InLine<'_> {
         let mut state = lock(&self.budget.state);
         state.waiting.retain(|waiter| waiter.ticket != self.ticket);
         if state.waiting.is_empty() {
-            state.coming = 0;
+            state.coming.clear();
             self.budget.is_short.store(false, Ordering::Release);
         }
     }
@@ -343,6 +358,20 @@ mod tests {
         let _second = wait(&budget, 2, calm());
         assert!(!budget.is_wanted_back(two), "for itself");
         assert!(budget.is_wanted_back(one), "three against one");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_that_was_promised_and_does_not_come_is_asked_of_another() {
+        let budget = budget(2);
+        let _held = (take(&budget, 1).await, take(&budget, 1).await);
+        let _waiting = wait(&budget, 2, calm());
+        assert_eq!(budget.shortage(), 1);
+        budget.expect(1);
+        assert_eq!(budget.shortage(), 0);
+        assert!(!budget.is_wanted_back(Uuid::from_u128(1)));
+        tokio::time::advance(CLOSES_WITHIN * 2).await;
+        assert_eq!(budget.shortage(), 1);
+        assert!(budget.is_wanted_back(Uuid::from_u128(1)));
     }
 
     #[tokio::test(start_paused = true)]

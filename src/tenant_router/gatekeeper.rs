@@ -136,7 +136,7 @@ impl Gatekeeper {
         self: &Arc<Self>,
         tenant: Uuid,
         server: &Arc<Server>,
-        urgent: &Arc<AtomicUsize>,
+        callers: &Callers,
         begun: &Arc<AtomicBool>,
     ) -> TenantGate {
         TenantGate {
@@ -144,10 +144,19 @@ impl Gatekeeper {
             server: server.clone(),
             breakers: self.breakers.clone(),
             patience: self.patience,
-            urgent: urgent.clone(),
+            callers: callers.clone(),
             begun: begun.clone(),
         }
     }
+}
+
+/// Those who ask for connections of one tenant's pool, as numbers.
+#[derive(Clone, Default)]
+pub(super) struct Callers {
+    /// Who has none yet.
+    pub waiting: Arc<AtomicUsize>,
+    /// Who may use the reserve.
+    pub urgent: Arc<AtomicUsize>,
 }
 
 /// The gate before the connections of one tenant's pool.
@@ -156,17 +165,20 @@ pub(super) struct TenantGate {
     server: Arc<Server>,
     breakers: Arc<Breakers>,
     patience: Duration,
-    urgent: Arc<AtomicUsize>,
+    callers: Callers,
     /// Raised when the first connection may be tried.
     begun: Arc<AtomicBool>,
 }
 
 impl TenantGate {
     async fn try_to_enter(&self) -> Result<Box<dyn Attempt>, ConnectFailure> {
+        if self.callers.waiting.load(Ordering::Acquire) == 0 {
+            return Err(ConnectFailure::Withdrawn);
+        }
         // Before standing in line too: who may not try needs no place.
         drop(self.breakers.admit(self.tenant, self.server.id)?);
-        let place =
-            self.server.budget.acquire(self.tenant, self.urgent.clone(), self.patience).await;
+        let urgent = self.callers.urgent.clone();
+        let place = self.server.budget.acquire(self.tenant, urgent, self.patience).await;
         let place = place.map_err(|reason| match reason {
             NoPlace::NoneCameFree => ConnectFailure::NoPermit,
             NoPlace::Withdrawn => ConnectFailure::Withdrawn,

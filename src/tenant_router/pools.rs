@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::gatekeeper::Gatekeeper;
+use super::gatekeeper::{Callers, Gatekeeper};
 use super::reasons::PoolEvent;
 use super::shelf::{Entry, Lease, Opening, Placement, Shelf};
 use super::{RouterError, lock};
@@ -118,9 +118,11 @@ impl Pools {
             self.shelf.retire_idle_one(&mut entries, PoolEvent::Evicted, |_| true)?;
         }
         let server = self.gatekeeper.server(tenant.server_id);
-        let urgent = Arc::<AtomicUsize>::default();
+        let callers = Callers::default();
+        // The caller for whom it is opened, before it begins.
+        callers.waiting.fetch_add(1, Ordering::AcqRel);
         let (begun, failed) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
-        let gate = self.gatekeeper.gate(tenant.id, &server, &urgent, &begun);
+        let gate = self.gatekeeper.gate(tenant.id, &server, &callers, &begun);
         let target = Target { gate: Some(Arc::new(gate)), ..target.clone() };
         let entry = Arc::new(Entry {
             tenant: tenant.id,
@@ -132,18 +134,19 @@ impl Pools {
             begun,
             failed,
             leases: AtomicUsize::new(0),
-            waiting: AtomicUsize::new(0),
-            urgent,
+            callers,
             last_used: Mutex::new(Instant::now()),
         });
         entries.put(tenant.id, entry.clone());
-        Some(self.lease_on(entry))
+        let lease = self.lease_on(entry);
+        lease.entry.callers.waiting.fetch_sub(1, Ordering::AcqRel);
+        Some(lease)
     }
 
     /// Counted under the lock of the map: a pool chosen for eviction cannot be leased in between.
     fn lease_on(&self, entry: Arc<Entry>) -> Lease {
         entry.leases.fetch_add(1, Ordering::AcqRel);
-        entry.waiting.fetch_add(1, Ordering::AcqRel);
+        entry.callers.waiting.fetch_add(1, Ordering::AcqRel);
         Lease { entry, shared: self.shelf.clone(), is_waiting: true }
     }
 
@@ -247,7 +250,7 @@ impl Pools {
             connections: pool.map_or(0, Pool::connections),
             idle: pool.map_or(0, Pool::idle_connections),
             leases: entry.leases.load(Ordering::Acquire),
-            waiting: entry.waiting.load(Ordering::Acquire),
+            waiting: entry.callers.waiting.load(Ordering::Acquire),
         })
     }
 
@@ -268,7 +271,7 @@ impl Pools {
         Overview {
             open: entries.len(),
             leases: entries.iter().map(|(_, e)| e.leases.load(Ordering::Acquire)).sum(),
-            waiting: entries.iter().map(|(_, e)| e.waiting.load(Ordering::Acquire)).sum(),
+            waiting: entries.iter().map(|(_, e)| e.callers.waiting.load(Ordering::Acquire)).sum(),
             connections: pools().map(Pool::connections).sum(),
             retiring: alive,
             oldest_retiring: oldest,

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::budget::Reclaim;
-use super::gatekeeper::Server;
+use super::gatekeeper::{Callers, Server};
 use super::reasons::{Counters, PoolEvent};
 use super::{RouterError, lock};
 use crate::postgres::{ConnectFailure, Pool};
@@ -68,10 +68,8 @@ pub(super) struct Entry {
     pub failed: Arc<AtomicBool>,
     /// Requests that have this pool or wait for it.
     pub leases: AtomicUsize,
-    /// Requests among them that have no connection yet.
-    pub waiting: AtomicUsize,
-    /// Callers among them who may use the reserve of the server's budget.
-    pub urgent: Arc<AtomicUsize>,
+    /// Those among them that have no connection yet, and those that may use the reserve of the server's budget.
+    pub callers: Callers,
     pub last_used: Mutex<Instant>,
 }
 
@@ -126,7 +124,7 @@ impl Lease {
         if !std::mem::take(&mut self.is_waiting) {
             return;
         }
-        let waiting = self.entry.waiting.fetch_sub(1, Ordering::AcqRel) - 1;
+        let waiting = self.entry.callers.waiting.fetch_sub(1, Ordering::AcqRel) - 1;
         let budget = &self.entry.server.budget;
         if budget.is_short() {
             budget.withdraw(self.entry.tenant, waiting);
@@ -135,11 +133,11 @@ impl Lease {
 
     /// While it lives, a connection of this tenant may be opened from the reserve of the server's budget.
     pub(super) fn urgently(&self) -> Urgency {
-        self.entry.urgent.fetch_add(1, Ordering::AcqRel);
+        self.entry.callers.urgent.fetch_add(1, Ordering::AcqRel);
         if self.entry.server.budget.is_short() {
             self.entry.server.budget.grant();
         }
-        Urgency(self.entry.urgent.clone())
+        Urgency(self.entry.callers.urgent.clone())
     }
 }
 

@@ -131,7 +131,7 @@ async fn without_room_on_the_server_the_answer_is_honest() {
     let hall = Hall::with(2).await;
     let router = hall.router(|settings| {
         settings.max_connections_per_server = Some(2);
-        settings.acquire_timeout = Duration::from_millis(500);
+        settings.acquire_timeout = Duration::from_secs(2);
     });
     let [a, b] = hall.ids[..] else { unreachable!() };
     let held = connect_all(&router, a, 2).await;
