@@ -1,0 +1,63 @@
+//! One row by its key, authenticated: the floor, the gateway with one warm tenant, the gateway with many.
+
+use crate::Result;
+use crate::client::Connection;
+use crate::load::Pace;
+use crate::numbers::{reads, visit};
+use crate::processes::{Floor, Gateway};
+use crate::report::{Goal, Report};
+use crate::scale::Scale;
+use crate::world::World;
+
+pub async fn measure(world: &World, scale: &Scale, report: &mut Report) -> Result<()> {
+    let gateway = Gateway::start(world, &[]).await?;
+    let floor = Floor::start(world, 0).await?;
+    compare_answers(world, &gateway, &floor).await?;
+    let many = scale.warm.min(world.tenants.len());
+    report.require_all_good("opening the pools", &visit(&gateway, world, 0..many).await?);
+
+    let sides = [(floor.address, 1), (gateway.address, 1), (gateway.address, many)];
+    let (mut rates, mut middles, mut slow) = (vec![vec![]; 3], vec![vec![]; 3], vec![vec![]; 3]);
+    for round in 0..scale.rounds {
+        // Every side is first, second and third in turn.
+        for side in (0..3).map(|place| (place + round) % 3) {
+            let (address, tenants) = sides[side];
+            let sources = reads(world, tenants, scale.connections, round as u64);
+            let tally = scale.load(address, Pace::ClosedLoop).run(sources).await?;
+            report.require_all_good("reading", &tally);
+            rates[side].push(tally.rate());
+            middles[side].push(tally.percentile(0.5));
+            slow[side].push(tally.percentile(0.99));
+        }
+    }
+    let ratios = |of: usize, to: usize| {
+        rates[of].iter().zip(&rates[to]).map(|(of, to)| of / to).collect::<Vec<f64>>()
+    };
+    let (one, spread) = (ratios(1, 0), ratios(2, 1));
+    let names = ["floor".to_owned(), "one warm tenant".to_owned(), format!("{many} warm tenants")];
+    let clients = scale.connections;
+    for (side, name) in names.iter().enumerate() {
+        report.row(&format!("Read, {clients} clients: {name}"), "/s", rates[side].clone(), None);
+        report.row(&format!("... p50: {name}"), "ms", middles[side].clone(), None);
+        report.row(&format!("... p99: {name}"), "ms", slow[side].clone(), None);
+    }
+    report.row("Read: one tenant, of the floor", "", one, Some(Goal::AtLeast(0.65)));
+    let what = format!("Read: {many} tenants, of one tenant");
+    report.row(&what, "", spread, Some(Goal::AtLeast(0.9)));
+    floor.stop().await?;
+    gateway.stop().await
+}
+
+/// Both must do the same work, or the ratio says nothing.
+async fn compare_answers(world: &World, gateway: &Gateway, floor: &Floor) -> Result<()> {
+    let request = &world.tenants[0].read.bytes;
+    let mut bodies = Vec::new();
+    for address in [gateway.address, floor.address] {
+        let mut connection = Connection::open(address).await?;
+        bodies.push(String::from_utf8_lossy(connection.call(request).await?.body).into_owned());
+    }
+    if bodies[0] == bodies[1] {
+        return Ok(());
+    }
+    Err(format!("the gateway answers {}\nand the floor {}", bodies[0], bodies[1]).into())
+}
