@@ -7,8 +7,8 @@
 use std::convert::Infallible;
 use std::io::Read;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -24,6 +24,7 @@ use narthex::identifiers::new_id;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, NoTls, Statement};
 use uuid::Uuid;
@@ -41,6 +42,10 @@ pub struct Options {
     /// As many as a tenant's pool may have.
     #[arg(long, default_value_t = 10)]
     connections: usize,
+    /// Lends each connection to one request at a time, as a pool does, instead of sending statements of several
+    /// requests one behind the other.
+    #[arg(long)]
+    in_turn: bool,
 }
 
 /// The row of `GET /v1/members/{id}`.
@@ -94,9 +99,17 @@ struct Database {
     store: Statement,
 }
 
+/// Connections that no request has; the semaphore counts them.
+struct Free {
+    turns: Semaphore,
+    indices: Mutex<Vec<usize>>,
+}
+
 struct Floor {
     databases: Vec<Database>,
     next: AtomicUsize,
+    /// Where each serves one request at a time.
+    free: Option<Free>,
     member: Uuid,
     clock: Clock,
 }
@@ -139,6 +152,10 @@ async fn serve(options: &Options) -> Result<()> {
     let floor = Arc::new(Floor {
         databases,
         next: AtomicUsize::new(0),
+        free: options.in_turn.then(|| Free {
+            turns: Semaphore::new(options.connections),
+            indices: Mutex::new((0..options.connections).collect()),
+        }),
         member: options.member,
         clock: Clock::system(),
     });
@@ -176,12 +193,19 @@ impl Floor {
         response
     }
 
-    fn database(&self) -> &Database {
-        &self.databases[self.next.fetch_add(1, Ordering::Relaxed) % self.databases.len()]
+    async fn lend(&self) -> Result<Lent<'_>> {
+        let Some(free) = &self.free else {
+            let index = self.next.fetch_add(1, Ordering::Relaxed) % self.databases.len();
+            return Ok(Lent { floor: self, index, _turn: None });
+        };
+        let turn = free.turns.acquire().await?;
+        let index = lock(&free.indices).pop().ok_or("a turn without a connection")?;
+        Ok(Lent { floor: self, index, _turn: Some(turn) })
     }
 
     async fn read(&self) -> Result<Vec<u8>> {
-        let database = self.database();
+        let lent = self.lend().await?;
+        let database = lent.database();
         let row = database.client.query_one(&database.read, &[&self.member]).await?;
         let member = Member {
             id: row.get(0),
@@ -210,7 +234,8 @@ impl Floor {
         let segments = i32::try_from(payload["parts"].as_i64().unwrap_or(1))?;
         let subject = payload["subject"].as_str();
         let now = self.clock.now();
-        let database = self.database();
+        let lent = self.lend().await?;
+        let database = lent.database();
         let stored = database
             .client
             .execute(
@@ -235,4 +260,30 @@ impl Floor {
         let status = if stored == 1 { "accepted" } else { "duplicate" };
         Ok(format!(r#"{{"status":"{status}"}}"#).into_bytes())
     }
+}
+
+/// A connection for one request.
+struct Lent<'a> {
+    floor: &'a Floor,
+    index: usize,
+    /// Given back after the index.
+    _turn: Option<SemaphorePermit<'a>>,
+}
+
+impl Lent<'_> {
+    fn database(&self) -> &Database {
+        &self.floor.databases[self.index]
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        if let Some(free) = &self.floor.free {
+            lock(&free.indices).push(self.index);
+        }
+    }
+}
+
+fn lock(indices: &Mutex<Vec<usize>>) -> MutexGuard<'_, Vec<usize>> {
+    indices.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -132,11 +132,21 @@ pub struct Floor {
 }
 
 impl Floor {
-    /// On the database of one tenant.
-    pub async fn start(world: &World, tenant: usize) -> Result<Self> {
-        let tenant = &world.tenants[tenant];
+    /// On the database of the first tenant.
+    pub async fn start(world: &World) -> Result<Self> {
+        Self::start_with(world, &[]).await
+    }
+
+    /// As [`Floor::start`], one request at a time on each connection.
+    pub async fn start_in_turn(world: &World) -> Result<Self> {
+        Self::start_with(world, &["--in-turn"]).await
+    }
+
+    async fn start_with(world: &World, more: &[&str]) -> Result<Self> {
+        let tenant = &world.tenants[0];
         let mut child = Command::new(std::env::current_exe()?)
             .args(["floor", "--member", &tenant.member])
+            .args(more)
             .env(floor::URL_VARIABLE, world.url(&tenant.database))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -14,7 +14,7 @@ const LOOKS: f64 = 100.0;
 
 pub async fn measure(world: &World, scale: &Scale, report: &mut Report) -> Result<()> {
     let gateway = Gateway::start(world, &[]).await?;
-    let floor = Floor::start(world, 0).await?;
+    let floor = Floor::start(world).await?;
     let many = scale.warm.min(world.tenants.len());
     visit(&gateway, world, 0..many).await?;
     let (mut idle, mut busy, mut baseline) = (vec![], vec![], vec![]);

@@ -1,4 +1,6 @@
-//! One row by its key, authenticated: the floor, the gateway with one warm tenant, the gateway with many.
+//! One row by its key, authenticated: the floor, the gateway with one warm tenant, the gateway with many. Beside them
+//! a floor that lends a connection to one request at a time: it tells how much of the distance is pipelining, which
+//! connections that belong to one request cannot have.
 
 use crate::Result;
 use crate::client::Connection;
@@ -11,16 +13,18 @@ use crate::world::World;
 
 pub async fn measure(world: &World, scale: &Scale, report: &mut Report) -> Result<()> {
     let gateway = Gateway::start(world, &[]).await?;
-    let floor = Floor::start(world, 0).await?;
+    let floor = Floor::start(world).await?;
+    let in_turn = Floor::start_in_turn(world).await?;
     compare_answers(world, &gateway, &floor).await?;
     let many = scale.warm.min(world.tenants.len());
     report.require_all_good("opening the pools", &visit(&gateway, world, 0..many).await?);
 
-    let sides = [(floor.address, 1), (gateway.address, 1), (gateway.address, many)];
-    let (mut rates, mut middles, mut slow) = (vec![vec![]; 3], vec![vec![]; 3], vec![vec![]; 3]);
+    let sides =
+        [(floor.address, 1), (gateway.address, 1), (gateway.address, many), (in_turn.address, 1)];
+    let (mut rates, mut middles, mut slow) = (vec![vec![]; 4], vec![vec![]; 4], vec![vec![]; 4]);
     for round in 0..scale.rounds {
-        // Every side is first, second and third in turn.
-        for side in (0..3).map(|place| (place + round) % 3) {
+        // Every side is the first in turn.
+        for side in (0..sides.len()).map(|place| (place + round) % sides.len()) {
             let (address, tenants) = sides[side];
             let sources = reads(world, tenants, scale.connections, round as u64);
             let tally = scale.load(address, Pace::ClosedLoop).run(sources).await?;
@@ -33,8 +37,13 @@ pub async fn measure(world: &World, scale: &Scale, report: &mut Report) -> Resul
     let ratios = |of: usize, to: usize| {
         rates[of].iter().zip(&rates[to]).map(|(of, to)| of / to).collect::<Vec<f64>>()
     };
-    let (one, spread) = (ratios(1, 0), ratios(2, 1));
-    let names = ["floor".to_owned(), "one warm tenant".to_owned(), format!("{many} warm tenants")];
+    let (one, spread, of_in_turn) = (ratios(1, 0), ratios(2, 1), ratios(1, 3));
+    let names = [
+        "floor".to_owned(),
+        "one warm tenant".to_owned(),
+        format!("{many} warm tenants"),
+        "floor without pipelining".to_owned(),
+    ];
     let clients = scale.connections;
     for (side, name) in names.iter().enumerate() {
         report.row(&format!("Read, {clients} clients: {name}"), "/s", rates[side].clone(), None);
@@ -44,6 +53,8 @@ pub async fn measure(world: &World, scale: &Scale, report: &mut Report) -> Resul
     report.row("Read: one tenant, of the floor", "", one, Some(Goal::AtLeast(0.65)));
     let what = format!("Read: {many} tenants, of one tenant");
     report.row(&what, "", spread, Some(Goal::AtLeast(0.9)));
+    report.row("Read: one tenant, of the floor without pipelining", "", of_in_turn, None);
+    in_turn.stop().await?;
     floor.stop().await?;
     gateway.stop().await
 }

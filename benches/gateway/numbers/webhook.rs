@@ -15,7 +15,7 @@ const MODERATE: f64 = 200.0;
 
 pub async fn measure(world: &World, scale: &Scale, report: &mut Report) -> Result<()> {
     let gateway = Gateway::start(world, &[]).await?;
-    let floor = Floor::start(world, 0).await?;
+    let floor = Floor::start(world).await?;
     let sides = [floor.address, gateway.address];
     let (mut rates, mut slow) = (vec![vec![]; 2], vec![vec![]; 2]);
     for round in 0..scale.rounds {
