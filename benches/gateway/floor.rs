@@ -4,6 +4,7 @@
 //!
 //! Allocator and runtime are those of the gateway's own `main.rs` and `cli`; change them together.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io::Read;
 use std::net::Ipv4Addr;
@@ -31,15 +32,15 @@ use uuid::Uuid;
 
 use crate::Result;
 
-/// Not an argument, because it holds a password.
+/// The databases' URLs with a space in between. Not an argument, because they hold a password.
 pub const URL_VARIABLE: &str = "NARTHEX_BENCH_FLOOR_URL";
 
 #[derive(clap::Args)]
 pub struct Options {
-    /// The row that is read.
-    #[arg(long)]
-    member: Uuid,
-    /// As many as a tenant's pool may have.
+    /// The row that is read, in each of the databases.
+    #[arg(long, value_delimiter = ',')]
+    members: Vec<Uuid>,
+    /// For each database; as many as a tenant's pool may have.
     #[arg(long, default_value_t = 10)]
     connections: usize,
     /// Lends each connection to one request at a time, as a pool does, instead of sending statements of several
@@ -107,10 +108,14 @@ struct Free {
 
 struct Floor {
     databases: Vec<Database>,
+    /// For each database.
+    connections: usize,
     next: AtomicUsize,
+    /// The row of each database, and which database has it.
+    members: Vec<Uuid>,
+    numbers: HashMap<Uuid, usize>,
     /// Where each serves one request at a time.
     free: Option<Free>,
-    member: Uuid,
     clock: Clock,
 }
 
@@ -140,10 +145,11 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 async fn serve(options: &Options) -> Result<()> {
-    let url = std::env::var(URL_VARIABLE)?;
+    let urls = std::env::var(URL_VARIABLE)?;
     let mut databases = Vec::new();
-    for _ in 0..options.connections {
-        let (client, connection) = tokio_postgres::connect(&url, NoTls).await?;
+    let urls = urls.split(' ').flat_map(|url| std::iter::repeat_n(url, options.connections));
+    for url in urls {
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
         tokio::spawn(connection);
         let read = client.prepare(READ).await?;
         let store = client.prepare_typed(STORE, &STORE_TYPES).await?;
@@ -156,7 +162,9 @@ async fn serve(options: &Options) -> Result<()> {
             turns: Semaphore::new(options.connections),
             indices: Mutex::new((0..options.connections).collect()),
         }),
-        member: options.member,
+        connections: options.connections,
+        members: options.members.clone(),
+        numbers: options.members.iter().copied().zip(0..).collect(),
         clock: Clock::system(),
     });
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -180,7 +188,7 @@ impl Floor {
         let answered = match *request.method() {
             Method::POST => self.store(request).await,
             _ if request.uri().path() == "/health" => Ok(br#"{"status":"ready"}"#.to_vec()),
-            _ => self.read().await,
+            _ => self.read(request.uri().path()).await,
         };
         let (status, body) = match answered {
             Ok(body) => (StatusCode::OK, body),
@@ -193,9 +201,19 @@ impl Floor {
         response
     }
 
-    async fn lend(&self) -> Result<Lent<'_>> {
+    /// With one database nothing of the path is read.
+    fn number(&self, path: &str) -> Result<usize> {
+        if let [_] = self.members[..] {
+            return Ok(0);
+        }
+        let member: Uuid = path.rsplit('/').next().unwrap_or_default().parse()?;
+        Ok(*self.numbers.get(&member).ok_or("no such member")?)
+    }
+
+    async fn lend(&self, number: usize) -> Result<Lent<'_>> {
         let Some(free) = &self.free else {
-            let index = self.next.fetch_add(1, Ordering::Relaxed) % self.databases.len();
+            let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.connections;
+            let index = number * self.connections + turn;
             return Ok(Lent { floor: self, index, _turn: None });
         };
         let turn = free.turns.acquire().await?;
@@ -203,10 +221,11 @@ impl Floor {
         Ok(Lent { floor: self, index, _turn: Some(turn) })
     }
 
-    async fn read(&self) -> Result<Vec<u8>> {
-        let lent = self.lend().await?;
+    async fn read(&self, path: &str) -> Result<Vec<u8>> {
+        let number = self.number(path)?;
+        let lent = self.lend(number).await?;
         let database = lent.database();
-        let row = database.client.query_one(&database.read, &[&self.member]).await?;
+        let row = database.client.query_one(&database.read, &[&self.members[number]]).await?;
         let member = Member {
             id: row.get(0),
             first_name: row.get(1),
@@ -234,7 +253,7 @@ impl Floor {
         let segments = i32::try_from(payload["parts"].as_i64().unwrap_or(1))?;
         let subject = payload["subject"].as_str();
         let now = self.clock.now();
-        let lent = self.lend().await?;
+        let lent = self.lend(0).await?;
         let database = lent.database();
         let stored = database
             .client

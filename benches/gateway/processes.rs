@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::client::Connection;
-use crate::world::World;
+use crate::world::{Tenant, World};
 use crate::{Result, floor, output, requests};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_narthex");
@@ -134,20 +134,26 @@ pub struct Floor {
 impl Floor {
     /// On the database of the first tenant.
     pub async fn start(world: &World) -> Result<Self> {
-        Self::start_with(world, &[]).await
+        Self::start_with(&world.tenants[..1], world, &[]).await
     }
 
     /// As [`Floor::start`], one request at a time on each connection.
     pub async fn start_in_turn(world: &World) -> Result<Self> {
-        Self::start_with(world, &["--in-turn"]).await
+        Self::start_with(&world.tenants[..1], world, &["--in-turn"]).await
     }
 
-    async fn start_with(world: &World, more: &[&str]) -> Result<Self> {
-        let tenant = &world.tenants[0];
+    /// On the databases of many tenants, a few connections to each.
+    pub async fn start_on_many(world: &World, tenants: usize) -> Result<Self> {
+        Self::start_with(&world.tenants[..tenants], world, &["--connections", "3"]).await
+    }
+
+    async fn start_with(tenants: &[Tenant], world: &World, more: &[&str]) -> Result<Self> {
+        let members: Vec<&str> = tenants.iter().map(|tenant| tenant.member.as_str()).collect();
+        let urls: Vec<String> = tenants.iter().map(|tenant| world.url(&tenant.database)).collect();
         let mut child = Command::new(std::env::current_exe()?)
-            .args(["floor", "--member", &tenant.member])
+            .args(["floor", "--members", &members.join(",")])
             .args(more)
-            .env(floor::URL_VARIABLE, world.url(&tenant.database))
+            .env(floor::URL_VARIABLE, urls.join(" "))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
