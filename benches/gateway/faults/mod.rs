@@ -1,0 +1,22 @@
+//! What happens to the others when something breaks.
+
+use crate::Result;
+use crate::report::Report;
+use crate::scale::Scale;
+use crate::world::World;
+
+mod disconnects;
+mod killed;
+mod neighbours;
+
+pub const PARTS: &[&str] = &["killed", "refusing", "crowding", "disconnects"];
+
+pub async fn run(part: &str, world: &mut World, scale: &Scale, report: &mut Report) -> Result<()> {
+    report.begin(part);
+    match part {
+        "killed" => killed::run(world, scale, report).await,
+        "refusing" => neighbours::refusing(world, scale, report).await,
+        "crowding" => neighbours::crowding(world, scale, report).await,
+        _ => disconnects::run(world, scale, report).await,
+    }
+}
