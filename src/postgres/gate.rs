@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use super::failure::ConnectFailure;
 
 /// A connection's place among those that may be open. Given back when it is dropped, which happens when the server
-/// has confirmed the connection's end.
+/// does no more work for the connection, as it has confirmed, or has been silent for longer than a statement may take.
 pub type Permit = Box<dyn Any + Send + Sync>;
 
 /// The rules for opening connections to one target.

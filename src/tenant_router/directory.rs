@@ -67,9 +67,9 @@ pub struct DirectoryStatistics {
     pub negatives: u64,
     /// From memory, because the registry did not answer.
     pub in_grace: u64,
-    /// Tenants remembered.
+    /// Tenants, servers and hosts remembered; approximate.
     pub known: u64,
-    /// Changes heard of.
+    /// Changes heard of, or made here.
     pub changes: u64,
     /// Is the listener known to hear?
     pub is_fresh: bool,
@@ -88,7 +88,7 @@ fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Finds tenants by id and numbers by holder. Clones share what is remembered.
+/// Finds tenants by id or host, servers by id, and holders by number.
 pub struct Directory {
     registry: Registry,
     known: Cache<Key, Found>,

@@ -212,7 +212,8 @@ impl TenantRouter {
     }
 
     /// Lends a connection to a tenant's database. One deadline, `router.acquire_timeout`, covers all of it:
-    /// finding room among the open pools, opening the pool, and waiting for a connection.
+    /// finding room among the open pools, opening the pool, and waiting for a connection. The look-up of a server that
+    /// is not remembered has the registry's own limits.
     pub async fn connect(&self, tenant: &Arc<Tenant>) -> Result<TenantDb, RouterError> {
         self.inner.connect(tenant, false).await
     }

@@ -25,7 +25,7 @@ pub struct RouterStatistics {
     pub connections: u32,
     /// Requests that have a connection or wait for one.
     pub leases: usize,
-    /// Of these, waiting for a connection of an open pool.
+    /// Of these, those that have no connection yet.
     pub waiting: usize,
     /// Requests that were tried again with a newer address or password.
     pub retries: u64,

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// While full batches are due the next follows at once, but none begins after this long: the caller has other
 /// things to see to, such as the end of the process.
 const ROUND: Duration = Duration::from_secs(3);
-/// A tenant that is away is asked again after 1, 2, 4 ... seconds, at most this many.
+/// A tenant that is away is asked again after 2, 4, 8 ... seconds, at most this many.
 const LONGEST_WAIT_SECONDS: i64 = 60;
 /// A number that nobody holds is asked about less and less often; assigning it makes its events due at once.
 const LONGEST_WAIT_FOR_NUMBER_SECONDS: i64 = 3600;
