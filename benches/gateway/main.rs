@@ -54,6 +54,9 @@ struct Arguments {
     /// Writes the table into docs/performance.md, too.
     #[arg(long, global = true)]
     write_docs: bool,
+    /// A setting of the gateway, such as `router.max_connections_per_tenant=4`; can be repeated.
+    #[arg(long, global = true, value_name = "SETTING=VALUE")]
+    set: Vec<String>,
     /// What `cargo bench` adds.
     #[arg(long, global = true, hide = true)]
     bench: bool,
@@ -120,7 +123,8 @@ async fn measure(arguments: &Arguments) -> Result<bool> {
         .collect();
     let scale = Scale::new(arguments.quick, arguments.rounds);
     let name = if faults { "faults" } else { "results" };
-    let mut world = World::make(if faults { scale.warm } else { scale.tenants }).await?;
+    let tenants = if faults { scale.warm } else { scale.tenants };
+    let mut world = World::make(tenants, &arguments.set).await?;
     let mut report = Report::new(name, &world, &scale).await?;
     for part in parts {
         progress(&format!("part {part}"));

@@ -23,8 +23,11 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(45);
 const POLL: Duration = Duration::from_millis(10);
 /// Settings that a version of the program may or may not have: one that has them gets them.
-const WHERE_KNOWN: [(&str, &str); 2] =
-    [("NARTHEX_HTTP__OPERATIONS_LISTEN", "127.0.0.1:0"), ("NARTHEX_LIMITS__ENABLED", "false")];
+const WHERE_KNOWN: [(&str, &str); 3] = [
+    ("NARTHEX_HTTP__OPERATIONS_LISTEN", "127.0.0.1:0"),
+    ("NARTHEX_HTTP__DRAIN_DELAY", "0s"),
+    ("NARTHEX_LIMITS__ENABLED", "false"),
+];
 
 /// The gateway.
 pub struct Gateway {
@@ -56,6 +59,7 @@ pub fn narthex(world: &World) -> Command {
             command.env(name, value);
         }
     }
+    command.envs(world.settings.iter().map(|(name, value)| (name, value)));
     command
 }
 

@@ -52,10 +52,21 @@ pub struct World {
     /// Plays the provider.
     pub provider: SigningKey,
     pub tenants: Vec<Tenant>,
+    /// Of the gateway, as variables of its environment.
+    pub settings: Vec<(String, String)>,
+}
+
+/// `router.max_open_tenants=5` as a variable.
+fn variable(setting: &String) -> Result<(String, String)> {
+    let (name, value) =
+        setting.split_once('=').ok_or(format!("--set {setting}: there is no `=`"))?;
+    let name = name.to_ascii_uppercase().replace('.', "__");
+    Ok((format!("NARTHEX_{name}"), value.to_owned()))
 }
 
 impl World {
-    pub async fn make(tenants: usize) -> Result<Self> {
+    pub async fn make(tenants: usize, settings: &[String]) -> Result<Self> {
+        let settings = settings.iter().map(variable).collect::<Result<_>>()?;
         progress("starting a private PostgreSQL server");
         let name = format!("narthex-bench-{}", narthex::identifiers::unguessable_id().simple());
         let cluster = LocalCluster::start(ClusterOptions {
@@ -69,6 +80,7 @@ impl World {
             master_key: generate_master_key()?,
             provider: SigningKey::from_base64(&generate_master_key()?)?,
             tenants: Vec::new(),
+            settings,
         };
         // With a thousand databases its launcher would start a process every 60 ms, in some rounds and not in others.
         world.execute("ALTER SYSTEM SET autovacuum = off").await?;

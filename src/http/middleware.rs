@@ -9,6 +9,7 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
+use tracing::Instrument;
 
 use super::answers::Listener;
 use super::code::Code;
@@ -32,11 +33,10 @@ pub(super) async fn envelope(
 
     let (request, leftover) = leftover::keep(request);
     let guarded = AssertUnwindSafe(next.run(request)).catch_unwind();
-    let handled = tracing::Instrument::instrument(
-        tokio::time::timeout(gateway.settings.request_timeout, guarded),
-        span.clone(),
-    );
-    let mut response = match handled.await {
+    let limited = tokio::time::timeout(gateway.settings.request_timeout, guarded);
+    let handled =
+        if span.is_disabled() { limited.await } else { limited.instrument(span.clone()).await };
+    let mut response = match handled {
         Ok(Ok(response)) => response,
         Ok(Err(_panic)) => {
             tracing::error!(id = id.to_str().unwrap_or_default(), "a handler panicked");

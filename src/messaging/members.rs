@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use sea_orm::sea_query::extension::postgres::PgExpr;
 use sea_orm::sea_query::{Condition, Expr, LikeExpr, Query};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DbBackend, DbErr, EntityTrait, QueryFilter, QueryOrder,
-    QuerySelect, QueryTrait, Statement,
+    ActiveValue::Set, ColumnTrait, DbBackend, DbErr, EntityTrait, FromQueryResult, QueryFilter,
+    QueryOrder, QuerySelect, QueryTrait, Statement,
 };
 use uuid::Uuid;
 
@@ -171,7 +171,7 @@ pub async fn find(db: &impl OnTenant, id: Uuid) -> Result<Member, MemberError> {
     static SQL: LazyLock<String> =
         LazyLock::new(|| Entity::find_by_id(Uuid::nil()).build(DbBackend::Postgres).sql);
     let statement = Statement::from_sql_and_values(DbBackend::Postgres, &*SQL, [id.into()]);
-    Entity::find().from_raw_sql(statement).one(db).await?.ok_or(MemberError::NotFound)
+    Member::find_by_statement(statement).one(db).await?.ok_or(MemberError::NotFound)
 }
 
 /// Changes what is given.
