@@ -11,12 +11,14 @@ const UP: &str = r"
 ALTER TABLE database_servers
     ADD COLUMN tls_mode text CHECK (tls_mode IN ('disable', 'require', 'verify-ca', 'verify-full')),
     -- PEM; NULL: the authorities that browsers believe.
-    ADD COLUMN tls_authority text,
+    ADD COLUMN tls_authority text;
+UPDATE database_servers SET tls_mode = 'verify-full' WHERE host IS NOT NULL;
+ALTER TABLE database_servers
     ADD CHECK ((host IS NULL) = (tls_mode IS NULL));
 
 -- A claim counts once it is proven; of many claims on one domain at most one is.
 CREATE TABLE domains (
-    domain text NOT NULL CHECK (domain = lower(domain)),
+    domain text NOT NULL CHECK (domain = lower(domain) AND length(domain) <= 253),
     tenant_id uuid NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
     proven_at timestamptz,
     created_at timestamptz NOT NULL,
@@ -25,9 +27,17 @@ CREATE TABLE domains (
 CREATE UNIQUE INDEX domains_one_holder ON domains (domain) WHERE proven_at IS NOT NULL;
 CREATE INDEX domains_by_tenant ON domains (tenant_id);
 
+-- Which of two rows is the newer one is told by `updated_at`, whatever the clocks of those who write it say.
+CREATE FUNCTION move_on() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    NEW.updated_at := greatest(NEW.updated_at, OLD.updated_at + interval '1 microsecond');
+    RETURN NEW;
+END $$;
+CREATE TRIGGER move_on BEFORE UPDATE ON tenants FOR EACH ROW EXECUTE FUNCTION move_on();
+
 -- One announcement a change: `tenant:<id>`, `host:<slug or domain>`, `server:<id>`; `*` where too much changed at once
 -- to be named. By triggers, so that no way of changing a row can forget it; sent when the transaction commits.
-CREATE FUNCTION announce_changes(changes text[]) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION announce_changes(changes text[]) RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     IF cardinality(changes) > 200 THEN
         PERFORM pg_notify('narthex_changes', '*');
@@ -36,7 +46,7 @@ BEGIN
     END IF;
 END $$;
 
-CREATE FUNCTION announce_tenants() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION announce_tenants() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
         PERFORM announce_changes(array_agg('tenant:' || id) || array_agg('host:' || slug)) FROM new_rows;
@@ -57,7 +67,7 @@ CREATE TRIGGER announce_update AFTER UPDATE ON tenants REFERENCING OLD TABLE AS 
 CREATE TRIGGER announce_delete AFTER DELETE ON tenants REFERENCING OLD TABLE AS old_rows
     FOR EACH STATEMENT EXECUTE FUNCTION announce_tenants();
 
-CREATE FUNCTION announce_domains() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION announce_domains() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     IF TG_OP <> 'INSERT' THEN
         PERFORM announce_changes(array_agg(DISTINCT 'host:' || domain)) FROM old_rows;
@@ -74,7 +84,7 @@ CREATE TRIGGER announce_update AFTER UPDATE ON domains REFERENCING OLD TABLE AS 
 CREATE TRIGGER announce_delete AFTER DELETE ON domains REFERENCING OLD TABLE AS old_rows
     FOR EACH STATEMENT EXECUTE FUNCTION announce_domains();
 
-CREATE FUNCTION announce_server() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION announce_server() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     PERFORM announce_changes(ARRAY['server:' || COALESCE(NEW.id, OLD.id)]);
     RETURN NULL;
@@ -83,7 +93,7 @@ CREATE TRIGGER announce_change AFTER INSERT OR UPDATE OR DELETE ON database_serv
     FOR EACH ROW EXECUTE FUNCTION announce_server();
 
 -- A truncated table has no rows to name.
-CREATE FUNCTION announce_everything() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION announce_everything() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     PERFORM pg_notify('narthex_changes', '*');
     RETURN NULL;
@@ -96,12 +106,13 @@ CREATE TRIGGER announce_truncate AFTER TRUNCATE ON domains
 
 const DOWN: &str = r"
 DROP TABLE domains;
+DROP TRIGGER move_on ON tenants;
 DROP TRIGGER announce_insert ON tenants;
 DROP TRIGGER announce_update ON tenants;
 DROP TRIGGER announce_delete ON tenants;
 DROP TRIGGER announce_truncate ON tenants;
 DROP TRIGGER announce_change ON database_servers;
-DROP FUNCTION announce_tenants, announce_domains, announce_server, announce_everything, announce_changes;
+DROP FUNCTION announce_tenants, announce_domains, announce_server, announce_everything, announce_changes, move_on;
 ALTER TABLE database_servers DROP COLUMN tls_mode, DROP COLUMN tls_authority;
 ";
 

@@ -65,6 +65,10 @@ pub(super) fn of_connect(error: sqlx::Error) -> ConnectFailure {
             Some("53300") => ConnectFailure::TooManyConnections(text),
             // 28: role or password; 3D000: no such database; 42501: no CONNECT right; 55000: connections not allowed.
             Some("28P01" | "28000" | "3D000" | "42501" | "55000") => ConnectFailure::Refused(text),
+            // 08, 53, 57, 58, XX: the server is not well, or is starting or stopping.
+            Some(code) if !matches!(&code[..2], "08" | "53" | "57" | "58" | "XX") => {
+                ConnectFailure::Refused(text)
+            }
             _ => ConnectFailure::Unreachable(text),
         },
         sqlx::Error::Tls(_) => ConnectFailure::Insecure(text),

@@ -26,6 +26,6 @@ pub trait Attempt: Send {
     /// It is open; the permit goes with it.
     fn succeeded(self: Box<Self>) -> Permit;
 
-    /// It could not be opened.
-    fn failed(self: Box<Self>, failure: &ConnectFailure);
+    /// It could not be opened, or did not pass its check. The permit is for what is left to be closed.
+    fn failed(self: Box<Self>, failure: &ConnectFailure) -> Permit;
 }

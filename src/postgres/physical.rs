@@ -45,33 +45,36 @@ pub struct Target {
 impl Target {
     /// Opens a connection.
     pub(super) async fn connect(self: &Arc<Self>) -> Result<Physical, ConnectFailure> {
-        let Some(gate) = &self.gate else {
-            return Ok(Physical::new(self.clone(), self.open().await?, None));
+        let attempt = match &self.gate {
+            Some(gate) => Some(gate.enter().await?),
+            None => None,
         };
-        let attempt = gate.enter().await?;
-        match self.open().await {
-            Ok(open) => Ok(Physical::new(self.clone(), open, Some(attempt.succeeded()))),
-            Err(failure) => {
-                attempt.failed(&failure);
-                Err(failure)
-            }
-        }
+        let deadline = tokio::time::Instant::now() + self.connect_timeout;
+        let mut open = None;
+        let opening = self.open(&mut open);
+        let opened = tokio::time::timeout_at(deadline, opening).await;
+        let opened = opened.unwrap_or(Err(ConnectFailure::Timeout));
+        let permit = match &opened {
+            Ok(()) => attempt.map(|attempt| attempt.succeeded()),
+            Err(failure) => attempt.map(|attempt| attempt.failed(failure)),
+        };
+        // One that did not pass its check may still be at it on the server: it ends as any abandoned one.
+        let physical = open.map(|open| Physical::new(self.clone(), open, permit, opened.is_err()));
+        opened?;
+        physical.ok_or(ConnectFailure::Timeout)
     }
 
-    async fn open(&self) -> Result<Open, ConnectFailure> {
+    /// Leaves the socket in `open` as soon as there is one.
+    async fn open(&self, open: &mut Option<Open>) -> Result<(), ConnectFailure> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let name = format!("{}/{}", self.name, NEXT.fetch_add(1, Ordering::Relaxed));
         let options = self.options.clone().application_name(&name);
-        tokio::time::timeout(self.connect_timeout, async {
-            let mut socket =
-                PgConnection::connect_with(&options).await.map_err(failure::of_connect)?;
-            if let Some(check) = &self.on_connect {
-                check(&mut socket).await?;
-            }
-            Ok(Open { socket, name })
-        })
-        .await
-        .unwrap_or(Err(ConnectFailure::Timeout))
+        let socket = PgConnection::connect_with(&options).await.map_err(failure::of_connect)?;
+        let open = open.insert(Open { socket, name });
+        match &self.on_connect {
+            Some(check) => check(&mut open.socket).await,
+            None => Ok(()),
+        }
     }
 
     /// Has the server end the session of this name and those whose names begin with it and a slash. The role may do
@@ -117,12 +120,12 @@ pub(super) struct Physical {
 }
 
 impl Physical {
-    fn new(target: Arc<Target>, open: Open, permit: Option<Permit>) -> Self {
+    fn new(target: Arc<Target>, open: Open, permit: Option<Permit>, is_uncertain: bool) -> Self {
         Self {
             open: Some(open),
             target,
             permit,
-            uncertain: Arc::default(),
+            uncertain: Arc::new(AtomicBool::new(is_uncertain)),
             last_used: Instant::now(),
             has_served: false,
             is_surplus: false,
@@ -199,8 +202,12 @@ impl Drop for Physical {
 async fn close(mut open: Open, is_certain: bool, target: Arc<Target>, permit: Option<Permit>) {
     // Any answer will do, the failure of the statement included.
     if !is_certain && tokio::time::timeout(LET_FINISH, open.socket.ping()).await.is_err() {
-        if let Err(failure) = target.end_sessions(&open.name).await {
-            tracing::debug!(%failure, name = open.name, "an abandoned statement could not be ended");
+        let ending = target.end_sessions(&open.name);
+        match tokio::time::timeout(target.operation_timeout, ending).await {
+            Ok(Ok(())) => {}
+            outcome => {
+                tracing::debug!(?outcome, name = open.name, "an abandoned statement was not ended");
+            }
         }
         let _ = tokio::time::timeout(target.operation_timeout, open.socket.ping()).await;
     }

@@ -15,6 +15,11 @@ use super::physical::{Physical, Target};
 /// round trip for each request.
 const TRUSTED_FOR: Duration = Duration::from_secs(5);
 
+/// An opening that failed is tried again after this long by those who still wait.
+const AFTER_A_FAILURE: Duration = Duration::from_millis(200);
+/// Whoever waits longer asks anew, in case that bb8 has told somebody else of what came free.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
 /// Why no connection was lent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CheckoutFailure {
@@ -85,13 +90,11 @@ impl FailedConnects {
         last.as_ref().filter(|(at, _)| *at >= start).map(|(_, failure)| failure.clone())
     }
 
-    /// Resolves when an opening has failed and `hopeless` holds, or when one was withdrawn.
-    async fn after(&self, start: Instant, hopeless: impl Fn() -> bool) -> ConnectFailure {
+    /// Resolves when an opening has failed since `start`.
+    async fn after(&self, start: Instant) -> ConnectFailure {
         let mut news = self.0.subscribe();
         loop {
-            let failure = self.since(start);
-            if let Some(failure) = failure.filter(|f| *f == ConnectFailure::Withdrawn || hopeless())
-            {
+            if let Some(failure) = self.since(start) {
                 return failure;
             }
             // The sender lives as long as `self`.
@@ -131,6 +134,16 @@ impl bb8::ErrorSink<Trouble> for FailedConnects {
 pub struct Checkout {
     connection: bb8::PooledConnection<'static, Manager>,
     turn: OwnedSemaphorePermit,
+}
+
+fn checkout<E>(
+    free: Result<bb8::PooledConnection<'static, Manager>, E>,
+    turn: Option<OwnedSemaphorePermit>,
+) -> Result<Checkout, CheckoutFailure> {
+    match (free, turn) {
+        (Ok(connection), Some(turn)) => Ok(Checkout { connection, turn }),
+        _ => Err(CheckoutFailure::Busy),
+    }
 }
 
 impl Checkout {
@@ -230,49 +243,55 @@ impl Pool {
         &self,
         deadline: tokio::time::Instant,
     ) -> Result<Checkout, CheckoutFailure> {
-        // The usual case, a free connection, needs no timer and no watch for failures.
-        if let Ok(turn) = self.turns.clone().try_acquire_owned()
-            && let Some(free) = self.pool.get_owned().now_or_never()
+        let mut turn = self.turns.clone().try_acquire_owned().ok();
+        let mut asking = std::pin::pin!(self.pool.get_owned());
+        // The usual case, a free connection, needs no timer and no watch for failures. What is not ready at once is
+        // waited for below: a connection that is asked for a sign of life must not be dropped in the middle of it.
+        if turn.is_some()
+            && let Some(free) = asking.as_mut().now_or_never()
         {
-            return free
-                .map(|connection| Checkout { connection, turn })
-                .map_err(|_| CheckoutFailure::Busy);
+            return checkout(free, turn);
         }
         let start = Instant::now();
         let _waiting = Waiting::new(&self.waiting);
         let wait = async {
-            // bb8 lends to whoever asks at the right moment; the line in front of it is in order.
-            let turn = self.turns.clone().acquire_owned().await;
-            let turn = turn.map_err(|_| CheckoutFailure::Busy)?;
+            if turn.is_none() {
+                // bb8 lends to whoever asks at the right moment; the line in front of it is in order.
+                turn = self.turns.clone().acquire_owned().await.ok();
+            }
             loop {
                 let asked = Instant::now();
                 let failure = tokio::select! {
                     biased;
-                    free = self.pool.get_owned() => {
-                        let connection = free.map_err(|_| CheckoutFailure::Busy)?;
-                        return Ok(Checkout { connection, turn });
-                    }
-                    failure = self.hopeless(asked) => failure,
+                    free = asking.as_mut() => return checkout(free, turn),
+                    failure = self.failed_connects.after(asked) => Some(failure),
+                    () = tokio::time::sleep(ASK_AGAIN) => None,
                 };
-                // An opening that this caller counted on was withdrawn just before it came: it asks for another.
-                if failure != ConnectFailure::Withdrawn {
-                    return Err(failure.into());
+                match failure {
+                    Some(failure)
+                        if failure != ConnectFailure::Withdrawn && self.connections() == 0 =>
+                    {
+                        return Err(failure.into());
+                    }
+                    // Others may come back meanwhile; another opening is asked for after a moment.
+                    Some(failure) if failure != ConnectFailure::Withdrawn => tokio::select! {
+                        biased;
+                        free = asking.as_mut() => return checkout(free, turn),
+                        () = tokio::time::sleep(AFTER_A_FAILURE) => {}
+                    },
+                    Some(_) | None => {}
                 }
+                asking.set(self.pool.get_owned());
             }
         };
         match tokio::time::timeout_at(deadline, wait).await {
             Ok(Err(CheckoutFailure::Busy)) | Err(_) => Err(self
                 .failed_connects
                 .since(start)
-                .filter(|failure| *failure != ConnectFailure::Withdrawn)
+                .filter(|failure| *failure != ConnectFailure::Withdrawn && self.connections() == 0)
                 .map_or(CheckoutFailure::Busy, CheckoutFailure::Connect)),
             Ok(outcome) => outcome,
         }
-    }
-
-    /// Resolves when a connection could not be opened and there is no other to wait for.
-    async fn hopeless(&self, start: Instant) -> ConnectFailure {
-        self.failed_connects.after(start, || self.connections() == 0).await
     }
 
     /// Connections that exist, lent and idle.

@@ -8,6 +8,7 @@ use sea_orm::{ConnectionTrait, DbErr};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 use changes::Changes;
 
@@ -144,6 +145,7 @@ pub struct Registry {
     pool: Pool,
     server: Server,
     database: String,
+    process: String,
     outage_grace: Duration,
     sealer: Arc<Sealer>,
     hasher: Arc<LookupHasher>,
@@ -159,6 +161,7 @@ impl Registry {
         clock: &Clock,
     ) -> Result<Self, RegistryError> {
         let options = parse_url(url)?;
+        let process = Uuid::new_v4().simple().to_string()[..8].to_owned();
         schema::require_current(options.clone()).await?;
         let target = Target {
             options: options
@@ -168,7 +171,7 @@ impl Registry {
             operation_timeout: STATEMENT_TIMEOUT + Duration::from_secs(1),
             on_connect: None,
             gate: None,
-            name: "narthex/registry".to_owned(),
+            name: format!("narthex/{process}/registry"),
             enders: Arc::new(Semaphore::new(2)),
         };
         let limits = PoolLimits {
@@ -184,6 +187,7 @@ impl Registry {
         drop(db);
         Ok(Self {
             pool,
+            process,
             outage_grace: settings.outage_grace,
             database: options.get_database().unwrap_or_default().to_owned(),
             server: Server::new(options, ACQUIRE_TIMEOUT),
@@ -206,6 +210,11 @@ impl Registry {
         };
         let silent = |_| RegistryError::Unavailable("it did not answer in time".to_owned());
         tokio::time::timeout(ACQUIRE_TIMEOUT, answer).await.map_err(silent)?
+    }
+
+    /// Names this process among the connections of a server.
+    pub fn process(&self) -> &str {
+        &self.process
     }
 
     /// How long known tenants are served while the registry does not answer.

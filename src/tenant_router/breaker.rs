@@ -22,6 +22,10 @@ const LONGEST_FOR_TENANT: Duration = Duration::from_secs(5);
 const LONGEST_FOR_SERVER: Duration = Duration::from_secs(1);
 /// So many different tenants without a success in between, and it is not they who fail but their server.
 const TENANTS_THAT_CONVICT_A_SERVER: usize = 3;
+/// Failures of different tenants convict their server if they come within this time.
+const CONVICTION_WINDOW: Duration = Duration::from_secs(10);
+/// A failure that nobody has tried to repeat for so long after its back-off says nothing any more.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 /// Tenants whose failures are remembered; those that failed longest ago are forgotten first.
 const CAPACITY: usize = 10_000;
 /// A wrong address or password is asked about in the registry at most this often.
@@ -66,6 +70,7 @@ pub struct Trouble {
 }
 
 struct Back {
+    server: Uuid,
     failures: u32,
     until: Instant,
     is_probed: bool,
@@ -92,6 +97,10 @@ impl Back {
         Ok(())
     }
 
+    fn is_forgotten(&self) -> bool {
+        self.until.elapsed() > FORGOTTEN_AFTER
+    }
+
     fn state(&self) -> BreakerState {
         if self.until > Instant::now() { BreakerState::Open } else { BreakerState::HalfOpen }
     }
@@ -107,14 +116,25 @@ fn back_off(failures: u32, longest: Duration) -> Duration {
 
 fn next(
     before: Option<&Back>,
+    server: Uuid,
     failure: &ConnectFailure,
     longest: Duration,
     at: DateTime<Utc>,
 ) -> Back {
-    let failures = before.map_or(0, |back| back.failures).saturating_add(1);
+    let before = before.filter(|back| !back.is_forgotten());
+    let running = before.filter(|back| back.until > Instant::now());
+    // Attempts that began together and fail together are one failure.
+    let (failures, until) = match running {
+        Some(back) => (back.failures, back.until),
+        None => {
+            let failures = before.map_or(0, |back| back.failures).saturating_add(1);
+            (failures, Instant::now() + back_off(failures, longest))
+        }
+    };
     Back {
+        server,
         failures,
-        until: Instant::now() + back_off(failures, longest),
+        until,
         is_probed: false,
         last: failure.clone(),
         at,
@@ -131,7 +151,7 @@ struct State {
 struct Server {
     back: Option<Back>,
     /// Those that could not reach it since somebody last did.
-    failing_tenants: Vec<Uuid>,
+    failing_tenants: Vec<(Uuid, Instant)>,
 }
 
 /// The breakers of all tenants and servers.
@@ -152,6 +172,9 @@ impl Breakers {
         let on_server = state.servers.entry(server).or_default();
         if let Some(back) = &mut on_server.back {
             back.admit()?;
+        }
+        if state.tenants.peek(&tenant).is_some_and(Back::is_forgotten) {
+            state.tenants.pop(&tenant);
         }
         if let Some(Err(refused)) = state.tenants.peek_mut(&tenant).map(Back::admit) {
             // The probe of the server is left to a tenant that may be tried.
@@ -181,7 +204,8 @@ impl Breakers {
 
     /// What is wrong with a tenant, if anything.
     pub fn trouble_of_tenant(&self, tenant: Uuid) -> Option<Trouble> {
-        lock(&self.state).tenants.peek(&tenant).map(described)
+        let state = lock(&self.state);
+        state.tenants.peek(&tenant).filter(|back| !back.is_forgotten()).map(described)
     }
 
     /// What is wrong with a server, if anything.
@@ -191,7 +215,16 @@ impl Breakers {
 
     /// Tenants whose breaker is open, and half-open.
     pub fn failing_tenants(&self) -> (usize, usize) {
-        let state = lock(&self.state);
+        let mut state = lock(&self.state);
+        let forgotten: Vec<Uuid> = state
+            .tenants
+            .iter()
+            .filter(|(_, back)| back.is_forgotten())
+            .map(|(tenant, _)| *tenant)
+            .collect();
+        for tenant in forgotten {
+            state.tenants.pop(&tenant);
+        }
         let open = state.tenants.iter().filter(|(_, b)| b.state() == BreakerState::Open).count();
         (open, state.tenants.len() - open)
     }
@@ -199,6 +232,14 @@ impl Breakers {
 
 fn described(back: &Back) -> Trouble {
     Trouble { state: back.state(), failures: back.failures, last: back.last.clone(), at: back.at }
+}
+
+/// Does the failure say something of the server, and not only of the tenant? A full server has answered.
+fn is_of_server(failure: &ConnectFailure) -> bool {
+    matches!(
+        failure,
+        ConnectFailure::Timeout | ConnectFailure::Unreachable(_) | ConnectFailure::Insecure(_)
+    )
 }
 
 /// A connection that is being tried.
@@ -215,10 +256,16 @@ impl Try {
         let mut state = lock(&self.breakers.state);
         state.tenants.pop(&self.tenant);
         if let Some(server) = state.servers.get_mut(&self.server) {
+            server.failing_tenants.clear();
             if server.back.take().is_some() {
                 tracing::info!(server = %self.server, "a database server answers again");
+                // What these failed of is over.
+                for (_, back) in state.tenants.iter_mut() {
+                    if back.server == self.server && is_of_server(&back.last) {
+                        back.until = back.until.min(Instant::now());
+                    }
+                }
             }
-            server.failing_tenants.clear();
         }
     }
 
@@ -235,34 +282,30 @@ impl Try {
         self.is_told = true;
         let now = self.breakers.clock.now();
         let mut state = lock(&self.breakers.state);
-        let back = next(state.tenants.peek(&self.tenant), failure, LONGEST_FOR_TENANT, now);
+        let before = state.tenants.peek(&self.tenant);
+        let back = next(before, self.server, failure, LONGEST_FOR_TENANT, now);
         state.tenants.push(self.tenant, back);
         if state.tenants.len() > CAPACITY {
             state.tenants.pop_lru();
         }
         let server = state.servers.entry(self.server).or_default();
-        let of_server = matches!(
-            failure,
-            ConnectFailure::Timeout
-                | ConnectFailure::Unreachable(_)
-                | ConnectFailure::Insecure(_)
-                | ConnectFailure::TooManyConnections(_)
-        );
-        if !of_server {
+        if !is_of_server(failure) {
             // It has answered; what it refused is the tenant's affair.
             server.back = None;
             server.failing_tenants.clear();
             return;
         }
-        if !server.failing_tenants.contains(&self.tenant) {
-            server.failing_tenants.truncate(TENANTS_THAT_CONVICT_A_SERVER);
-            server.failing_tenants.push(self.tenant);
-        }
+        server
+            .failing_tenants
+            .retain(|(tenant, at)| *tenant != self.tenant && at.elapsed() < CONVICTION_WINDOW);
+        server.failing_tenants.truncate(TENANTS_THAT_CONVICT_A_SERVER);
+        server.failing_tenants.push((self.tenant, Instant::now()));
         if server.back.is_some() || server.failing_tenants.len() >= TENANTS_THAT_CONVICT_A_SERVER {
             if server.back.is_none() {
                 tracing::warn!(server = %self.server, %failure, "a database server does not answer; backing off");
             }
-            server.back = Some(next(server.back.as_ref(), failure, LONGEST_FOR_SERVER, now));
+            let back = next(server.back.as_ref(), self.server, failure, LONGEST_FOR_SERVER, now);
+            server.back = Some(back);
         }
     }
 }

@@ -114,6 +114,16 @@ impl State {
         self.coming.len()
     }
 
+    /// How many wait who have nothing, or at least two fewer places than `tenant`.
+    fn poorer_than(&self, tenant: Uuid) -> usize {
+        let own = self.held(tenant);
+        let is_poorer = |waiter: &&Waiter| {
+            let theirs = self.held(waiter.tenant);
+            waiter.tenant != tenant && (theirs == 0 || own >= theirs + 2)
+        };
+        self.waiting.iter().filter(is_poorer).count()
+    }
+
     /// Of those for whom there is room, the one with the fewest places; of equals, the first that came.
     fn next(&self) -> Option<usize> {
         (0..self.waiting.len())
@@ -173,21 +183,28 @@ impl Budget {
         if self.is_short() {
             self.ask_for_reclaim();
         }
-        match tokio::time::timeout(patience, granted).await {
-            Ok(granted) => granted.map_err(|_| NoPlace::Withdrawn),
-            Err(_) => Err(NoPlace::NoneCameFree),
+        let deadline = Instant::now() + patience;
+        let mut granted = granted;
+        loop {
+            let next_look = deadline.min(Instant::now() + CLOSES_WITHIN);
+            match tokio::time::timeout_at(next_look, &mut granted).await {
+                Ok(granted) => return granted.map_err(|_| NoPlace::Withdrawn),
+                Err(_) if next_look >= deadline => return Err(NoPlace::NoneCameFree),
+                // What was expected has not come.
+                Err(_) => self.ask_for_reclaim(),
+            }
         }
     }
 
-    /// No more than so many openings of `tenant` are needed: its callers were served otherwise, or have gone. Those
-    /// that came last leave the line.
-    pub fn withdraw(&self, tenant: Uuid, needed: usize) {
+    /// No more than so many openings of a pool are needed: its callers were served otherwise, or have gone. Those that
+    /// came last leave the line. The pool is known by the counter that its openings stand in line with.
+    pub fn withdraw(&self, urgent: &Arc<AtomicUsize>, needed: usize) {
         let mut withdrawn = Vec::new();
         let mut state = lock(&self.state);
-        while state.waiting.iter().filter(|waiter| waiter.tenant == tenant).count() > needed {
-            let of_tenant =
-                (0..state.waiting.len()).filter(|at| state.waiting[*at].tenant == tenant);
-            let Some(last) = of_tenant.max_by_key(|at| state.waiting[*at].ticket) else { break };
+        let is_of_pool = |waiter: &Waiter| Arc::ptr_eq(&waiter.urgent, urgent);
+        while state.waiting.iter().filter(|waiter| is_of_pool(waiter)).count() > needed {
+            let of_pool = (0..state.waiting.len()).filter(|at| is_of_pool(&state.waiting[*at]));
+            let Some(last) = of_pool.max_by_key(|at| state.waiting[*at].ticket) else { break };
             withdrawn.push(state.waiting.swap_remove(last));
         }
         self.is_short.store(!state.waiting.is_empty(), Ordering::Release);
@@ -213,6 +230,11 @@ impl Budget {
         state.waiting.len().saturating_sub(state.coming())
     }
 
+    /// Is there anybody for whom a connection that `tenant` does not use just now may be closed?
+    pub fn may_take_from(&self, tenant: Uuid) -> bool {
+        lock(&self.state).poorer_than(tenant) > 0
+    }
+
     /// So many connections are being closed for those who wait.
     pub fn expect(&self, places: u32) {
         let now = Instant::now();
@@ -225,12 +247,7 @@ impl Budget {
             return false;
         }
         let mut state = lock(&self.state);
-        let own = state.held(tenant);
-        let is_poorer = |waiter: &Waiter| {
-            let theirs = state.held(waiter.tenant);
-            waiter.tenant != tenant && (theirs == 0 || own >= theirs + 2)
-        };
-        let poorer = state.waiting.iter().filter(|waiter| is_poorer(waiter)).count();
+        let poorer = state.poorer_than(tenant);
         let wanted = poorer > state.coming();
         if wanted {
             state.coming.push_back(Instant::now());
@@ -412,14 +429,16 @@ mod tests {
     async fn openings_that_nobody_needs_leave_the_line_the_last_first() {
         let budget = budget(1);
         let held = take(&budget, 1).await;
-        let (mut first, mut last) = (wait(&budget, 2, calm()), wait(&budget, 2, calm()));
-        let mut other = wait(&budget, 3, calm());
-        budget.withdraw(Uuid::from_u128(2), 1);
+        let (of_pool, of_other) = (calm(), calm());
+        let (mut first, mut last) =
+            (wait(&budget, 2, of_pool.clone()), wait(&budget, 2, of_pool.clone()));
+        let mut other = wait(&budget, 3, of_other.clone());
+        budget.withdraw(&of_pool, 1);
         assert_eq!(last.as_mut().now_or_never().map(Result::err), Some(Some(NoPlace::Withdrawn)));
         assert_eq!(budget.usage().waiting, 2);
         drop(held);
         drop(served(&mut first).expect("the first was withdrawn too"));
-        budget.withdraw(Uuid::from_u128(3), 0);
+        budget.withdraw(&of_other, 0);
         assert!(served(&mut other).is_some(), "withdrawn after it was served");
     }
 

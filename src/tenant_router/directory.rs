@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use moka::sync::Cache;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -33,6 +34,8 @@ const FRESH_FOR: Duration = Duration::from_millis(800);
 /// While the listener is silent, a tenant that is known waits no longer than this for the registry.
 const PATIENCE_WITH_KNOWN: Duration = Duration::from_millis(500);
 
+/// Look-ups of hosts in the registry, at once.
+const HOSTS_AT_ONCE: usize = 2;
 /// A look-up during which something changes is made again; so often at most, for where changes never end.
 const MOST_ROUNDS: usize = 8;
 
@@ -52,6 +55,14 @@ enum Found {
     Server(Arc<DatabaseServer>),
     Holder(TenantId),
     Nobody,
+}
+
+/// An error that many callers get.
+fn shared(error: Arc<RegistryError>) -> RegistryError {
+    match &*error {
+        RegistryError::Unavailable(reason) => RegistryError::Unavailable(reason.clone()),
+        other => RegistryError::Unavailable(other.to_string()),
+    }
 }
 
 type Flight = Shared<BoxFuture<'static, Result<Found, Arc<RegistryError>>>>;
@@ -103,6 +114,7 @@ pub struct Directory {
     failed_at: AtomicU64,
     start: Instant,
     outage_grace: Duration,
+    host_turns: Semaphore,
     counters: Counters,
     clock: Clock,
 }
@@ -123,6 +135,7 @@ impl Directory {
             heard_at: AtomicU64::new(0),
             failed_at: AtomicU64::new(0),
             start: Instant::now(),
+            host_turns: Semaphore::new(HOSTS_AT_ONCE),
             counters: Counters::default(),
             clock,
         }
@@ -144,8 +157,20 @@ impl Directory {
         self: &Arc<Self>,
         id: TenantId,
     ) -> Result<Option<Arc<Tenant>>, RegistryError> {
-        self.forget(id);
-        self.tenant(id).await
+        // What is remembered stays until the registry has answered: in an outage it is all there is.
+        let key = Key::Tenant(id);
+        let epoch = self.epoch();
+        let flight = self.take_off(key.clone(), epoch);
+        lock(&self.flights).insert(key, (epoch, flight.clone()));
+        match flight.await.map_err(shared)? {
+            Found::Tenant(tenant) => Ok(Some(tenant)),
+            Found::Server(_) | Found::Holder(_) | Found::Nobody => Ok(None),
+        }
+    }
+
+    /// Raised by every change.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
     }
 
     /// The server with this id.
@@ -301,10 +326,7 @@ impl Directory {
             if answer.is_ok() && has_changed && rounds < MOST_ROUNDS {
                 continue;
             }
-            return answer.map_err(|shared| match &*shared {
-                RegistryError::Unavailable(reason) => RegistryError::Unavailable(reason.clone()),
-                other => RegistryError::Unavailable(other.to_string()),
-            });
+            return answer.map_err(shared);
         }
     }
 
@@ -347,6 +369,11 @@ impl Directory {
     }
 
     async fn read(&self, key: &Key) -> Result<Found, RegistryError> {
+        // Anybody can ask for any host: such look-ups leave connections for the others.
+        let _turn = match key {
+            Key::Host(_) => self.host_turns.acquire().await.ok(),
+            Key::Tenant(_) | Key::Server(_) => None,
+        };
         let db = self.registry.connect().await?;
         let found = match key {
             Key::Tenant(id) => tenants::find(&db, *id).await?.map(Arc::new).map(Found::Tenant),

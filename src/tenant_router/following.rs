@@ -13,8 +13,9 @@ use crate::registry::changes::{Change, Changes};
 
 /// Between two signs of life of the listener.
 const HEARTBEAT: Duration = Duration::from_millis(250);
-/// Without one for so long the listener is given up, and with it what it may have missed.
-const SILENCE: Duration = Duration::from_millis(700);
+/// Without one for so long the listener is given up, and everything looked up again. Before that nothing is answered
+/// from memory already (`directory.rs`, `FRESH_FOR`).
+const SILENCE: Duration = Duration::from_secs(3);
 /// Changes that come together are taken up together.
 const DEBOUNCE: Duration = Duration::from_millis(10);
 /// Between two attempts to listen.
@@ -82,6 +83,11 @@ fn take_up(inner: &std::sync::Arc<Inner>, news: Vec<Change>) {
     let everywhere = news.iter().any(|c| matches!(c, Change::Server(_) | Change::Everything));
     let ids: Vec<_> =
         open.into_iter().filter(|id| everywhere || news.contains(&Change::Tenant(*id))).collect();
+    for change in &news {
+        if let Change::Server(id) = change {
+            inner.gatekeeper.ask_again(*id);
+        }
+    }
     inner.directory.apply(news);
     if has_concerned && !ids.is_empty() {
         let inner = inner.clone();

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::breaker::{Breakers, Try};
@@ -30,8 +32,8 @@ const BESIDE_THE_POOL: u32 = 12;
 #[error(
     "the connections do not fit the registry's database server: its max_connections {} less {} reserved leaves {}, of \
      which {} replica(s) (router.replicas) need {} each for the registry (registry.max_connections and {BESIDE_THE_POOL} \
-     more), so that each has {} for tenants, and router.max_connections_per_server asks for {}. Set \
-     router.max_connections_per_server to at most {}, or raise max_connections of the server",
+     more), so that each has {} for tenants, and router.max_connections_per_server asks for {}. Raise max_connections \
+     of the server, or set router.max_connections_per_server to at most {} or registry.max_connections lower",
     .capacity.max_connections, .capacity.reserved, .capacity.max_connections.saturating_sub(.capacity.reserved),
     .replicas, .beside, .left, .wanted, .left
 )]
@@ -47,13 +49,16 @@ pub struct BudgetError {
 fn share(capacity: Capacity, beside: u32, replicas: u32, wanted: Option<u32>) -> (u32, u32) {
     let usable = capacity.max_connections.saturating_sub(capacity.reserved);
     let left = (usable / replicas).saturating_sub(beside);
-    (left, wanted.unwrap_or(left * DEFAULT_SHARE_PERCENT / 100))
+    let default = (left * DEFAULT_SHARE_PERCENT / 100).max(left.min(1));
+    (left, wanted.unwrap_or(default))
 }
 
 /// A database server, as the router sees it.
 pub(super) struct Server {
     pub id: Uuid,
     pub budget: Arc<Budget>,
+    /// First connections of pools that are being opened, at once.
+    cold_opens: Arc<Semaphore>,
     /// The server has said how many connections it takes.
     is_known: AtomicBool,
 }
@@ -66,6 +71,7 @@ pub(super) struct Gatekeeper {
     wanted: Option<u32>,
     replicas: u32,
     first_limit: u32,
+    max_cold_opens: usize,
     patience: Duration,
 }
 
@@ -81,6 +87,7 @@ impl Gatekeeper {
             first_limit: settings
                 .max_connections_per_server
                 .unwrap_or(settings.max_connections_per_tenant),
+            max_cold_opens: settings.max_cold_opens,
             patience: settings.acquire_timeout,
         }
     }
@@ -90,6 +97,7 @@ impl Gatekeeper {
             Arc::new(Server {
                 id,
                 budget: Arc::new(Budget::new(id, self.first_limit, self.reclaimer.clone())),
+                cold_opens: Arc::new(Semaphore::new(self.max_cold_opens)),
                 is_known: AtomicBool::new(false),
             })
         };
@@ -116,6 +124,15 @@ impl Gatekeeper {
         Ok(limit)
     }
 
+    /// The row of a server has changed: it may be another machine now.
+    pub fn ask_again(&self, id: Uuid) {
+        if id != REGISTRY_SERVER
+            && let Some(server) = lock(&self.servers).get(&id)
+        {
+            server.is_known.store(false, Ordering::Release);
+        }
+    }
+
     /// A server has said how many connections it takes.
     pub fn learn(&self, id: Uuid, capacity: Capacity) {
         let server = self.server(id);
@@ -137,7 +154,7 @@ impl Gatekeeper {
         tenant: Uuid,
         server: &Arc<Server>,
         callers: &Callers,
-        begun: &Arc<AtomicBool>,
+        begun: &Arc<OnceLock<Instant>>,
     ) -> TenantGate {
         TenantGate {
             tenant,
@@ -166,8 +183,8 @@ pub(super) struct TenantGate {
     breakers: Arc<Breakers>,
     patience: Duration,
     callers: Callers,
-    /// Raised when the first connection may be tried.
-    begun: Arc<AtomicBool>,
+    /// When the first connection was tried.
+    begun: Arc<OnceLock<Instant>>,
 }
 
 impl TenantGate {
@@ -183,9 +200,14 @@ impl TenantGate {
             NoPlace::NoneCameFree => ConnectFailure::NoPermit,
             NoPlace::Withdrawn => ConnectFailure::Withdrawn,
         })?;
+        // After the place: who waits for one holds up nobody who has one.
+        let turn = match self.begun.get() {
+            Some(_) => None,
+            None => self.server.cold_opens.clone().acquire_owned().await.ok(),
+        };
         let attempt = self.breakers.admit(self.tenant, self.server.id)?;
-        self.begun.store(true, Ordering::Release);
-        Ok(Box::new(Entered { place, attempt }))
+        let _ = self.begun.set(Instant::now());
+        Ok(Box::new(Entered { place, attempt, _turn: turn }))
     }
 }
 
@@ -202,6 +224,7 @@ impl Gate for TenantGate {
 struct Entered {
     place: Place,
     attempt: Try,
+    _turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Attempt for Entered {
@@ -210,8 +233,9 @@ impl Attempt for Entered {
         Box::new(self.place)
     }
 
-    fn failed(self: Box<Self>, failure: &ConnectFailure) {
+    fn failed(self: Box<Self>, failure: &ConnectFailure) -> Permit {
         self.attempt.failed(failure);
+        Box::new(self.place)
     }
 }
 

@@ -20,6 +20,9 @@ use crate::registry::tenants::{Tenant, password_bound_to};
 /// right to connect anywhere: that right is each login role's own, for its own database.
 pub const TENANT_GROUP: &str = "narthex_tenant";
 
+/// How often a server looks whether the client of a running statement is still there.
+const CLIENT_CHECK_MILLIS: &str = "2000";
+
 /// How to reach a tenant's database. The password is opened here, and kept only inside the target.
 pub(super) fn target(
     router: &Arc<Inner>,
@@ -40,7 +43,11 @@ pub(super) fn target(
         .map_err(RouterError::Unavailable)?
         .username(&tenant.role_name)
         .password(&password)
-        .options([("statement_timeout", settings.statement_timeout.as_millis().to_string())]);
+        .options([
+            ("statement_timeout", settings.statement_timeout.as_millis().to_string()),
+            // The server notices by itself that a client is gone, too (PostgreSQL 14 and later).
+            ("client_connection_check_interval", CLIENT_CHECK_MILLIS.to_owned()),
+        ]);
     let expected = Expected {
         tenant: tenant.id,
         database: tenant.database_name.clone(),
@@ -51,7 +58,7 @@ pub(super) fn target(
     let pool = NEXT.fetch_add(1, Ordering::Relaxed);
     Ok(Target {
         options,
-        name: format!("narthex/{}/{pool}", router.process),
+        name: format!("narthex/{}/{pool}", registry.process()),
         connect_timeout: settings.connect_timeout,
         operation_timeout: settings.statement_timeout + settings.connect_timeout,
         on_connect: Some(Arc::new(move |socket| prove(expected.clone(), socket).boxed())),
@@ -87,7 +94,10 @@ fn prove(
         .await
         // A table that is missing, not for us to read, or of more than one row: this is no tenant's database.
         .map_err(|e| match failure::leaves_connection_certain(&e) {
-            true => ConnectFailure::WrongIdentity(e.to_string()),
+            true => {
+                tracing::error!(expected = %expected.tenant, error = %e, "ALARM: a database does not say whose it is");
+                ConnectFailure::WrongIdentity(e.to_string())
+            }
             false => unreachable(e),
         })?;
         let found = rows.first().ok_or_else(|| ConnectFailure::WrongIdentity("no answer".to_owned()))?;

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::configuration::RouterSettings;
@@ -143,6 +142,9 @@ impl RouterError {
 /// fails. Migration names begin with their date, so that they sort by age.
 const OLDEST_SUPPORTED_SCHEMA: &str = "m20261120_000001_create_tenant";
 
+/// A change that concerns an open pool is looked at until the registry answers, so often.
+const LOOK_AGAIN_ATTEMPTS: usize = 10;
+const LOOK_AGAIN_PAUSE: Duration = Duration::from_millis(500);
 /// Connections for ending sessions by force, at once.
 const ENDERS: usize = 4;
 
@@ -159,8 +161,6 @@ struct Inner {
     registry: Registry,
     settings: RouterSettings,
     enders: Arc<Semaphore>,
-    /// Names this process among the connections of a server.
-    process: String,
 }
 
 /// The router. Clones share everything.
@@ -191,7 +191,6 @@ impl TenantRouter {
             registry,
             settings,
             enders: Arc::new(Semaphore::new(ENDERS)),
-            process: Uuid::new_v4().simple().to_string()[..8].to_owned(),
         });
         let router = Self { inner };
         router.spawn_reaper(life);
@@ -330,23 +329,34 @@ impl Inner {
         is_urgent: bool,
     ) -> Result<TenantDb, RouterError> {
         let deadline = Instant::now() + self.settings.acquire_timeout;
-        let mut result = self.connect_once(tenant, is_urgent, deadline).await;
-        // The opening was given up by those before, just as this request joined them.
-        while let Err(RouterError::Unavailable(ConnectFailure::Withdrawn)) = result {
-            result = self.connect_once(tenant, is_urgent, deadline).await;
-        }
+        let mut result = self.connect_again(tenant, is_urgent, deadline).await;
         if let Err(RouterError::Unavailable(failure)) = &result
             && may_have_moved(failure)
             && let Some(moved) = self.moved(tenant, deadline).await
         {
             self.gatekeeper.breakers.forgive(tenant.id);
             self.counters.retried();
-            result = self.connect_once(&moved, is_urgent, deadline).await;
+            result = self.connect_again(&moved, is_urgent, deadline).await;
         }
         if let Err(error) = &result {
             self.counters.refusal(error.refusal());
         }
         result
+    }
+
+    /// Once, and again where the opening was given up by those before just as this request joined them.
+    async fn connect_again(
+        self: &Arc<Self>,
+        tenant: &Arc<Tenant>,
+        is_urgent: bool,
+        deadline: Instant,
+    ) -> Result<TenantDb, RouterError> {
+        loop {
+            let result = self.connect_once(tenant, is_urgent, deadline).await;
+            if !matches!(result, Err(RouterError::Unavailable(ConnectFailure::Withdrawn))) {
+                return result;
+            }
+        }
     }
 
     async fn connect_once(
@@ -359,9 +369,17 @@ impl Inner {
         let mut lease = match self.pools.lease_open(tenant) {
             Some(lease) => lease,
             None => {
+                let epoch = self.directory.epoch();
                 // Before any room is made: a tenant that cannot even be tried takes nobody's place.
-                let (address, target) = self.target(tenant).await?;
-                self.pools.lease(tenant, deadline, &address, target).await?
+                let target = tokio::time::timeout_at(deadline, self.target(tenant)).await;
+                let (address, target) = target.map_err(|_| RouterError::Saturated)??;
+                let lease = self.pools.lease(tenant, deadline, &address, target).await?;
+                if self.directory.epoch() != epoch {
+                    // Something has changed meanwhile, and its pools were looked at before this one was there.
+                    let ids = vec![TenantId(tenant.id)];
+                    tokio::spawn(self.clone().look_again(ids));
+                }
+                lease
             }
         };
         let _urgency = is_urgent.then(|| lease.urgently());
@@ -401,14 +419,28 @@ impl Inner {
     /// After a change: do the pools of these tenants still lead where they should?
     async fn look_again(self: Arc<Self>, ids: Vec<TenantId>) {
         for id in ids {
-            let Ok(tenant) = self.directory.tenant(id).await else { continue };
-            let Some(tenant) = tenant else {
-                self.pools.retire_unknown(id);
-                continue;
-            };
-            let Ok(address) = self.directory.server(tenant.server_id).await else { continue };
-            let is_admitted = admit(&tenant).is_ok();
-            self.pools.retire_outdated(&tenant, address.as_deref(), is_admitted);
+            let mut attempts = 0;
+            while let Err(error) = self.look_again_at(id).await {
+                attempts += 1;
+                if attempts == LOOK_AGAIN_ATTEMPTS {
+                    // Callers find out for themselves where it leads.
+                    tracing::debug!(%error, "a change could not be looked at; its pool is retired");
+                    self.pools.retire_unknown(id);
+                    break;
+                }
+                tokio::time::sleep(LOOK_AGAIN_PAUSE).await;
+            }
         }
+    }
+
+    async fn look_again_at(self: &Arc<Self>, id: TenantId) -> Result<(), RegistryError> {
+        let Some(tenant) = self.directory.tenant(id).await? else {
+            self.pools.retire_unknown(id);
+            return Ok(());
+        };
+        let address = self.directory.server(tenant.server_id).await?;
+        let is_admitted = admit(&tenant).is_ok();
+        self.pools.retire_outdated(&tenant, address.as_deref(), is_admitted);
+        Ok(())
     }
 }

@@ -2,14 +2,13 @@
 //! leaves the map at once; its leases end undisturbed, and its connections close with the last of them.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::gatekeeper::{Callers, Gatekeeper};
+use super::gatekeeper::{Callers, Gatekeeper, Server};
 use super::reasons::PoolEvent;
 use super::shelf::{Entry, Lease, Opening, Placement, Shelf};
 use super::{RouterError, lock};
@@ -18,6 +17,9 @@ use crate::identifiers::TenantId;
 use crate::postgres::{ConnectFailure, Pool, PoolLimits, Target};
 use crate::registry::database_servers::DatabaseServer;
 use crate::registry::tenants::Tenant;
+
+/// A pool that was to be ended by force and still lives is ended again after this long.
+const STOP_AGAIN: Duration = Duration::from_secs(10);
 
 /// What a tenant's pool looks like at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +52,8 @@ pub(super) struct Pools {
     gatekeeper: Arc<Gatekeeper>,
     max_open: usize,
     limits: PoolLimits,
-    cold_opens: Arc<Semaphore>,
+    /// Cold callers who wait for room, in order; whose pool is open stands in no line.
+    line: tokio::sync::Mutex<()>,
 }
 
 impl Pools {
@@ -64,7 +67,7 @@ impl Pools {
                 acquire_timeout: settings.acquire_timeout,
                 idle_timeout: settings.idle_timeout,
             },
-            cold_opens: Arc::new(Semaphore::new(settings.max_cold_opens)),
+            line: tokio::sync::Mutex::default(),
         }
     }
 
@@ -84,6 +87,9 @@ impl Pools {
         address: &Arc<DatabaseServer>,
         target: Target,
     ) -> Result<Lease, RouterError> {
+        let line = self.line.lock();
+        let _first =
+            tokio::time::timeout_at(deadline, line).await.map_err(|_| RouterError::Saturated)?;
         loop {
             // Registered before the look, so that a pool freed in between is not missed.
             let mut freed = std::pin::pin!(self.shelf.freed.notified());
@@ -121,15 +127,15 @@ impl Pools {
         let callers = Callers::default();
         // The caller for whom it is opened, before it begins.
         callers.waiting.fetch_add(1, Ordering::AcqRel);
-        let (begun, failed) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        let (begun, failed) = (Arc::<OnceLock<Instant>>::default(), Arc::<AtomicBool>::default());
         let gate = self.gatekeeper.gate(tenant.id, &server, &callers, &begun);
         let target = Target { gate: Some(Arc::new(gate)), ..target.clone() };
         let entry = Arc::new(Entry {
             tenant: tenant.id,
             address: address.clone(),
             placement: Placement::of(tenant),
+            opening: self.begin_opening(target, failed.clone(), &server),
             server,
-            opening: self.begin_opening(target, failed.clone()),
             as_of: tenant.updated_at,
             begun,
             failed,
@@ -151,13 +157,15 @@ impl Pools {
     }
 
     /// Opens in a task of its own: the caller that came first may give up without failing those behind it.
-    fn begin_opening(&self, target: Target, failed: Arc<AtomicBool>) -> Opening {
-        let (limits, turns, counters) =
-            (self.limits.clone(), self.cold_opens.clone(), self.shelf.counters.clone());
+    fn begin_opening(
+        &self,
+        target: Target,
+        failed: Arc<AtomicBool>,
+        server: &Arc<Server>,
+    ) -> Opening {
+        let (limits, counters) = (self.limits.clone(), self.shelf.counters.clone());
         let task = tokio::spawn(async move {
-            let turn = turns.acquire_owned().await;
             let opened = Pool::open(target, &limits).await;
-            drop(turn);
             failed.store(opened.is_err(), Ordering::Release);
             counters.pool(match &opened {
                 Ok(_) => PoolEvent::Opened,
@@ -165,11 +173,19 @@ impl Pools {
             });
             opened
         });
-        async move {
+        let opening = async move {
             task.await.unwrap_or_else(|e| Err(ConnectFailure::Unreachable(e.to_string())))
-        }
-        .boxed()
-        .shared()
+        };
+        let opening = opening.boxed().shared();
+        // Where every caller has left, nobody else would look at the outcome, and reclaim could not see the pool.
+        let (outcome, server) = (opening.clone(), server.clone());
+        tokio::spawn(async move {
+            let _ = outcome.await;
+            if server.budget.is_short() {
+                server.budget.ask_for_reclaim();
+            }
+        });
+        opening
     }
 
     pub fn retire_idle(&self, idle_timeout: Duration) {
@@ -195,7 +211,8 @@ impl Pools {
     ) {
         let mut entries = lock(&self.shelf.entries);
         let Some(entry) = entries.peek(&tenant.id) else { return };
-        let is_right = entry.placement.is_of(tenant) && address == Some(&*entry.address);
+        let is_right = entry.placement.is_of(tenant)
+            && address.is_some_and(|address| address.leads_where(&entry.address));
         if entry.as_of > tenant.updated_at || (is_admitted && is_right) {
             return;
         }
@@ -220,13 +237,18 @@ impl Pools {
         let mut retiring = lock(&self.shelf.retiring);
         retiring.retain(|pool| pool.entry.strong_count() > 0);
         for pool in retiring.iter_mut() {
-            if pool.is_stopped || pool.since.elapsed() < patience {
+            let is_due = match pool.stopped {
+                None => pool.since.elapsed() >= patience,
+                Some(last) => last.elapsed() >= STOP_AGAIN,
+            };
+            if !is_due {
                 continue;
             }
             let open = pool.entry.upgrade().and_then(|entry| entry.pool().cloned());
             let Some(open) = open else { continue };
-            pool.is_stopped = true;
-            self.shelf.counters.pool(PoolEvent::Stopped);
+            if pool.stopped.replace(Instant::now()).is_none() {
+                self.shelf.counters.pool(PoolEvent::Stopped);
+            }
             tokio::spawn(async move {
                 if let Err(failure) = open.end_sessions().await {
                     tracing::warn!(%failure, "the sessions of a retired pool could not be ended");

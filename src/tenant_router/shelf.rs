@@ -1,7 +1,8 @@
 //! What the open pools are made of: a tenant's entry, the leases on it, and the shelf from which an entry is retired.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::{BoxFuture, Shared};
@@ -17,6 +18,11 @@ use super::{RouterError, lock};
 use crate::postgres::{ConnectFailure, Pool};
 use crate::registry::database_servers::DatabaseServer;
 use crate::registry::tenants::Tenant;
+
+/// A pool that nobody has used for so long gives its connections to whoever wants them.
+const AT_REST: Duration = Duration::from_secs(1);
+/// An opening that got its turn so long ago has been waiting for the database, and not for its turn.
+const TRIED_FOR_LONG: Duration = Duration::from_secs(1);
 
 /// Where a tenant's connections lead; when the registry says otherwise, the pool is of yesterday.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,8 +68,8 @@ pub(super) struct Entry {
     pub opening: Opening,
     /// When the registry's row was last changed that this pool was opened by.
     pub as_of: DateTime<Utc>,
-    /// The opening has had its turn. Before that a caller who gives up has waited for other tenants' openings.
-    pub begun: Arc<AtomicBool>,
+    /// When the opening had its turn. Before that a caller who gives up has waited for other tenants' openings.
+    pub begun: Arc<OnceLock<Instant>>,
     /// The opening has failed; whoever comes now tries anew instead of hearing of an old failure.
     pub failed: Arc<AtomicBool>,
     /// Requests that have this pool or wait for it.
@@ -102,10 +108,12 @@ impl Lease {
         if self.entry.opening.peek().is_none() {
             let opened = tokio::time::timeout_at(deadline, self.entry.opening.clone()).await;
             if opened.is_err() {
-                return Err(match self.entry.begun.load(Ordering::Acquire) {
-                    // It has waited for others, for a turn or for room on the server.
-                    false => RouterError::Saturated,
-                    true => RouterError::Unavailable(ConnectFailure::Timeout),
+                return Err(match self.entry.begun.get() {
+                    Some(begun) if begun.elapsed() >= TRIED_FOR_LONG => {
+                        RouterError::Unavailable(ConnectFailure::Timeout)
+                    }
+                    // Most of the time it has waited for others, for a turn or for room on the server.
+                    _ => RouterError::Saturated,
                 });
             }
         }
@@ -127,7 +135,7 @@ impl Lease {
         let waiting = self.entry.callers.waiting.fetch_sub(1, Ordering::AcqRel) - 1;
         let budget = &self.entry.server.budget;
         if budget.is_short() {
-            budget.withdraw(self.entry.tenant, waiting);
+            budget.withdraw(&self.entry.callers.urgent, waiting);
         }
     }
 
@@ -167,7 +175,8 @@ impl Drop for Urgency {
 pub(super) struct Retiring {
     pub entry: Weak<Entry>,
     pub since: Instant,
-    pub is_stopped: bool,
+    /// When its sessions were last told to end.
+    pub stopped: Option<Instant>,
 }
 
 /// What leases and reclaim share with the pools.
@@ -194,7 +203,7 @@ impl Shelf {
     pub fn retire(&self, entry: Arc<Entry>, reason: PoolEvent) {
         self.counters.pool(reason);
         let entry = Arc::downgrade(&entry);
-        lock(&self.retiring).push(Retiring { entry, since: Instant::now(), is_stopped: false });
+        lock(&self.retiring).push(Retiring { entry, since: Instant::now(), stopped: None });
         self.freed.notify_waiters();
     }
 
@@ -241,12 +250,23 @@ impl Reclaim for Shelf {
             return;
         };
         let connections = |e: &Entry| e.pool().map_or(0, Pool::connections);
-        let is_ripe = |e: &Entry| e.placement.server == server && connections(e) > 0;
+        let may_give = |e: &Entry| {
+            let at_rest = !e.is_leased() && lock(&e.last_used).elapsed() >= AT_REST;
+            at_rest || budget.may_take_from(e.tenant)
+        };
+        let is_ripe = |e: &Entry| e.placement.server == server && connections(e) > 0 && may_give(e);
         while budget.shortage() > 0 {
             if let Some(idle) = least_recently_used(&entries, is_ripe) {
-                let id = idle.tenant;
+                let (id, places) = (idle.tenant, connections(idle));
+                if places as usize > budget.shortage() {
+                    budget.expect(1);
+                    if idle.pool().is_some_and(Pool::close_idle) {
+                        continue;
+                    }
+                    return;
+                }
                 // Before they begin to come.
-                budget.expect(connections(idle));
+                budget.expect(places);
                 if let Some(entry) = entries.pop(&id) {
                     self.retire(entry, PoolEvent::Reclaimed);
                 }
@@ -254,7 +274,7 @@ impl Reclaim for Shelf {
             }
             let richest = entries
                 .iter()
-                .filter(|(_, e)| e.placement.server == server)
+                .filter(|(_, e)| e.placement.server == server && may_give(e))
                 .filter_map(|(_, e)| e.pool())
                 .filter(|pool| pool.idle_connections() as usize > pool.waiting())
                 .max_by_key(|pool| pool.connections());

@@ -1,5 +1,5 @@
 //! The router against a model of it: random acts on a few tenants, some of them side by side, and after each the
-//! question whether all promises hold. `NARTHEX_MODEL_CASES` sets how many stories are played.
+//! question whether all promises hold. `MODEL_CASES` sets how many stories are played.
 
 use std::time::Duration;
 
@@ -217,7 +217,7 @@ impl Story<'_> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_happens_every_promise_holds() {
     let hall = Hall::with(TENANTS).await;
-    let stories = std::env::var("NARTHEX_MODEL_CASES").ok().and_then(|cases| cases.parse().ok());
+    let stories = std::env::var("MODEL_CASES").ok().and_then(|cases| cases.parse().ok());
     let mut runner = TestRunner::new(Config::default());
     for number in 0..stories.unwrap_or(STORIES) {
         let acts = acts().new_tree(&mut runner).unwrap().current();
