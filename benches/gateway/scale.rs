@@ -27,6 +27,8 @@ pub struct Scale {
     pub webhooks: usize,
     /// Requests of which some are left by their client.
     pub disconnects: usize,
+    /// Times that a tenant is suspended.
+    pub suspensions: usize,
     /// Times that the server is killed.
     pub kills: usize,
 }
@@ -45,6 +47,7 @@ impl Scale {
             cold_opens: 300,
             webhooks: 6000,
             disconnects: 100_000,
+            suspensions: 50,
             kills: 3,
         };
         let mut scale = if quick {
@@ -58,6 +61,7 @@ impl Scale {
                 cold_opens: 40,
                 webhooks: 500,
                 disconnects: 3000,
+                suspensions: 10,
                 kills: 1,
                 ..full
             }

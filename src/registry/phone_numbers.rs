@@ -3,7 +3,8 @@
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, Statement,
+    ActiveValue::Set, ColumnTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter,
+    QueryOrder, Statement,
 };
 
 pub use super::entities::phone_numbers::Model as Assignment;
@@ -72,6 +73,10 @@ pub async fn release(
     Ok(released.rows_affected == 1)
 }
 
+/// Asked for every event, so that its text is made once.
+const HISTORY: &str = "SELECT id, number, tenant_id, valid_from, valid_until FROM phone_numbers \
+                       WHERE number = ANY($1) ORDER BY valid_from";
+
 /// Who held each of `numbers` at `at`, in their order; numbers that were nobody's are left out. What came before
 /// a number was ever given to anybody goes to its first holder; what fell into a gap between two holders is
 /// nobody's.
@@ -80,11 +85,9 @@ pub async fn holders_at(
     numbers: &[String],
     at: DateTime<Utc>,
 ) -> Result<Vec<(String, TenantId)>, RegistryError> {
-    let history = Entity::find()
-        .filter(Column::Number.is_in(numbers))
-        .order_by_asc(Column::ValidFrom)
-        .all(db)
-        .await?;
+    let statement =
+        Statement::from_sql_and_values(DbBackend::Postgres, HISTORY, [numbers.to_vec().into()]);
+    let history = Assignment::find_by_statement(statement).all(db).await?;
     let holder = |number: &String| {
         let mut of_number = history.iter().filter(|row| row.number == *number).peekable();
         let first = of_number.peek().copied().filter(|row| at < row.valid_from);

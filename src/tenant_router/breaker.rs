@@ -382,6 +382,40 @@ mod tests {
         assert_eq!(breakers.trouble_of_tenant(tenant(1)), None);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn attempts_that_fail_together_are_one_failure() {
+        let breakers = breakers();
+        let attempts: Vec<_> =
+            (0..10).map(|_| breakers.admit(tenant(1), SERVER).ok().unwrap()).collect();
+        attempts.into_iter().for_each(|attempt| attempt.failed(&refused()));
+        let trouble = breakers.trouble_of_tenant(tenant(1)).unwrap();
+        assert_eq!(trouble.failures, 1);
+        tokio::time::advance(FIRST).await;
+        assert!(breakers.admit(tenant(1), SERVER).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_tenants_of_a_server_that_answers_again_are_not_left_alone_any_longer() {
+        let breakers = breakers();
+        for n in [1, 2, 3] {
+            fail(&breakers, n, &ConnectFailure::Timeout);
+        }
+        wait_for_half_open(|| breakers.trouble_of_server(SERVER)).await;
+        breakers.admit(tenant(4), SERVER).ok().expect("no probe").succeeded();
+        for n in [1, 2, 3] {
+            assert!(breakers.admit(tenant(n), SERVER).is_ok());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_that_nobody_repeats_is_forgotten() {
+        let breakers = breakers();
+        fail(&breakers, 1, &refused());
+        tokio::time::advance(FIRST + FORGOTTEN_AFTER * 2).await;
+        assert_eq!(breakers.trouble_of_tenant(tenant(1)), None);
+        assert_eq!(breakers.failing_tenants(), (0, 0));
+    }
+
     #[rstest]
     #[case(1, FIRST / 2, FIRST)]
     #[case(3, FIRST * 2, FIRST * 4)]

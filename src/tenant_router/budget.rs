@@ -378,6 +378,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn nothing_is_taken_from_the_poor_for_the_rich() {
+        let budget = budget(4);
+        let _held = (
+            take(&budget, 1).await,
+            take(&budget, 1).await,
+            take(&budget, 1).await,
+            take(&budget, 2).await,
+        );
+        let _rich = wait(&budget, 1, calm());
+        assert!(!budget.may_take_from(Uuid::from_u128(2)));
+        let _poor = wait(&budget, 3, calm());
+        assert!(budget.may_take_from(Uuid::from_u128(2)));
+        assert!(budget.may_take_from(Uuid::from_u128(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_place_that_was_promised_and_does_not_come_is_asked_of_another() {
         let budget = budget(2);
         let _held = (take(&budget, 1).await, take(&budget, 1).await);

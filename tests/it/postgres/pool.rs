@@ -146,3 +146,13 @@ async fn a_pool_without_connections_says_at_once_that_none_can_be_opened() {
     let db = pool.lend(()).await.unwrap();
     assert_eq!(text(&db, "SELECT 'again'").await.unwrap(), "again");
 }
+
+/// It is asked for a sign of life, and gives one.
+#[tokio::test]
+async fn a_connection_that_has_rested_is_the_same_afterwards() {
+    let pool = TestPool::open_with(limits(1), |options| options).await;
+    let backend = async || text(&pool.lend().await, "SELECT pg_backend_pid()::text").await.unwrap();
+    let before = backend().await;
+    tokio::time::sleep(std::time::Duration::from_millis(5_300)).await;
+    assert_eq!(backend().await, before);
+}

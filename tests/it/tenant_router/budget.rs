@@ -227,3 +227,51 @@ async fn settings_that_do_not_fit_the_server_are_refused_at_the_start() {
     settings.router.max_connections_per_server = Some(276);
     App::open(settings, Clock::system()).await.unwrap().close().await;
 }
+
+/// Ordinary first requests stand in line; a webhook to a cold tenant passes them.
+#[tokio::test]
+async fn a_line_of_cold_tenants_does_not_keep_a_webhook_from_the_reserve() {
+    let hall = Hall::with(4).await;
+    let router = hall.router(|settings| {
+        settings.max_connections_per_server = Some(10);
+        settings.max_cold_opens = 1;
+    });
+    let [a, b, c, d] = hall.ids[..] else { unreachable!() };
+    let held = connect_all(&router, a, 9).await;
+    let in_line: Vec<_> = [b, c]
+        .into_iter()
+        .map(|id| {
+            let router = router.clone();
+            tokio::spawn(async move { visit(&router, id).await })
+        })
+        .collect();
+    eventually("both stand in line", async || usage(&router).waiting == 2).await;
+    let db = router.connect_urgently(&tenant(&router, d).await).await.unwrap();
+    assert_eq!(ask(&db).await.0, d);
+    drop((db, held));
+    for visit in in_line {
+        visit.await.unwrap();
+    }
+}
+
+/// It was opened for somebody who has gone meanwhile, and nobody ever looked at it.
+#[tokio::test]
+async fn a_pool_that_nobody_waited_for_gives_its_place_back_too() {
+    let hall = Hall::with(3).await;
+    let router = hall.router(|settings| settings.max_connections_per_server = Some(1));
+    let [a, b, other] = hall.ids[..] else { unreachable!() };
+    warm_up(&router, other).await;
+    eventually("the place is free", async || {
+        router.close();
+        usage(&router).used == 0
+    })
+    .await;
+    let of_a = tenant(&router, a).await;
+    let mut first = Box::pin(router.connect(&of_a));
+    assert!(first.as_mut().now_or_never().is_none());
+    while usage(&router).used == 0 {
+        tokio::task::yield_now().await;
+    }
+    drop(first);
+    visit(&router, b).await;
+}

@@ -288,3 +288,57 @@ async fn many_changes_at_once_are_taken_up_too() {
         .await;
     eventually("the change is known", async || tenant(&router, id).await.plan == "changed").await;
 }
+
+#[tokio::test]
+async fn a_change_while_a_request_waits_for_room_is_not_missed() {
+    let hall = Hall::with(2).await;
+    let router = hall.router(|settings| settings.max_open_tenants = 1);
+    let [a, b] = hall.ids[..] else { unreachable!() };
+    heard(&router).await;
+    let of_b = tenant(&router, b).await;
+    let held = connect(&router, a).await.unwrap();
+    let waiting = {
+        let (router, of_b) = (router.clone(), of_b.clone());
+        tokio::spawn(async move { router.connect(&of_b).await })
+    };
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    hall.change_row(b, "status = 'suspended'").await;
+    eventually("the change is known", async || tenant(&router, b).await != of_b).await;
+    drop(held);
+    let served = waiting.await.unwrap();
+    drop(served);
+    eventually("its pool is gone", async || router.pool_of(b).is_none()).await;
+    assert_eq!(count(&router, PoolEvent::NotAdmitted), 1);
+}
+
+#[tokio::test]
+async fn a_row_moves_on_whatever_the_clock_of_the_writer_says() {
+    let hall = Hall::with(1).await;
+    let (router, id) = (hall.router(|_| {}), hall.ids[0]);
+    let before = tenant(&router, id).await;
+    for assignment in ["updated_at = now() - interval '1 hour'", "plan = 'changed'"] {
+        let last = tenant(&router, id).await;
+        hall.change_row(id, assignment).await;
+        eventually("the change is known", async || {
+            tenant(&router, id).await.updated_at > last.updated_at
+        })
+        .await;
+    }
+    assert!(tenant(&router, id).await.updated_at < before.updated_at + Duration::from_millis(1));
+}
+
+#[tokio::test]
+async fn a_server_that_is_reached_otherwise_gets_new_pools_and_one_that_is_renamed_does_not() {
+    let hall = Hall::with(1).await;
+    let (router, id) = (hall.router(|_| {}), hall.ids[0]);
+    heard(&router).await;
+    let backend = visit(&router, id).await;
+    let before = router.directory().statistics().changes;
+    hall.app.registry_execute("UPDATE database_servers SET name = 'another'").await;
+    eventually("the change is heard of", async || router.directory().statistics().changes > before)
+        .await;
+    assert_eq!(visit(&router, id).await, backend);
+    hall.app.registry_execute("UPDATE database_servers SET tls_authority = 'another'").await;
+    eventually("the pool is retired", async || count(&router, PoolEvent::Moved) == 1).await;
+    assert_ne!(visit(&router, id).await, backend);
+}
