@@ -1,7 +1,7 @@
 //! A bounded set of connections to one database under one role, on bb8.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -15,6 +15,14 @@ use super::physical::{Physical, Target};
 /// round trip for each request.
 const TRUSTED_FOR: Duration = Duration::from_secs(5);
 
+/// While callers wait no longer than this on average, one connection fewer serves them better: each is a process on the
+/// server, and a hundred tenants with one connection each are served a quarter faster than with three
+/// (docs/performance.md).
+const WORTH_ANOTHER: Duration = Duration::from_micros(200);
+/// Whoever has waited for so long gets another connection opened, whatever the average: opening takes no longer.
+const PATIENCE_WITH_OTHERS: Duration = Duration::from_millis(5);
+/// The average is over about so many checkouts.
+const REMEMBERED_WAITS: u64 = 64;
 /// An opening that failed is tried again after this long by those who still wait.
 const AFTER_A_FAILURE: Duration = Duration::from_millis(200);
 /// Whoever waits longer asks anew, in case that bb8 has told somebody else of what came free.
@@ -153,6 +161,39 @@ impl Checkout {
     }
 }
 
+/// How many connections a pool may have at present, and what its callers wait for one.
+struct Growth {
+    allowed: AtomicUsize,
+    most: usize,
+    /// In nanoseconds.
+    average_wait: AtomicU64,
+}
+
+impl Growth {
+    /// Two at once may lose one of their waits; it is an average.
+    fn waited(&self, wait: Duration) {
+        let average = self.average_wait.load(Ordering::Relaxed);
+        let wait = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX) / REMEMBERED_WAITS;
+        if average > 0 || wait > 0 {
+            let rest = average - average.div_ceil(REMEMBERED_WAITS);
+            self.average_wait.store(rest.saturating_add(wait), Ordering::Relaxed);
+        }
+    }
+
+    fn is_worth_another(&self) -> bool {
+        u128::from(self.average_wait.load(Ordering::Relaxed)) > WORTH_ANOTHER.as_nanos()
+    }
+
+    fn grow(&self, turns: &Semaphore) {
+        let more = |allowed: usize| (allowed < self.most).then_some(allowed + 1);
+        if self.allowed.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok() {
+            // Each turn begins its own average.
+            self.average_wait.store(0, Ordering::Relaxed);
+            turns.add_permits(1);
+        }
+    }
+}
+
 /// Lends connections. Clones share the connections; they close when the last clone and the last lease are gone.
 #[derive(Clone)]
 pub struct Pool {
@@ -160,8 +201,9 @@ pub struct Pool {
     target: Arc<Target>,
     failed_connects: FailedConnects,
     acquire_timeout: Duration,
-    /// One for each connection that there may be.
+    /// One for each connection that there may be at present.
     turns: Arc<Semaphore>,
+    growth: Arc<Growth>,
     waiting: Arc<AtomicUsize>,
 }
 
@@ -213,7 +255,12 @@ impl Pool {
             target,
             failed_connects,
             acquire_timeout: limits.acquire_timeout,
-            turns: Arc::new(Semaphore::new(limits.max_connections as usize)),
+            turns: Arc::new(Semaphore::new(1)),
+            growth: Arc::new(Growth {
+                allowed: AtomicUsize::new(1),
+                most: limits.max_connections as usize,
+                average_wait: AtomicU64::new(0),
+            }),
             waiting: Arc::default(),
         }
     }
@@ -250,14 +297,15 @@ impl Pool {
         if turn.is_some()
             && let Some(free) = asking.as_mut().now_or_never()
         {
+            self.growth.waited(Duration::ZERO);
             return checkout(free, turn);
         }
         let start = Instant::now();
         let _waiting = Waiting::new(&self.waiting);
         let wait = async {
             if turn.is_none() {
-                // bb8 lends to whoever asks at the right moment; the line in front of it is in order.
-                turn = self.turns.clone().acquire_owned().await.ok();
+                turn = self.turn().await;
+                self.growth.waited(start.elapsed());
             }
             loop {
                 let asked = Instant::now();
@@ -294,6 +342,22 @@ impl Pool {
         }
     }
 
+    /// bb8 lends to whoever asks at the right moment; the line in front of it is in order. It is lengthened by another
+    /// turn, and with it by another connection, when waiting costs more than that.
+    async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        if self.growth.is_worth_another() {
+            self.growth.grow(&self.turns);
+        }
+        let mut turn = std::pin::pin!(self.turns.clone().acquire_owned());
+        loop {
+            tokio::select! {
+                biased;
+                turn = turn.as_mut() => return turn.ok(),
+                () = tokio::time::sleep(PATIENCE_WITH_OTHERS) => self.growth.grow(&self.turns),
+            }
+        }
+    }
+
     /// Connections that exist, lent and idle.
     pub fn connections(&self) -> u32 {
         self.pool.state().connections
@@ -325,5 +389,51 @@ impl Pool {
     /// Has the server end every session of this pool, the lent ones included: their holders meet an error.
     pub async fn end_sessions(&self) -> Result<(), ConnectFailure> {
         self.target.end_sessions(&self.target.name).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn growth(most: usize) -> (Growth, Semaphore) {
+        let average_wait = AtomicU64::new(0);
+        (Growth { allowed: AtomicUsize::new(1), most, average_wait }, Semaphore::new(1))
+    }
+
+    #[test]
+    fn a_pool_grows_when_its_callers_wait_for_long_on_average() {
+        let (growth, turns) = growth(3);
+        growth.waited(Duration::from_millis(2));
+        assert!(!growth.is_worth_another(), "one wait is no average");
+        for _ in 0..20 {
+            growth.waited(Duration::from_millis(2));
+        }
+        assert!(growth.is_worth_another());
+        growth.grow(&turns);
+        assert!(!growth.is_worth_another(), "the new turn has not been tried yet");
+        assert_eq!(turns.available_permits(), 2);
+    }
+
+    #[test]
+    fn short_waits_among_many_checkouts_make_no_pool_grow() {
+        let (growth, _) = growth(3);
+        for n in 0..10_000_u64 {
+            growth.waited(Duration::from_micros(if n % 8 == 0 { 500 } else { 0 }));
+            assert!(!growth.is_worth_another());
+        }
+        for _ in 0..1_000 {
+            growth.waited(Duration::ZERO);
+        }
+        assert_eq!(growth.average_wait.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn no_pool_grows_beyond_its_limit() {
+        let (growth, turns) = growth(3);
+        for _ in 0..10 {
+            growth.grow(&turns);
+        }
+        assert_eq!(turns.available_permits(), 3);
     }
 }
