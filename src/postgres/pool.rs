@@ -18,7 +18,7 @@ const TRUSTED_FOR: Duration = Duration::from_secs(5);
 /// While callers wait no longer than this on average, one connection fewer serves them better: each is a process on the
 /// server, and a hundred tenants with one connection each are served a quarter faster than with three
 /// (docs/performance.md).
-const WORTH_ANOTHER: Duration = Duration::from_micros(200);
+const WORTH_ANOTHER: Duration = Duration::from_micros(100);
 /// Whoever has waited for so long gets another connection opened, whatever the average: opening takes no longer.
 const PATIENCE_WITH_OTHERS: Duration = Duration::from_millis(5);
 /// The average is over about so many checkouts.
@@ -302,11 +302,17 @@ impl Pool {
         }
         let start = Instant::now();
         let _waiting = Waiting::new(&self.waiting);
-        let wait = async {
+        if turn.is_none() {
+            turn = self.turn(deadline).await;
+            self.growth.waited(start.elapsed());
             if turn.is_none() {
-                turn = self.turn().await;
-                self.growth.waited(start.elapsed());
+                return Err(self.why_none(start));
             }
+            if let Some(free) = asking.as_mut().now_or_never() {
+                return checkout(free, turn);
+            }
+        }
+        let wait = async {
             loop {
                 let asked = Instant::now();
                 let failure = tokio::select! {
@@ -333,29 +339,39 @@ impl Pool {
             }
         };
         match tokio::time::timeout_at(deadline, wait).await {
-            Ok(Err(CheckoutFailure::Busy)) | Err(_) => Err(self
-                .failed_connects
-                .since(start)
-                .filter(|failure| *failure != ConnectFailure::Withdrawn && self.connections() == 0)
-                .map_or(CheckoutFailure::Busy, CheckoutFailure::Connect)),
+            Ok(Err(CheckoutFailure::Busy)) | Err(_) => Err(self.why_none(start)),
             Ok(outcome) => outcome,
         }
     }
 
     /// bb8 lends to whoever asks at the right moment; the line in front of it is in order. It is lengthened by another
     /// turn, and with it by another connection, when waiting costs more than that.
-    async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+    async fn turn(&self, deadline: tokio::time::Instant) -> Option<OwnedSemaphorePermit> {
         if self.growth.is_worth_another() {
             self.growth.grow(&self.turns);
         }
         let mut turn = std::pin::pin!(self.turns.clone().acquire_owned());
         loop {
+            let patience = tokio::time::Instant::now() + PATIENCE_WITH_OTHERS;
             tokio::select! {
                 biased;
                 turn = turn.as_mut() => return turn.ok(),
-                () = tokio::time::sleep(PATIENCE_WITH_OTHERS) => self.growth.grow(&self.turns),
+                () = tokio::time::sleep_until(patience.min(deadline)) => {
+                    if patience >= deadline {
+                        return None;
+                    }
+                    self.growth.grow(&self.turns);
+                }
             }
         }
+    }
+
+    /// Nothing was lent since `start`: where no connection is left, because none could be opened.
+    fn why_none(&self, start: Instant) -> CheckoutFailure {
+        self.failed_connects
+            .since(start)
+            .filter(|failure| *failure != ConnectFailure::Withdrawn && self.connections() == 0)
+            .map_or(CheckoutFailure::Busy, CheckoutFailure::Connect)
     }
 
     /// Connections that exist, lent and idle.
@@ -419,7 +435,7 @@ mod tests {
     fn short_waits_among_many_checkouts_make_no_pool_grow() {
         let (growth, _) = growth(3);
         for n in 0..10_000_u64 {
-            growth.waited(Duration::from_micros(if n % 8 == 0 { 500 } else { 0 }));
+            growth.waited(Duration::from_micros(if n % 8 == 0 { 400 } else { 0 }));
             assert!(!growth.is_worth_another());
         }
         for _ in 0..1_000 {
