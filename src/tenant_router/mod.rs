@@ -372,7 +372,8 @@ impl Inner {
                 let epoch = self.directory.epoch();
                 // Before any room is made: a tenant that cannot even be tried takes nobody's place.
                 let target = tokio::time::timeout_at(deadline, self.target(tenant)).await;
-                let (address, target) = target.map_err(|_| RouterError::Saturated)??;
+                let silent = |_| RegistryError::Unavailable("it did not answer in time".to_owned());
+                let (address, target) = target.map_err(silent)??;
                 let lease = self.pools.lease(tenant, deadline, &address, target).await?;
                 if self.directory.epoch() != epoch {
                     // Something has changed meanwhile, and its pools were looked at before this one was there.
