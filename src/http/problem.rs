@@ -49,7 +49,7 @@ pub struct Problem {
     choices: Vec<Choice>,
     /// Seconds; with 503 where another time than the usual is known.
     retry_after: Option<u32>,
-    cause: Option<Cause>,
+    cause: Option<Box<Cause>>,
 }
 
 /// What the client is not told. Logged once, by the outermost layer, which knows the request's id.
@@ -101,12 +101,14 @@ impl Problem {
 
     /// With a cause for the log.
     fn because(self, level: Level, what: &'static str, error: &dyn std::fmt::Display) -> Self {
-        Self { cause: Some(Cause { level, what, error: error.to_string() }), ..self }
+        let cause = Cause { level, what, error: error.to_string() };
+        Self { cause: Some(Box::new(cause)), ..self }
     }
 
     /// Writes the cause to the log, if there is one.
     pub(super) fn log(&self, request_id: &str, method: &Method, route: &str) {
-        let Some(Cause { level, what, error }) = &self.cause else { return };
+        let Some(cause) = &self.cause else { return };
+        let Cause { level, what, error } = &**cause;
         let code = self.code.as_str();
         // The macro wants its level at compile time.
         macro_rules! log {

@@ -342,7 +342,7 @@ mod tests {
     }
 
     fn fail(breakers: &Arc<Breakers>, n: u128, failure: &ConnectFailure) {
-        breakers.admit(tenant(n), SERVER).ok().expect("not admitted").failed(failure);
+        breakers.admit(tenant(n), SERVER).expect("not admitted").failed(failure);
     }
 
     async fn wait_for_half_open(trouble: impl Fn() -> Option<Trouble>) {
@@ -366,19 +366,19 @@ mod tests {
         };
         assert!(retry_after >= FIRST / 2 && retry_after <= FIRST, "{retry_after:?}");
         assert_eq!(*last, refused());
-        breakers.admit(tenant(2), SERVER).ok().expect("another tenant noticed").succeeded();
+        breakers.admit(tenant(2), SERVER).expect("another tenant noticed").succeeded();
 
         wait_for_half_open(|| breakers.trouble_of_tenant(tenant(1))).await;
-        let probe = breakers.admit(tenant(1), SERVER).ok().expect("no probe");
+        let probe = breakers.admit(tenant(1), SERVER).expect("no probe");
         assert!(breakers.admit(tenant(1), SERVER).is_err(), "two probes at once");
         drop(probe);
-        let probe = breakers.admit(tenant(1), SERVER).ok().expect("a probe given up blocks all");
+        let probe = breakers.admit(tenant(1), SERVER).expect("a probe given up blocks all");
         probe.failed(&refused());
         let trouble = breakers.trouble_of_tenant(tenant(1)).unwrap();
         assert_eq!((trouble.failures, trouble.state), (2, BreakerState::Open));
 
         wait_for_half_open(|| breakers.trouble_of_tenant(tenant(1))).await;
-        breakers.admit(tenant(1), SERVER).ok().expect("no probe").succeeded();
+        breakers.admit(tenant(1), SERVER).expect("no probe").succeeded();
         assert_eq!(breakers.trouble_of_tenant(tenant(1)), None);
     }
 
@@ -386,7 +386,7 @@ mod tests {
     async fn attempts_that_fail_together_are_one_failure() {
         let breakers = breakers();
         let attempts: Vec<_> =
-            (0..10).map(|_| breakers.admit(tenant(1), SERVER).ok().unwrap()).collect();
+            (0..10).map(|_| breakers.admit(tenant(1), SERVER).unwrap()).collect();
         attempts.into_iter().for_each(|attempt| attempt.failed(&refused()));
         let trouble = breakers.trouble_of_tenant(tenant(1)).unwrap();
         assert_eq!(trouble.failures, 1);
@@ -401,7 +401,7 @@ mod tests {
             fail(&breakers, n, &ConnectFailure::Timeout);
         }
         wait_for_half_open(|| breakers.trouble_of_server(SERVER)).await;
-        breakers.admit(tenant(4), SERVER).ok().expect("no probe").succeeded();
+        breakers.admit(tenant(4), SERVER).expect("no probe").succeeded();
         for n in [1, 2, 3] {
             assert!(breakers.admit(tenant(n), SERVER).is_ok());
         }
@@ -447,7 +447,7 @@ mod tests {
         assert!(breakers.admit(tenant(4), Uuid::nil()).is_ok(), "another server noticed");
 
         wait_for_half_open(|| breakers.trouble_of_server(SERVER)).await;
-        let probe = breakers.admit(tenant(4), SERVER).ok().expect("no probe");
+        let probe = breakers.admit(tenant(4), SERVER).expect("no probe");
         assert!(breakers.admit(tenant(5), SERVER).is_err(), "two probes at once");
         probe.succeeded();
         assert_eq!(breakers.trouble_of_server(SERVER), None);
