@@ -22,6 +22,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use narthex::clock::Clock;
 use narthex::identifiers::new_id;
+use narthex::messaging::inbound::STORE;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -52,31 +53,6 @@ pub struct Options {
 /// The row of `GET /v1/members/{id}`.
 const READ: &str = "SELECT id, first_name, last_name, phone_number, email, branch_id, tags, opted_out_at, \
                     created_at, updated_at FROM members WHERE id = $1";
-
-/// The statement of `messaging/inbound.rs`, written down again because it is not public there.
-const STORE: &str = "
-WITH event AS (
-    INSERT INTO inbound_events (provider_event_id, event_type, occurred_at, received_at)
-    VALUES ($1, 'message.received', $2, $3)
-    ON CONFLICT DO NOTHING
-    RETURNING provider_event_id
-), conversation AS (
-    INSERT INTO conversations (id, contact_number, phone_number, member_id, status, unread_count,
-                               last_message_at, last_message_preview, created_at)
-    SELECT $4, $5, $6, (SELECT id FROM members WHERE phone_number = $5), 'open', 1, $2, $7, $3 FROM event
-    ON CONFLICT ON CONSTRAINT conversations_pair DO UPDATE SET
-        member_id = COALESCE(conversations.member_id, EXCLUDED.member_id),
-        status = 'open',
-        unread_count = conversations.unread_count + 1,
-        last_message_at = GREATEST(conversations.last_message_at, EXCLUDED.last_message_at),
-        last_message_preview = CASE WHEN EXCLUDED.last_message_at >= conversations.last_message_at
-            THEN EXCLUDED.last_message_preview ELSE conversations.last_message_preview END
-    RETURNING id
-)
-INSERT INTO conversation_messages (id, conversation_id, direction, body, media, status, segments,
-                                   provider_message_id, subject, occurred_at, created_at)
-SELECT $8, conversation.id, 'inbound', $9, $10, 'received', $11, $12, $13, $2, $3 FROM conversation
-";
 
 const STORE_TYPES: [Type; 13] = [
     Type::TEXT,

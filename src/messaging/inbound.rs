@@ -41,9 +41,9 @@ pub enum Applied {
     Duplicate,
 }
 
-/// Everything hangs on the first insert: where the event's id is known, no row flows on and nothing is written.
+/// Stores a message: the statement of [`store`], for those who measure it. Everything hangs on the first insert: where the event's id is known, no row flows on and nothing is written.
 /// Two deliveries of one event at once meet at the primary key, and the second waits for the first to commit.
-const STORE: &str = "
+pub const STORE: &str = "
 WITH event AS (
     INSERT INTO inbound_events (provider_event_id, event_type, occurred_at, received_at)
     VALUES ($1, 'message.received', $2, $3)

@@ -167,9 +167,22 @@ struct Growth {
     most: usize,
     /// In nanoseconds.
     average_wait: AtomicU64,
+    begun: Instant,
+    /// In nanoseconds since then.
+    last_grown: AtomicU64,
 }
 
 impl Growth {
+    fn new(most: u32) -> Self {
+        Self {
+            allowed: AtomicUsize::new(1),
+            most: most as usize,
+            average_wait: AtomicU64::new(0),
+            begun: Instant::now(),
+            last_grown: AtomicU64::new(0),
+        }
+    }
+
     /// Two at once may lose one of their waits; it is an average.
     fn waited(&self, wait: Duration) {
         let average = self.average_wait.load(Ordering::Relaxed);
@@ -184,7 +197,19 @@ impl Growth {
         u128::from(self.average_wait.load(Ordering::Relaxed)) > WORTH_ANOTHER.as_nanos()
     }
 
+    /// Not faster than connections can be opened: a moment in which everything stands still makes all callers wait, and
+    /// would otherwise end with every pool at its limit.
     fn grow(&self, turns: &Semaphore) {
+        let now = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let last = self.last_grown.load(Ordering::Acquire);
+        if u128::from(now.saturating_sub(last)) < PATIENCE_WITH_OTHERS.as_nanos() {
+            return;
+        }
+        let taken =
+            self.last_grown.compare_exchange(last, now, Ordering::AcqRel, Ordering::Acquire);
+        if taken.is_err() {
+            return;
+        }
         let more = |allowed: usize| (allowed < self.most).then_some(allowed + 1);
         if self.allowed.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok() {
             // Each turn begins its own average.
@@ -256,11 +281,7 @@ impl Pool {
             failed_connects,
             acquire_timeout: limits.acquire_timeout,
             turns: Arc::new(Semaphore::new(1)),
-            growth: Arc::new(Growth {
-                allowed: AtomicUsize::new(1),
-                most: limits.max_connections as usize,
-                average_wait: AtomicU64::new(0),
-            }),
+            growth: Arc::new(Growth::new(limits.max_connections)),
             waiting: Arc::default(),
         }
     }
@@ -412,9 +433,16 @@ impl Pool {
 mod tests {
     use super::*;
 
-    fn growth(most: usize) -> (Growth, Semaphore) {
-        let average_wait = AtomicU64::new(0);
-        (Growth { allowed: AtomicUsize::new(1), most, average_wait }, Semaphore::new(1))
+    fn growth(most: u32) -> (Growth, Semaphore) {
+        (Growth::new(most), Semaphore::new(1))
+    }
+
+    /// The pace is by the machine's clock.
+    fn rest() {
+        let begun = Instant::now();
+        while begun.elapsed() <= PATIENCE_WITH_OTHERS {
+            std::thread::yield_now();
+        }
     }
 
     #[test]
@@ -426,6 +454,8 @@ mod tests {
             growth.waited(Duration::from_millis(2));
         }
         assert!(growth.is_worth_another());
+        rest();
+        growth.grow(&turns);
         growth.grow(&turns);
         assert!(!growth.is_worth_another(), "the new turn has not been tried yet");
         assert_eq!(turns.available_permits(), 2);
@@ -447,7 +477,8 @@ mod tests {
     #[test]
     fn no_pool_grows_beyond_its_limit() {
         let (growth, turns) = growth(3);
-        for _ in 0..10 {
+        for _ in 0..5 {
+            rest();
             growth.grow(&turns);
         }
         assert_eq!(turns.available_permits(), 3);
