@@ -160,8 +160,7 @@ impl Directory {
         // What is remembered stays until the registry has answered: in an outage it is all there is.
         let key = Key::Tenant(id);
         let epoch = self.epoch();
-        let flight = self.take_off(key.clone(), epoch);
-        lock(&self.flights).insert(key, (epoch, flight.clone()));
+        let flight = self.take_off(&mut lock(&self.flights), key, epoch);
         match flight.await.map_err(shared)? {
             Found::Tenant(tenant) => Ok(Some(tenant)),
             Found::Server(_) | Found::Holder(_) | Found::Nobody => Ok(None),
@@ -233,21 +232,26 @@ impl Directory {
 
     /// The listener has heard everything that was committed before `moment`.
     pub(super) fn heard_everything_until(&self, moment: Instant) {
-        let millis = moment.saturating_duration_since(self.start).as_millis();
-        self.heard_at.store(u64::try_from(millis).unwrap_or(u64::MAX).max(1), Ordering::Release);
+        self.note(&self.heard_at, moment);
     }
 
-    /// How long the listener has been silent.
-    fn silence(&self) -> Duration {
-        match self.heard_at.load(Ordering::Acquire) {
+    /// Notes a moment, in milliseconds since the start.
+    fn note(&self, at: &AtomicU64, moment: Instant) {
+        let millis = moment.saturating_duration_since(self.start).as_millis();
+        at.store(u64::try_from(millis).unwrap_or(u64::MAX).max(1), Ordering::Release);
+    }
+
+    /// How long ago a noted moment was; for ever, where there was none.
+    fn since(&self, at: &AtomicU64) -> Duration {
+        match at.load(Ordering::Acquire) {
             0 => Duration::MAX,
-            heard_at => self.start.elapsed().saturating_sub(Duration::from_millis(heard_at)),
+            millis => self.start.elapsed().saturating_sub(Duration::from_millis(millis)),
         }
     }
 
     /// Is the listener known to hear?
     pub fn is_fresh(&self) -> bool {
-        self.silence() < FRESH_FOR
+        self.since(&self.heard_at) < FRESH_FOR
     }
 
     /// How look-ups were answered since the start.
@@ -265,7 +269,7 @@ impl Directory {
     }
 
     async fn find(self: &Arc<Self>, key: Key) -> Result<Found, RegistryError> {
-        let silence = self.silence();
+        let silence = self.since(&self.heard_at);
         if silence < FRESH_FOR {
             if let Some(found) = self.known.get(&key) {
                 count(&self.counters.hits);
@@ -281,18 +285,11 @@ impl Directory {
         let Some(known) = known else {
             return self.ask(key).await;
         };
-        let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
-        let now = millis(self.start.elapsed());
-        let failed_just_now = self
-            .failed_at
-            .load(Ordering::Relaxed)
-            .checked_add(millis(PATIENCE_WITH_KNOWN))
-            .is_some_and(|until| until > now && self.failed_at.load(Ordering::Relaxed) > 0);
-        if !failed_just_now {
+        if self.since(&self.failed_at) >= PATIENCE_WITH_KNOWN {
             match tokio::time::timeout(PATIENCE_WITH_KNOWN, self.ask(key)).await {
                 Ok(Ok(found)) => return Ok(found),
                 Ok(Err(RegistryError::Unavailable(_))) | Err(_) => {
-                    self.failed_at.store(millis(self.start.elapsed()).max(1), Ordering::Relaxed);
+                    self.note(&self.failed_at, Instant::now());
                 }
                 Ok(Err(other)) => return Err(other),
             }
@@ -313,11 +310,7 @@ impl Directory {
                 let mut flights = lock(&self.flights);
                 match flights.get(&key) {
                     Some((begun, flight)) if *begun == epoch => flight.clone(),
-                    _ => {
-                        let flight = self.take_off(key.clone(), epoch);
-                        flights.insert(key.clone(), (epoch, flight.clone()));
-                        flight
-                    }
+                    _ => self.take_off(&mut flights, key.clone(), epoch),
                 }
             };
             let answer = flight.await;
@@ -330,9 +323,15 @@ impl Directory {
         }
     }
 
-    /// In a task of its own, so that the first caller can give up without failing those behind.
-    fn take_off(self: &Arc<Self>, key: Key, epoch: u64) -> Flight {
-        let directory = self.clone();
+    /// In a task of its own, so that the first caller can give up without failing those behind. The lock is held until
+    /// the flight is listed: it takes itself off the list when it has landed.
+    fn take_off(
+        self: &Arc<Self>,
+        flights: &mut HashMap<Key, (u64, Flight)>,
+        key: Key,
+        epoch: u64,
+    ) -> Flight {
+        let (directory, listed) = (self.clone(), key.clone());
         let task = tokio::spawn(async move {
             let read = directory.read(&key).await.map_err(Arc::new);
             if let Ok(found) = &read {
@@ -346,7 +345,9 @@ impl Directory {
         });
         let lost =
             |e: tokio::task::JoinError| Err(Arc::new(RegistryError::Unavailable(e.to_string())));
-        task.map(move |joined| joined.unwrap_or_else(lost)).boxed().shared()
+        let flight = task.map(move |joined| joined.unwrap_or_else(lost)).boxed().shared();
+        flights.insert(listed, (epoch, flight.clone()));
+        flight
     }
 
     fn remember(&self, key: &Key, found: &Found, epoch: u64) {

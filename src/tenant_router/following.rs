@@ -74,12 +74,6 @@ fn take_up(inner: &std::sync::Arc<Inner>, news: Vec<Change>) {
         return;
     }
     let open = inner.pools.open_tenants();
-    let concerned = |change: &Change| match change {
-        Change::Tenant(id) => open.contains(id),
-        Change::Server(_) | Change::Everything => true,
-        Change::Host(_) => false,
-    };
-    let has_concerned = news.iter().any(concerned);
     let everywhere = news.iter().any(|c| matches!(c, Change::Server(_) | Change::Everything));
     let ids: Vec<_> =
         open.into_iter().filter(|id| everywhere || news.contains(&Change::Tenant(*id))).collect();
@@ -89,8 +83,7 @@ fn take_up(inner: &std::sync::Arc<Inner>, news: Vec<Change>) {
         }
     }
     inner.directory.apply(news);
-    if has_concerned && !ids.is_empty() {
-        let inner = inner.clone();
-        tokio::spawn(async move { inner.look_again(ids).await });
+    if !ids.is_empty() {
+        tokio::spawn(inner.clone().look_again(ids));
     }
 }
