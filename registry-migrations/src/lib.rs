@@ -5,6 +5,9 @@ use sea_orm_migration::prelude::*;
 
 mod m20261120_000001_create_registry;
 mod m20261120_000002_route_tenants;
+mod m20261121_000003_provision_durably;
+mod m20261121_000004_administer_servers;
+mod m20261121_000005_follow_clerk;
 
 /// The registry's migrations, oldest first.
 pub struct Migrator;
@@ -15,6 +18,9 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(m20261120_000001_create_registry::Migration),
             Box::new(m20261120_000002_route_tenants::Migration),
+            Box::new(m20261121_000003_provision_durably::Migration),
+            Box::new(m20261121_000004_administer_servers::Migration),
+            Box::new(m20261121_000005_follow_clerk::Migration),
         ]
     }
 }

@@ -4,9 +4,13 @@
 use sea_orm_migration::prelude::*;
 
 mod m20261120_000001_create_tenant;
+mod m20261121_000002_preseed;
 
 /// The text of every migration: what a template database is made of, for its fingerprint.
-pub const SOURCES: &[&str] = &[include_str!("m20261120_000001_create_tenant.rs")];
+pub const SOURCES: &[&str] = &[
+    include_str!("m20261120_000001_create_tenant.rs"),
+    include_str!("m20261121_000002_preseed.rs"),
+];
 
 /// The migrations of every tenant database, oldest first.
 pub struct Migrator;
@@ -14,6 +18,9 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261120_000001_create_tenant::Migration)]
+        vec![
+            Box::new(m20261120_000001_create_tenant::Migration),
+            Box::new(m20261121_000002_preseed::Migration),
+        ]
     }
 }
