@@ -4,7 +4,7 @@
 use ring::digest;
 use tenant_migrations::{Migrator, SOURCES};
 
-use crate::postgres::administration::{AdministrationError, Server, ServerLock};
+use crate::postgres::administration::{Administration, AdministrationError, Server, ServerLock};
 use crate::postgres::migrating;
 use crate::tenant_data::roles::BUILT_IN;
 use crate::tenant_router::TENANT_GROUP;
@@ -50,6 +50,12 @@ pub fn name(server: &Server) -> String {
     format!("{TEMPLATE_PREFIX}{}", &hex::encode(content.finish())[..12])
 }
 
+/// Gives a migrated database what a tenant needs beside the schema. Again, it changes nothing.
+pub(super) async fn furnish(inside: &mut Administration) -> Result<(), AdministrationError> {
+    inside.batch(&grants()).await?;
+    inside.batch(&preseed()).await
+}
+
 /// Builds the template if it is not there. Replicas that come at once wait for the first of them.
 pub async fn ensure(server: &Server) -> Result<(), AdministrationError> {
     let template = name(server);
@@ -66,8 +72,7 @@ pub async fn ensure(server: &Server) -> Result<(), AdministrationError> {
                 .await
                 .map_err(|e| AdministrationError::Migration(e.to_string()))?;
             let mut inside = server.connect(&draft).await?;
-            inside.batch(&grants()).await?;
-            inside.batch(&preseed()).await?;
+            furnish(&mut inside).await?;
             inside.close().await;
             administration.finish_template(&draft, &template).await?;
         }

@@ -29,9 +29,13 @@ pub mod entities;
 pub mod parked_events;
 pub mod phone_numbers;
 pub mod provisioning_runs;
+pub mod registrations;
+pub mod resources;
 pub mod revoked_tokens;
+pub mod run_leases;
 pub mod schema;
 pub mod signing_keys;
+pub mod spare_databases;
 mod system_config;
 pub mod tenants;
 
