@@ -1,16 +1,18 @@
-//! Calls to the services of others over HTTP: one way of making them, with ring as the only cryptography.
+//! Calls over HTTP: one way of making them, with ring as the only cryptography.
 
 use std::sync::Once;
 use std::time::Duration;
 
-/// A client that follows no redirects and gives up on a whole call after `timeout`.
-pub fn client(timeout: Duration) -> Result<reqwest::Client, reqwest::Error> {
+/// What every client begins with. It has no time limit yet.
+pub fn builder() -> reqwest::ClientBuilder {
     static PROVIDER: Once = Once::new();
-    // Another installation of the same would be as good.
+    // Where another has installed it before, it is the same one.
     PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-    reqwest::Client::builder()
-        .timeout(timeout)
-        .redirect(reqwest::redirect::Policy::none())
-        .user_agent(concat!("narthex/", env!("CARGO_PKG_VERSION")))
-        .build()
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
+    reqwest::Client::builder().user_agent(concat!("narthex/", env!("CARGO_PKG_VERSION")))
+}
+
+/// A client for the services of others: it follows no redirects, and gives up on a whole call after `timeout`.
+pub fn client(timeout: Duration) -> Result<reqwest::Client, reqwest::Error> {
+    builder().timeout(timeout).redirect(reqwest::redirect::Policy::none()).build()
 }

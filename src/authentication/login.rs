@@ -155,11 +155,13 @@ impl Authentication {
         Ok(SignedIn { tenant, user, tokens })
     }
 
-    /// Signs in the owner of a tenant that was registered just now.
+    /// Signs in the owner of a tenant that was registered just now; with `password`, of one that was registered a while
+    /// ago and may have changed theirs.
     pub async fn sign_in_owner(
         &self,
         tenant: TenantId,
         owner: uuid::Uuid,
+        password: Option<SecretString>,
     ) -> Result<SignedIn, AuthenticationError> {
         let unknown = || AuthenticationError::Router(crate::tenant_router::RouterError::Unknown);
         // Asked of the registry itself: a look-up that ran while the tenant was being made may be remembered.
@@ -167,8 +169,16 @@ impl Authentication {
         let tenant = tenants::find(&registry, tenant).await?.map(Arc::new).ok_or_else(unknown)?;
         drop(registry);
         let db = self.router.connect(&tenant).await?;
-        let user = staff::find_active(&db, owner).await?.ok_or_else(unknown)?;
+        let user = staff::find_active(&db, owner).await?;
         drop(db);
+        let user = match password {
+            None => user.ok_or_else(unknown)?,
+            Some(password) => {
+                let stored = user.as_ref().map(|user| user.password_hash.clone());
+                let proven = self.passwords.verify(password, stored).await?;
+                user.filter(|_| proven).ok_or(AuthenticationError::InvalidCredentials)?
+            }
+        };
         self.sign_in(tenant, user).await
     }
 }

@@ -93,7 +93,7 @@ impl Provider {
 
 /// An HTTP client that gives up.
 pub(super) fn client() -> Result<reqwest::Client, CommandError> {
-    reqwest::Client::builder()
+    crate::outbound::builder()
         .connect_timeout(Duration::from_secs(5))
         .timeout(Duration::from_secs(30))
         .no_proxy()

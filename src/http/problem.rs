@@ -282,7 +282,7 @@ impl From<NotStarted> for Problem {
     fn from(error: NotStarted) -> Self {
         match error {
             NotStarted::Busy => Code::Busy.into(),
-            NotStarted::Draining => Code::Draining.into(),
+            NotStarted::KeyTaken => Code::IdempotencyInProgress.into(),
             NotStarted::Registry(error) => error.into(),
         }
     }
@@ -293,7 +293,11 @@ impl From<RunFailure> for Problem {
         match failure {
             RunFailure::Refused(Refusal::EmailTaken) => Code::EmailTaken.into(),
             RunFailure::Refused(Refusal::SlugTaken) => Code::SlugTaken.into(),
-            RunFailure::Broken { .. } => {
+            RunFailure::Refused(Refusal::Cancelled) => Self::with_detail(
+                Code::Conflict,
+                "The registration was cancelled by the operators of this service.",
+            ),
+            RunFailure::Broken { .. } | RunFailure::Unfinished(_) => {
                 let what = "a registration failed and was undone";
                 Self::with_detail(
                     Code::Busy,

@@ -9,6 +9,10 @@ use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _};
 use super::failure::{self, ConnectFailure};
 use super::scram;
 
+mod fitness;
+
+pub use fitness::{Fitness, Unfit};
+
 /// The database that every server has, for statements that concern the server as a whole.
 const MAINTENANCE_DATABASE: &str = "postgres";
 /// No statement, and no lock of another, may hold an act of administration for ever.
@@ -58,7 +62,8 @@ fn quoted(name: &str) -> Result<String, AdministrationError> {
 
 /// A text that can stand between quotes as it is.
 fn plain(text: &str) -> Result<&str, AdministrationError> {
-    let is_plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b' ' | b'-' | b'_'));
+    let is_plain =
+        text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b' ' | b'-' | b'_'));
     if is_plain { Ok(text) } else { Err(AdministrationError::BadName(text.to_owned())) }
 }
 
@@ -304,7 +309,26 @@ impl Administration {
 
     /// Has the current database a table of this name in its public schema?
     pub async fn has_table(&mut self, name: &str) -> Result<bool, AdministrationError> {
-        self.exists("SELECT 1 FROM pg_tables WHERE schemaname = 'public' AND tablename = $1", name).await
+        self.exists("SELECT 1 FROM pg_tables WHERE schemaname = 'public' AND tablename = $1", name)
+            .await
+    }
+
+    /// Closes these databases and the ones that every server has: a tenant's role may connect to its own database and to
+    /// no other. Says in the log what it could not close.
+    pub async fn close_to_tenants(
+        &mut self,
+        databases: &[&str],
+    ) -> Result<(), AdministrationError> {
+        for database in databases.iter().chain(&[MAINTENANCE_DATABASE, "template1"]) {
+            let closed = self.close_to_public(database).await;
+            if closed.is_err() || self.is_open_to_public(database).await? {
+                tracing::warn!(
+                    "every role may connect to the database `{database}`; as its owner, \
+                     REVOKE CONNECT ON DATABASE {database} FROM PUBLIC"
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Drops a database, ending the sessions in it.

@@ -1,8 +1,6 @@
 //! What the steps of one run can see and use.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
-
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 use super::Tools;
@@ -64,7 +62,8 @@ impl Context {
     pub async fn server_of(&self, tenant: &Tenant) -> Result<(DatabaseServer, Server), StepError> {
         let db = self.registry().await?;
         let row = database_servers::find(&db, tenant.server_id).await?;
-        let row = row.ok_or_else(|| StepError::Passing("its database server is unknown".to_owned()))?;
+        let row =
+            row.ok_or_else(|| StepError::Passing("its database server is unknown".to_owned()))?;
         drop(db);
         let server = self.tools.server(&row)?;
         Ok((row, server))

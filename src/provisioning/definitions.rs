@@ -29,7 +29,7 @@ pub(super) struct Definition {
     pub steps: &'static [&'static SagaStep],
 }
 
-const DEFINITIONS: &[Definition] = &[
+static DEFINITIONS: &[Definition] = &[
     Definition {
         kind: RunKind::CreateTenant,
         version: 1,

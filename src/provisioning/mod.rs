@@ -14,16 +14,17 @@ use crate::clock::Clock;
 use crate::configuration::ProvisioningSettings;
 use crate::identifiers::TenantId;
 use crate::lifecycle::Lifecycle;
-use crate::postgres::ConnectFailure;
 use crate::postgres::administration::Server;
-use crate::registry::database_servers::DatabaseServer;
-use crate::registry::provisioning_runs::{self, Run, RunKind, RunStatus, Step, StepStatus, TenantBusy};
-use crate::registry::registrations;
+use crate::registry::database_servers::{self, DatabaseServer};
+use crate::registry::provisioning_runs::{
+    self, Run, RunKind, RunStatus, Step, StepStatus, TenantBusy,
+};
+use crate::registry::registrations::{self, Registration};
 use crate::registry::run_leases::{self, Due};
-use crate::registry::tenants::{self, REGISTRY_SERVER};
+use crate::registry::tenants;
 use crate::registry::{OnRegistry, Registry, RegistryError};
 use crate::sealing::SealingError;
-use crate::tenant_router::TenantRouter;
+use crate::tenant_router::{RouterError, TenantRouter};
 
 mod context;
 mod create_tenant;
@@ -148,14 +149,8 @@ impl Tools {
     }
 
     /// How a server is administered.
-    fn server(&self, row: &DatabaseServer) -> Result<Server, ConnectFailure> {
-        let _ = row;
-        Ok(self.registry.server().clone())
-    }
-
-    /// The server of a new tenant.
-    async fn place(&self, _transaction: &impl OnRegistry) -> Result<Uuid, saga::StepError> {
-        Ok(REGISTRY_SERVER)
+    fn server(&self, row: &DatabaseServer) -> Result<Server, RouterError> {
+        self.router.administration(row)
     }
 }
 
@@ -271,7 +266,7 @@ impl Provisioner {
     pub async fn start(
         &self,
         new: &NewTenant,
-        idempotency: Option<Idempotency>,
+        idempotency: Option<&Idempotency>,
     ) -> Result<Started, NotStarted> {
         let place = self.line.clone().try_acquire_owned().map_err(|_| NotStarted::Busy)?;
         let db = self.tools.registry.connect().await?;
@@ -282,8 +277,14 @@ impl Provisioner {
                 let planned = self.plan(&transaction, new).await?;
                 let owner = planned.owner_id.unwrap_or_default();
                 let (run, now) = (planned.run_id, self.tools.clock.now());
-                let remembered =
-                    registrations::remember(&transaction, key_hash, request_hash, run, owner, now);
+                let remembered = registrations::remember(
+                    &transaction,
+                    key_hash.clone(),
+                    request_hash.clone(),
+                    run,
+                    owner,
+                    now,
+                );
                 if !remembered.await? {
                     transaction.rollback().await.map_err(RegistryError::from)?;
                     return Err(NotStarted::KeyTaken);
@@ -300,6 +301,51 @@ impl Provisioner {
             let _ = work.await;
         });
         Ok(started)
+    }
+
+    /// The hashes by which a registration is known whose client has chosen this key.
+    pub fn idempotency(&self, key: &str, request: &str) -> Idempotency {
+        let hasher = self.tools.registry.hasher();
+        Idempotency { key_hash: hasher.idempotency_key(key), request_hash: hasher.request(request) }
+    }
+
+    /// The registration that came first with this key, of whatever request.
+    pub async fn registered_as(
+        &self,
+        idempotency: &Idempotency,
+    ) -> Result<Option<Registration>, RegistryError> {
+        let db = self.tools.registry.connect().await?;
+        registrations::find(&db, &idempotency.key_hash, self.tools.clock.now()).await
+    }
+
+    /// Forgets the keys of registrations whose time is over. Returns how many.
+    pub async fn forget_old_keys(&self) -> Result<u64, RegistryError> {
+        let db = self.tools.registry.connect().await?;
+        registrations::forget_expired(&db, self.tools.clock.now()).await
+    }
+
+    /// Makes spare databases on every server that takes new tenants. Returns how many were made.
+    pub async fn top_up_spares(&self) -> Result<u64, SpareError> {
+        let db = self.tools.registry.connect().await?;
+        let servers = database_servers::list(&db).await?;
+        drop(db);
+        let mut made = 0;
+        let mut failure = None;
+        for row in servers.into_iter().map(|occupied| occupied.server) {
+            if row.state != database_servers::State::Active || !row.can_be_administered() {
+                continue;
+            }
+            // What one server cannot do is no reason for another to go without.
+            match self.top_up(&row).await {
+                Ok(more) => made += more,
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        failure.map_or(Ok(made), Err)
+    }
+
+    async fn top_up(&self, row: &DatabaseServer) -> Result<u64, SpareError> {
+        spares::top_up(&self.tools, row, &self.tools.server(row)?).await
     }
 
     /// Plans the mending of a tenant: role, database, rights, schema and preseed are made where they are missing.
@@ -381,10 +427,7 @@ impl Provisioner {
         Ok(true)
     }
 
-    async fn claim(
-        &self,
-        due: Due<'_>,
-    ) -> Result<Option<(run_leases::Claim, Run)>, RegistryError> {
+    async fn claim(&self, due: Due<'_>) -> Result<Option<(run_leases::Claim, Run)>, RegistryError> {
         let (registry, lease) = (&self.tools.registry, self.tools.settings.lease);
         let db = registry.connect().await?;
         run_leases::claim(&db, registry.process(), lease, due).await

@@ -9,10 +9,10 @@ use uuid::Uuid;
 use super::context::Context;
 use crate::postgres::ConnectFailure;
 use crate::postgres::administration::AdministrationError;
+use crate::registry::RegistryError;
 use crate::registry::provisioning_runs::RunKind;
 use crate::registry::run_leases::Made;
 use crate::registry::tenants::Status;
-use crate::registry::RegistryError;
 use crate::tenant_router::RouterError;
 
 /// A reason that no repetition mends, and that the client may know.
@@ -189,11 +189,14 @@ mod tests {
     #[test]
     fn waits_double_up_to_the_longest_and_differ() {
         let retries = Retries::DATABASE;
-        for (attempts, most) in [(1, 100), (2, 200), (3, 400), (9, 25_600), (10, 30_000), (1000, 30_000)] {
+        for (attempts, most) in
+            [(1, 100), (2, 200), (3, 400), (9, 25_600), (10, 30_000), (1000, 30_000)]
+        {
             let wait = retries.wait_after(attempts).as_millis();
             assert!((most * 8 / 10..=most).contains(&wait), "{attempts}: {wait}");
         }
-        let waits: std::collections::BTreeSet<_> = (0..40).map(|_| retries.wait_after(10)).collect();
+        let waits: std::collections::BTreeSet<_> =
+            (0..40).map(|_| retries.wait_after(10)).collect();
         assert!(waits.len() > 10);
     }
 

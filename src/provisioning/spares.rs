@@ -12,6 +12,7 @@ use crate::postgres::migrating;
 use crate::registry::RegistryError;
 use crate::registry::database_servers::DatabaseServer;
 use crate::registry::spare_databases::{self, State, Wanted};
+use crate::tenant_router::RouterError;
 
 /// Every spare's name begins so.
 pub const SPARE_PREFIX: &str = "narthex_spare_";
@@ -26,6 +27,9 @@ pub enum SpareError {
     /// Their list.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// Their server is not to be found.
+    #[error(transparent)]
+    Router(#[from] RouterError),
     /// Their server.
     #[error(transparent)]
     Administration(#[from] AdministrationError),

@@ -12,9 +12,9 @@ use super::definitions::{Definition, OnFailure};
 use super::input::Input;
 use super::saga::{Done, Refusal, Retries, SagaStep, StepError, StepFuture};
 use super::{Fault, Moment, Tools};
+use crate::registry::RegistryError;
 use crate::registry::provisioning_runs::{self, Run, RunKind, RunStatus, Step, StepStatus};
 use crate::registry::run_leases::{self, Claim, Happened, LeaseLost, Progress, StepChange};
-use crate::registry::RegistryError;
 
 /// A wait that is longer is not waited for: the run is put down, and taken up again when it is due.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -82,7 +82,8 @@ pub(super) async fn work(tools: &Tools, claim: Claim, run: Run) -> Result<RunSta
     let steps = steps.await.map_err(|_| Stopped::Lost)?;
     let sealed = run.sealed_input.as_deref();
     let input = sealed.and_then(|sealed| Input::open(tools.registry.sealer(), run.id, sealed).ok());
-    let context = Context::new(tools.clone(), crate::identifiers::TenantId(run.tenant_id), claim, input);
+    let context =
+        Context::new(tools.clone(), crate::identifiers::TenantId(run.tenant_id), claim, input);
     let mut worker = Worker {
         definition,
         steps,
@@ -232,19 +233,26 @@ impl Worker {
         timeout: Duration,
     ) -> Result<Result<Done, StepError>, Stopped> {
         let context = &self.context;
-        let interrupted = |moment| match context.tools.interruption.as_ref().and_then(|i| i(step.name, moment)) {
-            Some(Fault::Dies) => Err(None),
-            Some(Fault::Fails) => Err(Some(StepError::Passing(format!("interrupted {moment:?}")))),
-            Some(Fault::FailsForGood) => Err(Some(StepError::Final(format!("interrupted {moment:?}")))),
-            None => Ok(()),
-        };
+        let interrupted =
+            |moment| match context.tools.interruption.as_ref().and_then(|i| i(step.name, moment)) {
+                Some(Fault::Dies) => Err(None),
+                Some(Fault::Fails) => {
+                    Err(Some(StepError::Passing(format!("interrupted {moment:?}"))))
+                }
+                Some(Fault::FailsForGood) => {
+                    Err(Some(StepError::Final(format!("interrupted {moment:?}"))))
+                }
+                None => Ok(()),
+            };
         let work = async {
             interrupted(before)?;
             let done = direction(context).await.map_err(Some)?;
             interrupted(after)?;
             Ok(done)
         };
-        let slow = |_| Err(Some(StepError::Passing(format!("it took longer than {} s", timeout.as_secs()))));
+        let slow = |_| {
+            Err(Some(StepError::Passing(format!("it took longer than {} s", timeout.as_secs()))))
+        };
         let limited = async { tokio::time::timeout(timeout, work).await.unwrap_or_else(slow) };
         match self.while_held(limited).await? {
             Ok(done) => Ok(Ok(done)),
@@ -332,7 +340,13 @@ impl Worker {
         self.staged.steps.push(change);
     }
 
-    fn note(&mut self, event: &'static str, step: Option<&str>, attempt: Option<i32>, detail: Option<&str>) {
+    fn note(
+        &mut self,
+        event: &'static str,
+        step: Option<&str>,
+        attempt: Option<i32>,
+        detail: Option<&str>,
+    ) {
         let (step, detail) = (step.map(str::to_owned), detail.map(str::to_owned));
         self.staged.happened.push(Happened { event, step, attempt, detail });
     }
@@ -345,29 +359,32 @@ impl Worker {
         Ok(status)
     }
 
-    /// Records, and waits; for a longer wait the run is put down.
+    /// Records, and waits. For a longer wait, and at the end of the process, the run is put down.
     async fn pause(&mut self, wait: Duration) -> Result<(), Stopped> {
-        if wait > LONGEST_PAUSE {
+        let life = self.context.tools.life.clone();
+        if wait > LONGEST_PAUSE || life.is_stopping() {
             self.record(Some(wait)).await?;
             return Err(Stopped::PutOff);
         }
         self.record(None).await?;
-        let stopping = self.context.tools.life.clone();
-        let waited = async {
+        let is_stopped = async {
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = stopping.stopping() => {}
+                () = tokio::time::sleep(wait) => false,
+                () = life.stopping() => true,
             }
         };
-        self.while_held(waited).await
+        if self.while_held(is_stopped).await? {
+            self.record(Some(Duration::ZERO)).await?;
+            return Err(Stopped::PutOff);
+        }
+        Ok(())
     }
 
-    /// Records what is staged. At the end of the process the run is put down, for others to go on with.
+    /// Records what is staged.
     async fn record(&mut self, put_off: Option<Duration>) -> Result<(), Stopped> {
         let mut progress = std::mem::take(&mut self.staged);
-        let ends = matches!(progress.status, Some(RunStatus::Completed | RunStatus::Failed));
-        let stopping = self.context.tools.life.is_stopping() && !ends;
-        progress.put_off = put_off.or(stopping.then_some(Duration::ZERO));
+
+        progress.put_off = put_off;
         let is_put_off = progress.put_off.is_some();
         for attempt in 1..=RECORD_ATTEMPTS {
             let begun = Instant::now();

@@ -85,7 +85,8 @@ pub async fn release_all(
     now: DateTime<Utc>,
 ) -> Result<(), RegistryError> {
     let values = [tenant.0.into(), now.into()];
-    db.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, RELEASE_ALL, values)).await?;
+    db.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, RELEASE_ALL, values))
+        .await?;
     Ok(())
 }
 

@@ -72,9 +72,7 @@ pub async fn create(
     let statement = Statement::from_sql_and_values(DbBackend::Postgres, CREATE, values);
     match db.execute_raw(statement).await {
         Ok(_) => Ok(Ok(())),
-        Err(e)
-            if failure::violated_unique_constraint(&e) == Some("provisioning_runs_one_open") =>
-        {
+        Err(e) if failure::violated_unique_constraint(&e) == Some("provisioning_runs_one_open") => {
             Ok(Err(TenantBusy))
         }
         Err(e) => Err(e.into()),

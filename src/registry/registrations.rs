@@ -40,12 +40,7 @@ pub async fn remember(
         expires_at: Set(now + KEPT_FOR),
     };
     let over = OnConflict::column(Column::KeyHash)
-        .update_columns([
-            Column::RequestHash,
-            Column::RunId,
-            Column::OwnerId,
-            Column::ExpiresAt,
-        ])
+        .update_columns([Column::RequestHash, Column::RunId, Column::OwnerId, Column::ExpiresAt])
         .action_and_where(sea_orm::sea_query::ExprTrait::lte(
             sea_orm::sea_query::Expr::col((Entity, Column::ExpiresAt)),
             now,

@@ -190,7 +190,8 @@ pub async fn forget_names(
     now: DateTime<Utc>,
 ) -> Result<(), RegistryError> {
     let values = [id.0.into(), now.into()];
-    db.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, FORGET_NAMES, values)).await?;
+    db.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, FORGET_NAMES, values))
+        .await?;
     Ok(())
 }
 

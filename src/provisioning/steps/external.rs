@@ -48,11 +48,8 @@ pub(crate) const RELEASE_IDENTITY_REALM: SagaStep = making(
     |context| release(context, Hook::IdentityRealm).boxed(),
     nothing_to_undo,
 );
-pub(crate) const RELEASE_STORAGE: SagaStep = making(
-    "release_storage",
-    |context| release(context, Hook::Storage).boxed(),
-    nothing_to_undo,
-);
+pub(crate) const RELEASE_STORAGE: SagaStep =
+    making("release_storage", |context| release(context, Hook::Storage).boxed(), nothing_to_undo);
 pub(crate) const RELEASE_INFRASTRUCTURE: SagaStep = making(
     "release_infrastructure",
     |context| release(context, Hook::Infrastructure).boxed(),

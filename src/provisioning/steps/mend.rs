@@ -79,7 +79,8 @@ async fn mend_database(context: &Context) -> Result<Done, StepError> {
     }
     let mut seat = context.administer(&server).await?;
     seat.close_to_public(name).await?;
-    seat.hand_over(&Handover { from: None, to: name, role: &tenant.role_name, mark: &mark }).await?;
+    seat.hand_over(&Handover { from: None, to: name, role: &tenant.role_name, mark: &mark })
+        .await?;
     seat.keep();
     Ok(Done::made(DATABASE, name, Some(row.id)))
 }

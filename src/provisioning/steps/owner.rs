@@ -2,7 +2,9 @@
 
 use futures_util::FutureExt;
 
-use super::{Context, Done, Retries, SagaStep, StepError, create_input, nothing_to_undo, owner_row};
+use super::{
+    Context, Done, Retries, SagaStep, StepError, create_input, nothing_to_undo, owner_row,
+};
 use crate::tenant_data::staff;
 
 pub(crate) const STEP: SagaStep = SagaStep {

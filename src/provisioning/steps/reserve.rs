@@ -6,6 +6,7 @@ use sea_orm::{TransactionSession, TransactionTrait};
 use super::{Context, Done, Refusal, Retries, SagaStep, StepError, create_input, unreadable};
 use crate::identifiers::{EmailAddress, Slug, Timezone};
 use crate::postgres::migrating;
+use crate::registry::database_servers;
 use crate::registry::email_index::{self, EmailTaken};
 use crate::registry::tenants::{self, NewTenant, SlugTaken, password_bound_to};
 
@@ -63,15 +64,22 @@ async fn reserve(context: &Context, slug: Slug) -> Result<Result<(), SlugTaken>,
         transaction.rollback().await?;
         return Ok(Ok(()));
     }
-    let server = tools.place(&transaction).await?;
+    let server = database_servers::choose_with_most_room(&transaction).await?;
+    let server = server.ok_or_else(|| {
+        StepError::Passing(
+            "no database server takes new tenants: each is full or draining".to_owned(),
+        )
+    })?;
     let tenant = NewTenant {
         id,
         slug,
         organization_name: input.organization_name.clone(),
         timezone: timezone.as_str(),
-        sealed_password: sealer.seal(&password_bound_to(id), password.as_bytes()).map_err(broken)?,
+        sealed_password: sealer
+            .seal(&password_bound_to(id), password.as_bytes())
+            .map_err(broken)?,
         schema_version: migrating::newest::<tenant_migrations::Migrator>(),
-        server_id: server,
+        server_id: server.id,
     };
     if let Err(taken) = tenants::reserve(&transaction, &tenant, now).await? {
         transaction.rollback().await?;

@@ -190,7 +190,7 @@ impl Serving {
 
 /// On a connection of its own.
 async fn get(address: &str, path: &str) -> reqwest::Result<reqwest::Response> {
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = narthex::outbound::builder().no_proxy().build().unwrap();
     client.get(format!("http://{address}{path}")).send().await
 }
 

@@ -74,7 +74,7 @@ async fn prepare(app: &TestApp) -> Quiet {
 impl Quiet {
     /// A request without a token.
     pub fn anonymous(&self, method: Method, path: &str) -> RequestBuilder {
-        let client = reqwest::Client::builder()
+        let client = narthex::outbound::builder()
             .no_proxy()
             .timeout(Duration::from_secs(30))
             .redirect(reqwest::redirect::Policy::none())
