@@ -14,7 +14,9 @@ mod dev;
 mod instance;
 mod migrate;
 mod openapi;
+mod secret;
 mod serve;
+mod servers;
 mod signals;
 mod simulate;
 mod tenants;
@@ -47,6 +49,9 @@ enum Command {
     /// The tenants in the registry.
     #[command(subcommand)]
     Tenants(tenants::Tenants),
+    /// The PostgreSQL servers that tenants live on.
+    #[command(subcommand)]
+    Servers(servers::Servers),
     /// Prints the OpenAPI document.
     Openapi,
 }
@@ -100,6 +105,7 @@ async fn dispatch(arguments: Arguments) -> Result<ExitCode, CommandError> {
         Command::Serve => serve::run(settings()?).await,
         Command::Migrate(command) => migrate::run(command, settings()?).await,
         Command::Tenants(command) => tenants::run(command, settings()?).await,
+        Command::Servers(command) => servers::run(command, settings()?).await,
         Command::Openapi => openapi::run(),
     }
 }

@@ -1,14 +1,14 @@
 //! `narthex tenants`: the tenants in the registry.
 
-use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use comfy_table::{Table, presets::NOTHING};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
+use super::secret::read_secret;
 use super::{CommandError, open_app};
 use crate::app::App;
 use crate::clock::Clock;
@@ -209,25 +209,10 @@ async fn show(app: &App, name: &str, as_json: bool) -> Result<(), CommandError> 
     Ok(())
 }
 
-/// From the file, from a prompt where a person sits there, else from standard input.
 fn read_password(file: Option<&PathBuf>) -> Result<SecretString, CommandError> {
-    let password = match file {
-        Some(path) => std::fs::read_to_string(path)
-            .map_err(CommandError::while_doing(&format!("cannot read {}", path.display())))?,
-        None if std::io::stdin().is_terminal() => rpassword::prompt_password("Owner's password: ")
-            .map_err(CommandError::while_doing("cannot read the password"))?,
-        None => {
-            let mut text = String::new();
-            std::io::stdin()
-                .take(4096)
-                .read_to_string(&mut text)
-                .map_err(CommandError::while_doing("cannot read the password"))?;
-            text
-        }
-    };
-    let password = password.lines().next().unwrap_or_default();
-    if (10..=128).contains(&password.chars().count()) {
-        Ok(SecretString::from(password))
+    let password = read_secret(file, "Owner's password: ", "the password")?;
+    if (10..=128).contains(&password.expose_secret().chars().count()) {
+        Ok(password)
     } else {
         Err(CommandError::Other("the password must have 10 to 128 characters".to_owned()))
     }

@@ -9,6 +9,10 @@ use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _};
 use super::failure::{self, ConnectFailure};
 use super::scram;
 
+mod fitness;
+
+pub use fitness::{Fitness, Unfit};
+
 /// The database that every server has, for statements that concern the server as a whole.
 const MAINTENANCE_DATABASE: &str = "postgres";
 /// No statement, and no lock of another, may hold an act of administration for ever.
@@ -260,6 +264,24 @@ impl Administration {
             name,
         )
         .await
+    }
+
+    /// Closes these databases and the ones that every server has: a tenant's role may connect to its own database and to
+    /// no other. Says in the log what it could not close.
+    pub async fn close_to_tenants(
+        &mut self,
+        databases: &[&str],
+    ) -> Result<(), AdministrationError> {
+        for database in databases.iter().chain(&[MAINTENANCE_DATABASE, "template1"]) {
+            let closed = self.close_to_public(database).await;
+            if closed.is_err() || self.is_open_to_public(database).await? {
+                tracing::warn!(
+                    "every role may connect to the database `{database}`; as its owner, \
+                     REVOKE CONNECT ON DATABASE {database} FROM PUBLIC"
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Lets one role, and no group, connect to a database.

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::support::{TestApp, TestSettings, eventually};
 
+mod administering;
 mod breaker;
 mod budget;
 mod cap;

@@ -69,8 +69,8 @@ impl Traveller {
         let id = Uuid::now_v7();
         let authority = row.authority.map_or("NULL".to_owned(), |pem| format!("'{pem}'"));
         let sql = format!(
-            "INSERT INTO database_servers (id, name, host, port, tls_mode, tls_authority)
-             VALUES ('{id}', '{}', '{}', {}, '{}', {authority})",
+            "INSERT INTO database_servers (id, name, host, port, tls_mode, tls_authority, state)
+             VALUES ('{id}', '{}', '{}', {}, '{}', {authority}, 'full')",
             unique(),
             row.host,
             row.port,
@@ -258,8 +258,8 @@ async fn a_refused_server_is_a_database_that_is_not_available() {
     let port = listener.local_addr().unwrap().port();
     let id = Uuid::now_v7();
     app.registry_execute(&format!(
-        "INSERT INTO database_servers (id, name, host, port, tls_mode, tls_authority)
-         VALUES ('{id}', 'x', '127.0.0.1', {port}, 'verify-ca', NULL);
+        "INSERT INTO database_servers (id, name, host, port, tls_mode, tls_authority, state)
+         VALUES ('{id}', 'x', '127.0.0.1', {port}, 'verify-ca', NULL, 'full');
          UPDATE tenants SET server_id = '{id}', updated_at = now() WHERE id = '{}'",
         owner.tenant_id
     ))
