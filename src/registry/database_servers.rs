@@ -118,7 +118,8 @@ async fn occupied(
 
 /// The server that a new tenant goes to: of those that take new ones, the one with the most room. `None`: there is no
 /// room anywhere. The tenant's row has to be written in the same transaction: until its end nobody else is given a
-/// place, so that two who come at once do not both take the last one. Keep it short.
+/// place, so that two who come at once do not both take the last one. Keep it short,
+/// and roll it back where there was no room: others wait for its end.
 pub async fn choose_with_most_room(
     transaction: &RegistryTransaction,
 ) -> Result<Option<DatabaseServer>, RegistryError> {

@@ -60,12 +60,13 @@ impl Fitness {
     /// What stands against making tenants on the server whose roles are in `group`.
     pub fn unfit(&self, group: &str) -> Option<Unfit> {
         let user = self.user.clone();
+        let makes_all = self.is_superuser || (self.makes_databases && self.makes_roles);
         let may_admit = self.is_superuser || self.version < CREATEROLE_IS_LIMITED || self.has_group;
         if self.version < OLDEST_VERSION {
             Some(Unfit::TooOld(self.version))
         } else if self.is_standby {
             Some(Unfit::Standby)
-        } else if !self.is_superuser && !(self.makes_databases && self.makes_roles) {
+        } else if !makes_all {
             Some(Unfit::NoRights { user })
         } else if !may_admit {
             Some(Unfit::GroupOfAnother { user, group: group.to_owned() })
