@@ -7,6 +7,7 @@ mod contents;
 mod people;
 mod provider;
 mod proxy;
+mod servers;
 mod tls;
 
 pub use app::{TestApp, TestSettings, eventually};
