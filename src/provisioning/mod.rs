@@ -31,6 +31,8 @@ mod create_tenant;
 mod definitions;
 mod hooks;
 mod input;
+mod interruption;
+mod pending;
 mod saga;
 mod spares;
 mod steps;
@@ -38,6 +40,8 @@ pub mod template;
 mod worker;
 
 pub use create_tenant::{CreatedTenant, NewOwner, NewTenant, WantedSlug};
+pub use interruption::{Fault, Interruption, Moment};
+pub use pending::PendingStep;
 pub use saga::Refusal;
 pub use spares::{SPARE_PREFIX, SpareError};
 
@@ -102,33 +106,6 @@ pub enum RunFailure {
     #[error("the run {0} is not at its end yet")]
     Unfinished(Uuid),
 }
-
-/// Where a test may interfere with a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
-    /// Nothing has happened yet.
-    BeforeEffect,
-    /// It has happened, and the answer is lost.
-    AfterEffect,
-    /// It is about to be undone.
-    BeforeUndo,
-    /// It is undone, and the answer is lost.
-    AfterUndo,
-}
-
-/// How a test interferes with a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// For a reason that may pass.
-    Fails,
-    /// For one that does not pass.
-    FailsForGood,
-    /// The process is gone, and records nothing any more.
-    Dies,
-}
-
-/// Says what is to happen to a step at a moment.
-pub type Interruption = Arc<dyn Fn(&'static str, Moment) -> Option<Fault> + Send + Sync>;
 
 /// What runs work with.
 #[derive(Clone)]
