@@ -4,6 +4,7 @@ mod dev;
 mod runs;
 mod serve;
 mod servers;
+mod tenant_life;
 mod tenants;
 mod tls;
 
