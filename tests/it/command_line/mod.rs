@@ -1,9 +1,11 @@
 //! The program itself: what it says, what it returns, and what it never says.
 
 mod dev;
+mod killed;
 mod runs;
 mod serve;
 mod servers;
+mod serving;
 mod tenant_life;
 mod tenants;
 mod tls;
@@ -78,7 +80,12 @@ pub struct Place {
 
 impl Place {
     pub fn new() -> Self {
-        let (cluster, database) = (shared_cluster(), format!("registry_{}", unique()));
+        Self::on(shared_cluster())
+    }
+
+    /// As [`Place::new`], on a cluster of the test's own.
+    pub fn on(cluster: TestCluster) -> Self {
+        let database = format!("registry_{}", unique());
         let master_key = narthex::sealing::generate_master_key().unwrap();
         Self { url: cluster.url(&database), cluster, database, master_key }
     }

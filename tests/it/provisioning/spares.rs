@@ -1,6 +1,8 @@
 //! Spare databases: made in the background, claimed by rename, verified, and nobody's when their maker dies.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use narthex::postgres::migrating;
 use narthex::provisioning::{Fault, Interruption, Moment, SPARE_PREFIX, template};
@@ -85,6 +87,31 @@ async fn a_spare_that_was_claimed_is_used_by_whoever_goes_on() {
     let made = app.provisioner.finish(planned).await.unwrap();
     assert_eq!(oid(&app, &made.tenant_id.database_name()).await, before);
     assert_eq!(spares(&app, "claimed").await, Vec::<String>::new());
+}
+
+/// No spare was ready when the database was copied; one is when the run is taken up again.
+#[tokio::test]
+async fn a_tenant_that_has_its_database_takes_no_spare() {
+    let died = AtomicBool::new(false);
+    let dies: Interruption = Arc::new(move |at, when| {
+        let now = (at, when) == ("database", Moment::AfterEffect);
+        (now && !died.swap(true, Ordering::SeqCst)).then_some(Fault::Dies)
+    });
+    let settings: TestSettings =
+        Box::new(|settings| settings.provisioning.lease = Duration::from_secs(4));
+    let app = TestApp::interrupted(dies, settings).await;
+    let started = app.provisioner.start(&new_tenant(), None).await.unwrap();
+    let tenant = started.planned.tenant_id;
+    eventually("it is copied", async || on_server(&app, tenant).await == 2).await;
+    let mut settings = app.settings.clone();
+    settings.provisioning.spares = 2;
+    let change: TestSettings = Box::new(move |own| *own = settings);
+    let (cluster, registry) = (app.cluster.clone(), app.registry_database.clone());
+    let replica = TestApp::open_registry(cluster, registry, change).await;
+    two_are_ready(&replica).await;
+    let before = spares(&app, "ready").await;
+    started.outcome().await.unwrap();
+    assert_eq!(spares(&app, "ready").await, before, "a spare was taken and left to nobody");
 }
 
 #[tokio::test]
