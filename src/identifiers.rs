@@ -29,6 +29,13 @@ impl TenantId {
     pub fn database_name(&self) -> String {
         format!("tenant_{}", self.0.simple())
     }
+
+    /// Whose database or role is called so, if its name is one that we make.
+    pub fn of_database(name: &str) -> Option<Self> {
+        let digits = name.strip_prefix("tenant_")?;
+        let id = Self(Uuid::try_parse(digits).ok()?);
+        (id.database_name() == name).then_some(id)
+    }
 }
 
 /// An id that sorts by creation time (UUID v7), for rows.
