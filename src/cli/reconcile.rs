@@ -62,8 +62,8 @@ async fn report(app: &App, as_json: bool) -> Result<(), CommandError> {
 async fn drop_orphan(app: &App, name: &str, server: &str) -> Result<(), CommandError> {
     let dropped = app.provisioner.drop_orphan(name, server, &actor()).await;
     let Dropped { database, role } = dropped
-        .map_err(|reason| CommandError::Other(format!("nothing was dropped: {reason}")))?;
-    for (what, _) in [("database", database), ("role", role)].iter().filter(|(_, is)| *is) {
+        .map_err(|reason| CommandError::Other(format!("not dropped on `{server}`: {reason}")))?;
+    for what in [database.then_some("database"), role.then_some("role")].into_iter().flatten() {
         println!("dropped the {what} {name} on {server}");
     }
     Ok(())

@@ -80,3 +80,49 @@ fn warn(findings: &[&Finding]) {
         tracing::warn!(kind, server, more, "and more of these; `narthex reconcile` shows all");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(kind: FindingKind, server: u128, name: &str) -> Finding {
+        Finding {
+            kind,
+            server: Uuid::from_u128(server),
+            server_name: server.to_string(),
+            name: name.to_owned(),
+            tenant: None,
+            detail: None,
+            fix: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_finding_is_told_once_until_it_is_gone_and_comes_back() {
+        use FindingKind::{MissingDatabase, OrphanDatabase};
+        let ledger = Ledger::default();
+        let (a, b) = (finding(OrphanDatabase, 1, "a"), finding(MissingDatabase, 1, "a"));
+        assert_eq!(ledger.tell(std::slice::from_ref(&a)), 1);
+        assert_eq!(ledger.tell(std::slice::from_ref(&a)), 0);
+        assert_eq!(ledger.tell(&[a.clone(), b.clone(), finding(OrphanDatabase, 2, "a")]), 2);
+        assert_eq!(ledger.counts()[&(OrphanDatabase, Uuid::from_u128(1))], 1);
+        assert_eq!(ledger.tell(&[b]), 0);
+        assert_eq!(ledger.counts().len(), 1);
+        assert_eq!(ledger.tell(&[a]), 1);
+    }
+
+    #[test]
+    fn what_was_found_on_a_server_that_is_away_still_counts_and_is_not_told_again() {
+        use FindingKind::{OrphanRole, UnreachableServer};
+        let ledger = Ledger::default();
+        let (a, b) = (finding(OrphanRole, 1, "a"), finding(OrphanRole, 2, "b"));
+        ledger.tell(&[a.clone(), b]);
+        let away = finding(UnreachableServer, 1, "1");
+        let also = Finding { detail: Some("another reason".to_owned()), ..away.clone() };
+        assert_eq!((ledger.tell(&[away]), ledger.tell(&[also])), (1, 0));
+        let (there, gone) = ((OrphanRole, Uuid::from_u128(1)), (OrphanRole, Uuid::from_u128(2)));
+        assert_eq!((ledger.counts().get(&there), ledger.counts().get(&gone)), (Some(&1), None));
+        assert_eq!(ledger.tell(&[a]), 0);
+        assert_eq!(ledger.counts().len(), 1);
+    }
+}

@@ -2,6 +2,7 @@
 
 mod dev;
 mod killed;
+mod reconcile;
 mod runs;
 mod serve;
 mod servers;
