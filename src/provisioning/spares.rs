@@ -90,11 +90,7 @@ impl Provisioner {
 
 /// Makes spares of the current template on a server until there are as many as configured, and removes what is of no use
 /// to anybody. One replica does this for a server at a time; the others find nothing to do. Returns how many were made.
-async fn top_up(
-    tools: &Tools,
-    row: &DatabaseServer,
-    server: &Server,
-) -> Result<u64, SpareError> {
+async fn top_up(tools: &Tools, row: &DatabaseServer, server: &Server) -> Result<u64, SpareError> {
     let template = template::name(server);
     let wanted = wanted(row.id, &template);
     if !is_anything_to_do(tools, &wanted).await? {

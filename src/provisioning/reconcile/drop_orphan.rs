@@ -28,7 +28,9 @@ pub enum NotDropped {
     #[error("there is no server `{0}`; `narthex servers list` shows all")]
     UnknownServer(String),
     /// It may be gone already.
-    #[error("there is neither a database nor a role `{0}`; `narthex reconcile` shows what there is")]
+    #[error(
+        "there is neither a database nor a role `{0}`; `narthex reconcile` shows what there is"
+    )]
     NotThere(String),
     /// It may be anybody's.
     #[error(
@@ -52,7 +54,9 @@ pub enum NotDropped {
         status: String,
     },
     /// Somebody will live there.
-    #[error("`{0}` is a spare: the next tenant gets it, and what is of no use any more goes by itself")]
+    #[error(
+        "`{0}` is a spare: the next tenant gets it, and what is of no use any more goes by itself"
+    )]
     Spare(String),
     /// It is not decided yet whose it will be.
     #[error(

@@ -41,9 +41,9 @@ impl Ledger {
             })
         };
         // Of a server that cannot be asked, what was found before counts on.
-        let kept = known.iter().filter(|(kind, server, _)| {
-            *kind != FindingKind::UnreachableServer && away(server)
-        });
+        let kept = known
+            .iter()
+            .filter(|(kind, server, _)| *kind != FindingKind::UnreachableServer && away(server));
         let mut now: BTreeSet<Key> = kept.cloned().collect();
         let mut new: BTreeMap<(FindingKind, Uuid), Vec<&Finding>> = BTreeMap::new();
         for finding in found {

@@ -33,9 +33,7 @@ async fn the_fix_that_is_offered_is_the_fix() {
     let slug = app.cluster.texts(&app.registry_database, &slug).await.remove(0);
     let orphaned = format!("narthex reconcile --drop {name} --server registry");
     let missing = format!("narthex tenants provision {slug}");
-    let row = |kind: &str, name: &str, tenant: Value, fix: &str| {
-        json!({"server": "registry", "kind": kind, "name": name, "tenant": tenant, "detail": null, "fix": fix})
-    };
+    let row = |kind: &str, name: &str, tenant: Value, fix: &str| json!({"server": "registry", "kind": kind, "name": name, "tenant": tenant, "detail": null, "fix": fix});
     assert_eq!(
         found,
         json!([

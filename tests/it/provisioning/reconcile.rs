@@ -175,7 +175,8 @@ async fn stuck_after(step: &'static str) -> (TestApp, Started) {
     });
     let app = TestApp::interrupted(fails, Box::new(|_| {})).await;
     let started = app.provisioner.start(&new_tenant(), None).await.unwrap();
-    let waits = "SELECT count(*) FROM provisioning_runs WHERE status = 'running' AND lease_owner IS NULL";
+    let waits =
+        "SELECT count(*) FROM provisioning_runs WHERE status = 'running' AND lease_owner IS NULL";
     eventually("it is put off", async || app.registry_count(waits).await == 1).await;
     let later = "UPDATE provisioning_runs SET next_attempt_at = now() + interval '1 hour'";
     app.registry_execute(later).await;
