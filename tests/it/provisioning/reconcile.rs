@@ -1,7 +1,9 @@
 //! What is on the servers, held against the registry: both directions, nothing of strangers, nothing that is under way.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use futures_util::future::join_all;
 use narthex::identifiers::TenantId;
 use narthex::provisioning::{
     Dropped, Fault, Finding, FindingKind, Interruption, Moment, NotDropped, SPARE_PREFIX, Started,
@@ -369,4 +371,35 @@ async fn replicas_take_turns_at_comparing() {
         app.provisioner.reconcile_in_turn().await.unwrap().is_some()
     })
     .await;
+}
+
+/// Tenants are made, and undone, as fast as it goes; whenever somebody looks, nothing stands out.
+#[tokio::test]
+async fn nothing_stands_out_while_tenants_come_and_go() {
+    let turn = AtomicUsize::new(0);
+    let every_third: Interruption = Arc::new(move |at, when| {
+        let is_last = (at, when) == ("owner", Moment::BeforeEffect);
+        let fails = is_last && turn.fetch_add(1, Ordering::SeqCst).is_multiple_of(3);
+        fails.then_some(Fault::FailsForGood)
+    });
+    let two: TestSettings = Box::new(|settings| settings.provisioning.spares = 2);
+    let app = TestApp::interrupted(every_third, two).await;
+    let made = AtomicUsize::new(0);
+    let making = join_all((0..4).map(|_| async {
+        for _ in 0..8 {
+            let outcome = run(&app.provisioner, &new_tenant()).await.0;
+            made.fetch_add(usize::from(outcome.is_ok()), Ordering::SeqCst);
+        }
+    }));
+    let looking = async {
+        let mut looks = 0;
+        while made.load(Ordering::SeqCst) < 20 {
+            assert_eq!(found(&app).await, []);
+            looks += 1;
+        }
+        looks
+    };
+    let (_, looks) = tokio::join!(making, looking);
+    assert!(looks > 10, "{looks}");
+    assert_eq!(found(&app).await, []);
 }
