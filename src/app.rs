@@ -126,6 +126,11 @@ impl App {
         Ok(Self { registry, router, provisioner, authentication, telnyx, life, settings, clock })
     }
 
+    /// For so long a deleted tenant can be restored.
+    pub fn deletion_grace(&self) -> Duration {
+        self.settings.provisioning.deletion_grace
+    }
+
     /// Serves requests on the `listeners` and runs the jobs, until the life's drain is over: readiness fails, the
     /// listeners close after `http.drain_delay`, requests in flight finish, and only then loops end, because a request
     /// may need any of them. `false`: something ended that should have gone on.

@@ -16,6 +16,7 @@ mod instance;
 mod migrate;
 mod openapi;
 mod print;
+mod reconcile;
 mod runs;
 mod secret;
 mod serve;
@@ -58,6 +59,8 @@ enum Command {
     /// The ledger of provisioning: every run that makes, mends or removes a tenant.
     #[command(subcommand)]
     Runs(runs::Runs),
+    /// Compares what is on the database servers with the registry, and says what to do. Changes nothing by itself.
+    Reconcile(reconcile::Reconcile),
     /// Prints the OpenAPI document.
     Openapi,
 }
@@ -113,6 +116,7 @@ async fn dispatch(arguments: Arguments) -> Result<ExitCode, CommandError> {
         Command::Tenants(command) => tenants::run(command, settings()?).await,
         Command::Servers(command) => servers::run(command, settings()?).await,
         Command::Runs(command) => runs::run(command, settings()?).await,
+        Command::Reconcile(command) => reconcile::run(command, settings()?).await,
         Command::Openapi => openapi::run(),
     }
 }

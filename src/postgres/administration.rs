@@ -9,8 +9,10 @@ use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _};
 use super::failure::{self, ConnectFailure};
 use super::scram;
 
+mod census;
 mod fitness;
 
+pub use census::Census;
 pub use fitness::{Fitness, Unfit};
 
 /// The database that every server has, for statements that concern the server as a whole.
@@ -436,6 +438,8 @@ pub enum ServerLock {
     Spares = 102,
     /// Dropping a tenant's database for good.
     Drop = 103,
+    /// Comparing all servers with the registry.
+    Reconcile = 104,
 }
 
 /// A login role that is to be.

@@ -15,7 +15,7 @@ use crate::configuration::ProvisioningSettings;
 use crate::identifiers::TenantId;
 use crate::lifecycle::Lifecycle;
 use crate::postgres::administration::Server;
-use crate::registry::database_servers::{self, DatabaseServer};
+use crate::registry::database_servers::DatabaseServer;
 use crate::registry::provisioning_runs::{
     self, Run, RunKind, RunStatus, Step, StepStatus, TenantBusy,
 };
@@ -34,8 +34,10 @@ mod hooks;
 mod input;
 mod interruption;
 mod pending;
+mod reconcile;
 mod saga;
 mod spares;
+mod statistics;
 mod steps;
 pub mod template;
 mod worker;
@@ -43,13 +45,16 @@ mod worker;
 pub use create_tenant::{CreatedTenant, NewOwner, NewTenant, WantedSlug};
 pub use interruption::{Fault, Interruption, Moment};
 pub use pending::PendingStep;
+pub use reconcile::{Dropped, Finding, FindingKind, NotDropped, ReconcileError};
 pub use saga::Refusal;
 pub use spares::{SPARE_PREFIX, SpareError};
+pub use statistics::{Outcome, ProvisioningStatistics};
 
 use definitions::Definition;
 use health::Health;
 use hooks::Hooks;
 use input::{Input, ReprovisionInput};
+use statistics::Statistics;
 
 /// Registrations that may wait for each one that is worked on. At some 100 ms each, the last of the line waits for a
 /// few seconds.
@@ -116,6 +121,7 @@ struct Tools {
     router: TenantRouter,
     hooks: Hooks,
     health: Health,
+    statistics: Statistics,
     settings: ProvisioningSettings,
     life: Lifecycle,
     clock: Clock,
@@ -192,9 +198,18 @@ impl Provisioner {
     ) -> Result<Self, reqwest::Error> {
         let hooks = Hooks::new(settings.hooks.clone(), clock.clone())?;
         let concurrency = settings.concurrency;
-        let health = Health::default();
-        let tools =
-            Tools { registry, router, hooks, health, settings, life, clock, interruption: None };
+        let (health, statistics, interruption) = (Health::default(), Statistics::default(), None);
+        let tools = Tools {
+            registry,
+            router,
+            hooks,
+            health,
+            statistics,
+            settings,
+            life,
+            clock,
+            interruption,
+        };
         Ok(Self {
             tools,
             turns: Arc::new(Semaphore::new(concurrency)),
@@ -314,30 +329,6 @@ impl Provisioner {
     pub async fn forget_old_keys(&self) -> Result<u64, RegistryError> {
         let db = self.tools.registry.connect().await?;
         registrations::forget_expired(&db, self.tools.clock.now()).await
-    }
-
-    /// Makes spare databases on every server that takes new tenants. Returns how many were made.
-    pub async fn top_up_spares(&self) -> Result<u64, SpareError> {
-        let db = self.tools.registry.connect().await?;
-        let servers = database_servers::list(&db).await?;
-        drop(db);
-        let mut made = 0;
-        let mut failure = None;
-        for row in servers.into_iter().map(|occupied| occupied.server) {
-            if row.state != database_servers::State::Active || !row.can_be_administered() {
-                continue;
-            }
-            // What one server cannot do is no reason for another to go without.
-            match self.top_up(&row).await {
-                Ok(more) => made += more,
-                Err(error) => failure = failure.or(Some(error)),
-            }
-        }
-        failure.map_or(Ok(made), Err)
-    }
-
-    async fn top_up(&self, row: &DatabaseServer) -> Result<u64, SpareError> {
-        spares::top_up(&self.tools, row, &self.tools.server(row)?).await
     }
 
     /// Plans the mending of a tenant: role, database, rights, schema and preseed are made where they are missing.

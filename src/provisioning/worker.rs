@@ -11,7 +11,7 @@ use super::context::Context;
 use super::definitions::{Definition, OnFailure};
 use super::input::Input;
 use super::saga::{Done, Refusal, Retries, SagaStep, StepError, StepFuture};
-use super::{Fault, Moment, Tools};
+use super::{Fault, Moment, Outcome, Tools};
 use crate::registry::RegistryError;
 use crate::registry::provisioning_runs::{self, Run, RunKind, RunStatus, Step, StepStatus};
 use crate::registry::run_leases::{self, Claim, Happened, LeaseLost, Progress, StepChange};
@@ -93,10 +93,12 @@ pub(super) async fn work(tools: &Tools, claim: Claim, run: Run) -> Result<RunSta
         renewed: Instant::now(),
         context,
     };
+    let mut code = run.error_code;
     if run.status != RunStatus::Compensating {
         match worker.forward().await? {
-            None => return worker.end(RunStatus::Completed).await,
+            None => return worker.end(RunStatus::Completed, Outcome::Completed).await,
             Some(failure) => {
+                code = Some(failure.code.to_owned());
                 worker.staged.status = Some(RunStatus::Compensating);
                 worker.staged.error = Some((failure.code, failure.detail));
                 worker.note("compensation_begun", None, None, None);
@@ -105,7 +107,7 @@ pub(super) async fn work(tools: &Tools, claim: Claim, run: Run) -> Result<RunSta
         }
     }
     worker.backward().await?;
-    worker.end(RunStatus::Failed).await
+    worker.end(RunStatus::Failed, Outcome::of_failure(code.as_deref())).await
 }
 
 struct Worker {
@@ -351,11 +353,12 @@ impl Worker {
         self.staged.happened.push(Happened { event, step, attempt, detail });
     }
 
-    async fn end(mut self, status: RunStatus) -> Result<RunStatus, Stopped> {
+    async fn end(mut self, status: RunStatus, outcome: Outcome) -> Result<RunStatus, Stopped> {
         self.staged.status = Some(status);
         let event = if status == RunStatus::Completed { "run_completed" } else { "run_failed" };
         self.note(event, None, None, None);
         self.record(None).await?;
+        self.context.tools.statistics.count_end(self.definition.kind, outcome);
         Ok(status)
     }
 

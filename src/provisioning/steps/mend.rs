@@ -2,6 +2,7 @@
 //! but the status, because what was there before belongs to the tenant.
 
 use futures_util::FutureExt;
+use sea_orm::ActiveEnum;
 
 use super::{
     Context, DATABASE, Done, Retries, SagaStep, StepError, database, nothing_to_undo, owner_row,
@@ -48,6 +49,10 @@ async fn hold(context: &Context) -> Result<Done, StepError> {
     match tenant.status {
         Status::Provisioning => Ok(Done::nothing_more()),
         Status::Active | Status::Suspended | Status::Failed => {
+            // In the end it becomes again what it was when this was planned: a suspension since then must last.
+            if reprovision_input(context)?.status != tenant.status.to_value() {
+                return Err(StepError::Final("its status has changed meanwhile".to_owned()));
+            }
             Ok(Done::moved(tenant.status, Status::Provisioning))
         }
         other => Err(StepError::Final(format!("a tenant that is {other:?} cannot be mended"))),
@@ -72,7 +77,8 @@ async fn mend_database(context: &Context) -> Result<Done, StepError> {
     if !is_there {
         if !reprovision_input(context)?.accept_empty {
             return Err(StepError::Final(format!(
-                "the database {name} is missing: restore it from a backup, or accept an empty one"
+                "the database {name} is missing: restore it from a backup, or accept an empty one \
+                 (`narthex tenants provision` with --accept-empty-database)"
             )));
         }
         return database::apply(context).await;

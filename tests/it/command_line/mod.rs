@@ -2,10 +2,12 @@
 
 mod dev;
 mod killed;
+mod reconcile;
 mod runs;
 mod serve;
 mod servers;
 mod serving;
+mod tenant_life;
 mod tenants;
 mod tls;
 

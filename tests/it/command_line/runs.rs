@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use narthex::identifiers::TenantId;
 use narthex::provisioning::{Fault, Interruption, Moment, Planned, Refusal, RunFailure, Started};
+use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::Place;
 use crate::provisioning::{new_tenant, on_server, run, things};
-use crate::support::{TestApp, eventually};
+use crate::support::{Answer, TestApp, TestCluster, eventually, own_cluster};
 
 /// An application whose step `role` fails after its effect while the switch is on.
 async fn with_trouble() -> (TestApp, Arc<AtomicBool>) {
@@ -79,6 +80,55 @@ async fn a_run_that_waits_is_cancelled_undone_and_leaves_nothing() {
     assert!(actor.starts_with("cli:") && actor.len() > 4, "{actor}");
     assert!(events(&history)[asked..].ends_with(&["step_undone", "step_undone", "run_failed"]));
     place.run(&["runs", "cancel", &id]).await.expect_error(1, &[&id, "it has ended already"]);
+}
+
+/// From the client's request to the client's next one: its tenant's server has died in between.
+#[tokio::test]
+async fn a_registration_that_is_stuck_is_cancelled_and_its_address_is_free_again() {
+    let app = TestApp::start().await;
+    let place = Place::of(&app);
+    let mut cluster = own_cluster().await;
+    let second = TestCluster::of(&cluster);
+    app.add_server(&second).await;
+    cluster.crash().await.unwrap();
+    let registration = app.registration();
+    let register = async |prefer: &str| {
+        let request = app.client.post(format!("{}/v1/auth/register", app.url)).json(&registration);
+        Answer::of(request.header("prefer", prefer).send().await.unwrap()).await
+    };
+    let accepted = register("respond-async").await.expect(202);
+    let id = accepted["registration"]["id"].as_str().unwrap().to_owned();
+    let show = async || place.json(&["runs", "show", &id]).await;
+    eventually("it is stuck", async || {
+        let shown = show().await;
+        shown["pending_step"] == "role" && shown["last_error"].is_string()
+    })
+    .await;
+    let tenant = TenantId(show().await["tenant_id"].as_str().unwrap().parse().unwrap());
+    register("wait").await.expect_problem(409, "email_taken");
+
+    place.run(&["runs", "cancel", &id]).await.expect(0);
+    eventually("it is being undone", async || show().await["status"] == "compensating").await;
+    // Nobody can know what is on the server: nothing is forgotten before it has been asked.
+    register("wait").await.expect_problem(409, "email_taken");
+    cluster.restart().await.unwrap();
+    place.run(&["runs", "retry", &id]).await;
+    eventually("it is undone", async || show().await["status"] == "failed").await;
+    assert_eq!(show().await["error_code"], "cancelled");
+    assert_eq!(things(&app).await, 0);
+    let name = tenant.database_name();
+    let left = format!(
+        "SELECT (SELECT count(*) FROM pg_database WHERE datname = '{name}')
+              + (SELECT count(*) FROM pg_roles WHERE rolname = '{name}')"
+    );
+    assert_eq!(second.count("postgres", &left).await, 0);
+    let history = place.json(&["runs", "history", &id]).await;
+    let asked = history.as_array().unwrap().iter().find(|line| line["event"] == "cancel_requested");
+    let actor = asked.unwrap()["actor"].as_str().unwrap();
+    assert!(actor.starts_with("cli:") && actor.len() > 4, "{actor}");
+    let resource = app.call(Method::GET, &format!("/v1/registrations/{id}"), None).await;
+    assert_eq!(resource.expect(200)["status"], "failed");
+    register("wait").await.expect(201);
 }
 
 #[tokio::test]

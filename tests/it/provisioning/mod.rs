@@ -5,6 +5,7 @@ mod line;
 mod mending;
 mod outage;
 mod purge;
+mod reconcile;
 mod rights;
 mod saga;
 mod service;
