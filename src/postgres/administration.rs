@@ -301,6 +301,13 @@ impl Administration {
             .await?)
     }
 
+    /// Lets whoever has the right into a database.
+    pub async fn open_database(&mut self, name: &str) -> Result<(), AdministrationError> {
+        Ok(self
+            .run(format!("ALTER DATABASE {} WITH ALLOW_CONNECTIONS true", quoted(name)?))
+            .await?)
+    }
+
     /// Lets nobody into a database any more, and ends the sessions in it.
     pub async fn close_database(&mut self, name: &str) -> Result<(), AdministrationError> {
         self.run(format!("ALTER DATABASE {} WITH ALLOW_CONNECTIONS false", quoted(name)?)).await?;
