@@ -1,0 +1,5 @@
+//! Clerk.
+
+pub mod event;
+pub mod sample;
+pub mod signature;
