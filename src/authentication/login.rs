@@ -12,6 +12,7 @@ use super::{Authentication, AuthenticationError, TenantChoice};
 use crate::identifiers::{EmailAddress, TenantId};
 use crate::registry::email_index;
 use crate::registry::tenants::{self, Status, Tenant};
+use crate::tenant_data::external_identities::NO_PASSWORD;
 use crate::tenant_data::staff::{self, StaffMember};
 use crate::tenant_router::HostName;
 
@@ -91,7 +92,8 @@ impl Authentication {
         }
         let mut proven = Vec::new();
         for (tenant, user) in accounts {
-            let stored = Some(user.password_hash.clone());
+            // Whom an identity provider keeps has no password, which looks like nobody from outside.
+            let stored = Some(user.password_hash.clone()).filter(|hash| hash != NO_PASSWORD);
             if self.passwords.verify(credentials.password.clone(), stored).await? {
                 proven.push((tenant, user));
             }

@@ -9,6 +9,7 @@ use crate::app::{App, StartError};
 use crate::clock::Clock;
 use crate::configuration::{self, ConfigurationError, Settings};
 
+mod deliveries;
 mod demo;
 mod dev;
 mod instance;
@@ -47,6 +48,9 @@ enum Command {
     /// The tenants in the registry.
     #[command(subcommand)]
     Tenants(tenants::Tenants),
+    /// What providers have delivered.
+    #[command(subcommand)]
+    Deliveries(deliveries::Deliveries),
     /// Prints the OpenAPI document.
     Openapi,
 }
@@ -100,6 +104,7 @@ async fn dispatch(arguments: Arguments) -> Result<ExitCode, CommandError> {
         Command::Serve => serve::run(settings()?).await,
         Command::Migrate(command) => migrate::run(command, settings()?).await,
         Command::Tenants(command) => tenants::run(command, settings()?).await,
+        Command::Deliveries(command) => deliveries::run(command, settings()?).await,
         Command::Openapi => openapi::run(),
     }
 }

@@ -93,10 +93,7 @@ impl Provider {
 
 /// An HTTP client that gives up.
 pub(super) fn client() -> Result<reqwest::Client, CommandError> {
-    reqwest::Client::builder()
-        .connect_timeout(Duration::from_secs(5))
-        .timeout(Duration::from_secs(30))
-        .no_proxy()
+    crate::outgoing::client(Duration::from_secs(30))
         .build()
         .map_err(|e| CommandError::Other(e.to_string()))
 }

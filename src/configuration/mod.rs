@@ -5,6 +5,7 @@ mod sections;
 
 pub use load::{ConfigurationError, load, load_from};
 pub use sections::{
-    Argon2Settings, AuthSettings, HttpSettings, LogFormat, LogSettings, ProvisioningSettings,
-    RegistrySettings, RouterSettings, SecretsSettings, Settings, TelnyxSettings,
+    Argon2Settings, AuthSettings, ClerkSettings, HttpSettings, LogFormat, LogSettings,
+    ProvisioningSettings, RegistrySettings, RouterSettings, SecretsSettings, Settings,
+    TelnyxSettings,
 };

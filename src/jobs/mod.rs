@@ -4,16 +4,23 @@ use std::future::Future;
 use std::time::Duration;
 
 use crate::lifecycle::Lifecycle;
+use crate::webhooks::clerk::ClerkWebhooks;
 use crate::webhooks::telnyx::TelnyxWebhooks;
 
 mod deliver_parked;
+mod deliveries;
 
 /// Starts the jobs of this replica; they go on through the drain and end at the stop of `life`. Beside these run the
 /// pool reaper (`tenant_router`), the reading of revocations (`authentication`) and the check of the registry
 /// (`http::readiness`), which belong to the state they keep.
-pub fn start(life: &Lifecycle, telnyx: TelnyxWebhooks) {
+pub fn start(life: &Lifecycle, telnyx: TelnyxWebhooks, clerk: ClerkWebhooks) {
     every(life, "parked events", Duration::from_secs(1), move || {
         deliver_parked::run(telnyx.clone())
+    });
+    let clerk_again = clerk.clone();
+    every(life, "deliveries", Duration::from_secs(1), move || deliveries::work(clerk.clone()));
+    every(life, "old deliveries", Duration::from_secs(10 * 60), move || {
+        deliveries::clean_up(clerk_again.clone())
     });
 }
 

@@ -1,6 +1,7 @@
 //! Which tenants an email address is staff of. Knows keyed hashes, never an address.
 
 use chrono::{DateTime, Utc};
+use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::entities::email_index::{ActiveModel, Column, Entity};
@@ -36,6 +37,34 @@ pub async fn claim_owner(
         }
         Err(e) => Err(e.into()),
     }
+}
+
+/// Makes the address that of somebody on a tenant's staff; one that is known stays as it is.
+pub async fn add(
+    db: &impl OnRegistry,
+    email_hash: Vec<u8>,
+    tenant: TenantId,
+    now: DateTime<Utc>,
+) -> Result<(), RegistryError> {
+    let row = ActiveModel {
+        email_hash: Set(email_hash),
+        tenant_id: Set(tenant.0),
+        self_registered_owner: Set(false),
+        created_at: Set(now),
+    };
+    let once = OnConflict::columns([Column::EmailHash, Column::TenantId]).do_nothing().to_owned();
+    Entity::insert(row).on_conflict(once).exec_without_returning(db).await?;
+    Ok(())
+}
+
+/// Forgets one address of a tenant.
+pub async fn remove(
+    db: &impl OnRegistry,
+    email_hash: Vec<u8>,
+    tenant: TenantId,
+) -> Result<(), RegistryError> {
+    Entity::delete_by_id((email_hash, tenant.0)).exec(db).await?;
+    Ok(())
 }
 
 /// Forgets every address of a tenant.

@@ -38,12 +38,13 @@ fn seconds(duration: Duration) -> TimeDelta {
     TimeDelta::from_std(duration).unwrap_or(TimeDelta::zero())
 }
 
-/// Records a delivery, claimed for `lease` by the process that records it. `None`: it is known already.
+/// Records a delivery: claimed for `lease` by the process that records it, or without one due at once for whoever
+/// comes first. `None`: it is known already.
 pub async fn record(
     db: &impl OnRegistry,
     sealer: &Sealer,
     new: &NewDelivery<'_>,
-    lease: Duration,
+    lease: Option<Duration>,
     now: DateTime<Utc>,
 ) -> Result<Option<Delivery>, RegistryError> {
     let sealed = sealer.seal(&bound_to(new.provider, new.delivery_id), new.body)?;
@@ -53,8 +54,8 @@ pub async fn record(
         event_type: new.event_type.to_owned(),
         sealed_body: Some(sealed),
         status: Status::Processing,
-        attempts: 1,
-        next_attempt_at: now + seconds(lease),
+        attempts: i32::from(lease.is_some()),
+        next_attempt_at: now + seconds(lease.unwrap_or_default()),
         reason: None,
         received_at: now,
         finished_at: None,

@@ -27,7 +27,7 @@ async fn ready(delay: Duration) -> TestApp {
 
 /// On a connection of its own, as every request of this file: those that are open already tell nothing of the door.
 fn stranger() -> reqwest::Client {
-    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30));
+    let client = narthex::outgoing::client(Duration::from_secs(30));
     client.pool_max_idle_per_host(0).build().unwrap()
 }
 

@@ -12,6 +12,7 @@ use narthex::lifecycle::Lifecycle;
 use narthex::provisioning::{Interruption, Provisioner};
 use narthex::registry::{Registry, parked_events, phone_numbers, schema};
 use narthex::tenant_router::{TenantDb, TenantRouter};
+use narthex::webhooks::clerk::ClerkWebhooks;
 use narthex::webhooks::telnyx::TelnyxWebhooks;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
@@ -40,6 +41,7 @@ pub struct TestApp {
     pub provisioner: Provisioner,
     pub authentication: Authentication,
     pub telnyx: TelnyxWebhooks,
+    pub clerk: ClerkWebhooks,
     pub life: Lifecycle,
     /// The application's clock: can be moved.
     pub clock: Clock,
@@ -99,6 +101,7 @@ impl TestApp {
             Some(SecretString::from(narthex::sealing::generate_master_key().unwrap()));
         settings.auth.argon2 = Argon2Settings { memory_kib: 64, iterations: 1, parallelism: 1 };
         settings.telnyx.public_key = Some(provider.public_key());
+        settings.clerk.webhook_secret = Some(SecretString::from(super::CLERK_SECRET));
         settings.http.drain_delay = Duration::ZERO;
         change(&mut settings);
         let clock = Clock::system();
@@ -109,9 +112,7 @@ impl TestApp {
         };
         let url = format!("http://{}", listeners.public.local_addr().unwrap());
         let operations_url = format!("http://{}", listeners.operations.local_addr().unwrap());
-        let client = reqwest::Client::builder()
-            .timeout(Duration::from_secs(30))
-            .no_proxy()
+        let client = narthex::outgoing::client(Duration::from_secs(30))
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .unwrap();
@@ -128,6 +129,7 @@ impl TestApp {
             provisioner: app.provisioner.clone(),
             authentication: app.authentication.clone(),
             telnyx: app.telnyx.clone(),
+            clerk: app.clerk.clone(),
             life: app.life.clone(),
             clock,
             served: tokio::spawn(app.serve(listeners)),

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "not every helper is used by every selection of tests")]
 
 mod app;
+mod clerk;
 mod cluster;
 mod contents;
 mod people;
@@ -10,6 +11,7 @@ mod proxy;
 mod tls;
 
 pub use app::{TestApp, TestSettings, eventually};
+pub use clerk::{CLERK_SECRET, ClerkInstance, ClerkKey};
 pub use cluster::{TestCluster, own_cluster, shared_cluster};
 pub use people::{Answer, Staff, unique};
 pub use proxy::Proxy;

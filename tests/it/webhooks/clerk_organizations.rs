@@ -1,0 +1,1 @@
+//! From `organization.created` to a tenant.
