@@ -9,7 +9,7 @@ use narthex::clock::Clock;
 use narthex::configuration::{Argon2Settings, Settings};
 use narthex::identifiers::{TenantId, Timezone, unguessable_id};
 use narthex::local_cluster::{ClusterOptions, LocalCluster};
-use narthex::provisioning::NewRegistration;
+use narthex::provisioning::{NewOwner, NewTenant, WantedSlug};
 use narthex::registry::{parse_url, schema};
 use narthex::sealing::generate_master_key;
 use narthex::webhooks::telnyx::sample;
@@ -45,18 +45,21 @@ impl World {
         settings.router.max_connections_per_tenant = 2;
         settings.router.max_open_tenants = 2;
         let app = App::open(settings, Clock::system()).await?;
-        let registration = NewRegistration {
-            organization_name: "Church".to_owned(),
-            slug: None,
-            timezone: Timezone::UTC,
+        let owner = NewOwner {
             email: "owner@example.org".parse()?,
             password_hash: app.authentication.passwords().hash("a password".into()).await?,
             first_name: "Ada".to_owned(),
             last_name: "Lovelace".to_owned(),
         };
-        let created = app.provisioner.start(registration).await?.outcome.await??;
-        let tenant = created.tenant_id;
-        let signed_in = app.authentication.sign_in_owner(tenant, created.owner_id).await?;
+        let new = NewTenant {
+            organization_name: "Church".to_owned(),
+            slug: WantedSlug::Derived,
+            timezone: Timezone::UTC,
+            owner: Some(owner),
+        };
+        let created = app.provisioner.start(&new, None).await?.outcome().await?;
+        let (tenant, owner) = (created.tenant_id, created.owner_id.ok_or("no owner")?);
+        let signed_in = app.authentication.sign_in_owner(tenant, owner, None).await?;
         Ok(Self { cluster, app, tenant, token: signed_in.tokens.access_token })
     }
 

@@ -55,6 +55,9 @@ pub enum StartError {
     /// More connections than the database server takes.
     #[error(transparent)]
     Budget(#[from] BudgetError),
+    /// No calls to the services of others.
+    #[error("the HTTP client for calls to other services could not be made: {0}")]
+    Outbound(#[from] reqwest::Error),
     /// Keys, revocations or password hashing.
     #[error(transparent)]
     Authentication(#[from] AuthenticationError),
@@ -111,10 +114,10 @@ impl App {
         let provisioner = Provisioner::new(
             registry.clone(),
             router.clone(),
-            &settings.provisioning,
+            settings.provisioning.clone(),
             life.clone(),
             clock.clone(),
-        );
+        )?;
         let authentication = Authentication::open(
             registry.clone(),
             router.clone(),
@@ -159,7 +162,7 @@ impl App {
         if self.settings.telnyx.public_key.is_none() {
             tracing::warn!("telnyx.public_key is not set: every inbound message will be refused");
         }
-        jobs::start(&self.life, self.telnyx.clone(), self.clerk.clone());
+        jobs::start(&self.life, self.telnyx.clone(), &self.clerk, &self.provisioner);
         let rooms = Rooms {
             authentication: self.authentication,
             router: self.router.clone(),

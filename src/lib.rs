@@ -33,7 +33,7 @@ pub mod configuration;
 pub mod identifiers;
 pub mod lifecycle;
 pub mod local_cluster;
-pub mod outgoing;
+pub mod outbound;
 pub mod passwords;
 pub mod sealing;
 pub mod telemetry;

@@ -132,6 +132,22 @@ impl LookupHasher {
         self.hash("phone", number)
     }
 
+    /// The hash of a key that a client chose for its request (`Idempotency-Key`).
+    pub fn idempotency_key(&self, key: &str) -> Vec<u8> {
+        self.hash("idempotency-key", key)
+    }
+
+    /// The hash by which a repeated request is told from another one with the same key.
+    pub fn request(&self, request: &str) -> Vec<u8> {
+        self.hash("request", request)
+    }
+
+    /// Names this installation towards the database servers it uses: what it makes there bears this mark. The same for
+    /// ever, and says nothing of the key.
+    pub fn installation(&self) -> String {
+        hex::encode(&self.hash("installation", "")[..8])
+    }
+
     fn hash(&self, kind: &str, text: &str) -> Vec<u8> {
         let mut context = hmac::Context::with_key(&self.0);
         context.update(kind.as_bytes());

@@ -92,8 +92,7 @@ impl Authentication {
         }
         let mut proven = Vec::new();
         for (tenant, user) in accounts {
-            // Whom an identity provider keeps has no password, which looks like nobody from outside.
-            let stored = Some(user.password_hash.clone()).filter(|hash| hash != NO_PASSWORD);
+            let stored = password_of(&user);
             if self.passwords.verify(credentials.password.clone(), stored).await? {
                 proven.push((tenant, user));
             }
@@ -157,11 +156,13 @@ impl Authentication {
         Ok(SignedIn { tenant, user, tokens })
     }
 
-    /// Signs in the owner of a tenant that was registered just now.
+    /// Signs in the owner of a tenant that was registered just now; with `password`, of one that was registered a while
+    /// ago and may have changed theirs.
     pub async fn sign_in_owner(
         &self,
         tenant: TenantId,
         owner: uuid::Uuid,
+        password: Option<SecretString>,
     ) -> Result<SignedIn, AuthenticationError> {
         let unknown = || AuthenticationError::Router(crate::tenant_router::RouterError::Unknown);
         // Asked of the registry itself: a look-up that ran while the tenant was being made may be remembered.
@@ -169,8 +170,21 @@ impl Authentication {
         let tenant = tenants::find(&registry, tenant).await?.map(Arc::new).ok_or_else(unknown)?;
         drop(registry);
         let db = self.router.connect(&tenant).await?;
-        let user = staff::find_active(&db, owner).await?.ok_or_else(unknown)?;
+        let user = staff::find_active(&db, owner).await?;
         drop(db);
+        let user = match password {
+            None => user.ok_or_else(unknown)?,
+            Some(password) => {
+                let stored = user.as_ref().and_then(password_of);
+                let proven = self.passwords.verify(password, stored).await?;
+                user.filter(|_| proven).ok_or(AuthenticationError::InvalidCredentials)?
+            }
+        };
         self.sign_in(tenant, user).await
     }
+}
+
+/// Whom an identity provider keeps has no password here, which looks like nobody from outside.
+fn password_of(user: &StaffMember) -> Option<String> {
+    Some(user.password_hash.clone()).filter(|hash| hash != NO_PASSWORD)
 }

@@ -19,7 +19,7 @@ use crate::configuration::{HttpSettings, Settings};
 use crate::http::Listeners;
 use crate::identifiers::{EmailAddress, PhoneNumber, Timezone};
 use crate::local_cluster::{ClusterOptions, LocalCluster, default_data_dir};
-use crate::provisioning::NewRegistration;
+use crate::provisioning::{NewOwner, NewTenant, WantedSlug};
 use crate::registry::schema;
 use crate::registry::tenants::{Status, Tenant};
 use crate::webhooks::telnyx::signature::SigningKey;
@@ -192,10 +192,7 @@ async fn register(
 ) -> Result<crate::identifiers::TenantId, CommandError> {
     let other = |e: &dyn std::fmt::Display| CommandError::Other(e.to_string());
     let password = SecretString::from(instance.demo_password.clone());
-    let registration = NewRegistration {
-        organization_name: name.to_owned(),
-        slug: None,
-        timezone: "America/Chicago".parse().unwrap_or(Timezone::UTC),
+    let owner = NewOwner {
         email,
         password_hash: app
             .authentication
@@ -206,8 +203,14 @@ async fn register(
         first_name: "Demo".to_owned(),
         last_name: "Owner".to_owned(),
     };
-    let started = app.provisioner.start(registration).await.map_err(|e| other(&e))?;
-    let created = started.outcome.await.map_err(|e| other(&e))?.map_err(|e| other(&e))?;
+    let tenant = NewTenant {
+        organization_name: name.to_owned(),
+        slug: WantedSlug::Derived,
+        timezone: "America/Chicago".parse().unwrap_or(Timezone::UTC),
+        owner: Some(owner),
+    };
+    let started = app.provisioner.start(&tenant, None).await.map_err(|e| other(&e))?;
+    let created = started.outcome().await.map_err(|e| other(&e))?;
     Ok(created.tenant_id)
 }
 

@@ -15,7 +15,9 @@ mod dev;
 mod instance;
 mod migrate;
 mod openapi;
+mod secret;
 mod serve;
+mod servers;
 mod signals;
 mod simulate;
 mod tenants;
@@ -51,6 +53,9 @@ enum Command {
     /// What providers have delivered.
     #[command(subcommand)]
     Deliveries(deliveries::Deliveries),
+    /// The PostgreSQL servers that tenants live on.
+    #[command(subcommand)]
+    Servers(servers::Servers),
     /// Prints the OpenAPI document.
     Openapi,
 }
@@ -105,6 +110,7 @@ async fn dispatch(arguments: Arguments) -> Result<ExitCode, CommandError> {
         Command::Migrate(command) => migrate::run(command, settings()?).await,
         Command::Tenants(command) => tenants::run(command, settings()?).await,
         Command::Deliveries(command) => deliveries::run(command, settings()?).await,
+        Command::Servers(command) => servers::run(command, settings()?).await,
         Command::Openapi => openapi::run(),
     }
 }

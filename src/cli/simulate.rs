@@ -93,7 +93,10 @@ impl Provider {
 
 /// An HTTP client that gives up.
 pub(super) fn client() -> Result<reqwest::Client, CommandError> {
-    crate::outgoing::client(Duration::from_secs(30))
+    crate::outbound::builder()
+        .connect_timeout(Duration::from_secs(5))
+        .timeout(Duration::from_secs(30))
+        .no_proxy()
         .build()
         .map_err(|e| CommandError::Other(e.to_string()))
 }

@@ -1,20 +1,20 @@
 //! `narthex tenants`: the tenants in the registry.
 
-use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use comfy_table::{Table, presets::NOTHING};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
+use super::secret::read_secret;
 use super::{CommandError, open_app};
 use crate::app::App;
 use crate::clock::Clock;
 use crate::configuration::Settings;
 use crate::identifiers::{EmailAddress, PhoneNumber, Slug, TenantId, Timezone};
-use crate::provisioning::NewRegistration;
+use crate::provisioning::{NewOwner, NewTenant, WantedSlug};
 use crate::registry::tenants::Tenant;
 use crate::registry::{RegistryDb, parked_events, phone_numbers, tenants};
 
@@ -93,10 +93,7 @@ async fn execute(
         }
         Tenants::Create { organization, email, first_name, last_name, timezone, slug, .. } => {
             let password = password.unwrap_or_default();
-            let registration = NewRegistration {
-                organization_name: organization,
-                slug,
-                timezone,
+            let owner = NewOwner {
                 email,
                 password_hash: app
                     .authentication
@@ -107,8 +104,14 @@ async fn execute(
                 first_name,
                 last_name,
             };
-            let started = app.provisioner.start(registration).await.map_err(other)?;
-            let created = started.outcome.await.map_err(other)?.map_err(other)?;
+            let new = NewTenant {
+                organization_name: organization,
+                slug: slug.map_or(WantedSlug::Derived, WantedSlug::Exactly),
+                timezone,
+                owner: Some(owner),
+            };
+            let started = app.provisioner.start(&new, None).await.map_err(other)?;
+            let created = started.outcome().await.map_err(other)?;
             let db = app.registry.connect().await?;
             let tenant = find(&db, &created.tenant_id.to_string()).await?;
             println!(
@@ -209,25 +212,10 @@ async fn show(app: &App, name: &str, as_json: bool) -> Result<(), CommandError> 
     Ok(())
 }
 
-/// From the file, from a prompt where a person sits there, else from standard input.
 fn read_password(file: Option<&PathBuf>) -> Result<SecretString, CommandError> {
-    let password = match file {
-        Some(path) => std::fs::read_to_string(path)
-            .map_err(CommandError::while_doing(&format!("cannot read {}", path.display())))?,
-        None if std::io::stdin().is_terminal() => rpassword::prompt_password("Owner's password: ")
-            .map_err(CommandError::while_doing("cannot read the password"))?,
-        None => {
-            let mut text = String::new();
-            std::io::stdin()
-                .take(4096)
-                .read_to_string(&mut text)
-                .map_err(CommandError::while_doing("cannot read the password"))?;
-            text
-        }
-    };
-    let password = password.lines().next().unwrap_or_default();
-    if (10..=128).contains(&password.chars().count()) {
-        Ok(SecretString::from(password))
+    let password = read_secret(file, "Owner's password: ", "the password")?;
+    if (10..=128).contains(&password.expose_secret().chars().count()) {
+        Ok(password)
     } else {
         Err(CommandError::Other("the password must have 10 to 128 characters".to_owned()))
     }

@@ -1,11 +1,12 @@
 //! Settings: defaults, then a TOML file, then `NARTHEX_<SECTION>__<KEY>`. All faults are reported at once.
 
 mod load;
+mod provisioning;
 mod sections;
 
 pub use load::{ConfigurationError, load, load_from};
+pub use provisioning::{HookKey, HookSettings, HooksSettings, ProvisioningSettings};
 pub use sections::{
     Argon2Settings, AuthSettings, ClerkSettings, HttpSettings, LogFormat, LogSettings,
-    ProvisioningSettings, RegistrySettings, RouterSettings, SecretsSettings, Settings,
-    TelnyxSettings,
+    RegistrySettings, RouterSettings, SecretsSettings, Settings, TelnyxSettings,
 };

@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::Error as _;
 
+use super::provisioning::ProvisioningSettings;
 use crate::identifiers::DomainName;
 
 /// All sections.
@@ -23,7 +24,7 @@ pub struct Settings {
     pub secrets: SecretsSettings,
     /// Tokens and password hashing.
     pub auth: AuthSettings,
-    /// Making tenants.
+    /// Making and removing tenants.
     pub provisioning: ProvisioningSettings,
     /// The SMS provider.
     pub telnyx: TelnyxSettings,
@@ -253,23 +254,6 @@ pub struct Argon2Settings {
 impl Default for Argon2Settings {
     fn default() -> Self {
         Self { memory_kib: 19 * 1024, iterations: 2, parallelism: 1 }
-    }
-}
-
-/// `provisioning`: making tenants.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ProvisioningSettings {
-    /// Registrations worked on at once by one replica; further ones wait.
-    pub concurrency: usize,
-    /// How long a registration request waits for its end before it answers 202.
-    #[serde(with = "humantime_serde")]
-    pub wait: Duration,
-}
-
-impl Default for ProvisioningSettings {
-    fn default() -> Self {
-        Self { concurrency: 4, wait: Duration::from_secs(5) }
     }
 }
 

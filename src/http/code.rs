@@ -43,10 +43,12 @@ codes! {
     EmailTaken "email_taken" CONFLICT "Email taken": "This email address has already registered an organization. Sign in instead.";
     SlugTaken "slug_taken" CONFLICT "Slug taken": "Another organization has this slug. Choose another, or leave it out.";
     Conflict "conflict" CONFLICT "Conflict": "The change collides with something that exists already.";
+    IdempotencyInProgress "idempotency_in_progress" CONFLICT "Still being done": "The first request with this Idempotency-Key is still being worked on. Try again a little later.";
     TenantSelectionRequired "tenant_selection_required" CONFLICT "Organization to be selected": "The credentials belong to several organizations. Repeat the call with `tenant` set to the slug of one of the choices.";
     BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE "Body too large": "The request body is larger than is accepted.";
     UnsupportedMediaType "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE "Unsupported media type": "Send the body as application/json.";
     ValidationFailed "validation_failed" UNPROCESSABLE_ENTITY "Validation failed": "Some fields or query parameters are missing, unknown or out of range; `errors` lists all of them.";
+    IdempotencyKeyReused "idempotency_key_reused" UNPROCESSABLE_ENTITY "Idempotency key reused": "This Idempotency-Key came before with another body. Use a new key for a new request.";
     Internal "internal_error" INTERNAL_SERVER_ERROR "Internal error": "A fault of ours. It has been recorded under the request id.";
     Busy "busy" SERVICE_UNAVAILABLE "Busy": "Too much is going on at once. Try again after the time in Retry-After.";
     TenantFailed "tenant_failed" SERVICE_UNAVAILABLE "Organization not usable": "The organization could not be created. Write to support.";

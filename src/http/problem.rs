@@ -288,7 +288,7 @@ impl From<NotStarted> for Problem {
     fn from(error: NotStarted) -> Self {
         match error {
             NotStarted::Busy => Code::Busy.into(),
-            NotStarted::Draining => Code::Draining.into(),
+            NotStarted::KeyTaken => Code::IdempotencyInProgress.into(),
             NotStarted::Registry(error) => error.into(),
         }
     }
@@ -299,7 +299,11 @@ impl From<RunFailure> for Problem {
         match failure {
             RunFailure::Refused(Refusal::EmailTaken) => Code::EmailTaken.into(),
             RunFailure::Refused(Refusal::SlugTaken) => Code::SlugTaken.into(),
-            RunFailure::Broken { .. } => {
+            RunFailure::Refused(Refusal::Cancelled) => Self::with_detail(
+                Code::Conflict,
+                "The registration was cancelled by the operators of this service.",
+            ),
+            RunFailure::Broken { .. } | RunFailure::Unfinished(_) => {
                 let what = "a registration failed and was undone";
                 Self::with_detail(
                     Code::Busy,

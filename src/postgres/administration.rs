@@ -9,6 +9,10 @@ use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _};
 use super::failure::{self, ConnectFailure};
 use super::scram;
 
+mod fitness;
+
+pub use fitness::{Fitness, Unfit};
+
 /// The database that every server has, for statements that concern the server as a whole.
 const MAINTENANCE_DATABASE: &str = "postgres";
 /// No statement, and no lock of another, may hold an act of administration for ever.
@@ -54,6 +58,13 @@ fn quoted(name: &str) -> Result<String, AdministrationError> {
     } else {
         Err(AdministrationError::BadName(name.to_owned()))
     }
+}
+
+/// A text that can stand between quotes as it is.
+fn plain(text: &str) -> Result<&str, AdministrationError> {
+    let is_plain =
+        text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b' ' | b'-' | b'_'));
+    if is_plain { Ok(text) } else { Err(AdministrationError::BadName(text.to_owned())) }
 }
 
 /// A server, administered with the credentials in `options`.
@@ -163,22 +174,20 @@ impl Administration {
         }
     }
 
-    /// Makes a login role in `group`, or gives an existing one this password. `salt` is 16 random bytes.
-    pub async fn create_login(
-        &mut self,
-        name: &str,
-        group: &str,
-        password: &str,
-        salt: &[u8; 16],
-    ) -> Result<(), AdministrationError> {
-        let (role, group) = (quoted(name)?, quoted(group)?);
-        let verifier = scram::verifier(password, salt);
+    /// Makes a login role, or gives an existing one this password, this group and this mark.
+    pub async fn create_login(&mut self, login: Login<'_>) -> Result<(), AdministrationError> {
+        let (role, group) = (quoted(login.name)?, quoted(login.group)?);
+        let verifier = scram::verifier(login.password, login.salt);
+        let mark = format!("COMMENT ON ROLE {role} IS '{}'", plain(login.mark)?);
         let created = self
-            .run(format!("CREATE ROLE {role} LOGIN PASSWORD '{verifier}' IN ROLE {group}"))
+            .run(format!("CREATE ROLE {role} LOGIN PASSWORD '{verifier}' IN ROLE {group}; {mark}"))
             .await;
         match created {
             Err(e) if sqlstate(&e).as_deref() == Some(DUPLICATE_OBJECT) => {
-                Ok(self.run(format!("ALTER ROLE {role} LOGIN PASSWORD '{verifier}'")).await?)
+                let again = format!(
+                    "ALTER ROLE {role} LOGIN PASSWORD '{verifier}'; GRANT {group} TO {role}; {mark}"
+                );
+                Ok(self.run(again).await?)
             }
             other => Ok(other?),
         }
@@ -262,14 +271,64 @@ impl Administration {
         .await
     }
 
-    /// Lets one role, and no group, connect to a database.
-    pub async fn grant_connect(
+    /// Makes a database the one of a role, all at once: it gets its name, its mark, and lets the role, and no group,
+    /// connect.
+    pub async fn hand_over(&mut self, handover: &Handover<'_>) -> Result<(), AdministrationError> {
+        let (name, role) = (quoted(handover.to)?, quoted(handover.role)?);
+        let rename = match handover.from {
+            Some(from) => format!("ALTER DATABASE {} RENAME TO {name};", quoted(from)?),
+            None => String::new(),
+        };
+        let sql = format!(
+            "{rename} ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true; GRANT CONNECT ON DATABASE {name} TO {role};
+             COMMENT ON DATABASE {name} IS '{}'",
+            plain(handover.mark)?
+        );
+        self.while_in_use(handover.from.unwrap_or(handover.to), sql).await
+    }
+
+    /// Closes a database to connections and marks it as ours, until it is handed over.
+    pub async fn put_aside(&mut self, name: &str, mark: &str) -> Result<(), AdministrationError> {
+        let (database, mark) = (quoted(name)?, plain(mark)?);
+        Ok(self
+            .run(format!(
+                "ALTER DATABASE {database} WITH ALLOW_CONNECTIONS false; COMMENT ON DATABASE {database} IS '{mark}'"
+            ))
+            .await?)
+    }
+
+    /// Lets nobody into a database any more, and ends the sessions in it.
+    pub async fn close_database(&mut self, name: &str) -> Result<(), AdministrationError> {
+        self.run(format!("ALTER DATABASE {} WITH ALLOW_CONNECTIONS false", quoted(name)?)).await?;
+        sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1")
+            .bind(name)
+            .execute(&mut self.socket)
+            .await?;
+        Ok(())
+    }
+
+    /// Has the current database a table of this name in its public schema?
+    pub async fn has_table(&mut self, name: &str) -> Result<bool, AdministrationError> {
+        self.exists("SELECT 1 FROM pg_tables WHERE schemaname = 'public' AND tablename = $1", name)
+            .await
+    }
+
+    /// Closes these databases and the ones that every server has: a tenant's role may connect to its own database and to
+    /// no other. Says in the log what it could not close.
+    pub async fn close_to_tenants(
         &mut self,
-        database: &str,
-        role: &str,
+        databases: &[&str],
     ) -> Result<(), AdministrationError> {
-        let (database, role) = (quoted(database)?, quoted(role)?);
-        Ok(self.run(format!("GRANT CONNECT ON DATABASE {database} TO {role}")).await?)
+        for database in databases.iter().chain(&[MAINTENANCE_DATABASE, "template1"]) {
+            let closed = self.close_to_public(database).await;
+            if closed.is_err() || self.is_open_to_public(database).await? {
+                tracing::warn!(
+                    "every role may connect to the database `{database}`; as its owner, \
+                     REVOKE CONNECT ON DATABASE {database} FROM PUBLIC"
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Drops a database, ending the sessions in it.
@@ -299,14 +358,32 @@ impl Administration {
         Ok(())
     }
 
+    /// As [`Administration::lock`], without waiting: `false` where another has it.
+    pub async fn try_lock(&mut self, which: ServerLock) -> Result<bool, AdministrationError> {
+        self.try_lock_number(which as i32).await
+    }
+
+    async fn try_lock_number(&mut self, number: i32) -> Result<bool, AdministrationError> {
+        let row = sqlx::query("SELECT pg_try_advisory_lock($1, $2)")
+            .bind(LOCK_SPACE)
+            .bind(number)
+            .fetch_one(&mut self.socket)
+            .await?;
+        Ok(row.try_get(0)?)
+    }
+
+    /// Takes the lock of one tenant, as long as this connection lives. The server lets it go when the last statement of
+    /// the connection is over, even where the process that sent it is long dead.
+    pub async fn lock_for(&mut self, tenant: uuid::Uuid) -> Result<(), AdministrationError> {
+        // The last half of the id is random.
+        let key = i64::from_be_bytes(tenant.as_u64_pair().1.to_be_bytes());
+        sqlx::query("SELECT pg_advisory_lock($1)").bind(key).execute(&mut self.socket).await?;
+        Ok(())
+    }
+
     async fn take_copy_slot(&mut self) -> Result<i32, AdministrationError> {
         for slot in 0..COPY_SLOTS {
-            let row = sqlx::query("SELECT pg_try_advisory_lock($1, $2)")
-                .bind(LOCK_SPACE)
-                .bind(slot)
-                .fetch_one(&mut self.socket)
-                .await?;
-            if row.try_get::<bool, _>(0)? {
+            if self.try_lock_number(slot).await? {
                 return Ok(slot);
             }
         }
@@ -353,6 +430,38 @@ pub enum ServerLock {
     Template = 100,
     /// Migrating the registry.
     RegistryMigration = 101,
+    /// Making spare databases.
+    Spares = 102,
+    /// Dropping a tenant's database for good.
+    Drop = 103,
+}
+
+/// A login role that is to be.
+#[derive(Clone, Copy)]
+pub struct Login<'a> {
+    /// Of the role.
+    pub name: &'a str,
+    /// From which it has its rights.
+    pub group: &'a str,
+    /// In clear; only its verifier is sent.
+    pub password: &'a str,
+    /// 16 random bytes.
+    pub salt: &'a [u8; 16],
+    /// Whose it is: the comment on it.
+    pub mark: &'a str,
+}
+
+/// A database that is to become a role's.
+#[derive(Clone, Copy)]
+pub struct Handover<'a> {
+    /// What it is called until then, if otherwise.
+    pub from: Option<&'a str>,
+    /// What it is called from then on.
+    pub to: &'a str,
+    /// The only one that may connect.
+    pub role: &'a str,
+    /// Whose it is: the comment on it.
+    pub mark: &'a str,
 }
 
 #[cfg(test)]

@@ -35,6 +35,21 @@ impl Transport {
             PgSslMode::Prefer | PgSslMode::Allow => Self::TalkedDown,
         }
     }
+
+    /// What is not safe about it on a network; nothing where it is safe.
+    pub fn weakness(self) -> Option<&'static str> {
+        match self {
+            Self::Local | Self::Verified => None,
+            Self::Plain => Some("it is plain text: everybody on the way can read it and change it"),
+            Self::AnyServer => {
+                Some("it is encrypted to whoever answers: nobody has to prove to be the server")
+            }
+            Self::AnyHost => Some(
+                "whoever has a certificate of any known authority, public ones included, passes for the server",
+            ),
+            Self::TalkedDown => Some("somebody on the way could make it plain text"),
+        }
+    }
 }
 
 /// A loopback address, `localhost`, or the directory of a Unix socket.

@@ -1,101 +1,85 @@
-//! The steps that make a tenant, and what they know.
+//! Making a tenant: what it takes to be asked for, and what comes of it.
 
-use secrecy::SecretString;
 use uuid::Uuid;
 
-use super::saga::{self, RunFailure, SagaStep};
-use super::{Tools, steps};
-use crate::identifiers::{EmailAddress, Slug, TenantId, Timezone, new_id, unguessable_id};
-use crate::registry::{RegistryError, provisioning_runs};
-use crate::tenant_data::roles::OWNER;
-use crate::tenant_data::staff::NewStaffMember;
+use super::input::{CreateInput, Input, OwnerInput};
+use crate::identifiers::{EmailAddress, Slug, TenantId, Timezone, new_id};
 
-/// What somebody who registers has told us, checked and with the password hashed.
+/// A tenant that somebody wants.
 #[derive(Clone)]
-pub struct NewRegistration {
+pub struct NewTenant {
     /// The organization's name for people.
     pub organization_name: String,
-    /// A wanted slug; one is derived from the name where absent.
-    pub slug: Option<Slug>,
+    /// In hosts and URLs.
+    pub slug: WantedSlug,
     /// Of the organization.
     pub timezone: Timezone,
-    /// Of the owner.
+    /// The first member of its staff; somebody else adds the staff where there is none.
+    pub owner: Option<NewOwner>,
+}
+
+/// How much a slug is wanted.
+#[derive(Clone, Debug)]
+pub enum WantedSlug {
+    /// This one or none: where it is taken, the tenant is refused.
+    Exactly(Slug),
+    /// This one, or one like it.
+    Like(Slug),
+    /// One made from the organization's name.
+    Derived,
+}
+
+/// The first member of a tenant's staff, checked and with the password hashed.
+#[derive(Clone)]
+pub struct NewOwner {
+    /// With which they sign in.
     pub email: EmailAddress,
     /// PHC string.
     pub password_hash: String,
-    /// Of the owner.
+    /// Given name.
     pub first_name: String,
-    /// Of the owner.
+    /// Family name.
     pub last_name: String,
 }
 
 /// What a completed run has made.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CreatedTenant {
     /// The tenant.
     pub tenant_id: TenantId,
-    /// Its owner among its staff.
-    pub owner_id: Uuid,
+    /// Its owner among its staff, where it was made with one.
+    pub owner_id: Option<Uuid>,
 }
 
-/// A run that is written down and about to begin.
-pub(super) struct PlannedRun {
-    pub id: Uuid,
-    tenant_id: TenantId,
-    registration: NewRegistration,
-}
-
-/// What every step can see.
-pub(super) struct Context {
-    pub tools: Tools,
-    pub tenant_id: TenantId,
-    pub registration: NewRegistration,
-    pub owner: NewStaffMember,
-    /// Of the tenant's database role.
-    pub role_password: SecretString,
-}
-
-const STEPS: &[SagaStep<Context>] = &[
-    steps::reserve::STEP,
-    steps::role::STEP,
-    steps::database::STEP,
-    steps::identity::STEP,
-    steps::owner::STEP,
-    steps::activate::STEP,
-];
-
-pub(super) async fn plan(
-    tools: &Tools,
-    registration: NewRegistration,
-) -> Result<PlannedRun, RegistryError> {
-    let run = PlannedRun { id: unguessable_id(), tenant_id: TenantId::generate(), registration };
-    let db = tools.registry.connect().await?;
-    let names = STEPS.iter().map(|step| step.name);
-    provisioning_runs::create(&db, run.id, run.tenant_id, names, tools.clock.now()).await?;
-    Ok(run)
-}
-
-pub(super) async fn run(tools: &Tools, run: PlannedRun) -> Result<CreatedTenant, RunFailure> {
-    let registration = run.registration;
-    let password: [u8; 24] = tools
-        .registry
-        .sealer()
-        .random_bytes()
-        .map_err(|e| RunFailure::Broken { step: "plan", reason: e.to_string() })?;
-    let context = Context {
-        tools: tools.clone(),
-        tenant_id: run.tenant_id,
-        owner: NewStaffMember {
+impl NewOwner {
+    pub(super) fn as_input(&self) -> OwnerInput {
+        OwnerInput {
             id: new_id(),
-            email: registration.email.clone(),
-            password_hash: registration.password_hash.clone(),
-            first_name: registration.first_name.clone(),
-            last_name: registration.last_name.clone(),
-            role: OWNER,
-        },
-        registration,
-        role_password: SecretString::from(hex::encode(password)),
-    };
-    saga::run(tools, run.id, STEPS, &context).await?;
-    Ok(CreatedTenant { tenant_id: context.tenant_id, owner_id: context.owner.id })
+            email: self.email.as_str().to_owned(),
+            password_hash: self.password_hash.clone(),
+            first_name: self.first_name.clone(),
+            last_name: self.last_name.clone(),
+        }
+    }
+}
+
+impl NewTenant {
+    /// What the run is planned with, and the id that the owner will have.
+    pub(super) fn as_input(&self) -> (Input, Option<Uuid>) {
+        let (slug, slug_is_a_wish) = match &self.slug {
+            WantedSlug::Exactly(slug) => (Some(slug.as_str().to_owned()), false),
+            WantedSlug::Like(slug) => (Some(slug.as_str().to_owned()), true),
+            WantedSlug::Derived => (None, true),
+        };
+        let owner = self.owner.as_ref().map(NewOwner::as_input);
+        let owner_id = owner.as_ref().map(|owner| owner.id);
+        let input = CreateInput {
+            organization_name: self.organization_name.clone(),
+            slug,
+            slug_is_a_wish,
+            timezone: self.timezone.as_str().to_owned(),
+            owner,
+        };
+        (Input::Create(input), owner_id)
+    }
 }

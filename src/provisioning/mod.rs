@@ -1,29 +1,60 @@
-//! Making tenants: a run of steps, each with its undo, so that a registration ends with a whole tenant or with
-//! nothing but its own history.
+//! Making tenants, mending them and removing them for good: runs of steps that are written down in the registry, each
+//! with its undo, so that every run ends with a whole tenant or with nothing but its own history, whatever dies on the
+//! way.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use chrono::TimeDelta;
+use sea_orm::{TransactionSession, TransactionTrait};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::configuration::ProvisioningSettings;
+use crate::identifiers::TenantId;
 use crate::lifecycle::Lifecycle;
-use crate::registry::provisioning_runs::{self, Run, Step};
-use crate::registry::{Registry, RegistryError};
-use crate::tenant_router::TenantRouter;
+use crate::postgres::administration::Server;
+use crate::registry::database_servers::{self, DatabaseServer};
+use crate::registry::provisioning_runs::{
+    self, Run, RunKind, RunStatus, Step, StepStatus, TenantBusy,
+};
+use crate::registry::registrations::{self, Registration};
+use crate::registry::run_leases::{self, Due};
+use crate::registry::tenants;
+use crate::registry::{OnRegistry, Registry, RegistryError};
+use crate::sealing::SealingError;
+use crate::tenant_router::{RouterError, TenantRouter};
 
+mod context;
 mod create_tenant;
+mod definitions;
+mod hooks;
+mod input;
 mod saga;
+mod spares;
 mod steps;
 pub mod template;
+mod worker;
 
-pub use create_tenant::{CreatedTenant, NewRegistration};
-pub use saga::{Interruption, Moment, Refusal, RunFailure};
+pub use create_tenant::{CreatedTenant, NewOwner, NewTenant, WantedSlug};
+pub use saga::Refusal;
+pub use spares::{SPARE_PREFIX, SpareError};
+
+use definitions::Definition;
+use hooks::Hooks;
+use input::{Input, ReprovisionInput};
 
 /// Registrations that may wait for each one that is worked on. At some 100 ms each, the last of the line waits for a
 /// few seconds.
 const LINE_PER_TURN: usize = 32;
+/// How often somebody who waits for a run looks at it, once it is not in this process's hands.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// Tenants that are purged in one go of the job.
+const PURGE_BATCH: u64 = 20;
+/// What people wait for.
+const PROMPT: &[RunKind] =
+    &[RunKind::CreateTenant, RunKind::ReprovisionTenant, RunKind::AnnounceTenant];
 
 /// Why a registration was not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -31,59 +62,166 @@ pub enum NotStarted {
     /// Too many are waiting.
     #[error("too many registrations are waiting")]
     Busy,
-    /// The process is about to end, and the work could outlive it.
-    #[error("this replica is shutting down")]
-    Draining,
+    /// The key of the request stands for another run.
+    #[error("the idempotency key is in use")]
+    KeyTaken,
     /// It could not be written down.
     #[error(transparent)]
     Registry(#[from] RegistryError),
 }
 
-/// What the steps work with.
+/// Why a tenant is not mended.
+#[derive(Debug, thiserror::Error)]
+pub enum NotMended {
+    /// Another run of the tenant goes on.
+    #[error(transparent)]
+    Busy(#[from] TenantBusy),
+    /// Only a tenant that is active, suspended or failed can be mended.
+    #[error("a tenant that is {0:?} cannot be mended")]
+    Status(tenants::Status),
+    /// It could not be written down.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+/// How a run ended that did not complete.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RunFailure {
+    /// Something was asked for that cannot be.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A step failed for good.
+    #[error("the step `{step}` failed: {reason}")]
+    Broken {
+        /// Its name.
+        step: String,
+        /// What it said the last time.
+        reason: String,
+    },
+    /// It goes on; this process cannot wait for it any longer.
+    #[error("the run {0} is not at its end yet")]
+    Unfinished(Uuid),
+}
+
+/// Where a test may interfere with a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Nothing has happened yet.
+    BeforeEffect,
+    /// It has happened, and the answer is lost.
+    AfterEffect,
+    /// It is about to be undone.
+    BeforeUndo,
+    /// It is undone, and the answer is lost.
+    AfterUndo,
+}
+
+/// How a test interferes with a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// For a reason that may pass.
+    Fails,
+    /// For one that does not pass.
+    FailsForGood,
+    /// The process is gone, and records nothing any more.
+    Dies,
+}
+
+/// Says what is to happen to a step at a moment.
+pub type Interruption = Arc<dyn Fn(&'static str, Moment) -> Option<Fault> + Send + Sync>;
+
+/// What runs work with.
 #[derive(Clone)]
 struct Tools {
     registry: Registry,
     router: TenantRouter,
+    hooks: Hooks,
+    settings: ProvisioningSettings,
+    life: Lifecycle,
     clock: Clock,
     interruption: Option<Interruption>,
 }
 
-/// Makes tenants. Clones share the limit on how many are made at once.
+impl Tools {
+    /// What is made for this installation bears this mark.
+    fn mark(&self) -> String {
+        format!("narthex {}", self.registry.hasher().installation())
+    }
+
+    /// How a server is administered.
+    fn server(&self, row: &DatabaseServer) -> Result<Server, RouterError> {
+        self.router.administration(row)
+    }
+}
+
+/// Makes, mends and removes tenants. Clones share the limit on how many runs are worked on at once.
 #[derive(Clone)]
 pub struct Provisioner {
     tools: Tools,
     turns: Arc<Semaphore>,
+    /// Of what nobody waits for.
+    slow_turns: Arc<Semaphore>,
     /// Places in the line before the turns.
     line: Arc<Semaphore>,
-    life: Lifecycle,
 }
 
-/// A registration that has been accepted and goes on whether or not anybody waits for it.
-pub struct Started {
+/// A run that is written down, or about to be when the caller's transaction commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planned {
     /// By this id its progress can be read.
-    pub registration_id: Uuid,
-    /// How it ends.
-    pub outcome: tokio::task::JoinHandle<Result<CreatedTenant, RunFailure>>,
+    pub run_id: Uuid,
+    /// The tenant that it is about.
+    pub tenant_id: TenantId,
+    /// Whom it puts on the tenant's staff.
+    pub owner_id: Option<Uuid>,
+}
+
+/// The key by which a repeated registration finds the first one, and what it must agree in. Keyed hashes.
+pub struct Idempotency {
+    /// Of the key.
+    pub key_hash: Vec<u8>,
+    /// Of the request.
+    pub request_hash: Vec<u8>,
+}
+
+/// A run that goes on whether or not anybody waits for it.
+pub struct Started {
+    /// Which.
+    pub planned: Planned,
+    provisioner: Provisioner,
+    work: tokio::task::JoinHandle<()>,
+}
+
+impl Started {
+    /// Waits for the end of the run, whoever works on it.
+    pub async fn outcome(self) -> Result<CreatedTenant, RunFailure> {
+        // What it met is in the ledger.
+        let _ = self.work.await;
+        self.provisioner.outcome_of(self.planned).await
+    }
 }
 
 impl Provisioner {
-    /// A provisioner whose runs `life` waits for at the end.
+    /// A provisioner whose work `life` waits for at the end.
     pub fn new(
         registry: Registry,
         router: TenantRouter,
-        settings: &ProvisioningSettings,
+        settings: ProvisioningSettings,
         life: Lifecycle,
         clock: Clock,
-    ) -> Self {
-        Self {
-            tools: Tools { registry, router, clock, interruption: None },
-            turns: Arc::new(Semaphore::new(settings.concurrency)),
-            line: Arc::new(Semaphore::new(settings.concurrency * LINE_PER_TURN)),
-            life,
-        }
+    ) -> Result<Self, reqwest::Error> {
+        let hooks = Hooks::new(settings.hooks.clone(), clock.clone())?;
+        let concurrency = settings.concurrency;
+        let tools = Tools { registry, router, hooks, settings, life, clock, interruption: None };
+        Ok(Self {
+            tools,
+            turns: Arc::new(Semaphore::new(concurrency)),
+            slow_turns: Arc::new(Semaphore::new(1)),
+            line: Arc::new(Semaphore::new(concurrency * LINE_PER_TURN)),
+        })
     }
 
-    /// For tests: fails a step before or after its effect.
+    /// For tests: interferes with steps.
     #[must_use]
     pub fn interrupted_by(mut self, interruption: Interruption) -> Self {
         self.tools.interruption = Some(interruption);
@@ -95,27 +233,266 @@ impl Provisioner {
         Ok(template::ensure(self.tools.registry.server()).await?)
     }
 
-    /// Writes the run down and begins it. The work does not stop when its caller goes away.
-    /// Turned away before anything is written, where the line is full or the process is about to end.
-    pub async fn start(&self, registration: NewRegistration) -> Result<Started, NotStarted> {
-        if self.life.is_draining() {
-            return Err(NotStarted::Draining);
-        }
-        let place = self.line.clone().try_acquire_owned().map_err(|_| NotStarted::Busy)?;
-        let run = create_tenant::plan(&self.tools, registration).await?;
-        let registration_id = run.id;
-        let (turns, tools) = (self.turns.clone(), self.tools.clone());
-        let outcome = self.life.spawn_work(async move {
-            let _place = place;
-            let _turn = turns.acquire_owned().await;
-            create_tenant::run(&tools, run).await
-        });
-        Ok(Started { registration_id, outcome })
+    /// Writes down a run that makes a tenant. In a transaction of the caller's it counts from the commit on; then
+    /// [`Provisioner::begin`] it, or leave it to the job.
+    pub async fn plan(
+        &self,
+        db: &impl OnRegistry,
+        new: &NewTenant,
+    ) -> Result<Planned, RegistryError> {
+        let tools = &self.tools;
+        let tenant_id = TenantId::generate();
+        let (input, owner_id) = new.as_input();
+        let definition = Definition::newest(RunKind::CreateTenant);
+        let plan = definition.plan(tools, tenant_id, Some(&input))?;
+        let run_id = plan.id;
+        // A fresh tenant has no other run.
+        let _ = plan.write(db, tools.registry.process(), tools.clock.now()).await?;
+        Ok(Planned { run_id, tenant_id, owner_id })
     }
 
-    /// How far a registration has come.
+    /// Works on a planned run in the background, as soon as there is a turn.
+    pub fn begin(&self, planned: Planned) -> Started {
+        let (provisioner, turns) = (self.clone(), self.turns.clone());
+        let work = self.tools.life.spawn_work(async move {
+            let _turn = turns.acquire_owned().await;
+            provisioner.work_on(planned.run_id).await;
+        });
+        Started { planned, provisioner: self.clone(), work }
+    }
+
+    /// Plans a tenant and begins with it. Turned away before anything is written, where the line is full. With
+    /// `idempotency` the run is written down with its key, or not at all.
+    pub async fn start(
+        &self,
+        new: &NewTenant,
+        idempotency: Option<&Idempotency>,
+    ) -> Result<Started, NotStarted> {
+        let place = self.line.clone().try_acquire_owned().map_err(|_| NotStarted::Busy)?;
+        let db = self.tools.registry.connect().await?;
+        let planned = match idempotency {
+            None => self.plan(&db, new).await?,
+            Some(Idempotency { key_hash, request_hash }) => {
+                let transaction = db.begin().await.map_err(RegistryError::from)?;
+                let planned = self.plan(&transaction, new).await?;
+                let owner = planned.owner_id.unwrap_or_default();
+                let (run, now) = (planned.run_id, self.tools.clock.now());
+                let remembered = registrations::remember(
+                    &transaction,
+                    key_hash.clone(),
+                    request_hash.clone(),
+                    run,
+                    owner,
+                    now,
+                );
+                if !remembered.await? {
+                    transaction.rollback().await.map_err(RegistryError::from)?;
+                    return Err(NotStarted::KeyTaken);
+                }
+                transaction.commit().await.map_err(RegistryError::from)?;
+                planned
+            }
+        };
+        drop(db);
+        let mut started = self.begin(planned);
+        let work = started.work;
+        started.work = tokio::spawn(async move {
+            let _place = place;
+            let _ = work.await;
+        });
+        Ok(started)
+    }
+
+    /// The hashes by which a registration is known whose client has chosen this key.
+    pub fn idempotency(&self, key: &str, request: &str) -> Idempotency {
+        let hasher = self.tools.registry.hasher();
+        Idempotency { key_hash: hasher.idempotency_key(key), request_hash: hasher.request(request) }
+    }
+
+    /// The registration that came first with this key, of whatever request.
+    pub async fn registered_as(
+        &self,
+        idempotency: &Idempotency,
+    ) -> Result<Option<Registration>, RegistryError> {
+        let db = self.tools.registry.connect().await?;
+        registrations::find(&db, &idempotency.key_hash, self.tools.clock.now()).await
+    }
+
+    /// Forgets the keys of registrations whose time is over. Returns how many.
+    pub async fn forget_old_keys(&self) -> Result<u64, RegistryError> {
+        let db = self.tools.registry.connect().await?;
+        registrations::forget_expired(&db, self.tools.clock.now()).await
+    }
+
+    /// Makes spare databases on every server that takes new tenants. Returns how many were made.
+    pub async fn top_up_spares(&self) -> Result<u64, SpareError> {
+        let db = self.tools.registry.connect().await?;
+        let servers = database_servers::list(&db).await?;
+        drop(db);
+        let mut made = 0;
+        let mut failure = None;
+        for row in servers.into_iter().map(|occupied| occupied.server) {
+            if row.state != database_servers::State::Active || !row.can_be_administered() {
+                continue;
+            }
+            // What one server cannot do is no reason for another to go without.
+            match self.top_up(&row).await {
+                Ok(more) => made += more,
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        failure.map_or(Ok(made), Err)
+    }
+
+    async fn top_up(&self, row: &DatabaseServer) -> Result<u64, SpareError> {
+        spares::top_up(&self.tools, row, &self.tools.server(row)?).await
+    }
+
+    /// Plans the mending of a tenant: role, database, rights, schema and preseed are made where they are missing.
+    pub async fn mend(
+        &self,
+        tenant: &tenants::Tenant,
+        owner: Option<&NewOwner>,
+        accept_empty: bool,
+        actor: &str,
+    ) -> Result<Planned, NotMended> {
+        use tenants::Status;
+        if !matches!(tenant.status, Status::Active | Status::Suspended | Status::Failed) {
+            return Err(NotMended::Status(tenant.status));
+        }
+        let owner = owner.map(NewOwner::as_input);
+        let owner_id = owner.as_ref().map(|owner| owner.id);
+        let status = sea_orm::ActiveEnum::to_value(&tenant.status);
+        let input = Input::Reprovision(ReprovisionInput { status, accept_empty, owner });
+        let tenant_id = TenantId(tenant.id);
+        let definition = Definition::newest(RunKind::ReprovisionTenant);
+        let plan = definition.plan(&self.tools, tenant_id, Some(&input))?;
+        let run_id = plan.id;
+        let db = self.tools.registry.connect().await?;
+        plan.write(&db, actor, self.tools.clock.now()).await??;
+        Ok(Planned { run_id, tenant_id, owner_id })
+    }
+
+    /// Begins the purge of every tenant whose time for being restored is over. Returns how many.
+    pub async fn purge_due(&self) -> Result<usize, RegistryError> {
+        let tools = &self.tools;
+        let grace = TimeDelta::from_std(tools.settings.deletion_grace).unwrap_or(TimeDelta::MAX);
+        let now = tools.clock.now();
+        let Some(before) = now.checked_sub_signed(grace) else { return Ok(0) };
+        let db = tools.registry.connect().await?;
+        let mut begun = 0;
+        for tenant in tenants::deleted_before(&db, before, PURGE_BATCH).await? {
+            let id = TenantId(tenant.id);
+            let plan = Definition::newest(RunKind::PurgeTenant).plan(tools, id, None)?;
+            let transaction = db.begin().await?;
+            let is_due = tenants::begin_purge(&transaction, id, before, now).await?;
+            if is_due && plan.write(&transaction, tools.registry.process(), now).await?.is_ok() {
+                transaction.commit().await?;
+                tracing::info!(tenant = %id, "the time for restoring a deleted tenant is over; it is purged");
+                begun += 1;
+            } else {
+                transaction.rollback().await?;
+            }
+        }
+        Ok(begun)
+    }
+
+    /// Takes up every run that is due and for which there is a turn, and works on it in the background. Returns how many.
+    pub async fn work_due(&self) -> Result<usize, RegistryError> {
+        let mut taken = 0;
+        for (turns, kinds) in
+            [(&self.turns, PROMPT), (&self.slow_turns, &[RunKind::PurgeTenant][..])]
+        {
+            while !self.tools.life.is_stopping()
+                && let Ok(turn) = turns.clone().try_acquire_owned()
+                && self.take_up(Due::Kinds(kinds), turn).await?
+            {
+                taken += 1;
+            }
+        }
+        Ok(taken)
+    }
+
+    async fn take_up(
+        &self,
+        due: Due<'_>,
+        turn: OwnedSemaphorePermit,
+    ) -> Result<bool, RegistryError> {
+        let Some((claim, run)) = self.claim(due).await? else { return Ok(false) };
+        let tools = self.tools.clone();
+        self.tools.life.spawn_work(async move {
+            let _turn = turn;
+            let _ = worker::work(&tools, claim, run).await;
+        });
+        Ok(true)
+    }
+
+    async fn claim(&self, due: Due<'_>) -> Result<Option<(run_leases::Claim, Run)>, RegistryError> {
+        let (registry, lease) = (&self.tools.registry, self.tools.settings.lease);
+        let db = registry.connect().await?;
+        run_leases::claim(&db, registry.process(), lease, due).await
+    }
+
+    /// Works on a run if it is due and nobody's.
+    async fn work_on(&self, run: Uuid) {
+        match self.claim(Due::Run(run)).await {
+            Ok(Some((claim, run))) => {
+                let _ = worker::work(&self.tools, claim, run).await;
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%run, %error, "a run could not be taken up; a job will"),
+        }
+    }
+
+    /// Waits for the end of a run, and works on it where nobody else does.
+    async fn outcome_of(&self, planned: Planned) -> Result<CreatedTenant, RunFailure> {
+        loop {
+            if let Ok(Some((run, steps))) = self.progress(planned.run_id).await
+                && !run.status.is_open()
+            {
+                let Planned { tenant_id, owner_id, .. } = planned;
+                return match run.status {
+                    RunStatus::Completed => Ok(CreatedTenant { tenant_id, owner_id }),
+                    _ => Err(failure_of(&run, &steps)),
+                };
+            }
+            tokio::select! {
+                () = self.tools.life.stopping() => return Err(RunFailure::Unfinished(planned.run_id)),
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
+            if let Ok(turn) = self.turns.clone().try_acquire_owned() {
+                let _turn = turn;
+                self.work_on(planned.run_id).await;
+            }
+        }
+    }
+
+    /// Waits for the end of a planned run.
+    pub async fn finish(&self, planned: Planned) -> Result<CreatedTenant, RunFailure> {
+        self.begin(planned).outcome().await
+    }
+
+    /// How far a run has come.
     pub async fn progress(&self, id: Uuid) -> Result<Option<(Run, Vec<Step>)>, RegistryError> {
         let db = self.tools.registry.connect().await?;
         provisioning_runs::find(&db, id).await
+    }
+}
+
+/// Why a run failed that has failed.
+pub fn failure_of(run: &Run, steps: &[Step]) -> RunFailure {
+    if let Some(refusal) = run.error_code.as_deref().and_then(Refusal::of_code) {
+        return refusal.into();
+    }
+    let failed = steps.iter().rev().find(|step| step.status != StepStatus::Pending);
+    RunFailure::Broken {
+        step: failed.map(|step| step.name.clone()).unwrap_or_default(),
+        reason: failed.and_then(|step| step.last_error.clone()).unwrap_or_default(),
+    }
+}
+
+impl From<SealingError> for NotStarted {
+    fn from(error: SealingError) -> Self {
+        Self::Registry(error.into())
     }
 }

@@ -1,22 +1,19 @@
-//! The engine: does steps in order, records each, and on failure undoes what was done in reverse.
-//! An undo is due for the failed step as well: its effect may have happened though its answer was lost.
+//! What a saga is made of: steps with both directions as plain data, and why a step can fail.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
-use super::Tools;
+use super::context::Context;
+use crate::postgres::ConnectFailure;
 use crate::postgres::administration::AdministrationError;
 use crate::registry::RegistryError;
-use crate::registry::provisioning_runs::{self, RunStatus, StepStatus};
+use crate::registry::provisioning_runs::RunKind;
+use crate::registry::run_leases::Made;
+use crate::registry::tenants::Status;
 use crate::tenant_router::RouterError;
-
-/// Attempts at a step that fails for a passing reason.
-const MAX_ATTEMPTS: i32 = 4;
-const FIRST_DELAY: Duration = Duration::from_millis(100);
-const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
 /// A reason that no repetition mends, and that the client may know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,15 +24,38 @@ pub enum Refusal {
     /// The wanted slug belongs to another tenant.
     #[error("this slug is already in use")]
     SlugTaken,
+    /// An operator does not want it any more.
+    #[error("an operator has cancelled this")]
+    Cancelled,
 }
 
-/// Why a step failed.
+impl Refusal {
+    /// Stable, for clients and the ledger.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::EmailTaken => "email_taken",
+            Self::SlugTaken => "slug_taken",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    pub(super) fn of_code(code: &str) -> Option<Self> {
+        [Self::EmailTaken, Self::SlugTaken, Self::Cancelled]
+            .into_iter()
+            .find(|refusal| refusal.code() == code)
+    }
+}
+
+/// Why an attempt at a step failed.
 #[derive(Debug, thiserror::Error)]
-pub enum StepError {
+pub(super) enum StepError {
     /// For a reason that may pass.
     #[error("{0}")]
     Passing(String),
-    /// For good.
+    /// For one that no repetition mends.
+    #[error("{0}")]
+    Final(String),
+    /// For one that the client may know, and that no repetition mends.
     #[error(transparent)]
     Refused(#[from] Refusal),
 }
@@ -52,6 +72,12 @@ impl From<AdministrationError> for StepError {
     }
 }
 
+impl From<ConnectFailure> for StepError {
+    fn from(error: ConnectFailure) -> Self {
+        Self::Passing(error.to_string())
+    }
+}
+
 impl From<RouterError> for StepError {
     fn from(error: RouterError) -> Self {
         Self::Passing(error.to_string())
@@ -64,161 +90,120 @@ impl From<sea_orm::DbErr> for StepError {
     }
 }
 
-/// How a run ended that did not complete.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RunFailure {
-    /// The client asked for something that cannot be.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// A step failed again and again.
-    #[error("the step `{step}` failed: {reason}")]
-    Broken {
-        /// Its name.
-        step: &'static str,
-        /// What it said the last time.
-        reason: String,
-    },
+/// What a step has done beside its effect; recorded in the same statement as its end.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Done {
+    /// There is something more in the world, or there was already.
+    pub made: Option<Made>,
+    /// Everything of this kind is gone.
+    pub released: Option<&'static str>,
+    /// The tenant's status, from the first to the second.
+    pub tenant_status: Option<(Status, Status)>,
+    /// A run that begins with the end of this step.
+    pub follow_up: Option<RunKind>,
 }
 
-/// Both directions of a step. Each must be idempotent: applied twice, or undone without having been applied,
-/// it changes nothing more.
-pub(super) struct SagaStep<C: 'static> {
+impl Done {
+    pub fn nothing_more() -> Self {
+        Self::default()
+    }
+
+    pub fn made(kind: &'static str, reference: &str, server_id: Option<Uuid>) -> Self {
+        let made = Made { kind, reference: reference.to_owned(), server_id };
+        Self { made: Some(made), ..Self::default() }
+    }
+
+    pub fn released(kind: &'static str) -> Self {
+        Self { released: Some(kind), ..Self::default() }
+    }
+
+    pub fn moved(from: Status, to: Status) -> Self {
+        Self { tenant_status: Some((from, to)), ..Self::default() }
+    }
+}
+
+/// When a step that failed is tried again, and for how long an attempt may last.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Retries {
+    /// Before the second attempt.
+    pub initial: Duration,
+    /// By which each wait is longer than the one before.
+    pub factor: u32,
+    /// No wait is longer.
+    pub longest: Duration,
+    /// In all; then the run is undone.
+    pub attempts: i32,
+    /// One attempt lasts no longer.
+    pub timeout: Duration,
+}
+
+impl Retries {
+    /// For the registry and the database servers: with 30 attempts an outage of a good ten minutes is survived.
+    pub const DATABASE: Self = Self {
+        initial: Duration::from_millis(100),
+        factor: 2,
+        longest: Duration::from_secs(30),
+        attempts: 30,
+        timeout: Duration::from_secs(90),
+    };
+    /// For the services of others, which may take hours to be mended.
+    pub const SERVICE: Self = Self {
+        initial: Duration::from_millis(500),
+        factor: 2,
+        longest: Duration::from_secs(5 * 60),
+        attempts: 40,
+        timeout: Duration::from_secs(30),
+    };
+
+    /// How long to wait after so many attempts. The last fifth is chance, so that many that failed together do not come
+    /// back together.
+    pub fn wait_after(&self, attempts: i32) -> Duration {
+        let exponent = u32::try_from(attempts.saturating_sub(1)).unwrap_or(0).min(20);
+        let wait = self.initial.saturating_mul(self.factor.saturating_pow(exponent));
+        let chance = f64::from(Uuid::new_v4().as_bytes()[0]) / 256.0;
+        wait.min(self.longest).mul_f64(0.8 + 0.2 * chance)
+    }
+}
+
+pub(super) type StepFuture<'a> = BoxFuture<'a, Result<Done, StepError>>;
+
+/// Both directions of a step. Each must be idempotent: applied twice, or undone without having been applied, it changes
+/// nothing more.
+pub(super) struct SagaStep {
     pub name: &'static str,
-    pub apply: for<'a> fn(&'a C) -> BoxFuture<'a, Result<(), StepError>>,
-    pub undo: for<'a> fn(&'a C) -> BoxFuture<'a, Result<(), StepError>>,
+    pub apply: for<'a> fn(&'a Context) -> StepFuture<'a>,
+    pub undo: for<'a> fn(&'a Context) -> StepFuture<'a>,
+    pub retries: Retries,
 }
 
-/// Where a test may make a step fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
-    /// Nothing has happened yet.
-    BeforeEffect,
-    /// It has happened, and the answer is lost.
-    AfterEffect,
+/// The undo of a step that leaves nothing that would have to be undone: its effect lies inside something that an
+/// earlier step undoes, or is recorded with the end of the step and not before.
+pub(super) fn nothing_to_undo(_: &Context) -> StepFuture<'_> {
+    async { Ok(Done::nothing_more()) }.boxed()
 }
 
-/// Says whether a step is to fail at a moment.
-pub type Interruption = Arc<dyn Fn(&'static str, Moment) -> bool + Send + Sync>;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Runs the steps of `id` on `context`.
-pub(super) async fn run<C: Sync>(
-    tools: &Tools,
-    id: Uuid,
-    steps: &[SagaStep<C>],
-    context: &C,
-) -> Result<(), RunFailure> {
-    record_run(tools, id, RunStatus::Running, None).await;
-    for (index, step) in steps.iter().enumerate() {
-        if let Err(failure) = apply(tools, id, index, step, context).await {
-            tracing::warn!(run = %id, step = step.name, %failure, "a step failed; undoing the run");
-            record_run(tools, id, RunStatus::Compensating, None).await;
-            for (index, step) in steps.iter().enumerate().take(index + 1).rev() {
-                undo(tools, id, index, step, context).await;
-            }
-            let (code, detail) = described(&failure);
-            record_run(tools, id, RunStatus::Failed, Some((code, &detail))).await;
-            return Err(failure);
+    #[test]
+    fn waits_double_up_to_the_longest_and_differ() {
+        let retries = Retries::DATABASE;
+        for (attempts, most) in
+            [(1, 100), (2, 200), (3, 400), (9, 25_600), (10, 30_000), (1000, 30_000)]
+        {
+            let wait = retries.wait_after(attempts).as_millis();
+            assert!((most * 8 / 10..=most).contains(&wait), "{attempts}: {wait}");
         }
+        let waits: std::collections::BTreeSet<_> =
+            (0..40).map(|_| retries.wait_after(10)).collect();
+        assert!(waits.len() > 10);
     }
-    record_run(tools, id, RunStatus::Completed, None).await;
-    Ok(())
-}
 
-/// Stable code and a text that names nothing internal.
-fn described(failure: &RunFailure) -> (&'static str, String) {
-    match failure {
-        RunFailure::Refused(refusal @ Refusal::EmailTaken) => ("email_taken", refusal.to_string()),
-        RunFailure::Refused(refusal @ Refusal::SlugTaken) => ("slug_taken", refusal.to_string()),
-        RunFailure::Broken { .. } => (
-            "provisioning_failed",
-            "the organization could not be created; please try again".to_owned(),
-        ),
-    }
-}
-
-async fn apply<C: Sync>(
-    tools: &Tools,
-    id: Uuid,
-    index: usize,
-    step: &SagaStep<C>,
-    context: &C,
-) -> Result<(), RunFailure> {
-    let mut delay = FIRST_DELAY;
-    let mut attempt = 1;
-    loop {
-        record_step(tools, id, index, StepStatus::Running, attempt).await;
-        let result = match attempt_once(tools, step, context).await {
-            Ok(()) => {
-                record_step(tools, id, index, StepStatus::Completed, attempt).await;
-                return Ok(());
-            }
-            Err(error) => error,
-        };
-        let failure = match result {
-            StepError::Refused(refusal) => RunFailure::Refused(refusal),
-            StepError::Passing(reason) if attempt >= MAX_ATTEMPTS => {
-                RunFailure::Broken { step: step.name, reason }
-            }
-            StepError::Passing(reason) => {
-                tracing::info!(run = %id, step = step.name, attempt, reason, "a step will be tried again");
-                tokio::time::sleep(delay).await;
-                delay = (delay * 2).min(LONGEST_DELAY);
-                attempt += 1;
-                continue;
-            }
-        };
-        record_step(tools, id, index, StepStatus::Failed, attempt).await;
-        return Err(failure);
-    }
-}
-
-async fn attempt_once<C: Sync>(
-    tools: &Tools,
-    step: &SagaStep<C>,
-    context: &C,
-) -> Result<(), StepError> {
-    let interrupted = |moment| {
-        let fails =
-            tools.interruption.as_ref().is_some_and(|interrupt| interrupt(step.name, moment));
-        if fails { Err(StepError::Passing(format!("interrupted {moment:?}"))) } else { Ok(()) }
-    };
-    interrupted(Moment::BeforeEffect)?;
-    (step.apply)(context).await?;
-    interrupted(Moment::AfterEffect)
-}
-
-/// Never gives up while the process lives: what is left behind would belong to nobody.
-async fn undo<C: Sync>(tools: &Tools, id: Uuid, index: usize, step: &SagaStep<C>, context: &C) {
-    let mut delay = FIRST_DELAY;
-    let mut attempt = 1;
-    while let Err(error) = (step.undo)(context).await {
-        tracing::error!(run = %id, step = step.name, attempt, %error, "an undo failed and will be tried again");
-        tokio::time::sleep(delay).await;
-        delay = (delay * 2).min(LONGEST_DELAY);
-        attempt += 1;
-    }
-    record_step(tools, id, index, StepStatus::Compensated, attempt).await;
-}
-
-/// The record is for the reader; a registry that cannot take it must not stop the work or the undoing.
-async fn record_run(tools: &Tools, id: Uuid, status: RunStatus, error: Option<(&str, &str)>) {
-    let recorded = async {
-        let db = tools.registry.connect().await?;
-        provisioning_runs::record_run(&db, id, status, error, tools.clock.now()).await
-    };
-    if let Err(error) = recorded.await {
-        tracing::warn!(run = %id, ?status, %error, "the state of a run could not be recorded");
-    }
-}
-
-async fn record_step(tools: &Tools, id: Uuid, index: usize, status: StepStatus, attempts: i32) {
-    let position = i32::try_from(index).unwrap_or(i32::MAX);
-    let recorded = async {
-        let db = tools.registry.connect().await?;
-        let now = tools.clock.now();
-        provisioning_runs::record_step(&db, id, position, status, attempts, now).await
-    };
-    if let Err(error) = recorded.await {
-        tracing::warn!(run = %id, position, ?status, %error, "the state of a step could not be recorded");
+    #[test]
+    fn an_outage_of_ten_minutes_is_survived() {
+        let retries = Retries::DATABASE;
+        let all: Duration = (1..retries.attempts).map(|n| retries.wait_after(n)).sum();
+        assert!(all * 10 / 8 > Duration::from_secs(600), "{all:?}");
     }
 }

@@ -4,38 +4,24 @@
 use ring::digest;
 use tenant_migrations::{Migrator, SOURCES};
 
-use crate::postgres::administration::{AdministrationError, Server, ServerLock};
+use crate::postgres::administration::{Administration, AdministrationError, Server, ServerLock};
 use crate::postgres::migrating;
-use crate::tenant_data::roles::BUILT_IN;
+use crate::tenant_data::preseed::preseed_sql;
 use crate::tenant_router::TENANT_GROUP;
 
 /// Every template's name begins so.
 pub const TEMPLATE_PREFIX: &str = "narthex_template_";
 
-/// Rights of the tenants' group. The identity and the bookkeeping of migrations are not for tenants to write:
-/// changing the schema is the administration's alone.
+/// Rights of the tenants' group. The identity, the bookkeeping of migrations, and what this program says of itself
+/// (which permissions and objects there are) are not for tenants to write: that is the administration's alone.
 fn grants() -> String {
     format!(
         "REVOKE ALL ON SCHEMA public FROM PUBLIC;
          GRANT USAGE ON SCHEMA public TO {TENANT_GROUP};
          GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {TENANT_GROUP};
-         REVOKE INSERT, UPDATE, DELETE ON tenant_identity FROM {TENANT_GROUP};
+         REVOKE INSERT, UPDATE, DELETE ON tenant_identity, permissions, object_metadata FROM {TENANT_GROUP};
          REVOKE ALL ON seaql_migrations FROM {TENANT_GROUP};"
     )
-}
-
-/// What a tenant finds on its first day. Built from constants of this program: no user's text is in it.
-fn preseed() -> String {
-    BUILT_IN
-        .iter()
-        .map(|(role, permissions)| {
-            format!(
-                "INSERT INTO roles (id, name, permissions, built_in)
-                 VALUES (gen_random_uuid(), '{role}', ARRAY['{}'], true);",
-                permissions.join("','")
-            )
-        })
-        .collect()
 }
 
 /// The name of the template for this program's schema, grants and preseed, made by the server's administrator: a
@@ -43,11 +29,17 @@ fn preseed() -> String {
 /// to another.
 pub fn name(server: &Server) -> String {
     let mut content = digest::Context::new(&digest::SHA256);
-    for part in SOURCES.iter().copied().chain([&*grants(), &*preseed(), server.role()]) {
+    for part in SOURCES.iter().copied().chain([&*grants(), &*preseed_sql(), server.role()]) {
         content.update(part.as_bytes());
         content.update(b"\0");
     }
     format!("{TEMPLATE_PREFIX}{}", &hex::encode(content.finish())[..12])
+}
+
+/// Gives a migrated database what a tenant needs beside the schema. Again, it changes nothing.
+pub(super) async fn furnish(inside: &mut Administration) -> Result<(), AdministrationError> {
+    inside.batch(&grants()).await?;
+    inside.batch(&preseed_sql()).await
 }
 
 /// Builds the template if it is not there. Replicas that come at once wait for the first of them.
@@ -66,8 +58,7 @@ pub async fn ensure(server: &Server) -> Result<(), AdministrationError> {
                 .await
                 .map_err(|e| AdministrationError::Migration(e.to_string()))?;
             let mut inside = server.connect(&draft).await?;
-            inside.batch(&grants()).await?;
-            inside.batch(&preseed()).await?;
+            furnish(&mut inside).await?;
             inside.close().await;
             administration.finish_template(&draft, &template).await?;
         }

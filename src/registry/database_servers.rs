@@ -1,11 +1,28 @@
-//! The PostgreSQL servers that tenants live on.
+//! The PostgreSQL servers that tenants live on, and which of them takes the next one.
 
-use sea_orm::EntityTrait;
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use sea_orm::sea_query::LockType;
+use sea_orm::{
+    ActiveModelTrait,
+    ActiveValue::{NotSet, Set},
+    ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
+};
+use secrecy::SecretString;
 use uuid::Uuid;
 
-use super::entities::database_servers::Entity;
-pub use super::entities::database_servers::{Model as DatabaseServer, TlsMode};
-use super::{OnRegistry, RegistryError};
+use super::entities::database_servers::{ActiveModel, Column, Entity};
+pub use super::entities::database_servers::{Model as DatabaseServer, State, TlsMode};
+use super::entities::tenants;
+use super::{OnRegistry, RegistryError, RegistryTransaction};
+use crate::postgres::failure;
+use crate::sealing::{Sealer, SealingError};
+
+/// What the sealed password of a server's administration is bound to.
+pub fn password_bound_to(id: Uuid) -> String {
+    format!("database_servers.password/{id}")
+}
 
 impl DatabaseServer {
     /// Do connections by both rows lead to the same place in the same way?
@@ -15,9 +32,186 @@ impl DatabaseServer {
             && self.host == other.host
             && self.tls_authority == other.tls_authority
     }
+
+    /// Can roles and databases be made on it? Servers that were written down by hand have no credentials for that.
+    pub fn can_be_administered(&self) -> bool {
+        self.host.is_none() || self.administration_user.is_some()
+    }
+
+    /// The password of its administration, where it has one of its own.
+    pub fn administration_password(
+        &self,
+        sealer: &Sealer,
+    ) -> Result<Option<SecretString>, SealingError> {
+        let Some(sealed) = &self.sealed_administration_password else { return Ok(None) };
+        let password = sealer.open(&password_bound_to(self.id), sealed)?;
+        let password = String::from_utf8(password).map_err(|_| SealingError::Unreadable)?;
+        Ok(Some(SecretString::from(password)))
+    }
+}
+
+/// A server, and how many tenants have their place on it.
+#[derive(Clone, Debug)]
+pub struct Occupancy {
+    /// The server.
+    pub server: DatabaseServer,
+    /// All that are not purged: a deleted one still has its database.
+    pub tenants: i64,
+}
+
+impl Occupancy {
+    /// How many more it takes by its limit.
+    pub fn room(&self) -> i64 {
+        (i64::from(self.server.max_tenants) - self.tenants).max(0)
+    }
 }
 
 /// One server.
 pub async fn find(db: &impl OnRegistry, id: Uuid) -> Result<Option<DatabaseServer>, RegistryError> {
     Ok(Entity::find_by_id(id).one(db).await?)
+}
+
+/// One server, by its name.
+pub async fn find_by_name(
+    db: &impl OnRegistry,
+    name: &str,
+) -> Result<Option<DatabaseServer>, RegistryError> {
+    Ok(Entity::find().filter(Column::Name.eq(name)).one(db).await?)
+}
+
+/// The server that is this cluster, under whatever address it is known.
+pub async fn find_by_system_identifier(
+    db: &impl OnRegistry,
+    identifier: i64,
+) -> Result<Option<DatabaseServer>, RegistryError> {
+    Ok(Entity::find().filter(Column::SystemIdentifier.eq(identifier)).one(db).await?)
+}
+
+/// All servers with their tenants, oldest first.
+pub async fn list(db: &impl OnRegistry) -> Result<Vec<Occupancy>, RegistryError> {
+    let query = Entity::find().order_by_asc(Column::CreatedAt).order_by_asc(Column::Id);
+    occupied(db, query.all(db).await?).await
+}
+
+/// The tenants of each of these servers.
+async fn occupied(
+    db: &impl OnRegistry,
+    servers: Vec<DatabaseServer>,
+) -> Result<Vec<Occupancy>, RegistryError> {
+    let counted: HashMap<Uuid, i64> = tenants::Entity::find()
+        .select_only()
+        .column(tenants::Column::ServerId)
+        .column_as(tenants::Column::Id.count(), "tenants")
+        .filter(tenants::Column::Status.ne(tenants::Status::Purged))
+        .group_by(tenants::Column::ServerId)
+        .into_tuple()
+        .all(db)
+        .await?
+        .into_iter()
+        .collect();
+    let occupancy = |server: DatabaseServer| {
+        let tenants = counted.get(&server.id).copied().unwrap_or_default();
+        Occupancy { server, tenants }
+    };
+    Ok(servers.into_iter().map(occupancy).collect())
+}
+
+/// The server that a new tenant goes to: of those that take new ones, the one with the most room. `None`: there is no
+/// room anywhere. The tenant's row has to be written in the same transaction: until its end nobody else is given a
+/// place, so that two who come at once do not both take the last one. Keep it short,
+/// and roll it back where there was no room: others wait for its end.
+pub async fn choose_with_most_room(
+    transaction: &RegistryTransaction,
+) -> Result<Option<DatabaseServer>, RegistryError> {
+    // All of them, in one order: who waits for one while holding another could wait for ever.
+    let candidates = Entity::find()
+        .filter(Column::State.eq(State::Active))
+        .filter(
+            Condition::any()
+                .add(Column::Host.is_null())
+                .add(Column::AdministrationUser.is_not_null()),
+        )
+        .order_by_asc(Column::Id)
+        .lock(LockType::NoKeyUpdate)
+        .all(transaction)
+        .await?;
+    // A statement of its own: it sees what was written by those that the first one has waited for.
+    let occupied = occupied(transaction, candidates).await?;
+    let roomy = occupied.into_iter().filter(|occupancy| occupancy.room() > 0);
+    Ok(roomy.min_by_key(|occupancy| Reverse(occupancy.room())).map(|occupancy| occupancy.server))
+}
+
+/// Why a server was not added.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAdded {
+    /// Another server bears the name.
+    #[error("the name is taken")]
+    NameTaken,
+    /// The cluster is registered, perhaps under another address.
+    #[error("this cluster is registered already")]
+    SameCluster,
+}
+
+/// Adds a server. A row with its id that has had no credentials until now is completed.
+pub async fn add(
+    db: &impl OnRegistry,
+    server: &DatabaseServer,
+) -> Result<Result<(), NotAdded>, RegistryError> {
+    let row = server.clone().into_active_model().reset_all();
+    let mut completion = row.clone();
+    completion.id = NotSet;
+    completion.created_at = NotSet;
+    let completed = Entity::update_many()
+        .set(completion)
+        .filter(Column::Id.eq(server.id))
+        .filter(Column::AdministrationUser.is_null())
+        .exec(db)
+        .await;
+    let added = match completed {
+        Ok(completed) if completed.rows_affected == 1 => return Ok(Ok(())),
+        Ok(_) => Entity::insert(row).exec_without_returning(db).await.map(drop),
+        Err(error) => Err(error),
+    };
+    match added {
+        Ok(()) => Ok(Ok(())),
+        Err(error) => match failure::violated_unique_constraint(&error) {
+            Some("database_servers_name_key") => Ok(Err(NotAdded::NameTaken)),
+            Some("database_servers_system_identifier_key") => Ok(Err(NotAdded::SameCluster)),
+            _ => Err(error.into()),
+        },
+    }
+}
+
+/// Says whether a server takes new tenants.
+pub async fn change_state(
+    db: &impl OnRegistry,
+    id: Uuid,
+    state: State,
+) -> Result<(), RegistryError> {
+    update(db, id, ActiveModel { state: Set(state), ..Default::default() }).await
+}
+
+/// Says how many tenants a server takes. Those it has above that stay.
+pub async fn change_limit(
+    db: &impl OnRegistry,
+    id: Uuid,
+    max_tenants: i32,
+) -> Result<(), RegistryError> {
+    update(db, id, ActiveModel { max_tenants: Set(max_tenants), ..Default::default() }).await
+}
+
+async fn update(db: &impl OnRegistry, id: Uuid, row: ActiveModel) -> Result<(), RegistryError> {
+    Entity::update_many().set(row).filter(Column::Id.eq(id)).exec(db).await?;
+    Ok(())
+}
+
+/// Writes down which cluster the registry itself lies on, so that it is not registered once more. Asked anew each
+/// time: a registry can be restored elsewhere.
+pub async fn note_own_cluster(db: &impl OnRegistry) -> Result<(), RegistryError> {
+    db.execute_unprepared(
+        "UPDATE database_servers SET system_identifier = own.system_identifier FROM pg_control_system() AS own
+         WHERE host IS NULL AND database_servers.system_identifier IS DISTINCT FROM own.system_identifier",
+    )
+    .await?;
+    Ok(())
 }

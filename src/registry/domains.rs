@@ -40,6 +40,12 @@ pub async fn record_proven(
     }
 }
 
+/// Forgets every domain of a tenant.
+pub async fn remove_all(db: &impl OnRegistry, tenant: TenantId) -> Result<(), RegistryError> {
+    Entity::delete_many().filter(Column::TenantId.eq(tenant.0)).exec(db).await?;
+    Ok(())
+}
+
 /// The tenant that a proven domain leads to.
 pub async fn holder_of(
     db: &impl OnRegistry,

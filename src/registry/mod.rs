@@ -30,9 +30,13 @@ pub mod entities;
 pub mod parked_events;
 pub mod phone_numbers;
 pub mod provisioning_runs;
+pub mod registrations;
+pub mod resources;
 pub mod revoked_tokens;
+pub mod run_leases;
 pub mod schema;
 pub mod signing_keys;
+pub mod spare_databases;
 mod system_config;
 pub mod tenants;
 pub mod webhook_deliveries;
@@ -122,17 +126,11 @@ pub fn parse_url(url: &SecretString) -> Result<PgConnectOptions, RegistryError> 
 pub fn require_safe_transport(url: &SecretString) -> Result<(), RegistryError> {
     let options = parse_url(url)?;
     let host = options.get_host();
-    let weakness = match Transport::of(&options) {
-        Transport::Local | Transport::Verified => return Ok(()),
-        Transport::TalkedDown => return Err(RegistryError::TalkedDown(host.to_owned())),
-        Transport::Plain => "it is plain text: everybody on the way can read it and change it",
-        Transport::AnyServer => {
-            "it is encrypted to whoever answers: nobody has to prove to be the server"
-        }
-        Transport::AnyHost => {
-            "whoever has a certificate of any known authority, public ones included, passes for the server"
-        }
-    };
+    let transport = Transport::of(&options);
+    if transport == Transport::TalkedDown {
+        return Err(RegistryError::TalkedDown(host.to_owned()));
+    }
+    let Some(weakness) = transport.weakness() else { return Ok(()) };
     tracing::warn!(
         host,
         "the connection to the registry is not safe on a network: {weakness}; \

@@ -73,6 +73,23 @@ pub async fn release(
     Ok(released.rows_affected == 1)
 }
 
+const RELEASE_ALL: &str = "
+UPDATE phone_numbers SET valid_until = greatest($2, valid_from + interval '1 microsecond')
+WHERE tenant_id = $1 AND valid_until IS NULL
+";
+
+/// Takes every number away from a tenant, from now on.
+pub async fn release_all(
+    db: &impl OnRegistry,
+    tenant: TenantId,
+    now: DateTime<Utc>,
+) -> Result<(), RegistryError> {
+    let values = [tenant.0.into(), now.into()];
+    db.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, RELEASE_ALL, values))
+        .await?;
+    Ok(())
+}
+
 /// Asked for every event, so that its text is made once.
 const HISTORY: &str = "SELECT id, number, tenant_id, valid_from, valid_until FROM phone_numbers \
                        WHERE number = ANY($1) ORDER BY valid_from";

@@ -1,90 +1,82 @@
-//! The history of every attempt to make a tenant: a run and its steps.
+//! The ledger of provisioning: every run with its steps and its history. It outlives what the run has made. How a run
+//! is worked on by one process at a time is the matter of [`super::run_leases`].
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, Condition, DbBackend, EntityTrait, FromQueryResult, QueryFilter,
+    QueryOrder, QuerySelect, Statement,
+};
 use uuid::Uuid;
 
-pub use super::entities::provisioning_runs::{Model as Run, Status as RunStatus};
+pub use super::entities::provisioning_events::Model as Event;
+pub use super::entities::provisioning_runs::{Kind as RunKind, Model as Run, Status as RunStatus};
 pub use super::entities::provisioning_steps::{Model as Step, Status as StepStatus};
-use super::entities::{provisioning_runs as runs, provisioning_steps as steps};
+use super::entities::{
+    provisioning_events as events, provisioning_runs as runs, provisioning_steps as steps,
+};
 use super::{OnRegistry, RegistryError};
 use crate::identifiers::TenantId;
+use crate::postgres::failure;
 
-/// Writes a run with all its steps before the first of them begins.
+/// A run that is about to be written down.
+pub struct NewRun<'a> {
+    /// How it is found.
+    pub id: Uuid,
+    /// What it is for.
+    pub kind: RunKind,
+    /// Of the definition.
+    pub version: i32,
+    /// Whom it concerns.
+    pub tenant: TenantId,
+    /// What its steps need to know.
+    pub sealed_input: Option<Vec<u8>>,
+    /// Their names, in order: fixed from now on, whatever later versions of the program do.
+    pub steps: &'a [&'a str],
+}
+
+/// Another run of the same tenant still goes on.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("another run of this tenant still goes on")]
+pub struct TenantBusy;
+
+const CREATE: &str = "
+WITH run AS (
+    INSERT INTO provisioning_runs (id, kind, version, tenant_id, status, sealed_input, created_at)
+    VALUES ($1, $2, $3, $4, 'pending', $5, $6) RETURNING id
+), noted AS (
+    INSERT INTO provisioning_events (run_id, event, actor) SELECT id, 'planned', $8 FROM run
+)
+INSERT INTO provisioning_steps (run_id, position, name, status)
+SELECT run.id, step.position - 1, step.name, 'pending' FROM run, unnest($7::text[]) WITH ORDINALITY AS step (name, position)
+";
+
+/// Writes a run with all its steps, before the first of them begins. `actor`: the process or person that wants it.
 pub async fn create(
     db: &impl OnRegistry,
-    id: Uuid,
-    tenant: TenantId,
-    step_names: impl IntoIterator<Item = &'static str>,
+    new: NewRun<'_>,
+    actor: &str,
     now: DateTime<Utc>,
-) -> Result<(), RegistryError> {
-    let run = runs::ActiveModel {
-        id: Set(id),
-        kind: Set("create_tenant".to_owned()),
-        tenant_id: Set(tenant.0),
-        status: Set(RunStatus::Pending),
-        error_code: Set(None),
-        error_detail: Set(None),
-        created_at: Set(now),
-        finished_at: Set(None),
-    };
-    runs::Entity::insert(run).exec_without_returning(db).await?;
-    let rows = (0..).zip(step_names).map(|(position, name)| steps::ActiveModel {
-        run_id: Set(id),
-        position: Set(position),
-        name: Set(name.to_owned()),
-        status: Set(StepStatus::Pending),
-        attempts: Set(0),
-        started_at: Set(None),
-        finished_at: Set(None),
-    });
-    steps::Entity::insert_many(rows).exec_without_returning(db).await?;
-    Ok(())
-}
-
-/// Records where a run stands; `error` is what a client may read of a failure.
-pub async fn record_run(
-    db: &impl OnRegistry,
-    id: Uuid,
-    status: RunStatus,
-    error: Option<(&str, &str)>,
-    now: DateTime<Utc>,
-) -> Result<(), RegistryError> {
-    let mut row = runs::ActiveModel { status: Set(status), ..Default::default() };
-    if let Some((code, detail)) = error {
-        row.error_code = Set(Some(code.to_owned()));
-        row.error_detail = Set(Some(detail.to_owned()));
+) -> Result<Result<(), TenantBusy>, RegistryError> {
+    let names: Vec<String> = new.steps.iter().map(|name| (*name).to_owned()).collect();
+    let values: [sea_orm::Value; 8] = [
+        new.id.into(),
+        sea_orm::ActiveEnum::to_value(&new.kind).into(),
+        new.version.into(),
+        new.tenant.0.into(),
+        new.sealed_input.into(),
+        now.into(),
+        names.into(),
+        actor.into(),
+    ];
+    let statement = Statement::from_sql_and_values(DbBackend::Postgres, CREATE, values);
+    match db.execute_raw(statement).await {
+        Ok(_) => Ok(Ok(())),
+        Err(e) if failure::violated_unique_constraint(&e) == Some("provisioning_runs_one_open") => {
+            Ok(Err(TenantBusy))
+        }
+        Err(e) => Err(e.into()),
     }
-    if matches!(status, RunStatus::Completed | RunStatus::Failed) {
-        row.finished_at = Set(Some(now));
-    }
-    runs::Entity::update_many().set(row).filter(runs::Column::Id.eq(id)).exec(db).await?;
-    Ok(())
-}
-
-/// Records where a step stands, after how many attempts.
-pub async fn record_step(
-    db: &impl OnRegistry,
-    run: Uuid,
-    position: i32,
-    status: StepStatus,
-    attempts: i32,
-    now: DateTime<Utc>,
-) -> Result<(), RegistryError> {
-    let mut row =
-        steps::ActiveModel { status: Set(status), attempts: Set(attempts), ..Default::default() };
-    match status {
-        StepStatus::Running => row.started_at = Set(Some(now)),
-        StepStatus::Pending => {}
-        _ => row.finished_at = Set(Some(now)),
-    }
-    steps::Entity::update_many()
-        .set(row)
-        .filter(steps::Column::RunId.eq(run))
-        .filter(steps::Column::Position.eq(position))
-        .exec(db)
-        .await?;
-    Ok(())
 }
 
 /// A run and its steps, in order.
@@ -95,10 +87,139 @@ pub async fn find(
     let Some(run) = runs::Entity::find_by_id(id).one(db).await? else {
         return Ok(None);
     };
-    let steps = steps::Entity::find()
-        .filter(steps::Column::RunId.eq(id))
+    Ok(Some((run, steps_of(db, id).await?)))
+}
+
+/// The steps of a run, in order.
+pub async fn steps_of(db: &impl OnRegistry, run: Uuid) -> Result<Vec<Step>, RegistryError> {
+    Ok(steps::Entity::find()
+        .filter(steps::Column::RunId.eq(run))
         .order_by_asc(steps::Column::Position)
         .all(db)
+        .await?)
+}
+
+/// Which runs are asked for; what is absent does not matter.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// In this state.
+    pub status: Option<RunStatus>,
+    /// For this.
+    pub kind: Option<RunKind>,
+    /// Of this tenant.
+    pub tenant: Option<Uuid>,
+}
+
+/// Runs, newest first.
+pub async fn list(
+    db: &impl OnRegistry,
+    filter: &Filter,
+    limit: u64,
+) -> Result<Vec<Run>, RegistryError> {
+    let wanted = Condition::all()
+        .add_option(filter.status.map(|status| runs::Column::Status.eq(status)))
+        .add_option(filter.kind.map(|kind| runs::Column::Kind.eq(kind)))
+        .add_option(filter.tenant.map(|tenant| runs::Column::TenantId.eq(tenant)));
+    Ok(runs::Entity::find()
+        .filter(wanted)
+        .order_by_desc(runs::Column::CreatedAt)
+        .order_by_desc(runs::Column::Id)
+        .limit(limit)
+        .all(db)
+        .await?)
+}
+
+/// Everything that happened to a run, oldest first.
+pub async fn history(db: &impl OnRegistry, run: Uuid) -> Result<Vec<Event>, RegistryError> {
+    Ok(events::Entity::find()
+        .filter(events::Column::RunId.eq(run))
+        .order_by_asc(events::Column::Id)
+        .all(db)
+        .await?)
+}
+
+/// Adds to the history what a person has done.
+async fn note(
+    db: &impl OnRegistry,
+    run: Uuid,
+    event: &str,
+    actor: &str,
+) -> Result<(), RegistryError> {
+    let row = events::ActiveModel {
+        run_id: Set(run),
+        event: Set(event.to_owned()),
+        actor: Set(actor.to_owned()),
+        ..Default::default()
+    };
+    events::Entity::insert(row).exec_without_returning(db).await?;
+    Ok(())
+}
+
+fn open() -> Condition {
+    Condition::all().add(runs::Column::Status.is_in([
+        RunStatus::Pending,
+        RunStatus::Running,
+        RunStatus::Compensating,
+    ]))
+}
+
+/// Makes the next attempt of a run due now. `false` where it has ended.
+pub async fn retry_now(db: &impl OnRegistry, id: Uuid, actor: &str) -> Result<bool, RegistryError> {
+    let hastened = runs::Entity::update_many()
+        .col_expr(runs::Column::NextAttemptAt, Expr::cust("clock_timestamp()"))
+        .filter(runs::Column::Id.eq(id))
+        .filter(open())
+        .exec(db)
         .await?;
-    Ok(Some((run, steps)))
+    if hastened.rows_affected == 1 {
+        note(db, id, "retry_requested", actor).await?;
+    }
+    Ok(hastened.rows_affected == 1)
+}
+
+/// Asks for a run to be undone instead of finished. `false` where it is being undone already, has ended, or is of a
+/// kind that only goes forward.
+pub async fn cancel(
+    db: &impl OnRegistry,
+    id: Uuid,
+    actor: &str,
+    now: DateTime<Utc>,
+) -> Result<bool, RegistryError> {
+    let cancelled = runs::Entity::update_many()
+        .col_expr(runs::Column::NextAttemptAt, Expr::cust("clock_timestamp()"))
+        .set(runs::ActiveModel { cancel_requested_at: Set(Some(now)), ..Default::default() })
+        .filter(runs::Column::Id.eq(id))
+        .filter(runs::Column::Status.is_in([RunStatus::Pending, RunStatus::Running]))
+        .filter(runs::Column::Kind.is_in([RunKind::CreateTenant, RunKind::ReprovisionTenant]))
+        .filter(runs::Column::CancelRequestedAt.is_null())
+        .exec(db)
+        .await?;
+    if cancelled.rows_affected == 1 {
+        note(db, id, "cancel_requested", actor).await?;
+    }
+    Ok(cancelled.rows_affected == 1)
+}
+
+/// How many runs there are in each state that is not an end, and since when the oldest waits for an attempt of its own.
+#[derive(Clone, Copy, Debug, Default, FromQueryResult)]
+pub struct OpenRuns {
+    /// Not begun.
+    pub pending: i64,
+    /// Being done.
+    pub running: i64,
+    /// Being undone.
+    pub compensating: i64,
+    /// Seconds since the oldest of them was planned.
+    pub oldest_seconds: f64,
+}
+
+/// What still goes on.
+pub async fn open_runs(db: &impl OnRegistry) -> Result<OpenRuns, RegistryError> {
+    const SQL: &str = "SELECT count(*) FILTER (WHERE status = 'pending') AS pending,
+        count(*) FILTER (WHERE status = 'running') AS running,
+        count(*) FILTER (WHERE status = 'compensating') AS compensating,
+        coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 AS oldest_seconds
+        FROM provisioning_runs WHERE status IN ('pending', 'running', 'compensating')";
+    let statement = Statement::from_string(DbBackend::Postgres, SQL);
+    Ok(OpenRuns::find_by_statement(statement).one(db).await?.unwrap_or_default())
 }

@@ -17,16 +17,7 @@ pub async fn migrate(options: PgConnectOptions) -> Result<Vec<String>, RegistryE
     if !administration.database_exists(&database).await? {
         administration.create_empty_database(&database).await?;
     }
-    // A tenant's role may connect to its own database and to no other, the ones that every server has included.
-    for shared in [database.as_str(), "postgres", "template1"] {
-        let closed = administration.close_to_public(shared).await;
-        if closed.is_err() || administration.is_open_to_public(shared).await? {
-            tracing::warn!(
-                "every role may connect to the database `{shared}`; as its owner, \
-                 REVOKE CONNECT ON DATABASE {shared} FROM PUBLIC"
-            );
-        }
-    }
+    administration.close_to_tenants(&[&database]).await?;
     let applied = migrating::migrate::<Migrator>(options).await?;
     administration.close().await;
     Ok(applied)

@@ -1,7 +1,10 @@
 //! The tenants themselves.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    Statement,
+};
 
 use super::entities::tenants::{ActiveModel, Column, Entity};
 pub use super::entities::tenants::{Model as Tenant, Status};
@@ -32,6 +35,8 @@ pub struct NewTenant {
     pub sealed_password: Vec<u8>,
     /// The newest migration that its database will have.
     pub schema_version: String,
+    /// The server that its database will be on.
+    pub server_id: uuid::Uuid,
 }
 
 /// The slug belongs to another tenant.
@@ -51,7 +56,7 @@ pub async fn reserve(
         timezone: Set(tenant.timezone.to_owned()),
         plan: Set("standard".to_owned()),
         status: Set(Status::Provisioning),
-        server_id: Set(REGISTRY_SERVER),
+        server_id: Set(tenant.server_id),
         database_name: Set(tenant.id.database_name()),
         role_name: Set(tenant.id.database_name()),
         sealed_password: Set(tenant.sealed_password.clone()),
@@ -59,6 +64,7 @@ pub async fn reserve(
         created_at: Set(now),
         updated_at: Set(now),
         deleted_at: Set(None),
+        status_before_deletion: Set(None),
     };
     match Entity::insert(row).exec_without_returning(db).await {
         Ok(_) => Ok(Ok(())),
@@ -69,6 +75,22 @@ pub async fn reserve(
     }
 }
 
+/// Notes that a tenant's database has been migrated.
+pub async fn record_schema_version(
+    db: &impl OnRegistry,
+    id: TenantId,
+    version: &str,
+    now: DateTime<Utc>,
+) -> Result<(), RegistryError> {
+    let row = ActiveModel {
+        schema_version: Set(version.to_owned()),
+        updated_at: Set(now),
+        ..Default::default()
+    };
+    Entity::update_many().set(row).filter(Column::Id.eq(id.0)).exec(db).await?;
+    Ok(())
+}
+
 /// Moves a tenant from one status to another; `false` where it was not in the first.
 pub async fn change_status(
     db: &impl OnRegistry,
@@ -77,10 +99,7 @@ pub async fn change_status(
     to: Status,
     now: DateTime<Utc>,
 ) -> Result<bool, RegistryError> {
-    let mut row = ActiveModel { status: Set(to), updated_at: Set(now), ..Default::default() };
-    if to == Status::Deleted {
-        row.deleted_at = Set(Some(now));
-    }
+    let row = ActiveModel { status: Set(to), updated_at: Set(now), ..Default::default() };
     let changed = Entity::update_many()
         .set(row)
         .filter(Column::Id.eq(id.0))
@@ -88,6 +107,92 @@ pub async fn change_status(
         .exec(db)
         .await?;
     Ok(changed.rows_affected == 1)
+}
+
+const DELETE: &str = "
+UPDATE tenants SET status = 'deleted', status_before_deletion = status, deleted_at = $2, updated_at = $2
+WHERE id = $1 AND status IN ('active', 'suspended', 'failed')
+";
+
+/// Deletes a tenant so that it can be restored: nothing of it is removed, nothing of it is served. `false` where there
+/// is nothing to delete.
+pub async fn delete(
+    db: &impl OnRegistry,
+    id: TenantId,
+    now: DateTime<Utc>,
+) -> Result<bool, RegistryError> {
+    let statement =
+        Statement::from_sql_and_values(DbBackend::Postgres, DELETE, [id.0.into(), now.into()]);
+    Ok(db.execute_raw(statement).await?.rows_affected() == 1)
+}
+
+const RESTORE: &str = "
+UPDATE tenants SET status = coalesce(status_before_deletion, 'active'), status_before_deletion = NULL,
+    deleted_at = NULL, updated_at = $2
+WHERE id = $1 AND status = 'deleted'
+";
+
+/// Makes a deleted tenant again what it was. `false` where it is not deleted, or its purge has begun.
+pub async fn restore(
+    db: &impl OnRegistry,
+    id: TenantId,
+    now: DateTime<Utc>,
+) -> Result<bool, RegistryError> {
+    let statement =
+        Statement::from_sql_and_values(DbBackend::Postgres, RESTORE, [id.0.into(), now.into()]);
+    Ok(db.execute_raw(statement).await?.rows_affected() == 1)
+}
+
+/// Tenants that were deleted at `before` or earlier, longest first.
+pub async fn deleted_before(
+    db: &impl OnRegistry,
+    before: DateTime<Utc>,
+    limit: u64,
+) -> Result<Vec<Tenant>, RegistryError> {
+    Ok(Entity::find()
+        .filter(Column::Status.eq(Status::Deleted))
+        .filter(Column::DeletedAt.lte(before))
+        .order_by_asc(Column::DeletedAt)
+        .limit(limit)
+        .all(db)
+        .await?)
+}
+
+/// Begins the end of a tenant that was deleted at `before` or earlier; nothing can restore it from then on. `false` where
+/// it is not so, or no more.
+pub async fn begin_purge(
+    db: &impl OnRegistry,
+    id: TenantId,
+    before: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<bool, RegistryError> {
+    let row =
+        ActiveModel { status: Set(Status::Purging), updated_at: Set(now), ..Default::default() };
+    let begun = Entity::update_many()
+        .set(row)
+        .filter(Column::Id.eq(id.0))
+        .filter(Column::Status.eq(Status::Deleted))
+        .filter(Column::DeletedAt.lte(before))
+        .exec(db)
+        .await?;
+    Ok(begun.rows_affected == 1)
+}
+
+const FORGET_NAMES: &str = "
+UPDATE tenants SET slug = '~' || id, sealed_password = '', updated_at = $2 WHERE id = $1 AND status = 'purging'
+";
+
+/// Gives the slug of a tenant that is being purged free, and forgets its password. No slug begins with a tilde: nobody
+/// can ask for the one that stays.
+pub async fn forget_names(
+    db: &impl OnRegistry,
+    id: TenantId,
+    now: DateTime<Utc>,
+) -> Result<(), RegistryError> {
+    let values = [id.0.into(), now.into()];
+    db.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, FORGET_NAMES, values))
+        .await?;
+    Ok(())
 }
 
 /// Removes the row of a tenant that was never made whole.

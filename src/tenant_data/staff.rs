@@ -53,6 +53,11 @@ pub async fn add(
     Ok(())
 }
 
+/// Is nobody on the staff?
+pub async fn is_empty(db: &impl OnTenant) -> Result<bool, DbErr> {
+    Ok(Entity::find().one(db).await?.is_none())
+}
+
 /// A member of staff who may sign in, by id.
 pub async fn find_active(db: &impl OnTenant, id: Uuid) -> Result<Option<StaffMember>, DbErr> {
     Entity::find_by_id(id).filter(Column::Status.eq("active")).one(db).await

@@ -3,10 +3,12 @@
 
 use std::collections::HashSet;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
+use secrecy::{ExposeSecret, SecretString};
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use uuid::Uuid;
@@ -29,6 +31,8 @@ pub(super) enum AddressError {
     NoAuthority,
     #[error("its tls_authority is not a certificate in PEM: {0}")]
     Authority(String),
+    #[error("it has no credentials for administration; `narthex servers add` takes them")]
+    NoCredentials,
     #[error("PGOPTIONS is set in the environment of this process and would reach its connections")]
     ForeignOptions,
 }
@@ -67,6 +71,26 @@ impl Addresses {
             self.warn_once(server, host);
         }
         Ok(options.database(database))
+    }
+
+    /// As which user the server is administered, and how it is reached for that.
+    pub(super) fn administration(
+        &self,
+        server: &DatabaseServer,
+        password: Option<&SecretString>,
+        connect_timeout: Duration,
+    ) -> Result<Server, ConnectFailure> {
+        let Some(host) = &server.host else { return Ok(self.own.clone()) };
+        let (Some(user), Some(password)) = (&server.administration_user, password) else {
+            return Err(AddressError::NoCredentials.of(server));
+        };
+        let base = PgConnectOptions::new_without_pgpass();
+        let options = remote(base, server, host)
+            .map_err(|error| error.of(server))?
+            .username(user)
+            .password(password.expose_secret())
+            .application_name("narthex");
+        Ok(Server::new(options, connect_timeout))
     }
 
     fn warn_once(&self, server: &DatabaseServer, host: &str) {

@@ -17,6 +17,7 @@ use crate::registry::tenants::{Status, Tenant};
 use crate::registry::{Registry, RegistryError};
 
 mod address;
+mod administering;
 mod breaker;
 mod budget;
 mod directory;

@@ -1,5 +1,7 @@
 //! The registry's own schema, its key, and who may connect.
 
+mod database_servers;
+
 use chrono::TimeDelta;
 use narthex::app::{App, StartError};
 use narthex::clock::Clock;

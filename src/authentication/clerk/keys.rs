@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 
 use crate::authentication::TokenError;
 use crate::clock::Clock;
-use crate::outgoing;
+use crate::outbound;
 
 /// For one reading, from the first byte to the last.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -72,9 +72,7 @@ pub(super) struct Keys {
 
 impl Keys {
     pub fn new(url: String, clock: Clock) -> Result<Self, TokenError> {
-        let client = outgoing::client(PATIENCE)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
+        let client = outbound::client(PATIENCE)
             .map_err(|error| TokenError::KeysUnavailable(error.to_string()))?;
         Ok(Self { client, url, known: RwLock::default(), reading: Mutex::default(), clock })
     }

@@ -4,6 +4,7 @@ mod access;
 mod body;
 mod faults;
 mod host;
+mod idempotency;
 mod page;
 pub(super) mod permission;
 
@@ -11,4 +12,5 @@ pub(super) use access::Authorized;
 pub(super) use body::{Id, JsonBody, Parameters, read_body};
 pub(super) use faults::{Checked, Faults};
 pub(super) use host::{CalledHost, FromTrustedProxy};
+pub(super) use idempotency::idempotency_key;
 pub(super) use page::{ListParameters, PageDocument, list_page};

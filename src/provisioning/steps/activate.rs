@@ -1,20 +1,24 @@
-//! From here on the tenant is in use.
+//! The moment from which the tenant is served. It happens with the record of the run's end, in one statement: no
+//! tenant that somebody may have used is ever undone.
 
 use futures_util::FutureExt;
 
-use super::{Context, SagaStep, StepError};
-use crate::registry::tenants::{self, Status};
+use super::{Context, Done, Retries, SagaStep, nothing_to_undo};
+use crate::provisioning::hooks::Hook;
+use crate::registry::provisioning_runs::RunKind;
+use crate::registry::tenants::Status;
 
-pub(crate) const STEP: SagaStep<Context> = SagaStep {
+pub(crate) const STEP: SagaStep = SagaStep {
     name: "activate",
-    apply: |context| change(context, Status::Provisioning, Status::Active).boxed(),
-    undo: |context| change(context, Status::Active, Status::Provisioning).boxed(),
+    apply: |context| async { Ok(activated(context)) }.boxed(),
+    undo: nothing_to_undo,
+    retries: Retries::DATABASE,
 };
 
-/// Where the tenant is not in the first status, the change was made before, or there is no tenant to change.
-async fn change(context: &Context, from: Status, to: Status) -> Result<(), StepError> {
-    let db = context.tools.registry.connect().await?;
-    tenants::change_status(&db, context.tenant_id, from, to, context.tools.clock.now()).await?;
-    context.tools.router.directory().forget(context.tenant_id);
-    Ok(())
+fn activated(context: &Context) -> Done {
+    let is_told = context.tools.hooks.is_on(Hook::Notify);
+    Done {
+        follow_up: is_told.then_some(RunKind::AnnounceTenant),
+        ..Done::moved(Status::Provisioning, Status::Active)
+    }
 }

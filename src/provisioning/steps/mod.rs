@@ -1,19 +1,60 @@
-//! The steps of making a tenant, one file each.
+//! The steps of all runs: those that make a tenant one file each, those that purge or mend one together.
 
 pub(super) mod activate;
 pub(super) mod database;
-pub(super) mod identity;
+pub(super) mod external;
+pub(super) mod mend;
 pub(super) mod owner;
+pub(super) mod preseed;
+pub(super) mod purge;
 pub(super) mod reserve;
 pub(super) mod role;
+pub(super) mod schema;
 
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use super::context::Context;
+use super::input::{CreateInput, Input, OwnerInput, ReprovisionInput};
+use super::saga::{Done, Refusal, Retries, SagaStep, StepError, nothing_to_undo};
+use crate::identifiers::InvalidAddress;
+use crate::tenant_data::staff::NewStaffMember;
 
-use super::create_tenant::Context;
-use super::saga::{SagaStep, StepError};
+/// The kinds of what lies on a database server, in the list of resources.
+const ROLE: &str = "role";
+const DATABASE: &str = "database";
 
-/// The undo of a step whose effect lies inside the database, and goes with it.
-fn goes_with_the_database(_: &Context) -> BoxFuture<'_, Result<(), StepError>> {
-    async { Ok(()) }.boxed()
+fn create_input(context: &Context) -> Result<&CreateInput, StepError> {
+    match context.input()? {
+        Input::Create(input) => Ok(input),
+        other @ Input::Reprovision(_) => Err(unfit(other)),
+    }
+}
+
+fn reprovision_input(context: &Context) -> Result<&ReprovisionInput, StepError> {
+    match context.input()? {
+        Input::Reprovision(input) => Ok(input),
+        other @ Input::Create(_) => Err(unfit(other)),
+    }
+}
+
+fn unfit(input: &Input) -> StepError {
+    let kind = match input {
+        Input::Create(_) => "create",
+        Input::Reprovision(_) => "reprovision",
+    };
+    StepError::Final(format!("the run was planned with the input of another kind: {kind}"))
+}
+
+fn unreadable(error: InvalidAddress) -> StepError {
+    StepError::Final(error.to_string())
+}
+
+/// The owner as a row of the tenant's staff.
+fn owner_row(owner: &OwnerInput) -> Result<NewStaffMember, StepError> {
+    Ok(NewStaffMember {
+        id: owner.id,
+        email: owner.email.parse().map_err(unreadable)?,
+        password_hash: owner.password_hash.clone(),
+        first_name: owner.first_name.clone(),
+        last_name: owner.last_name.clone(),
+        role: crate::tenant_data::roles::OWNER,
+    })
 }

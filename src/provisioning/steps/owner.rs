@@ -1,19 +1,23 @@
-//! The first member of staff. Written over a connection of the tenant's own role, which proves that the role, its
-//! password, its rights and the identity are in order before anybody depends on them.
+//! The first member of staff.
 
 use futures_util::FutureExt;
 
-use super::{Context, SagaStep, StepError, goes_with_the_database};
+use super::{
+    Context, Done, Retries, SagaStep, StepError, create_input, nothing_to_undo, owner_row,
+};
 use crate::tenant_data::staff;
 
-pub(crate) const STEP: SagaStep<Context> = SagaStep {
+pub(crate) const STEP: SagaStep = SagaStep {
     name: "owner",
     apply: |context| apply(context).boxed(),
-    undo: goes_with_the_database,
+    undo: nothing_to_undo,
+    retries: Retries::DATABASE,
 };
 
-async fn apply(context: &Context) -> Result<(), StepError> {
-    let db = context.tools.router.connect_for_provisioning(context.tenant_id).await?;
-    staff::add(&db, &context.owner, context.tools.clock.now()).await?;
-    Ok(())
+async fn apply(context: &Context) -> Result<Done, StepError> {
+    if let Some(owner) = &create_input(context)?.owner {
+        let db = context.tenant_db().await?;
+        staff::add(db, &owner_row(owner)?, context.tools.clock.now()).await?;
+    }
+    Ok(Done::nothing_more())
 }

@@ -1,36 +1,38 @@
-//! The tenant's row, its slug and its owner's address: in one transaction, so that races end here.
+//! The tenant's row, its slug, its owner's address and its place on a server: in one transaction, so that races end here.
 
 use futures_util::FutureExt;
 use sea_orm::{TransactionSession, TransactionTrait};
-use secrecy::ExposeSecret;
 
-use super::{Context, SagaStep, StepError};
-use crate::identifiers::Slug;
+use super::{Context, Done, Refusal, Retries, SagaStep, StepError, create_input, unreadable};
+use crate::identifiers::{EmailAddress, Slug, Timezone};
 use crate::postgres::migrating;
-use crate::provisioning::saga::Refusal;
+use crate::registry::database_servers;
 use crate::registry::email_index::{self, EmailTaken};
 use crate::registry::tenants::{self, NewTenant, SlugTaken, password_bound_to};
 
-/// Derived slugs that are tried before the step fails.
+/// Slugs with a suffix that are tried before the attempt fails.
 const SLUG_ATTEMPTS: usize = 8;
 
-pub(crate) const STEP: SagaStep<Context> = SagaStep {
+pub(crate) const STEP: SagaStep = SagaStep {
     name: "reserve",
     apply: |context| apply(context).boxed(),
     undo: |context| undo(context).boxed(),
+    retries: Retries::DATABASE,
 };
 
-async fn apply(context: &Context) -> Result<(), StepError> {
-    let wanted = &context.registration.slug;
-    let base = wanted.clone().or_else(|| Slug::derive(&context.registration.organization_name));
+async fn apply(context: &Context) -> Result<Done, StepError> {
+    let input = create_input(context)?;
+    let wanted: Option<Slug> =
+        input.slug.as_deref().map(str::parse).transpose().map_err(unreadable)?;
+    let base = wanted.or_else(|| Slug::derive(&input.organization_name));
     let mut slug = match base.clone() {
         Some(slug) => slug,
         None => fallback()?,
     };
     for _ in 0..SLUG_ATTEMPTS {
         match reserve(context, slug).await? {
-            Ok(()) => return Ok(()),
-            Err(SlugTaken) if wanted.is_some() => return Err(Refusal::SlugTaken.into()),
+            Ok(()) => return Ok(Done::nothing_more()),
+            Err(SlugTaken) if !input.slug_is_a_wish => return Err(Refusal::SlugTaken.into()),
             Err(SlugTaken) => {
                 slug = match &base {
                     Some(base) => base.with_suffix(),
@@ -44,51 +46,64 @@ async fn apply(context: &Context) -> Result<(), StepError> {
 
 /// For a name of which no letter fits into a slug.
 fn fallback() -> Result<Slug, StepError> {
-    let plain: Result<Slug, _> = "organization".parse();
-    plain.map(|slug| slug.with_suffix()).map_err(|e| StepError::Passing(e.to_string()))
+    let plain: Slug = "organization".parse().map_err(unreadable)?;
+    Ok(plain.with_suffix())
 }
 
 async fn reserve(context: &Context, slug: Slug) -> Result<Result<(), SlugTaken>, StepError> {
-    let tools = &context.tools;
-    let now = tools.clock.now();
-    let id = context.tenant_id;
-    let db = tools.registry.connect().await?;
-    if tenants::find(&db, id).await?.is_some() {
+    let (tools, input) = (&context.tools, create_input(context)?);
+    let (now, id) = (tools.clock.now(), context.tenant_id);
+    let sealer = tools.registry.sealer();
+    let broken = |e: crate::sealing::SealingError| StepError::Passing(e.to_string());
+    let password = hex::encode(sealer.random_bytes::<24>().map_err(broken)?);
+    let timezone: Timezone = input.timezone.parse().map_err(unreadable)?;
+    let db = context.registry().await?;
+    let transaction = db.begin().await?;
+    context.hold(&transaction).await?;
+    if tenants::find(&transaction, id).await?.is_some() {
+        transaction.rollback().await?;
         return Ok(Ok(()));
     }
-    let password = context.role_password.expose_secret().as_bytes();
+    let server = database_servers::choose_with_most_room(&transaction).await?;
+    let server = server.ok_or_else(|| {
+        StepError::Passing(
+            "no database server takes new tenants: each is full or draining".to_owned(),
+        )
+    })?;
     let tenant = NewTenant {
         id,
         slug,
-        organization_name: context.registration.organization_name.clone(),
-        timezone: context.registration.timezone.as_str(),
-        sealed_password: tools
-            .registry
-            .sealer()
-            .seal(&password_bound_to(id), password)
-            .map_err(|e| StepError::Passing(e.to_string()))?,
+        organization_name: input.organization_name.clone(),
+        timezone: timezone.as_str(),
+        sealed_password: sealer
+            .seal(&password_bound_to(id), password.as_bytes())
+            .map_err(broken)?,
         schema_version: migrating::newest::<tenant_migrations::Migrator>(),
+        server_id: server.id,
     };
-    let transaction = db.begin().await?;
     if let Err(taken) = tenants::reserve(&transaction, &tenant, now).await? {
         transaction.rollback().await?;
         return Ok(Err(taken));
     }
-    let email_hash = tools.registry.hasher().email(&context.registration.email);
-    if let Err(EmailTaken) = email_index::claim_owner(&transaction, email_hash, id, now).await? {
-        transaction.rollback().await?;
-        return Err(Refusal::EmailTaken.into());
+    if let Some(owner) = &input.owner {
+        let email: EmailAddress = owner.email.parse().map_err(unreadable)?;
+        let hash = tools.registry.hasher().email(&email);
+        if let Err(EmailTaken) = email_index::claim_owner(&transaction, hash, id, now).await? {
+            transaction.rollback().await?;
+            return Err(Refusal::EmailTaken.into());
+        }
     }
     transaction.commit().await?;
     Ok(Ok(()))
 }
 
-async fn undo(context: &Context) -> Result<(), StepError> {
-    let db = context.tools.registry.connect().await?;
+async fn undo(context: &Context) -> Result<Done, StepError> {
+    let db = context.registry().await?;
     let transaction = db.begin().await?;
+    context.hold(&transaction).await?;
     email_index::remove_all(&transaction, context.tenant_id).await?;
     tenants::remove_unfinished(&transaction, context.tenant_id).await?;
     transaction.commit().await?;
     context.tools.router.directory().forget(context.tenant_id);
-    Ok(())
+    Ok(Done::nothing_more())
 }

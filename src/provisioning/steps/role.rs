@@ -1,37 +1,52 @@
 //! The tenant's own login role.
 
 use futures_util::FutureExt;
-use secrecy::ExposeSecret;
 
-use super::{Context, SagaStep, StepError};
+use super::{Context, Done, ROLE, Retries, SagaStep, StepError};
+use crate::postgres::administration::Login;
+use crate::registry::tenants::{Tenant, password_bound_to};
 use crate::tenant_router::TENANT_GROUP;
 
-pub(crate) const STEP: SagaStep<Context> = SagaStep {
+pub(crate) const STEP: SagaStep = SagaStep {
     name: "role",
     apply: |context| apply(context).boxed(),
     undo: |context| undo(context).boxed(),
+    retries: Retries::DATABASE,
 };
 
-async fn apply(context: &Context) -> Result<(), StepError> {
-    let registry = &context.tools.registry;
-    let salt = registry.sealer().random_bytes().map_err(|e| StepError::Passing(e.to_string()))?;
-    let mut administration = registry.server().administer().await?;
-    administration.create_group(TENANT_GROUP).await?;
-    administration
-        .create_login(
-            &context.tenant_id.database_name(),
-            TENANT_GROUP,
-            context.role_password.expose_secret(),
-            &salt,
-        )
-        .await?;
-    administration.close().await;
-    Ok(())
+pub(super) async fn apply(context: &Context) -> Result<Done, StepError> {
+    let tenant = context.tenant().await?;
+    let (row, server) = context.server_of(&tenant).await?;
+    let password = password_of(context, &tenant)?;
+    let sealer = context.tools.registry.sealer();
+    let salt = sealer.random_bytes().map_err(|e| StepError::Passing(e.to_string()))?;
+    let mut seat = context.administer(&server).await?;
+    seat.create_login(Login {
+        name: &tenant.role_name,
+        group: TENANT_GROUP,
+        password: &password,
+        salt: &salt,
+        mark: &context.tools.mark(),
+    })
+    .await?;
+    seat.keep();
+    Ok(Done::made(ROLE, &tenant.role_name, Some(row.id)))
 }
 
-async fn undo(context: &Context) -> Result<(), StepError> {
-    let mut administration = context.tools.registry.server().administer().await?;
-    administration.drop_role(&context.tenant_id.database_name()).await?;
-    administration.close().await;
-    Ok(())
+fn password_of(context: &Context, tenant: &Tenant) -> Result<String, StepError> {
+    let sealer = context.tools.registry.sealer();
+    let opened = sealer.open(&password_bound_to(context.tenant_id), &tenant.sealed_password);
+    let opened = opened.map_err(|e| StepError::Passing(e.to_string()))?;
+    Ok(String::from_utf8_lossy(&opened).into_owned())
+}
+
+pub(super) async fn undo(context: &Context) -> Result<Done, StepError> {
+    // Without a row nothing was made: the row comes first, and goes last.
+    if let Some(tenant) = context.find_tenant().await? {
+        let (_, server) = context.server_of(&tenant).await?;
+        let mut seat = context.administer(&server).await?;
+        seat.drop_role(&tenant.role_name).await?;
+        seat.keep();
+    }
+    Ok(Done::released(ROLE))
 }

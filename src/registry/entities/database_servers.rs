@@ -10,7 +10,11 @@ pub struct Model {
     pub port: Option<i32>,
     pub tls_mode: Option<TlsMode>,
     pub tls_authority: Option<String>,
-    pub state: String,
+    pub state: State,
+    pub administration_user: Option<String>,
+    pub sealed_administration_password: Option<Vec<u8>>,
+    pub max_tenants: i32,
+    pub system_identifier: Option<i64>,
     pub created_at: DateTimeUtc,
 }
 
@@ -19,10 +23,24 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
+/// Does a server take new tenants? It serves those it has in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum, serde::Serialize)]
+#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// As long as it has room.
+    Active,
+    /// None: it is being emptied.
+    Draining,
+    /// None: an operator says that it has enough.
+    Full,
+}
+
 /// How much a connection to a server must prove. There is no mode that a man in the middle could talk down to plain
 /// text; but only [`TlsMode::VerifyFull`] keeps him out altogether.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum, serde::Serialize)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum TlsMode {
     /// Plain text: for a server on the same machine or network that nobody else is on.
     Disable,

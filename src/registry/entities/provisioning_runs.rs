@@ -5,11 +5,18 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
-    pub kind: String,
+    pub kind: Kind,
+    pub version: i32,
     pub tenant_id: Uuid,
     pub status: Status,
     pub error_code: Option<String>,
     pub error_detail: Option<String>,
+    pub sealed_input: Option<Vec<u8>>,
+    pub fence: i64,
+    pub lease_owner: Option<String>,
+    pub lease_until: Option<DateTimeUtc>,
+    pub next_attempt_at: DateTimeUtc,
+    pub cancel_requested_at: Option<DateTimeUtc>,
     pub created_at: DateTimeUtc,
     pub finished_at: Option<DateTimeUtc>,
 }
@@ -19,9 +26,25 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// How far a run has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+/// What a run is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum, serde::Serialize)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Makes a tenant with all that belongs to it.
+    CreateTenant,
+    /// Tells others of a tenant that has become active.
+    AnnounceTenant,
+    /// Removes a deleted tenant for good.
+    PurgeTenant,
+    /// Mends a tenant that is damaged or could not be made.
+    ReprovisionTenant,
+}
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum, serde::Serialize)]
+#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Waiting for its turn.
     Pending,
@@ -33,4 +56,11 @@ pub enum Status {
     Compensating,
     /// Nothing is left of it.
     Failed,
+}
+
+impl Status {
+    /// Does it still go on?
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Pending | Self::Running | Self::Compensating)
+    }
 }

@@ -10,6 +10,9 @@ pub struct Model {
     pub name: String,
     pub status: Status,
     pub attempts: i32,
+    pub undo_attempts: i32,
+    pub last_error: Option<String>,
+    pub next_attempt_at: Option<DateTimeUtc>,
     pub started_at: Option<DateTimeUtc>,
     pub finished_at: Option<DateTimeUtc>,
 }
@@ -20,8 +23,9 @@ pub enum Relation {}
 impl ActiveModelBehavior for ActiveModel {}
 
 /// How far a step has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum, serde::Serialize)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Not begun.
     Pending,

@@ -18,6 +18,7 @@ pub struct Model {
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
     pub deleted_at: Option<DateTimeUtc>,
+    pub status_before_deletion: Option<Status>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

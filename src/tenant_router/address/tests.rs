@@ -1,6 +1,7 @@
 use rstest::rstest;
 
 use super::*;
+use crate::registry::database_servers::State;
 
 fn row(host: &str) -> DatabaseServer {
     DatabaseServer {
@@ -10,7 +11,11 @@ fn row(host: &str) -> DatabaseServer {
         port: Some(5433),
         tls_mode: Some(TlsMode::VerifyFull),
         tls_authority: None,
-        state: "active".to_owned(),
+        state: State::Active,
+        administration_user: Some("narthex".to_owned()),
+        sealed_administration_password: Some(Vec::new()),
+        max_tenants: 10,
+        system_identifier: Some(7),
         created_at: chrono::DateTime::UNIX_EPOCH,
     }
 }

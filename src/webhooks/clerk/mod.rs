@@ -92,6 +92,13 @@ impl ClerkWebhooks {
         Self { registry, router, provisioner, secret, turns, life, clock }
     }
 
+    /// For tests: makes tenants by way of this one.
+    #[must_use]
+    pub fn provisioning_with(mut self, provisioner: Provisioner) -> Self {
+        self.provisioner = provisioner;
+        self
+    }
+
     /// Takes a delivery: all values of the signed headers, and the exact body.
     pub async fn receive(
         &self,

@@ -10,6 +10,7 @@ use super::staffing::{self, Changes};
 use super::{ClerkWebhooks, PROVIDER, tenant};
 use crate::identifiers::{EmailAddress, TenantId, new_id};
 use crate::postgres::failure;
+use crate::provisioning::Planned;
 use crate::registry::clerk::{self, ClerkStaff, Member, Organization};
 use crate::registry::provisioning_runs::{self, RunStatus};
 use crate::registry::tenants::{self, Status, Tenant};
@@ -124,7 +125,7 @@ impl ClerkWebhooks {
         &self,
         transaction: &RegistryTransaction,
         organization: &Organization,
-    ) -> Result<(Settled, Option<tenant::Planned>), Unsettled> {
+    ) -> Result<(Settled, Option<Planned>), Unsettled> {
         let id = &organization.id;
         let Some(tenant_id) = organization.tenant_id.map(TenantId) else {
             if organization.deleted {
@@ -132,7 +133,7 @@ impl ClerkWebhooks {
                 return Ok((Settled::Done, None));
             }
             let planned = tenant::plan(&self.provisioner, transaction, organization).await?;
-            clerk::link_tenant(transaction, id, planned.tenant, planned.run).await?;
+            clerk::link_tenant(transaction, id, planned.tenant_id, planned.run_id).await?;
             return Ok((Settled::BeingMade, Some(planned)));
         };
         let found = tenants::find(transaction, tenant_id).await?;

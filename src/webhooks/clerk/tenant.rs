@@ -1,32 +1,30 @@
 //! From an organization to the tenant that is made of it.
 
-use uuid::Uuid;
-
-use super::settle::Unsettled;
-use crate::identifiers::{Slug, TenantId, Timezone};
-use crate::provisioning::Provisioner;
-use crate::registry::RegistryTransaction;
+use crate::identifiers::{Slug, Timezone};
+use crate::provisioning::{NewTenant, Planned, Provisioner, WantedSlug};
 use crate::registry::clerk::Organization;
-
-/// A tenant that is written down and not begun.
-pub(super) struct Planned {
-    pub tenant: TenantId,
-    pub run: Uuid,
-}
+use crate::registry::{RegistryError, RegistryTransaction};
 
 /// Writes the making of a tenant down, in the transaction that notes whose tenant it is: neither can be without the
-/// other, however often the organization is announced.
+/// other, however often the organization is announced. Nobody is on its staff at first; settling adds them.
 pub(super) async fn plan(
-    _provisioner: &Provisioner,
-    _transaction: &RegistryTransaction,
+    provisioner: &Provisioner,
+    transaction: &RegistryTransaction,
     organization: &Organization,
-) -> Result<Planned, Unsettled> {
-    let _ = (name_of(organization), slug_of(organization), Timezone::UTC);
-    Err(Unsettled::RunFailed("provisioning_failed".to_owned()))
+) -> Result<Planned, RegistryError> {
+    let new = NewTenant {
+        organization_name: name_of(organization).to_owned(),
+        slug: slug_of(organization).map_or(WantedSlug::Derived, WantedSlug::Like),
+        timezone: Timezone::UTC,
+        owner: None,
+    };
+    provisioner.plan(transaction, &new).await
 }
 
-/// Begins what was planned, once it is committed.
-pub(super) fn begin(_provisioner: &Provisioner, _planned: Planned) {}
+/// Begins what was planned, once it is committed. Nobody waits for it: its end is seen in the ledger.
+pub(super) fn begin(provisioner: &Provisioner, planned: Planned) {
+    drop(provisioner.begin(planned));
+}
 
 /// For people. An organization without a name is called by its slug, or by its id.
 fn name_of(organization: &Organization) -> &str {

@@ -103,7 +103,7 @@ async fn dev_and_demo_tell_the_whole_story() {
 
     let mut first = Dev::start(&data_dir).await;
     assert_eq!(first.databases().len(), 2, "{}", first.welcome);
-    let client = narthex::outgoing::client(std::time::Duration::from_secs(30)).build().unwrap();
+    let client = narthex::outbound::builder().no_proxy().build().unwrap();
     assert_eq!(client.get(first.metrics_url()).send().await.unwrap().status(), 200);
     let told = run(&demo).await.expect(0);
     assert!(told.contains("steps held"), "{told}");

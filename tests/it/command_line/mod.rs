@@ -2,6 +2,7 @@
 
 mod dev;
 mod serve;
+mod servers;
 mod tenants;
 mod tls;
 

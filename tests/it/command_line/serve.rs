@@ -190,7 +190,7 @@ impl Serving {
 
 /// On a connection of its own.
 async fn get(address: &str, path: &str) -> reqwest::Result<reqwest::Response> {
-    let client = narthex::outgoing::client(std::time::Duration::from_secs(30)).build().unwrap();
+    let client = narthex::outbound::builder().no_proxy().build().unwrap();
     client.get(format!("http://{address}{path}")).send().await
 }
 

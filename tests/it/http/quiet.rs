@@ -74,7 +74,9 @@ async fn prepare(app: &TestApp) -> Quiet {
 impl Quiet {
     /// A request without a token.
     pub fn anonymous(&self, method: Method, path: &str) -> RequestBuilder {
-        let client = narthex::outgoing::client(Duration::from_secs(30))
+        let client = narthex::outbound::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(30))
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .unwrap();

@@ -65,12 +65,7 @@ impl TestApp {
 
     /// On the shared cluster, with some settings changed.
     pub async fn start_with(change: TestSettings) -> Self {
-        let cluster = shared_cluster();
-        let database = format!("registry_{}", uuid::Uuid::new_v4().simple());
-        let template = registry_template(&cluster).await;
-        cluster
-            .execute("postgres", &format!("CREATE DATABASE {database} TEMPLATE {template}"))
-            .await;
+        let (cluster, database) = fresh_registry().await;
         Self::open_registry(cluster, database, change).await
     }
 
@@ -94,6 +89,21 @@ impl TestApp {
         registry_database: String,
         change: TestSettings,
     ) -> Self {
+        Self::open(cluster, registry_database, change, None).await
+    }
+
+    /// On the shared cluster, with provisioning that is interfered with, that of the jobs included.
+    pub async fn interrupted(interruption: Interruption, change: TestSettings) -> Self {
+        let (cluster, database) = fresh_registry().await;
+        Self::open(cluster, database, change, Some(interruption)).await
+    }
+
+    async fn open(
+        cluster: TestCluster,
+        registry_database: String,
+        change: TestSettings,
+        interruption: Option<Interruption>,
+    ) -> Self {
         let provider = Provider::generate();
         let mut settings = Settings::default();
         settings.registry.url = Some(SecretString::from(cluster.url(&registry_database)));
@@ -103,16 +113,24 @@ impl TestApp {
         settings.telnyx.public_key = Some(provider.public_key());
         settings.clerk.webhook_secret = Some(SecretString::from(super::CLERK_SECRET));
         settings.http.drain_delay = Duration::ZERO;
+        // Hundreds of applications on one server: who wants spares says so.
+        settings.provisioning.spares = 0;
         change(&mut settings);
         let clock = Clock::system();
-        let app = App::open(settings.clone(), clock.clone()).await.unwrap();
+        let mut app = App::open(settings.clone(), clock.clone()).await.unwrap();
+        if let Some(interruption) = interruption {
+            app.provisioner = app.provisioner.interrupted_by(interruption);
+            app.clerk = app.clerk.provisioning_with(app.provisioner.clone());
+        }
         let listeners = Listeners {
             public: TcpListener::bind("127.0.0.1:0").await.unwrap(),
             operations: TcpListener::bind("127.0.0.1:0").await.unwrap(),
         };
         let url = format!("http://{}", listeners.public.local_addr().unwrap());
         let operations_url = format!("http://{}", listeners.operations.local_addr().unwrap());
-        let client = narthex::outgoing::client(Duration::from_secs(30))
+        let client = narthex::outbound::builder()
+            .timeout(Duration::from_secs(30))
+            .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .unwrap();
@@ -134,11 +152,6 @@ impl TestApp {
             clock,
             served: tokio::spawn(app.serve(listeners)),
         }
-    }
-
-    /// A provisioner of this application that fails where it is told to.
-    pub fn interrupted_provisioner(&self, interruption: Interruption) -> Provisioner {
-        self.provisioner.clone().interrupted_by(interruption)
     }
 
     /// Gives a number to a tenant, as the command line does.
@@ -165,6 +178,16 @@ impl TestApp {
     pub async fn registry_execute(&self, sql: &str) {
         self.cluster.execute(&self.registry_database, sql).await;
     }
+}
+
+/// The shared cluster, and a migrated registry on it that is nobody's yet.
+async fn fresh_registry() -> (TestCluster, String) {
+    let cluster = shared_cluster();
+    let database = format!("registry_{}", uuid::Uuid::new_v4().simple());
+    let template = registry_template(&cluster).await;
+    let copy = format!("CREATE DATABASE {database} TEMPLATE {template}");
+    cluster.execute("postgres", &copy).await;
+    (cluster, database)
 }
 
 /// A migrated registry to copy: a test then costs milliseconds.

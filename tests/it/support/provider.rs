@@ -22,7 +22,7 @@ impl Provider {
         Self {
             key: Arc::new(SigningKey::from_base64(&seed).unwrap()),
             url: String::new(),
-            client: narthex::outgoing::client(std::time::Duration::from_secs(30)).build().unwrap(),
+            client: narthex::outbound::builder().no_proxy().build().unwrap(),
         }
     }
 

@@ -7,13 +7,18 @@ use futures_util::future::join_all;
 use narthex::configuration::RouterSettings;
 use narthex::identifiers::TenantId;
 use narthex::postgres::ConnectFailure;
+use narthex::postgres::administration::{Administration, Handover, Login, Server};
+use narthex::provisioning::template;
 use narthex::registry::tenants::Tenant;
-use narthex::tenant_router::{OnTenant, PoolEvent, RouterError, TenantDb, TenantRouter};
+use narthex::tenant_router::{
+    OnTenant, PoolEvent, RouterError, TENANT_GROUP, TenantDb, TenantRouter,
+};
 use sea_orm::Statement;
 use uuid::Uuid;
 
 use crate::support::{TestApp, TestSettings, eventually};
 
+mod administering;
 mod breaker;
 mod budget;
 mod cap;
@@ -26,6 +31,16 @@ mod roles;
 mod silence;
 mod status;
 mod tls;
+
+/// A tenant's role and database on a server, as provisioning makes them.
+async fn settle(administration: &mut Administration, server: &Server, name: &str, password: &str) {
+    let (salt, mark) = (&[7; 16], "narthex test");
+    let login = Login { name, group: TENANT_GROUP, password, salt, mark };
+    administration.create_login(login).await.unwrap();
+    administration.copy_database(&template::name(server), name).await.unwrap();
+    let handover = Handover { from: None, to: name, role: name, mark };
+    administration.hand_over(&handover).await.unwrap();
+}
 
 /// An application with some tenants of which nothing is open.
 struct Hall {

@@ -64,6 +64,9 @@ async fn a_tenants_role_may_not(
         "TRUNCATE tenant_identity",
         "SELECT * FROM seaql_migrations",
         "DELETE FROM seaql_migrations",
+        "DELETE FROM permissions",
+        "INSERT INTO permissions VALUES ('everything', '')",
+        "UPDATE object_metadata SET label = 'Mine'",
         "CREATE TABLE mine (id int)",
         "CREATE TEMPORARY TABLE tenant_identity (tenant_id uuid)",
         "CREATE SCHEMA mine",
@@ -104,6 +107,11 @@ async fn a_tenants_role_may_work_with_its_data() {
         UPDATE branches SET name = 'South';
         SELECT * FROM tenant_identity;
         DELETE FROM branches;
+        SELECT * FROM permissions, object_metadata;
+        INSERT INTO settings VALUES ('mine', '1');
+        UPDATE pipelines SET name = 'Mine' WHERE position = 1;
+        DELETE FROM pipeline_stages;
+        DELETE FROM external_identities;
         ROLLBACK";
     session.execute(work).await.unwrap();
 }

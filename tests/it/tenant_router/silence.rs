@@ -32,8 +32,8 @@ async fn an_operation_ends_and_its_connection_is_never_lent_again(#[case] meetin
     let row = uuid::Uuid::now_v7();
     hall.app
         .registry_execute(&format!(
-            "INSERT INTO database_servers (id, name, host, port, tls_mode)
-             VALUES ('{row}', '{}', '127.0.0.1', {}, 'disable')",
+            "INSERT INTO database_servers (id, name, host, port, tls_mode, state)
+             VALUES ('{row}', '{}', '127.0.0.1', {}, 'disable', 'full')",
             unique(),
             proxy.port
         ))

@@ -9,7 +9,7 @@ use narthex::postgres::ConnectFailure;
 use narthex::postgres::administration::Server;
 use narthex::provisioning::template;
 use narthex::registry::tenants::password_bound_to;
-use narthex::tenant_router::{RouterError, TENANT_GROUP, TenantDb, TenantRouter};
+use narthex::tenant_router::{RouterError, TenantDb, TenantRouter};
 use rstest::rstest;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -53,9 +53,7 @@ impl Traveller {
         template::ensure(&administered).await.unwrap();
         let name = self.id.database_name();
         let mut administration = administered.administer().await.unwrap();
-        administration.create_login(&name, TENANT_GROUP, &password, &[7; 16]).await.unwrap();
-        administration.copy_database(&template::name(&administered), &name).await.unwrap();
-        administration.grant_connect(&name, &name).await.unwrap();
+        super::settle(&mut administration, &administered, &name, &password).await;
         administration.close().await;
         let sql = format!(
             "INSERT INTO tenant_identity (tenant_id, created_at) VALUES ('{}', now())",
@@ -69,8 +67,8 @@ impl Traveller {
         let id = Uuid::now_v7();
         let authority = row.authority.map_or("NULL".to_owned(), |pem| format!("'{pem}'"));
         let sql = format!(
-            "INSERT INTO database_servers (id, name, host, port, tls_mode, tls_authority)
-             VALUES ('{id}', '{}', '{}', {}, '{}', {authority})",
+            "INSERT INTO database_servers (id, name, host, port, tls_mode, tls_authority, state)
+             VALUES ('{id}', '{}', '{}', {}, '{}', {authority}, 'full')",
             unique(),
             row.host,
             row.port,
@@ -258,8 +256,8 @@ async fn a_refused_server_is_a_database_that_is_not_available() {
     let port = listener.local_addr().unwrap().port();
     let id = Uuid::now_v7();
     app.registry_execute(&format!(
-        "INSERT INTO database_servers (id, name, host, port, tls_mode, tls_authority)
-         VALUES ('{id}', 'x', '127.0.0.1', {port}, 'verify-ca', NULL);
+        "INSERT INTO database_servers (id, name, host, port, tls_mode, tls_authority, state)
+         VALUES ('{id}', 'x', '127.0.0.1', {port}, 'verify-ca', NULL, 'full');
          UPDATE tenants SET server_id = '{id}', updated_at = now() WHERE id = '{}'",
         owner.tenant_id
     ))

@@ -88,8 +88,9 @@ async fn failed_run(world: &World) -> (String, serde_json::Value) {
     let organization = Organization::made_by(&ada);
     let id = &organization.clerk.id;
     world.app.registry_execute(&format!(
-        "INSERT INTO provisioning_runs (id, kind, tenant_id, status, error_code, error_detail, created_at)
-         VALUES ('{run}', 'create_tenant', gen_random_uuid(), 'failed', 'provisioning_failed', 'no server has room', now());
+        "INSERT INTO provisioning_runs
+             (id, kind, tenant_id, status, error_code, error_detail, created_at, finished_at)
+         VALUES ('{run}', 'create_tenant', gen_random_uuid(), 'failed', 'provisioning_failed', 'no server has room', now(), now());
          INSERT INTO clerk_organizations (id, tenant_id, run_id, next_settle_at)
          SELECT '{id}', tenant_id, id, now() FROM provisioning_runs WHERE id = '{run}'"
     )).await;

@@ -4,19 +4,24 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::SessionDocument;
-use crate::http::Gateway;
-use crate::http::extract::{Checked, Faults, JsonBody};
+use crate::authentication::SignedIn;
+use crate::http::extract::{Checked, Faults, JsonBody, idempotency_key};
 use crate::http::openapi::OpenProblems;
 use crate::http::problem::Problem;
 use crate::http::routes::registrations::RegistrationDocument;
-use crate::identifiers::{EmailAddress, Slug, Timezone};
-use crate::provisioning::NewRegistration;
+use crate::http::{Code, Gateway};
+use crate::identifiers::{EmailAddress, Slug, TenantId, Timezone};
+use crate::provisioning::{
+    CreatedTenant, Idempotency, NewOwner, NewTenant, NotStarted, RunFailure, WantedSlug, failure_of,
+};
+use crate::registry::provisioning_runs::RunStatus;
+use crate::registry::registrations::Registration;
 
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -41,6 +46,7 @@ pub(crate) struct RegisterRequest {
 }
 
 /// What was asked for, with the password still in clear.
+#[derive(Clone)]
 pub(crate) struct CheckedRegistration {
     organization_name: String,
     email: EmailAddress,
@@ -74,6 +80,38 @@ impl Checked for RegisterRequest {
     }
 }
 
+impl CheckedRegistration {
+    /// What a repetition has to agree in.
+    fn fingerprint(&self) -> String {
+        let slug = self.slug.as_ref().map(Slug::as_str);
+        serde_json::json!([
+            self.organization_name,
+            self.email.as_str(),
+            self.password.expose_secret(),
+            self.first_name,
+            self.last_name,
+            self.timezone.as_str(),
+            slug,
+        ])
+        .to_string()
+    }
+
+    fn tenant(&self, password_hash: String) -> NewTenant {
+        let owner = NewOwner {
+            email: self.email.clone(),
+            password_hash,
+            first_name: self.first_name.clone(),
+            last_name: self.last_name.clone(),
+        };
+        NewTenant {
+            organization_name: self.organization_name.clone(),
+            slug: self.slug.clone().map_or(WantedSlug::Derived, WantedSlug::Exactly),
+            timezone: self.timezone.clone(),
+            owner: Some(owner),
+        }
+    }
+}
+
 /// Taken as it is, white space included.
 fn check_password(faults: &mut Faults, password: String) -> Option<SecretString> {
     match password.chars().count() {
@@ -100,13 +138,18 @@ pub(crate) struct AcceptedDocument {
 /// Registers an organization: makes its own database and signs its owner in.
 ///
 /// Answers 201 when it is ready within some seconds, else 202; with `Prefer: respond-async` 202 at once. The work
-/// goes on even if the client goes away. The host does not matter: at that of another organization, too, a new one is
-/// made.
+/// goes on even if the client goes away. With an `Idempotency-Key` (1 to 255 visible ASCII characters, kept for 24 h) a
+/// repeated request finds the first registration again, with a fresh session. The host does not matter: at that of
+/// another organization, too, a new one is made.
 #[utoipa::path(
     post,
     path = "/v1/auth/register",
     tag = "Registration and sessions",
     request_body = RegisterRequest,
+    params(
+        ("idempotency-key" = Option<String>, Header, description = "Chosen by the client; the same for every repetition of one registration."),
+        ("prefer" = Option<String>, Header, description = "`respond-async`: do not wait."),
+    ),
     responses(
         (status = 201, description = "The organization is ready, its owner signed in.", body = RegisteredDocument),
         (status = 202, description = "The organization is being made; see Location.", body = AcceptedDocument),
@@ -118,45 +161,84 @@ pub(crate) async fn register(
     headers: HeaderMap,
     JsonBody(request): JsonBody<RegisterRequest>,
 ) -> Result<Response, Problem> {
-    let password_hash = gateway.authentication.passwords().hash(request.password).await?;
-    let started = gateway
-        .provisioner
-        .start(NewRegistration {
-            organization_name: request.organization_name,
-            slug: request.slug,
-            timezone: request.timezone,
-            email: request.email,
-            password_hash,
-            first_name: request.first_name,
-            last_name: request.last_name,
-        })
-        .await?;
-    let wait = if prefers_async(&headers) { Duration::ZERO } else { gateway.registration_wait };
-    let id = started.registration_id;
-    let location = [(header::LOCATION, format!("/v1/registrations/{id}"))];
-    match tokio::time::timeout(wait, started.outcome).await {
-        Ok(Ok(created)) => {
-            let created = created?;
-            let session = gateway
-                .authentication
-                .sign_in_owner(created.tenant_id, created.owner_id)
-                .await?
-                .into();
-            let registration = progress(&gateway, id).await?;
-            let document = RegisteredDocument { registration, session };
-            Ok((StatusCode::CREATED, location, Json(document)).into_response())
+    let key = idempotency_key(&headers)?;
+    let seen = key.as_ref().map(|key| gateway.provisioner.idempotency(key, &request.fingerprint()));
+    if let Some(seen) = &seen
+        && let Some(first) = gateway.provisioner.registered_as(seen).await?
+    {
+        return again(&gateway, first, seen, request).await;
+    }
+    let password_hash = gateway.authentication.passwords().hash(request.password.clone()).await?;
+    let started = gateway.provisioner.start(&request.tenant(password_hash), seen.as_ref()).await;
+    let started = match (started, &seen) {
+        // Another one with the same key was faster.
+        (Err(NotStarted::KeyTaken), Some(seen)) => {
+            let first = gateway.provisioner.registered_as(seen).await?;
+            let first = first.ok_or(Code::IdempotencyInProgress)?;
+            return again(&gateway, first, seen, request).await;
         }
-        // Still running, or its task was lost: the resource tells.
-        Ok(Err(_)) | Err(_) => {
+        (started, _) => started?,
+    };
+    let id = started.planned.run_id;
+    let wait = if prefers_async(&headers) { Duration::ZERO } else { gateway.registration_wait };
+    match tokio::time::timeout(wait, started.outcome()).await {
+        Ok(Ok(CreatedTenant { tenant_id, owner_id })) => {
+            let owner = owner_id.ok_or(Code::Internal)?;
+            let session = gateway.authentication.sign_in_owner(tenant_id, owner, None).await?;
+            registered(&gateway, id, session).await
+        }
+        Ok(Err(failure @ (RunFailure::Refused(_) | RunFailure::Broken { .. }))) => {
+            Err(failure.into())
+        }
+        // Still running: the resource tells.
+        Ok(Err(RunFailure::Unfinished(_))) | Err(_) => {
             let document = AcceptedDocument { registration: progress(&gateway, id).await? };
-            Ok((StatusCode::ACCEPTED, location, Json(document)).into_response())
+            Ok((StatusCode::ACCEPTED, location(id), Json(document)).into_response())
         }
     }
 }
 
+/// The answer to a repetition: the same registration, tenant and user, and a fresh session for whoever still has the
+/// owner's password.
+async fn again(
+    gateway: &Gateway,
+    first: Registration,
+    seen: &Idempotency,
+    request: CheckedRegistration,
+) -> Result<Response, Problem> {
+    if first.request_hash != seen.request_hash {
+        return Err(Code::IdempotencyKeyReused.into());
+    }
+    let found = gateway.provisioner.progress(first.run_id).await?;
+    let (run, steps) = found.ok_or(Code::IdempotencyInProgress)?;
+    match run.status {
+        RunStatus::Completed => {
+            let tenant = TenantId(run.tenant_id);
+            let password = Some(request.password);
+            let authentication = &gateway.authentication;
+            let session = authentication.sign_in_owner(tenant, first.owner_id, password).await?;
+            registered(gateway, run.id, session).await
+        }
+        RunStatus::Failed => Err(failure_of(&run, &steps).into()),
+        RunStatus::Pending | RunStatus::Running | RunStatus::Compensating => {
+            Err(Code::IdempotencyInProgress.into())
+        }
+    }
+}
+
+async fn registered(gateway: &Gateway, id: Uuid, session: SignedIn) -> Result<Response, Problem> {
+    let registration = progress(gateway, id).await?;
+    let document = RegisteredDocument { registration, session: session.into() };
+    Ok((StatusCode::CREATED, location(id), Json(document)).into_response())
+}
+
+fn location(id: Uuid) -> [(header::HeaderName, String); 1] {
+    [(header::LOCATION, format!("/v1/registrations/{id}"))]
+}
+
 async fn progress(gateway: &Gateway, id: Uuid) -> Result<RegistrationDocument, Problem> {
     let progress = gateway.provisioner.progress(id).await?;
-    progress.map(RegistrationDocument::from).ok_or(crate::http::Code::NotFound.into())
+    progress.map(RegistrationDocument::from).ok_or(Code::NotFound.into())
 }
 
 /// RFC 7240.

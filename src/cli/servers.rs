@@ -1,0 +1,153 @@
+//! `narthex servers`: the PostgreSQL servers that tenants live on.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use comfy_table::{Table, presets::NOTHING};
+use serde_json::{Value, json};
+
+use super::secret::read_secret;
+use super::{CommandError, open_app};
+use crate::app::App;
+use crate::configuration::Settings;
+use crate::registry::RegistryDb;
+use crate::registry::database_servers::{self, DatabaseServer, Occupancy, State};
+
+mod add;
+mod url;
+
+#[derive(Subcommand)]
+pub(super) enum Servers {
+    /// All servers with their tenants, oldest first.
+    List {
+        /// For scripts: one JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Registers a server: connects, says what stands against it, closes its common databases, builds the template.
+    /// Its URL (postgres://user:password@host:port?sslmode=...) is read from a prompt, standard input or a file.
+    Add {
+        /// What operators call it.
+        #[arg(long)]
+        name: String,
+        /// The URL is the file's first line.
+        #[arg(long, value_name = "FILE")]
+        url_file: Option<PathBuf>,
+        /// How many tenants it takes.
+        #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(i32).range(0..))]
+        max_tenants: i32,
+        /// Certificates in PEM of those who may sign for the server; without it, the public authorities.
+        #[arg(long, value_name = "FILE")]
+        tls_authority: Option<PathBuf>,
+    },
+    /// No new tenants from now on, because the server is to be emptied.
+    Drain { name: String },
+    /// New tenants again, as long as it has room.
+    Activate {
+        name: String,
+        /// How many tenants it takes from now on.
+        #[arg(long, value_parser = clap::value_parser!(i32).range(0..))]
+        max_tenants: Option<i32>,
+    },
+    /// No new tenants from now on, because the server has enough of them.
+    Full { name: String },
+}
+
+pub(super) async fn run(command: Servers, settings: Settings) -> Result<ExitCode, CommandError> {
+    // Read before anything is opened: a prompt must not keep connections waiting.
+    let new = match &command {
+        Servers::Add { name, url_file, max_tenants, tls_authority } => {
+            let url = read_secret(url_file.as_ref(), "URL of the server: ", "the URL")?;
+            Some(add::NewServer::read(name, &url, *max_tenants, tls_authority.as_deref())?)
+        }
+        _ => None,
+    };
+    let app = open_app(settings).await?;
+    let done = match (command, new) {
+        (_, Some(new)) => add::add(&app, new).await,
+        (Servers::List { json }, _) => list(&app, json).await,
+        (Servers::Drain { name }, _) => change(&app, &name, State::Draining, None).await,
+        (Servers::Full { name }, _) => change(&app, &name, State::Full, None).await,
+        (Servers::Activate { name, max_tenants }, _) => {
+            change(&app, &name, State::Active, max_tenants).await
+        }
+        (Servers::Add { .. }, None) => Ok(()),
+    };
+    app.close().await;
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+async fn find(db: &RegistryDb, name: &str) -> Result<DatabaseServer, CommandError> {
+    database_servers::find_by_name(db, name).await?.ok_or_else(|| {
+        CommandError::Other(format!(
+            "there is no server `{name}`; `narthex servers list` shows all"
+        ))
+    })
+}
+
+async fn change(
+    app: &App,
+    name: &str,
+    state: State,
+    max_tenants: Option<i32>,
+) -> Result<(), CommandError> {
+    let db = app.registry.connect().await?;
+    let server = find(&db, name).await?;
+    if state == State::Active && !server.can_be_administered() {
+        return Err(CommandError::Other(format!(
+            "`{name}` has no credentials for making tenants; \
+             `narthex servers add --name {name}` with its URL gives it some"
+        )));
+    }
+    if let Some(max_tenants) = max_tenants {
+        database_servers::change_limit(&db, server.id, max_tenants).await?;
+    }
+    database_servers::change_state(&db, server.id, state).await?;
+    println!("{name} is {}", text(&json!(state)));
+    Ok(())
+}
+
+fn document(occupancy: &Occupancy) -> Value {
+    let server = &occupancy.server;
+    json!({
+        "id": server.id,
+        "name": server.name,
+        "state": server.state,
+        "host": server.host,
+        "port": server.port,
+        "tls_mode": server.tls_mode,
+        "administration_user": server.administration_user,
+        "can_be_administered": server.can_be_administered(),
+        "tenants": occupancy.tenants,
+        "max_tenants": server.max_tenants,
+        "created_at": server.created_at,
+    })
+}
+
+/// The registry's own server has no address here: `registry.url` leads to it.
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+async fn list(app: &App, as_json: bool) -> Result<(), CommandError> {
+    let db = app.registry.connect().await?;
+    let rows: Vec<Value> = database_servers::list(&db).await?.iter().map(document).collect();
+    if as_json {
+        println!("{}", Value::Array(rows));
+        return Ok(());
+    }
+    let columns = ["name", "state", "tenants", "max_tenants", "host", "port", "tls_mode"];
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_header(columns);
+    for row in &rows {
+        table.add_row(columns.map(|column| text(&row[column])));
+    }
+    println!("{table}");
+    println!("{} server(s)", rows.len());
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! `narthex servers add`: everything that stands against a server is found before it is in the registry.
+
+use std::path::Path;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::url::ServerUrl;
+use crate::app::App;
+use crate::cli::CommandError;
+use crate::clock::Clock;
+use crate::identifiers::new_id;
+use crate::postgres::administration::{Administration, AdministrationError, Server};
+use crate::postgres::transport::Transport;
+use crate::provisioning::template;
+use crate::registry::database_servers::{self, DatabaseServer, NotAdded, State, password_bound_to};
+use crate::registry::{RegistryDb, RegistryError};
+use crate::tenant_router::TENANT_GROUP;
+
+const LONGEST_NAME: usize = 63;
+
+/// What the command line says of a server.
+pub(super) struct NewServer {
+    name: String,
+    url: ServerUrl,
+    max_tenants: i32,
+    tls_authority: Option<String>,
+}
+
+fn other(error: impl std::fmt::Display) -> CommandError {
+    CommandError::Other(error.to_string())
+}
+
+impl NewServer {
+    pub(super) fn read(
+        name: &str,
+        url: &SecretString,
+        max_tenants: i32,
+        tls_authority: Option<&Path>,
+    ) -> Result<Self, CommandError> {
+        let is_name = !name.trim().is_empty() && !name.contains(char::is_control);
+        if !is_name || name.chars().count() > LONGEST_NAME {
+            return Err(other(format!("a server's name has 1 to {LONGEST_NAME} characters")));
+        }
+        let read = |path: &Path| {
+            let cannot = format!("cannot read {}", path.display());
+            std::fs::read_to_string(path).map_err(CommandError::while_doing(&cannot))
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            url: ServerUrl::parse(url).map_err(other)?,
+            max_tenants,
+            tls_authority: tls_authority.map(read).transpose()?,
+        })
+    }
+
+    /// Does an older row mean this very server, and only lack what `add` brings?
+    fn completes(&self, known: &DatabaseServer) -> bool {
+        !known.can_be_administered()
+            && known.host.as_ref() == Some(&self.url.host)
+            && known.port == Some(i32::from(self.url.port))
+    }
+
+    /// Its row, for the place of an older one where there is one to complete.
+    fn row(
+        &self,
+        app: &App,
+        known: Option<DatabaseServer>,
+    ) -> Result<DatabaseServer, CommandError> {
+        let id = known.as_ref().map_or_else(new_id, |known| known.id);
+        let password = self.url.password.expose_secret().as_bytes();
+        let sealed = app.registry.sealer().seal(&password_bound_to(id), password);
+        Ok(DatabaseServer {
+            id,
+            name: self.name.clone(),
+            host: Some(self.url.host.clone()),
+            port: Some(i32::from(self.url.port)),
+            tls_mode: Some(self.url.tls_mode),
+            tls_authority: self.tls_authority.clone(),
+            state: State::Active,
+            administration_user: Some(self.url.user.clone()),
+            sealed_administration_password: Some(sealed.map_err(RegistryError::from)?),
+            max_tenants: self.max_tenants,
+            system_identifier: None,
+            created_at: known.map_or_else(|| Clock::system().now(), |known| known.created_at),
+        })
+    }
+}
+
+pub(super) async fn add(app: &App, new: NewServer) -> Result<(), CommandError> {
+    let db = app.registry.connect().await?;
+    let known = database_servers::find_by_name(&db, &new.name).await?;
+    if known.as_ref().is_some_and(|known| !new.completes(known)) {
+        return Err(name_taken(&new.name));
+    }
+    let mut row = new.row(app, known)?;
+    let server = app.router.administration(&row).map_err(other)?;
+    if let Some(weakness) = Transport::of(&server.options_for("")).weakness() {
+        tracing::warn!(
+            host = new.url.host,
+            "the way to the server is not safe on a network: {weakness}"
+        );
+    }
+    let mut administration = server.administer().await.map_err(|e| unreachable(&new, e))?;
+    let refused = |reason: String| CommandError::Other(format!("`{}`: {reason}", new.name));
+    row.system_identifier = Some(examine(&db, &mut administration, &row).await.map_err(refused)?);
+    prepare(&server, administration).await.map_err(|e| refused(e.to_string()))?;
+    match database_servers::add(&db, &row).await? {
+        Ok(()) => {}
+        Err(NotAdded::NameTaken) => return Err(name_taken(&new.name)),
+        Err(reason @ NotAdded::SameCluster) => return Err(refused(reason.to_string())),
+    }
+    println!("added {} ({}) for up to {} tenants", row.name, row.id, row.max_tenants);
+    Ok(())
+}
+
+fn name_taken(name: &str) -> CommandError {
+    CommandError::Other(format!(
+        "there is a server `{name}` already; `narthex servers list` shows all"
+    ))
+}
+
+fn unreachable(new: &NewServer, error: AdministrationError) -> CommandError {
+    CommandError::Other(format!(
+        "`{}` cannot be administered at {}:{}: {error}; check the URL, that the server takes connections from here, \
+         and that the user may connect to the database `postgres`",
+        new.name, new.url.host, new.url.port
+    ))
+}
+
+/// Is it a server that tenants can be made on, and no other one that we have? Its identifier.
+async fn examine(
+    db: &RegistryDb,
+    administration: &mut Administration,
+    row: &DatabaseServer,
+) -> Result<i64, String> {
+    let fitness = administration.fitness(TENANT_GROUP).await.map_err(|e| e.to_string())?;
+    if let Some(unfit) = fitness.unfit(TENANT_GROUP) {
+        return Err(unfit.to_string());
+    }
+    database_servers::note_own_cluster(db).await.map_err(|e| e.to_string())?;
+    let same = database_servers::find_by_system_identifier(db, fitness.system_identifier).await;
+    match same.map_err(|e| e.to_string())? {
+        Some(same) if same.id != row.id => {
+            return Err(format!("this is the server `{}`, which is registered already", same.name));
+        }
+        _ => {}
+    }
+    if !fitness.ends_sessions {
+        tracing::warn!(
+            "the user may not end the sessions of tenants, so that dropping a database waits for them; \
+             as a superuser, GRANT pg_signal_backend to it"
+        );
+    }
+    Ok(fitness.system_identifier)
+}
+
+/// What `migrate registry` and `serve` do for the registry's own server.
+async fn prepare(
+    server: &Server,
+    mut administration: Administration,
+) -> Result<(), AdministrationError> {
+    administration.close_to_tenants(&[]).await?;
+    administration.close().await;
+    template::ensure(server).await
+}

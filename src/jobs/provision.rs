@@ -1,0 +1,29 @@
+//! Runs whose process has died, or whose next attempt has come; tenants whose time for being restored is over; spare
+//! databases; keys of registrations that nobody will repeat any more.
+
+use crate::provisioning::Provisioner;
+
+pub(super) async fn work_due(provisioner: Provisioner) {
+    if let Err(error) = provisioner.work_due().await {
+        // Readiness says aloud that the registry is away.
+        tracing::debug!(%error, "runs could not be taken up");
+    }
+}
+
+pub(super) async fn purge_due(provisioner: Provisioner) {
+    if let Err(error) = provisioner.purge_due().await {
+        tracing::debug!(%error, "deleted tenants could not be looked for");
+    }
+}
+
+pub(super) async fn top_up_spares(provisioner: Provisioner) {
+    if let Err(error) = provisioner.top_up_spares().await {
+        tracing::warn!(%error, "spare databases could not be made");
+    }
+}
+
+pub(super) async fn forget_old_keys(provisioner: Provisioner) {
+    if let Err(error) = provisioner.forget_old_keys().await {
+        tracing::debug!(%error, "old idempotency keys could not be removed");
+    }
+}

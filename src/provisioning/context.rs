@@ -1,0 +1,120 @@
+//! What the steps of one run can see and use.
+
+use std::ops::{Deref, DerefMut};
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
+
+use super::Tools;
+use super::input::Input;
+use super::saga::StepError;
+use crate::identifiers::TenantId;
+use crate::postgres::administration::{Administration, Server};
+use crate::registry::database_servers::{self, DatabaseServer};
+use crate::registry::run_leases::{self, Claim};
+use crate::registry::tenants::{self, Tenant};
+use crate::registry::{RegistryDb, RegistryTransaction};
+use crate::tenant_router::TenantDb;
+
+/// The run that a step belongs to.
+pub(super) struct Context {
+    pub tools: Tools,
+    pub tenant_id: TenantId,
+    pub claim: Claim,
+    input: Option<Input>,
+    seat: Mutex<Option<Administration>>,
+    tenant_db: OnceCell<TenantDb>,
+}
+
+impl Context {
+    pub fn new(tools: Tools, tenant_id: TenantId, claim: Claim, input: Option<Input>) -> Self {
+        let (seat, tenant_db) = (Mutex::default(), OnceCell::new());
+        Self { tools, tenant_id, claim, input, seat, tenant_db }
+    }
+
+    /// What the run was planned with. To undo something nobody may need it: it can be gone.
+    pub fn input(&self) -> Result<&Input, StepError> {
+        let gone = || StepError::Final("what the run was planned with cannot be read".to_owned());
+        self.input.as_ref().ok_or_else(gone)
+    }
+
+    pub async fn registry(&self) -> Result<RegistryDb, StepError> {
+        Ok(self.tools.registry.connect().await?)
+    }
+
+    /// Proves in a transaction of the registry that the run is still ours until it commits.
+    pub async fn hold(&self, transaction: &RegistryTransaction) -> Result<(), StepError> {
+        run_leases::hold(transaction, &self.claim)
+            .await?
+            .map_err(|lost| StepError::Passing(lost.to_string()))
+    }
+
+    /// The tenant's row, if it has one.
+    pub async fn find_tenant(&self) -> Result<Option<Tenant>, StepError> {
+        Ok(tenants::find(&self.registry().await?, self.tenant_id).await?)
+    }
+
+    /// The tenant's row.
+    pub async fn tenant(&self) -> Result<Tenant, StepError> {
+        let missing = || StepError::Final("the tenant has no row in the registry".to_owned());
+        self.find_tenant().await?.ok_or_else(missing)
+    }
+
+    /// The server that the tenant is to be, or is, on.
+    pub async fn server_of(&self, tenant: &Tenant) -> Result<(DatabaseServer, Server), StepError> {
+        let db = self.registry().await?;
+        let row = database_servers::find(&db, tenant.server_id).await?;
+        let row =
+            row.ok_or_else(|| StepError::Passing("its database server is unknown".to_owned()))?;
+        drop(db);
+        let server = self.tools.server(&row)?;
+        Ok((row, server))
+    }
+
+    /// A connection for administration of the tenant's server that nobody else has for this tenant, not even a process
+    /// that died in the middle of a statement: the server holds the lock until that statement is over. Only then it is
+    /// asked whether the run is still ours, so that nobody who has lost it can act any more.
+    pub async fn administer(&self, server: &Server) -> Result<Seat<'_>, StepError> {
+        let mut place = self.seat.lock().await;
+        if let Some(administration) = place.take() {
+            return Ok(Seat { place, administration });
+        }
+        let mut administration = server.administer().await?;
+        administration.lock_for(self.tenant_id.0).await?;
+        let db = self.registry().await?;
+        run_leases::renew(&db, &self.claim)
+            .await?
+            .map_err(|lost| StepError::Passing(lost.to_string()))?;
+        Ok(Seat { place, administration })
+    }
+
+    /// A connection of the tenant's own role, which proves that role, password, rights and identity are in order.
+    pub async fn tenant_db(&self) -> Result<&TenantDb, StepError> {
+        let open = || self.tools.router.connect_for_provisioning(self.tenant_id);
+        Ok(self.tenant_db.get_or_try_init(open).await?)
+    }
+}
+
+/// The run's connection to its server. Dropped, the connection is closed; [`Seat::keep`] leaves it to the next step.
+pub(super) struct Seat<'a> {
+    place: MutexGuard<'a, Option<Administration>>,
+    administration: Administration,
+}
+
+impl Seat<'_> {
+    pub fn keep(mut self) {
+        *self.place = Some(self.administration);
+    }
+}
+
+impl Deref for Seat<'_> {
+    type Target = Administration;
+
+    fn deref(&self) -> &Administration {
+        &self.administration
+    }
+}
+
+impl DerefMut for Seat<'_> {
+    fn deref_mut(&mut self) -> &mut Administration {
+        &mut self.administration
+    }
+}

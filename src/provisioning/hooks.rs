@@ -1,0 +1,205 @@
+//! What others make for a tenant (its realm at an identity provider, storage, infrastructure, a deployment, DNS), and
+//! who is told of one: services of the operator, called over HTTP, each switched off until it has an address. Requests
+//! are signed as Standard Webhooks are, and bear the same id however often they are repeated.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ring::hmac;
+use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::configuration::{HookSettings, HooksSettings};
+use crate::outbound;
+use crate::registry::tenants::Tenant;
+
+/// A service has this long to begin its answer.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// Longer answers are not read.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// Which service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hook {
+    IdentityRealm,
+    Storage,
+    Infrastructure,
+    Deployment,
+    Dns,
+    Notify,
+}
+
+impl Hook {
+    /// As a kind of resource, and in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::IdentityRealm => "identity_realm",
+            Self::Storage => "storage",
+            Self::Infrastructure => "infrastructure",
+            Self::Deployment => "deployment",
+            Self::Dns => "dns",
+            Self::Notify => "notify",
+        }
+    }
+}
+
+/// What a service is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    Make,
+    Release,
+    Tell,
+}
+
+impl Act {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Make => "make",
+            Self::Release => "release",
+            Self::Tell => "active",
+        }
+    }
+}
+
+/// Why a service has not done it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HookError {
+    #[error("the service `{0}` is not configured any more")]
+    NotConfigured(&'static str),
+    #[error("the service `{0}` was not reached: {1}")]
+    Unreachable(&'static str, String),
+    /// It may do it later.
+    #[error("the service `{0}` answered {1}")]
+    NotNow(&'static str, u16),
+    /// It will never do it.
+    #[error("the service `{0}` refused with {1}")]
+    Refused(&'static str, u16),
+}
+
+impl HookError {
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Refused(..))
+    }
+}
+
+#[derive(Serialize)]
+struct Call<'a> {
+    /// `tenant.dns.make`.
+    r#type: String,
+    /// RFC 3339.
+    timestamp: String,
+    data: Subject<'a>,
+}
+
+#[derive(Serialize)]
+struct Subject<'a> {
+    tenant_id: Uuid,
+    slug: &'a str,
+    organization_name: &'a str,
+    /// What the service called the thing when it made it.
+    reference: Option<&'a str>,
+}
+
+#[derive(Deserialize, Default)]
+struct Answer {
+    reference: Option<String>,
+}
+
+/// All services.
+#[derive(Clone)]
+pub(super) struct Hooks {
+    settings: HooksSettings,
+    client: reqwest::Client,
+    clock: Clock,
+}
+
+impl Hooks {
+    pub fn new(settings: HooksSettings, clock: Clock) -> Result<Self, reqwest::Error> {
+        Ok(Self { settings, client: outbound::client(TIMEOUT)?, clock })
+    }
+
+    fn settings_of(&self, hook: Hook) -> Option<&HookSettings> {
+        let settings = &self.settings;
+        match hook {
+            Hook::IdentityRealm => settings.identity_realm.as_ref(),
+            Hook::Storage => settings.storage.as_ref(),
+            Hook::Infrastructure => settings.infrastructure.as_ref(),
+            Hook::Deployment => settings.deployment.as_ref(),
+            Hook::Dns => settings.dns.as_ref(),
+            Hook::Notify => settings.notify.as_ref(),
+        }
+    }
+
+    pub fn is_on(&self, hook: Hook) -> bool {
+        self.settings_of(hook).is_some()
+    }
+
+    /// Asks a service to do something for a tenant. Returns what the service calls it.
+    pub async fn call(
+        &self,
+        hook: Hook,
+        act: Act,
+        run: Uuid,
+        tenant: &Tenant,
+        reference: Option<&str>,
+    ) -> Result<Option<String>, HookError> {
+        let name = hook.name();
+        let settings = self.settings_of(hook).ok_or(HookError::NotConfigured(name))?;
+        let now = self.clock.now();
+        let call = Call {
+            r#type: format!("tenant.{name}.{}", act.name()),
+            timestamp: now.to_rfc3339(),
+            data: Subject {
+                tenant_id: tenant.id,
+                slug: &tenant.slug,
+                organization_name: &tenant.organization_name,
+                reference,
+            },
+        };
+        let unreachable = |e: &dyn std::fmt::Display| HookError::Unreachable(name, e.to_string());
+        let body = serde_json::to_vec(&call).map_err(|e| unreachable(&e))?;
+        let id = format!("{run}.{name}.{}", act.name());
+        let signature = sign(settings, &id, now.timestamp(), &body);
+        let request = self
+            .client
+            .post(&settings.url)
+            .header("content-type", "application/json")
+            .header("webhook-id", id)
+            .header("webhook-timestamp", now.timestamp())
+            .header("webhook-signature", signature)
+            .body(body);
+        let mut response = request.send().await.map_err(|e| unreachable(&e.without_url()))?;
+        let status = response.status();
+        match status.as_u16() {
+            // Being done: to be asked for again.
+            202 => return Err(HookError::NotNow(name, 202)),
+            200..=299 => {}
+            404 | 410 if act == Act::Release => return Ok(None),
+            // Not in time, not yet, too often: none of them is for ever.
+            408 | 409 | 425 | 429 => return Err(HookError::NotNow(name, status.as_u16())),
+            400..=499 => return Err(HookError::Refused(name, status.as_u16())),
+            other => return Err(HookError::NotNow(name, other)),
+        }
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|e| unreachable(&e.without_url()))? {
+            if bytes.len() + chunk.len() > MAX_ANSWER_BYTES {
+                return Err(unreachable(&"its answer is too long"));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        let answer: Answer = serde_json::from_slice(&bytes).unwrap_or_default();
+        Ok(answer.reference)
+    }
+}
+
+/// Standard Webhooks, `v1`: HMAC-SHA-256 over `id.timestamp.body`.
+fn sign(settings: &HookSettings, id: &str, timestamp: i64, body: &[u8]) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, settings.key.0.expose_secret());
+    let mut context = hmac::Context::with_key(&key);
+    context.update(format!("{id}.{timestamp}.").as_bytes());
+    context.update(body);
+    format!("v1,{}", STANDARD.encode(context.sign()))
+}

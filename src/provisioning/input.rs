@@ -1,0 +1,66 @@
+//! What a run is planned with: sealed in its row, because there are people in it, and gone when the run has ended.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::registry::tenants::Status;
+use crate::sealing::{Sealer, SealingError};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(super) enum Input {
+    Create(CreateInput),
+    Reprovision(ReprovisionInput),
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct CreateInput {
+    pub organization_name: String,
+    pub slug: Option<String>,
+    /// A wanted slug that is taken gets a suffix instead of ending the run.
+    pub slug_is_a_wish: bool,
+    pub timezone: String,
+    pub owner: Option<OwnerInput>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct OwnerInput {
+    pub id: Uuid,
+    pub email: String,
+    /// PHC string.
+    pub password_hash: String,
+    pub first_name: String,
+    pub last_name: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct ReprovisionInput {
+    /// What the tenant was before, and becomes again.
+    pub status: String,
+    /// A database that is missing is made anew, without anything in it.
+    pub accept_empty: bool,
+    /// Added where nobody is on the staff.
+    pub owner: Option<OwnerInput>,
+}
+
+impl ReprovisionInput {
+    pub fn was_suspended(&self) -> bool {
+        self.status == sea_orm::ActiveEnum::to_value(&Status::Suspended)
+    }
+}
+
+fn bound_to(run: Uuid) -> String {
+    format!("provisioning_runs.input/{run}")
+}
+
+impl Input {
+    pub fn seal(&self, sealer: &Sealer, run: Uuid) -> Result<Vec<u8>, SealingError> {
+        let plain = serde_json::to_vec(self).map_err(|_| SealingError::Unreadable)?;
+        sealer.seal(&bound_to(run), &plain)
+    }
+
+    pub fn open(sealer: &Sealer, run: Uuid, sealed: &[u8]) -> Result<Self, SealingError> {
+        let plain = sealer.open(&bound_to(run), sealed)?;
+        serde_json::from_slice(&plain).map_err(|_| SealingError::Unreadable)
+    }
+}

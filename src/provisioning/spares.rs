@@ -1,0 +1,156 @@
+//! Databases that wait for a tenant, on every server: a new tenant then costs a rename instead of a copy.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use uuid::Uuid;
+
+use super::{Tools, template};
+use crate::identifiers::unguessable_id;
+use crate::postgres::administration::{Administration, AdministrationError, Server, ServerLock};
+use crate::postgres::migrating;
+use crate::registry::RegistryError;
+use crate::registry::database_servers::DatabaseServer;
+use crate::registry::spare_databases::{self, State, Wanted};
+use crate::tenant_router::RouterError;
+
+/// Every spare's name begins so.
+pub const SPARE_PREFIX: &str = "narthex_spare_";
+/// A copy of another template may be wanted by a replica of another version; after this long by nobody.
+const STALE_AFTER: TimeDelta = TimeDelta::hours(1);
+/// A drop makes the server write a checkpoint.
+const BETWEEN_DROPS: Duration = Duration::from_secs(1);
+
+/// Why spares could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SpareError {
+    /// Their list.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// Their server is not to be found.
+    #[error(transparent)]
+    Router(#[from] RouterError),
+    /// Their server.
+    #[error(transparent)]
+    Administration(#[from] AdministrationError),
+    /// A copy is not what it should be.
+    #[error("the copy {name} of the template has the schema {found:?}")]
+    WrongSchema {
+        /// Of the copy.
+        name: String,
+        /// Its newest migration.
+        found: Option<String>,
+    },
+}
+
+/// What a spare must be a copy of.
+pub(super) struct OwnedWanted {
+    server: Uuid,
+    template: String,
+    schema_version: String,
+}
+
+pub(super) fn wanted(server: Uuid, template: &str) -> OwnedWanted {
+    let schema_version = migrating::newest::<tenant_migrations::Migrator>();
+    OwnedWanted { server, template: template.to_owned(), schema_version }
+}
+
+impl OwnedWanted {
+    pub fn as_ref(&self) -> Wanted<'_> {
+        let Self { server, template, schema_version } = self;
+        Wanted { server: *server, template, schema_version }
+    }
+}
+
+/// Makes spares of the current template on a server until there are as many as configured, and removes what is of no use
+/// to anybody. One replica does this for a server at a time; the others find nothing to do. Returns how many were made.
+pub(super) async fn top_up(
+    tools: &Tools,
+    row: &DatabaseServer,
+    server: &Server,
+) -> Result<u64, SpareError> {
+    let template = template::name(server);
+    let wanted = wanted(row.id, &template);
+    let mut administration = server.administer().await?;
+    if !administration.try_lock(ServerLock::Spares).await? {
+        return Ok(0);
+    }
+    clear_up(tools, row, &template, &mut administration).await?;
+    let mut made = 0;
+    loop {
+        let db = tools.registry.connect().await?;
+        let ready = spare_databases::count_ready(&db, &wanted.as_ref()).await?;
+        drop(db);
+        if ready >= tools.settings.spares || tools.life.is_stopping() {
+            administration.close().await;
+            return Ok(made);
+        }
+        template::ensure(server).await?;
+        make(tools, server, &wanted, &mut administration).await?;
+        made += 1;
+    }
+}
+
+async fn make(
+    tools: &Tools,
+    server: &Server,
+    wanted: &OwnedWanted,
+    administration: &mut Administration,
+) -> Result<(), SpareError> {
+    let name = format!("{SPARE_PREFIX}{}", unguessable_id().simple());
+    let db = tools.registry.connect().await?;
+    spare_databases::begin(&db, &name, &wanted.as_ref(), tools.clock.now()).await?;
+    drop(db);
+    administration.copy_database(&wanted.template, &name).await?;
+    let mut inside = server.connect(&name).await?;
+    let mut applied = inside.texts("SELECT version FROM seaql_migrations ORDER BY version").await?;
+    inside.close().await;
+    let found = applied.pop();
+    if found.as_ref() != Some(&wanted.schema_version) {
+        return Err(SpareError::WrongSchema { name, found });
+    }
+    administration.put_aside(&name, &tools.mark()).await?;
+    let db = tools.registry.connect().await?;
+    spare_databases::change_state(&db, &name, State::Making, State::Ready).await?;
+    Ok(())
+}
+
+/// What somebody was making or removing when their process died is removed: nobody else is at it, because the lock is
+/// ours. So are copies of other templates that are old enough, one at a time.
+async fn clear_up(
+    tools: &Tools,
+    row: &DatabaseServer,
+    template: &str,
+    administration: &mut Administration,
+) -> Result<(), SpareError> {
+    let db = tools.registry.connect().await?;
+    let spares = spare_databases::on_server(&db, row.id).await?;
+    drop(db);
+    let oldest = tools.clock.now() - STALE_AFTER;
+    let stale = spares.iter().find(|spare| {
+        spare.state == State::Ready && spare.template != template && spare.created_at < oldest
+    });
+    if let Some(stale) = stale {
+        let db = tools.registry.connect().await?;
+        if spare_databases::change_state(&db, &stale.name, State::Ready, State::Removing).await? {
+            drop(db);
+            remove(tools, &stale.name, administration).await?;
+        }
+    }
+    let cut_off = |state| matches!(state, State::Making | State::Removing);
+    for spare in spares.iter().filter(|spare| cut_off(spare.state)) {
+        remove(tools, &spare.name, administration).await?;
+    }
+    Ok(())
+}
+
+async fn remove(
+    tools: &Tools,
+    name: &str,
+    administration: &mut Administration,
+) -> Result<(), SpareError> {
+    administration.drop_database(name).await?;
+    spare_databases::forget(&tools.registry.connect().await?, name).await?;
+    tokio::time::sleep(BETWEEN_DROPS).await;
+    Ok(())
+}

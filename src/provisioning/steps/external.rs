@@ -1,0 +1,115 @@
+//! What services of the operator make for a tenant. Each is a step only where it is configured.
+
+use futures_util::FutureExt;
+
+use super::{Context, Done, Retries, SagaStep, StepError, nothing_to_undo};
+use crate::provisioning::hooks::{Act, Hook, HookError};
+use crate::provisioning::saga::StepFuture;
+use crate::registry::resources;
+
+const fn making(
+    name: &'static str,
+    apply: for<'a> fn(&'a Context) -> StepFuture<'a>,
+    undo: for<'a> fn(&'a Context) -> StepFuture<'a>,
+) -> SagaStep {
+    SagaStep { name, apply, undo, retries: Retries::SERVICE }
+}
+
+pub(crate) const IDENTITY_REALM: SagaStep = making(
+    "identity_realm",
+    |context| make(context, Hook::IdentityRealm).boxed(),
+    |context| release(context, Hook::IdentityRealm).boxed(),
+);
+pub(crate) const STORAGE: SagaStep = making(
+    "storage",
+    |context| make(context, Hook::Storage).boxed(),
+    |context| release(context, Hook::Storage).boxed(),
+);
+pub(crate) const INFRASTRUCTURE: SagaStep = making(
+    "infrastructure",
+    |context| make(context, Hook::Infrastructure).boxed(),
+    |context| release(context, Hook::Infrastructure).boxed(),
+);
+pub(crate) const DEPLOYMENT: SagaStep = making(
+    "deployment",
+    |context| make(context, Hook::Deployment).boxed(),
+    |context| release(context, Hook::Deployment).boxed(),
+);
+pub(crate) const DNS: SagaStep = making(
+    "dns",
+    |context| make(context, Hook::Dns).boxed(),
+    |context| release(context, Hook::Dns).boxed(),
+);
+pub(crate) const NOTIFY: SagaStep =
+    making("notify", |context| tell(context).boxed(), nothing_to_undo);
+
+pub(crate) const RELEASE_IDENTITY_REALM: SagaStep = making(
+    "release_identity_realm",
+    |context| release(context, Hook::IdentityRealm).boxed(),
+    nothing_to_undo,
+);
+pub(crate) const RELEASE_STORAGE: SagaStep =
+    making("release_storage", |context| release(context, Hook::Storage).boxed(), nothing_to_undo);
+pub(crate) const RELEASE_INFRASTRUCTURE: SagaStep = making(
+    "release_infrastructure",
+    |context| release(context, Hook::Infrastructure).boxed(),
+    nothing_to_undo,
+);
+pub(crate) const RELEASE_DEPLOYMENT: SagaStep = making(
+    "release_deployment",
+    |context| release(context, Hook::Deployment).boxed(),
+    nothing_to_undo,
+);
+pub(crate) const RELEASE_DNS: SagaStep =
+    making("release_dns", |context| release(context, Hook::Dns).boxed(), nothing_to_undo);
+
+const HOOKS: [Hook; 6] = [
+    Hook::IdentityRealm,
+    Hook::Storage,
+    Hook::Infrastructure,
+    Hook::Deployment,
+    Hook::Dns,
+    Hook::Notify,
+];
+
+/// The service that a step needs, if it needs one.
+pub(crate) fn hook_of(step: &str) -> Option<Hook> {
+    let service = step.strip_prefix("release_").unwrap_or(step);
+    HOOKS.into_iter().find(|hook| hook.name() == service)
+}
+
+fn failed(error: HookError) -> StepError {
+    match error.is_final() {
+        true => StepError::Final(error.to_string()),
+        false => StepError::Passing(error.to_string()),
+    }
+}
+
+async fn make(context: &Context, hook: Hook) -> Result<Done, StepError> {
+    let tenant = context.tenant().await?;
+    let run = context.claim.run;
+    let made = context.tools.hooks.call(hook, Act::Make, run, &tenant, None).await;
+    let reference = made.map_err(failed)?.unwrap_or_else(|| tenant.slug.clone());
+    Ok(Done::made(hook.name(), &reference, None))
+}
+
+/// Whether or not it was ever made: its answer may have been lost.
+async fn release(context: &Context, hook: Hook) -> Result<Done, StepError> {
+    if let Some(tenant) = context.find_tenant().await? {
+        let db = context.registry().await?;
+        let reference = resources::reference(&db, context.tenant_id, hook.name()).await?;
+        drop(db);
+        let run = context.claim.run;
+        let hooks = &context.tools.hooks;
+        let released = hooks.call(hook, Act::Release, run, &tenant, reference.as_deref()).await;
+        released.map_err(failed)?;
+    }
+    Ok(Done::released(hook.name()))
+}
+
+async fn tell(context: &Context) -> Result<Done, StepError> {
+    let tenant = context.tenant().await?;
+    let run = context.claim.run;
+    context.tools.hooks.call(Hook::Notify, Act::Tell, run, &tenant, None).await.map_err(failed)?;
+    Ok(Done::nothing_more())
+}

@@ -1,0 +1,97 @@
+//! The end of a tenant, the saga backwards. There is no way back from any of it: each step first makes sure that the
+//! tenant is being purged.
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use sea_orm::{TransactionSession, TransactionTrait};
+
+use super::{Context, Done, Retries, SagaStep, StepError, database, nothing_to_undo, role};
+use crate::postgres::administration::ServerLock;
+use crate::registry::tenants::{self, Status, Tenant};
+use crate::registry::{domains, email_index, phone_numbers};
+
+/// A drop makes the server write a checkpoint: no more than one in this time on a server, over all replicas.
+const BETWEEN_DROPS: Duration = Duration::from_secs(1);
+
+pub(crate) const CLOSE: SagaStep = SagaStep {
+    name: "close",
+    apply: |context| close(context).boxed(),
+    undo: nothing_to_undo,
+    retries: Retries::DATABASE,
+};
+pub(crate) const DROP_DATABASE: SagaStep = SagaStep {
+    name: "drop_database",
+    apply: |context| drop_database(context).boxed(),
+    undo: nothing_to_undo,
+    // Behind others that are dropped on the same server.
+    retries: Retries { timeout: Duration::from_secs(300), ..Retries::DATABASE },
+};
+pub(crate) const DROP_ROLE: SagaStep = SagaStep {
+    name: "drop_role",
+    apply: |context| drop_role(context).boxed(),
+    undo: nothing_to_undo,
+    retries: Retries::DATABASE,
+};
+pub(crate) const FORGET: SagaStep = SagaStep {
+    name: "forget",
+    apply: |context| forget(context).boxed(),
+    undo: nothing_to_undo,
+    retries: Retries::DATABASE,
+};
+
+/// The tenant, if it may be purged. One that is purged already has nothing more to lose.
+async fn condemned(context: &Context) -> Result<Option<Tenant>, StepError> {
+    let tenant = context.tenant().await?;
+    match tenant.status {
+        Status::Purging => Ok(Some(tenant)),
+        Status::Purged => Ok(None),
+        other => Err(StepError::Final(format!("the tenant is {other:?}: it is not to be purged"))),
+    }
+}
+
+/// Nobody gets in any more, and whoever is in is put out.
+async fn close(context: &Context) -> Result<Done, StepError> {
+    if let Some(tenant) = condemned(context).await? {
+        let (_, server) = context.server_of(&tenant).await?;
+        let mut seat = context.administer(&server).await?;
+        if seat.database_exists(&tenant.database_name).await? {
+            seat.close_database(&tenant.database_name).await?;
+        }
+        seat.keep();
+    }
+    Ok(Done::nothing_more())
+}
+
+async fn drop_database(context: &Context) -> Result<Done, StepError> {
+    let Some(tenant) = condemned(context).await? else { return Ok(Done::nothing_more()) };
+    let (_, server) = context.server_of(&tenant).await?;
+    let mut in_line = server.administer().await?;
+    in_line.lock(ServerLock::Drop).await?;
+    let done = database::undo(context).await?;
+    tokio::time::sleep(BETWEEN_DROPS).await;
+    in_line.close().await;
+    Ok(done)
+}
+
+async fn drop_role(context: &Context) -> Result<Done, StepError> {
+    match condemned(context).await? {
+        Some(_) => role::undo(context).await,
+        None => Ok(Done::nothing_more()),
+    }
+}
+
+/// Numbers, domains, addresses and slug are free for others; the row stays for the record.
+async fn forget(context: &Context) -> Result<Done, StepError> {
+    let Some(_) = condemned(context).await? else { return Ok(Done::nothing_more()) };
+    let (id, now) = (context.tenant_id, context.tools.clock.now());
+    let db = context.registry().await?;
+    let transaction = db.begin().await?;
+    context.hold(&transaction).await?;
+    phone_numbers::release_all(&transaction, id, now).await?;
+    domains::remove_all(&transaction, id).await?;
+    email_index::remove_all(&transaction, id).await?;
+    tenants::forget_names(&transaction, id, now).await?;
+    transaction.commit().await?;
+    Ok(Done::moved(Status::Purging, Status::Purged))
+}

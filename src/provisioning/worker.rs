@@ -1,0 +1,433 @@
+//! The engine: one process that has claimed a run does its steps in order and records each, or undoes them in reverse.
+//! What has begun is written down before it begins, so that it will be undone even if its answer is lost.
+
+use std::future::Future;
+use std::time::Duration;
+
+use sea_orm::{TransactionSession, TransactionTrait};
+use tokio::time::Instant;
+
+use super::context::Context;
+use super::definitions::{Definition, OnFailure};
+use super::input::Input;
+use super::saga::{Done, Refusal, Retries, SagaStep, StepError, StepFuture};
+use super::{Fault, Moment, Tools};
+use crate::registry::RegistryError;
+use crate::registry::provisioning_runs::{self, Run, RunKind, RunStatus, Step, StepStatus};
+use crate::registry::run_leases::{self, Claim, Happened, LeaseLost, Progress, StepChange};
+
+/// A wait that is longer is not waited for: the run is put down, and taken up again when it is due.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// The wait of a run whose definition this program does not know: a newer one will come by.
+const UNKNOWN_PAUSE: Duration = Duration::from_secs(30);
+/// Attempts at recording, and the time between two.
+const RECORD_ATTEMPTS: usize = 5;
+const RECORD_PAUSE: Duration = Duration::from_millis(200);
+/// Of undoing, which never ends before it is done.
+const UNDO: Retries = Retries {
+    initial: Duration::from_millis(100),
+    factor: 2,
+    longest: Duration::from_secs(60),
+    attempts: i32::MAX,
+    timeout: Duration::from_secs(120),
+};
+/// An undo that has failed so often is somebody's business.
+const UNDO_ALARM: i32 = 10;
+
+/// Why a worker puts a run down that is not at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stopped {
+    /// It is to be taken up later, by anybody.
+    PutOff,
+    /// It is somebody else's, or nothing of it can be recorded.
+    Lost,
+}
+
+/// What an error in a step means for the run.
+struct Failure {
+    code: &'static str,
+    /// For the client: names nothing internal.
+    detail: String,
+}
+
+impl Failure {
+    fn of(error: &StepError) -> Self {
+        match error {
+            StepError::Refused(refusal) => Self::refused(*refusal),
+            StepError::Passing(_) | StepError::Final(_) => Self {
+                code: "provisioning_failed",
+                detail: "the organization could not be created; please try again".to_owned(),
+            },
+        }
+    }
+
+    fn refused(refusal: Refusal) -> Self {
+        Self { code: refusal.code(), detail: refusal.to_string() }
+    }
+}
+
+/// Works on a claimed run until it has ended or has to be put down.
+pub(super) async fn work(tools: &Tools, claim: Claim, run: Run) -> Result<RunStatus, Stopped> {
+    let Some(definition) = Definition::of(run.kind, run.version) else {
+        tracing::warn!(run = %run.id, kind = ?run.kind, version = run.version, "this program does not know this kind of run");
+        let put_off = Progress { put_off: Some(UNKNOWN_PAUSE), ..Progress::default() };
+        let db = tools.registry.connect().await.map_err(|_| Stopped::Lost)?;
+        let _ = run_leases::advance(&db, &claim, put_off, tools.clock.now()).await;
+        return Err(Stopped::PutOff);
+    };
+    let steps = async {
+        let db = tools.registry.connect().await?;
+        provisioning_runs::steps_of(&db, run.id).await
+    };
+    let steps = steps.await.map_err(|_| Stopped::Lost)?;
+    let sealed = run.sealed_input.as_deref();
+    let input = sealed.and_then(|sealed| Input::open(tools.registry.sealer(), run.id, sealed).ok());
+    let context =
+        Context::new(tools.clone(), crate::identifiers::TenantId(run.tenant_id), claim, input);
+    let mut worker = Worker {
+        definition,
+        steps,
+        is_cancelled: run.cancel_requested_at.is_some(),
+        staged: Progress::default(),
+        follow_up: None,
+        renewed: Instant::now(),
+        context,
+    };
+    if run.status != RunStatus::Compensating {
+        match worker.forward().await? {
+            None => return worker.end(RunStatus::Completed).await,
+            Some(failure) => {
+                worker.staged.status = Some(RunStatus::Compensating);
+                worker.staged.error = Some((failure.code, failure.detail));
+                worker.note("compensation_begun", None, None, None);
+                worker.record(None).await?;
+            }
+        }
+    }
+    worker.backward().await?;
+    worker.end(RunStatus::Failed).await
+}
+
+struct Worker {
+    context: Context,
+    definition: &'static Definition,
+    steps: Vec<Step>,
+    is_cancelled: bool,
+    /// Not recorded yet.
+    staged: Progress,
+    /// The run that is to be planned with it.
+    follow_up: Option<RunKind>,
+    /// When the lease was last prolonged.
+    renewed: Instant,
+}
+
+impl Worker {
+    /// Does what is not done. Returns why the run has to be undone, if it has to.
+    async fn forward(&mut self) -> Result<Option<Failure>, Stopped> {
+        for at in 0..self.steps.len() {
+            if self.steps[at].status == StepStatus::Completed {
+                continue;
+            }
+            let step = self.step(at)?;
+            loop {
+                self.begin(at).await?;
+                if self.is_cancelled && self.definition.on_failure == OnFailure::Undo {
+                    self.fail(at, "cancelled".to_owned(), None);
+                    return Ok(Some(Failure::refused(Refusal::Cancelled)));
+                }
+                let moments = (Moment::BeforeEffect, Moment::AfterEffect);
+                match self.attempt(step, step.apply, moments, step.retries.timeout).await? {
+                    Ok(done) => {
+                        self.complete(at, done);
+                        break;
+                    }
+                    Err(error) => {
+                        if let Some(failure) = self.judge(at, step, &error).await? {
+                            return Ok(Some(failure));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// An attempt has failed: is there another one? Waits for it where it comes soon.
+    async fn judge(
+        &mut self,
+        at: usize,
+        step: &SagaStep,
+        error: &StepError,
+    ) -> Result<Option<Failure>, Stopped> {
+        let attempts = self.steps[at].attempts;
+        let most = step.retries.attempts.min(self.context.tools.settings.max_attempts);
+        let is_over = !matches!(error, StepError::Passing(_)) || attempts >= most;
+        let run = self.context.claim.run;
+        if is_over && self.definition.on_failure == OnFailure::Undo {
+            tracing::warn!(%run, step = step.name, attempts, %error, "a step failed; undoing the run");
+            self.fail(at, error.to_string(), None);
+            return Ok(Some(Failure::of(error)));
+        }
+        let wait = step.retries.wait_after(attempts);
+        tracing::info!(%run, step = step.name, attempts, %error, "a step will be tried again");
+        self.fail(at, error.to_string(), Some(wait));
+        self.pause(wait).await?;
+        Ok(None)
+    }
+
+    /// Undoes what was begun, the last first. Never gives up: what is left behind would belong to nobody.
+    async fn backward(&mut self) -> Result<(), Stopped> {
+        for at in (0..self.steps.len()).rev() {
+            if matches!(self.steps[at].status, StepStatus::Pending | StepStatus::Compensated) {
+                continue;
+            }
+            let step = self.step(at)?;
+            loop {
+                let moments = (Moment::BeforeUndo, Moment::AfterUndo);
+                let undone = self.attempt(step, step.undo, moments, UNDO.timeout).await?;
+                self.steps[at].undo_attempts += 1;
+                let attempt = self.steps[at].undo_attempts;
+                match undone {
+                    Ok(done) => {
+                        self.steps[at].status = StepStatus::Compensated;
+                        self.take(done);
+                        self.stage(at, None, None);
+                        self.note("step_undone", Some(step.name), Some(attempt), None);
+                        self.record(None).await?;
+                        break;
+                    }
+                    Err(error) => {
+                        let run = self.context.claim.run;
+                        if attempt >= UNDO_ALARM {
+                            tracing::error!(%run, step = step.name, attempt, %error, "ALARM: a step cannot be undone; it will be tried again");
+                        } else {
+                            tracing::warn!(%run, step = step.name, attempt, %error, "an undo failed and will be tried again");
+                        }
+                        let wait = UNDO.wait_after(attempt);
+                        let reason = error.to_string();
+                        self.note("undo_failed", Some(step.name), Some(attempt), Some(&reason));
+                        self.stage(at, Some(reason), Some(wait));
+                        self.pause(wait).await?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The step of that place. One that this program does not know belongs to a newer version.
+    fn step(&self, at: usize) -> Result<&'static SagaStep, Stopped> {
+        let name = &self.steps[at].name;
+        Definition::step(name).ok_or_else(|| {
+            tracing::error!(run = %self.context.claim.run, name, "this program does not know this step");
+            Stopped::Lost
+        })
+    }
+
+    /// One attempt, as long as the run is ours and no longer than `timeout`.
+    async fn attempt(
+        &mut self,
+        step: &'static SagaStep,
+        direction: for<'a> fn(&'a Context) -> StepFuture<'a>,
+        (before, after): (Moment, Moment),
+        timeout: Duration,
+    ) -> Result<Result<Done, StepError>, Stopped> {
+        let context = &self.context;
+        let interrupted =
+            |moment| match context.tools.interruption.as_ref().and_then(|i| i(step.name, moment)) {
+                Some(Fault::Dies) => Err(None),
+                Some(Fault::Fails) => {
+                    Err(Some(StepError::Passing(format!("interrupted {moment:?}"))))
+                }
+                Some(Fault::FailsForGood) => {
+                    Err(Some(StepError::Final(format!("interrupted {moment:?}"))))
+                }
+                None => Ok(()),
+            };
+        let work = async {
+            interrupted(before)?;
+            let done = direction(context).await.map_err(Some)?;
+            interrupted(after)?;
+            Ok(done)
+        };
+        let slow = |_| {
+            Err(Some(StepError::Passing(format!("it took longer than {} s", timeout.as_secs()))))
+        };
+        let limited = async { tokio::time::timeout(timeout, work).await.unwrap_or_else(slow) };
+        match self.while_held(limited).await? {
+            Ok(done) => Ok(Ok(done)),
+            Err(Some(error)) => Ok(Err(error)),
+            // A test plays the death of this process.
+            Err(None) => Err(Stopped::Lost),
+        }
+    }
+
+    /// Prolongs the lease while `work` goes on, and drops it when the run is not ours any more, or may not be.
+    async fn while_held<T>(&self, work: impl Future<Output = T>) -> Result<T, Stopped> {
+        let (claim, tools) = (&self.context.claim, &self.context.tools);
+        let mut renewed = self.renewed;
+        let heartbeat = async {
+            loop {
+                tokio::time::sleep(claim.lease / 3).await;
+                let begun = Instant::now();
+                let renewal = async {
+                    let db = tools.registry.connect().await?;
+                    run_leases::renew(&db, claim).await
+                };
+                match tokio::time::timeout(claim.lease / 3, renewal).await {
+                    Ok(Ok(Ok(()))) => renewed = begun,
+                    Ok(Ok(Err(LeaseLost))) => return,
+                    Ok(Err(_)) | Err(_) if renewed.elapsed() < claim.lease * 2 / 3 => {}
+                    Ok(Err(_)) | Err(_) => return,
+                }
+            }
+        };
+        tokio::select! {
+            result = work => Ok(result),
+            () = heartbeat => {
+                tracing::warn!(run = %claim.run, "the lease of a run was lost; leaving it to others");
+                Err(Stopped::Lost)
+            }
+        }
+    }
+
+    async fn begin(&mut self, at: usize) -> Result<(), Stopped> {
+        let step = &mut self.steps[at];
+        step.status = StepStatus::Running;
+        step.attempts += 1;
+        let (name, attempts) = (step.name.clone(), step.attempts);
+        self.stage(at, None, None);
+        self.note("step_begun", Some(&name), Some(attempts), None);
+        self.record(None).await
+    }
+
+    fn complete(&mut self, at: usize, done: Done) {
+        let step = &mut self.steps[at];
+        step.status = StepStatus::Completed;
+        let (name, attempts) = (step.name.clone(), step.attempts);
+        self.take(done);
+        self.stage(at, None, None);
+        self.note("step_completed", Some(&name), Some(attempts), None);
+    }
+
+    fn fail(&mut self, at: usize, reason: String, retry_in: Option<Duration>) {
+        let step = &mut self.steps[at];
+        step.status = if retry_in.is_some() { StepStatus::Running } else { StepStatus::Failed };
+        let (name, attempts) = (step.name.clone(), step.attempts);
+        self.note("step_failed", Some(&name), Some(attempts), Some(&reason));
+        self.stage(at, Some(reason), retry_in);
+    }
+
+    fn take(&mut self, done: Done) {
+        self.staged.made.extend(done.made);
+        self.staged.released.extend(done.released);
+        self.staged.tenant_status = self.staged.tenant_status.or(done.tenant_status);
+        self.follow_up = self.follow_up.or(done.follow_up);
+    }
+
+    /// A step that is staged again replaces what was staged of it.
+    fn stage(&mut self, at: usize, last_error: Option<String>, retry_in: Option<Duration>) {
+        let step = &self.steps[at];
+        let change = StepChange {
+            position: step.position,
+            status: step.status,
+            attempts: step.attempts,
+            undo_attempts: step.undo_attempts,
+            last_error,
+            retry_in_seconds: retry_in.map(|wait| wait.as_secs_f64()),
+        };
+        self.staged.steps.retain(|staged| staged.position != change.position);
+        self.staged.steps.push(change);
+    }
+
+    fn note(
+        &mut self,
+        event: &'static str,
+        step: Option<&str>,
+        attempt: Option<i32>,
+        detail: Option<&str>,
+    ) {
+        let (step, detail) = (step.map(str::to_owned), detail.map(str::to_owned));
+        self.staged.happened.push(Happened { event, step, attempt, detail });
+    }
+
+    async fn end(mut self, status: RunStatus) -> Result<RunStatus, Stopped> {
+        self.staged.status = Some(status);
+        let event = if status == RunStatus::Completed { "run_completed" } else { "run_failed" };
+        self.note(event, None, None, None);
+        self.record(None).await?;
+        Ok(status)
+    }
+
+    /// Records, and waits. For a longer wait, and at the end of the process, the run is put down.
+    async fn pause(&mut self, wait: Duration) -> Result<(), Stopped> {
+        let life = self.context.tools.life.clone();
+        if wait > LONGEST_PAUSE || life.is_stopping() {
+            self.record(Some(wait)).await?;
+            return Err(Stopped::PutOff);
+        }
+        self.record(None).await?;
+        let is_stopped = async {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => false,
+                () = life.stopping() => true,
+            }
+        };
+        if self.while_held(is_stopped).await? {
+            self.record(Some(Duration::ZERO)).await?;
+            return Err(Stopped::PutOff);
+        }
+        Ok(())
+    }
+
+    /// Records what is staged.
+    async fn record(&mut self, put_off: Option<Duration>) -> Result<(), Stopped> {
+        let mut progress = std::mem::take(&mut self.staged);
+
+        progress.put_off = put_off;
+        let is_put_off = progress.put_off.is_some();
+        for attempt in 1..=RECORD_ATTEMPTS {
+            let begun = Instant::now();
+            match self.try_to_record(progress.clone()).await {
+                Ok(Ok(is_cancelled)) => {
+                    self.renewed = begun;
+                    self.follow_up = None;
+                    self.is_cancelled |= is_cancelled;
+                    if progress.tenant_status.is_some() {
+                        self.context.tools.router.directory().forget(self.context.tenant_id);
+                    }
+                    return if is_put_off { Err(Stopped::PutOff) } else { Ok(()) };
+                }
+                Ok(Err(LeaseLost)) => return Err(Stopped::Lost),
+                Err(error) => {
+                    tracing::warn!(run = %self.context.claim.run, attempt, %error, "the progress of a run could not be recorded");
+                    tokio::time::sleep(RECORD_PAUSE).await;
+                }
+            }
+        }
+        Err(Stopped::Lost)
+    }
+
+    async fn try_to_record(
+        &self,
+        progress: Progress,
+    ) -> Result<Result<bool, LeaseLost>, RegistryError> {
+        let tools = &self.context.tools;
+        let (claim, now) = (&self.context.claim, tools.clock.now());
+        let db = tools.registry.connect().await?;
+        let Some(kind) = self.follow_up else {
+            return run_leases::advance(&db, claim, progress, now).await;
+        };
+        let transaction = db.begin().await?;
+        let advanced = run_leases::advance(&transaction, claim, progress, now).await?;
+        if advanced.is_err() {
+            transaction.rollback().await?;
+            return Ok(advanced);
+        }
+        let plan = Definition::newest(kind).plan(tools, self.context.tenant_id, None)?;
+        // Announcements never meet another open run.
+        let _ = plan.write(&transaction, &claim.worker, now).await?;
+        transaction.commit().await?;
+        Ok(advanced)
+    }
+}

@@ -1,0 +1,38 @@
+//! Everything outside the registry that was made for a tenant. Written by [`super::run_leases::advance`], in the same
+//! statement as the step that made or released it.
+
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+
+pub use super::entities::resources::Model as Resource;
+use super::entities::resources::{Column, Entity};
+use super::{OnRegistry, RegistryError};
+use crate::identifiers::TenantId;
+
+/// What a tenant has, oldest first; what it had and is released included.
+pub async fn of_tenant(
+    db: &impl OnRegistry,
+    tenant: TenantId,
+) -> Result<Vec<Resource>, RegistryError> {
+    Ok(Entity::find()
+        .filter(Column::TenantId.eq(tenant.0))
+        .order_by_asc(Column::MadeAt)
+        .order_by_asc(Column::Kind)
+        .all(db)
+        .await?)
+}
+
+/// What a tenant has of one kind: the reference of the newest.
+pub async fn reference(
+    db: &impl OnRegistry,
+    tenant: TenantId,
+    kind: &str,
+) -> Result<Option<String>, RegistryError> {
+    let found = Entity::find()
+        .filter(Column::TenantId.eq(tenant.0))
+        .filter(Column::Kind.eq(kind))
+        .filter(Column::ReleasedAt.is_null())
+        .order_by_desc(Column::MadeAt)
+        .one(db)
+        .await?;
+    Ok(found.map(|resource| resource.reference))
+}

@@ -1,0 +1,258 @@
+//! Who works on a run: one process at a time, proven by the fence of its claim. Whoever was claimed after is the owner;
+//! whatever an earlier owner still wants to record is refused, because its claim counts no more. All times are the
+//! registry's own, so that the clocks of replicas do not matter.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sea_orm::{DbBackend, FromQueryResult, Statement};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::provisioning_runs::{Run, RunKind, RunStatus, StepStatus};
+use super::tenants::Status;
+use super::{OnRegistry, RegistryError};
+
+/// What a worker has in its hands.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The run.
+    pub run: Uuid,
+    /// Counts the claims of the run.
+    pub fence: i64,
+    /// The process.
+    pub worker: String,
+    /// For how long it is given at a time.
+    pub lease: Duration,
+}
+
+/// The run is somebody else's by now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the lease of the run was lost")]
+pub struct LeaseLost;
+
+fn seconds(duration: Duration) -> sea_orm::Value {
+    duration.as_secs_f64().into()
+}
+
+/// Which runs may be claimed.
+pub enum Due<'a> {
+    /// This one, if it is due.
+    Run(Uuid),
+    /// Whichever of these kinds is due for longest.
+    Kinds(&'a [RunKind]),
+}
+
+const CLAIM: &str = "
+WITH claimed AS (
+    UPDATE provisioning_runs SET lease_owner = $1, lease_until = clock_timestamp() + make_interval(secs => $2),
+        fence = fence + 1, status = CASE status WHEN 'pending' THEN 'running' ELSE status END
+    WHERE id = (SELECT id FROM provisioning_runs
+        WHERE status IN ('pending', 'running', 'compensating') AND next_attempt_at <= clock_timestamp()
+          AND (lease_until IS NULL OR lease_until < clock_timestamp())
+          AND ($3::uuid IS NULL OR id = $3) AND ($4::text[] IS NULL OR kind = ANY ($4))
+        ORDER BY next_attempt_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+    RETURNING *
+), noted AS (
+    INSERT INTO provisioning_events (run_id, event, actor) SELECT id, 'claimed', $1 FROM claimed
+)
+SELECT * FROM claimed
+";
+
+/// Takes up a run that is due and nobody's.
+pub async fn claim(
+    db: &impl OnRegistry,
+    worker: &str,
+    lease: Duration,
+    due: Due<'_>,
+) -> Result<Option<(Claim, Run)>, RegistryError> {
+    let (id, kinds) = match due {
+        Due::Run(id) => (Some(id), None),
+        Due::Kinds(kinds) => {
+            let names = kinds.iter().map(sea_orm::ActiveEnum::to_value);
+            (None, Some(names.collect::<Vec<String>>()))
+        }
+    };
+    let values: [sea_orm::Value; 4] = [worker.into(), seconds(lease), id.into(), kinds.into()];
+    let statement = Statement::from_sql_and_values(DbBackend::Postgres, CLAIM, values);
+    let run = Run::find_by_statement(statement).one(db).await?;
+    Ok(run.map(|run| {
+        let claim = Claim { run: run.id, fence: run.fence, worker: worker.to_owned(), lease };
+        (claim, run)
+    }))
+}
+
+const RENEW: &str = "
+UPDATE provisioning_runs SET lease_until = clock_timestamp() + make_interval(secs => $3)
+WHERE id = $1 AND fence = $2 AND lease_owner IS NOT NULL
+";
+
+/// The heartbeat of a worker.
+pub async fn renew(
+    db: &impl OnRegistry,
+    claim: &Claim,
+) -> Result<Result<(), LeaseLost>, RegistryError> {
+    let values: [sea_orm::Value; 3] = [claim.run.into(), claim.fence.into(), seconds(claim.lease)];
+    let statement = Statement::from_sql_and_values(DbBackend::Postgres, RENEW, values);
+    let renewed = db.execute_raw(statement).await?.rows_affected() == 1;
+    Ok(if renewed { Ok(()) } else { Err(LeaseLost) })
+}
+
+/// Proves inside a transaction that the run is still the worker's, and keeps it so until the transaction ends.
+pub async fn hold(
+    transaction: &impl OnRegistry,
+    claim: &Claim,
+) -> Result<Result<(), LeaseLost>, RegistryError> {
+    const SQL: &str = "SELECT 1 FROM provisioning_runs \
+        WHERE id = $1 AND fence = $2 AND lease_owner IS NOT NULL FOR NO KEY UPDATE";
+    let values: [sea_orm::Value; 2] = [claim.run.into(), claim.fence.into()];
+    let statement = Statement::from_sql_and_values(DbBackend::Postgres, SQL, values);
+    Ok(transaction.query_one_raw(statement).await?.map(drop).ok_or(LeaseLost))
+}
+
+/// Where a step stands now.
+#[derive(Clone, Debug, Serialize)]
+pub struct StepChange {
+    /// Of the step.
+    pub position: i32,
+    /// The new one.
+    pub status: StepStatus,
+    /// Attempts at it so far.
+    pub attempts: i32,
+    /// Attempts at undoing it so far.
+    pub undo_attempts: i32,
+    /// What the last attempt said, where it failed.
+    pub last_error: Option<String>,
+    /// Until the next attempt, where there will be one.
+    pub retry_in_seconds: Option<f64>,
+}
+
+/// A line of the history.
+#[derive(Clone, Debug, Serialize)]
+pub struct Happened {
+    /// Past tense: `step_completed`.
+    pub event: &'static str,
+    /// Of which step.
+    pub step: Option<String>,
+    /// The how manieth attempt.
+    pub attempt: Option<i32>,
+    /// For people.
+    pub detail: Option<String>,
+}
+
+/// A thing outside the registry that a step has made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Made {
+    /// What it is: `database`, `role`, `dns`.
+    pub kind: &'static str,
+    /// What it is called where it is.
+    pub reference: String,
+    /// On which database server, where it is on one.
+    pub server_id: Option<Uuid>,
+}
+
+/// What has become of a run, to be recorded at once or not at all.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    /// Where the run stands now, if that has changed.
+    pub status: Option<RunStatus>,
+    /// Why it failed, as its client may read it: code and text. The first reason stays.
+    pub error: Option<(&'static str, String)>,
+    /// The worker lets go of it; it is due again after this long.
+    pub put_off: Option<Duration>,
+    /// Steps that stand elsewhere now.
+    pub steps: Vec<StepChange>,
+    /// Things that are there now.
+    pub made: Vec<Made>,
+    /// Kinds of things that are not there any more.
+    pub released: Vec<&'static str>,
+    /// The tenant moves from one status to another, in the same statement: nobody sees the one without the other.
+    pub tenant_status: Option<(Status, Status)>,
+    /// For the history.
+    pub happened: Vec<Happened>,
+}
+
+/// Keep the lease, give it up for a while, or give it up for good.
+const ADVANCE: &str = "
+WITH held AS (
+    UPDATE provisioning_runs SET
+        status = coalesce($4, status),
+        error_code = coalesce(error_code, $5),
+        error_detail = coalesce(error_detail, $6),
+        lease_until = CASE WHEN $7::float8 IS NULL AND coalesce($4, '') NOT IN ('completed', 'failed')
+            THEN clock_timestamp() + make_interval(secs => $3) END,
+        lease_owner = CASE WHEN $7::float8 IS NULL AND coalesce($4, '') NOT IN ('completed', 'failed')
+            THEN lease_owner END,
+        next_attempt_at = coalesce(clock_timestamp() + make_interval(secs => $7), next_attempt_at),
+        finished_at = CASE WHEN $4 IN ('completed', 'failed') THEN $8::timestamptz END,
+        sealed_input = CASE WHEN $4 IN ('completed', 'failed') THEN NULL ELSE sealed_input END
+    WHERE id = $1 AND fence = $2 AND lease_owner IS NOT NULL
+    RETURNING id, tenant_id, $13::text AS worker, cancel_requested_at IS NOT NULL AS cancelled
+), stepped AS (
+    UPDATE provisioning_steps AS step SET status = change.status, attempts = change.attempts,
+        undo_attempts = change.undo_attempts, last_error = change.last_error,
+        next_attempt_at = clock_timestamp() + make_interval(secs => change.retry_in_seconds),
+        started_at = coalesce(step.started_at, CASE WHEN change.status <> 'pending' THEN $8 END),
+        finished_at = CASE WHEN change.status NOT IN ('pending', 'running') THEN $8 END
+    FROM held, jsonb_to_recordset($9) AS change (position integer, status text, attempts integer,
+        undo_attempts integer, last_error text, retry_in_seconds float8)
+    WHERE step.run_id = held.id AND step.position = change.position
+), made AS (
+    INSERT INTO resources (tenant_id, kind, reference, server_id, run_id, made_at)
+    SELECT held.tenant_id, made.kind, made.reference, made.server_id, held.id, $8
+    FROM held, jsonb_to_recordset($10) AS made (kind text, reference text, server_id uuid)
+    ON CONFLICT (tenant_id, kind, reference) WHERE released_at IS NULL DO NOTHING
+), released AS (
+    UPDATE resources SET released_at = $8 FROM held
+    WHERE resources.tenant_id = held.tenant_id AND resources.kind = ANY ($11) AND resources.released_at IS NULL
+), noted AS (
+    INSERT INTO provisioning_events (run_id, event, step, attempt, actor, detail)
+    SELECT held.id, line.event, line.step, line.attempt, held.worker, line.detail
+    FROM held, jsonb_to_recordset($12) WITH ORDINALITY
+        AS line (event text, step text, attempt integer, detail text, number bigint)
+    ORDER BY line.number
+), moved AS (
+    UPDATE tenants SET status = $15, updated_at = $8 FROM held WHERE tenants.id = held.tenant_id AND tenants.status = $14
+)
+SELECT cancelled FROM held
+";
+
+/// Records progress, all of it or nothing, and prolongs the lease unless the run is put off or has ended. Says whether
+/// somebody wants the run undone.
+pub async fn advance(
+    db: &impl OnRegistry,
+    claim: &Claim,
+    progress: Progress,
+    now: DateTime<Utc>,
+) -> Result<Result<bool, LeaseLost>, RegistryError> {
+    let (code, detail) = progress.error.map(|(code, text)| (code.to_owned(), text)).unzip();
+    let status = progress.status.map(|status| sea_orm::ActiveEnum::to_value(&status));
+    let json = |value: serde_json::Result<serde_json::Value>| {
+        value.map_err(|e| RegistryError::Statement(sea_orm::DbErr::Json(e.to_string())))
+    };
+    let released: Vec<String> = progress.released.iter().map(|kind| (*kind).to_owned()).collect();
+    let (from, to) = progress.tenant_status.unzip();
+    let status_name = |status: Option<Status>| status.map(|s| sea_orm::ActiveEnum::to_value(&s));
+    let values: [sea_orm::Value; 15] = [
+        claim.run.into(),
+        claim.fence.into(),
+        seconds(claim.lease),
+        status.into(),
+        code.into(),
+        detail.into(),
+        progress.put_off.map(|delay| delay.as_secs_f64()).into(),
+        now.into(),
+        json(serde_json::to_value(&progress.steps))?.into(),
+        json(serde_json::to_value(&progress.made))?.into(),
+        released.into(),
+        json(serde_json::to_value(&progress.happened))?.into(),
+        claim.worker.as_str().into(),
+        status_name(from).into(),
+        status_name(to).into(),
+    ];
+    let statement = Statement::from_sql_and_values(DbBackend::Postgres, ADVANCE, values);
+    match db.query_one_raw(statement).await? {
+        Some(row) => Ok(Ok(row.try_get("", "cancelled")?)),
+        None => Ok(Err(LeaseLost)),
+    }
+}

@@ -1,0 +1,74 @@
+//! Migrations go both ways.
+
+use sea_orm::Database;
+use sea_orm_migration::MigratorTrait;
+
+use crate::support::{shared_cluster, unique};
+
+#[expect(clippy::disallowed_methods, reason = "this is a migration")]
+async fn can_be_taken_back_and_done_again<M: MigratorTrait>() {
+    let (cluster, name) = (shared_cluster(), format!("migrated_{}", unique()));
+    cluster.execute("postgres", &format!("CREATE DATABASE {name}")).await;
+    let database = Database::connect(cluster.url(&name)).await.unwrap();
+    M::up(&database, None).await.unwrap();
+    let shape = async || {
+        let sql =
+            "SELECT table_name || '.' || column_name || ' ' || data_type || ' ' || is_nullable
+                       || coalesce(' ' || column_default, '')
+                   FROM information_schema.columns WHERE table_schema = 'public'
+                   UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'
+                   UNION ALL SELECT conrelid::regclass || ' ' || pg_get_constraintdef(oid)
+                   FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+                   UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+                   ORDER BY 1";
+        cluster.texts(&name, sql).await
+    };
+    let whole = shape().await;
+    // One by one, so that each meets what the one before it has left.
+    for _ in M::migrations() {
+        M::down(&database, Some(1)).await.unwrap();
+    }
+    let tables = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'";
+    assert_eq!(cluster.texts(&name, tables).await, ["seaql_migrations"]);
+    M::up(&database, None).await.unwrap();
+    assert_eq!(shape().await, whole);
+    database.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_registrys_can_be_taken_back_and_done_again() {
+    can_be_taken_back_and_done_again::<registry_migrations::Migrator>().await;
+}
+
+#[tokio::test]
+async fn a_tenants_can_be_taken_back_and_done_again() {
+    can_be_taken_back_and_done_again::<tenant_migrations::Migrator>().await;
+}
+
+/// A registry from before servers were administered: what it knows of a server is enough to serve, and to no more.
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "this is a migration")]
+async fn a_server_that_was_known_before_keeps_its_tenants_and_gets_no_new_ones() {
+    let (cluster, name) = (shared_cluster(), format!("registry_{}", unique()));
+    cluster.execute("postgres", &format!("CREATE DATABASE {name}")).await;
+    let database = Database::connect(cluster.url(&name)).await.unwrap();
+    registry_migrations::Migrator::up(&database, Some(2)).await.unwrap();
+    let known = |name: &str, state: &str| {
+        let id = uuid::Uuid::now_v7();
+        format!(
+            "INSERT INTO database_servers (id, name, host, port, tls_mode, state)
+             VALUES ('{id}', '{name}', 'db.example.org', 5432, 'verify-full', '{state}');
+             INSERT INTO tenants (id, slug, organization_name, timezone, status, server_id, database_name, role_name,
+                                  sealed_password, schema_version, created_at, updated_at)
+             VALUES ('{id}', '{name}', 'x', 'UTC', 'active', '{id}', '{name}', '{name}', 'x', 'x', now(), now());"
+        )
+    };
+    let rows = known("second", "active") + &known("third", "draining");
+    cluster.execute(&name, &rows).await;
+    registry_migrations::Migrator::up(&database, None).await.unwrap();
+    database.close().await.unwrap();
+    let servers = "SELECT s.name || ' ' || s.state || ' ' || (SELECT count(*) FROM tenants WHERE server_id = s.id)
+        FROM database_servers s ORDER BY 1";
+    let servers = cluster.texts(&name, servers).await;
+    assert_eq!(servers, ["registry active 0", "second full 1", "third draining 1"]);
+}

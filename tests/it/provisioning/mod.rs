@@ -1,0 +1,65 @@
+//! A run ends with a whole tenant or with nothing but its own history, whatever fails or dies on the way.
+
+mod hooks;
+mod line;
+mod mending;
+mod purge;
+mod rights;
+mod runs;
+mod saga;
+mod service;
+mod spares;
+mod template;
+
+use narthex::identifiers::{TenantId, Timezone, unguessable_id};
+use narthex::provisioning::{
+    CreatedTenant, NewOwner, NewTenant, Provisioner, RunFailure, WantedSlug,
+};
+use narthex::registry::provisioning_runs::{Run, Step};
+
+use crate::support::TestApp;
+
+/// A tenant whose owner's address nobody has.
+fn new_tenant() -> NewTenant {
+    NewTenant {
+        organization_name: "Grace Chapel".to_owned(),
+        slug: WantedSlug::Derived,
+        timezone: Timezone::UTC,
+        owner: Some(NewOwner {
+            email: format!("{}@example.org", unguessable_id().simple()).parse().unwrap(),
+            password_hash: "$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$aGFzaA".to_owned(),
+            first_name: "Ada".to_owned(),
+            last_name: "Lovelace".to_owned(),
+        }),
+    }
+}
+
+/// Makes a tenant, to the end of the run; what came of it, and its history.
+async fn run(
+    provisioner: &Provisioner,
+    new: &NewTenant,
+) -> (Result<CreatedTenant, RunFailure>, Run, Vec<Step>) {
+    let started = provisioner.start(new, None).await.unwrap();
+    let id = started.planned.run_id;
+    let outcome = started.outcome().await;
+    let (run, steps) = provisioner.progress(id).await.unwrap().unwrap();
+    (outcome, run, steps)
+}
+
+/// Databases and roles of a tenant on the server.
+async fn on_server(app: &TestApp, tenant: TenantId) -> i64 {
+    let name = tenant.database_name();
+    let sql = format!(
+        "SELECT (SELECT count(*) FROM pg_database WHERE datname = '{name}')
+              + (SELECT count(*) FROM pg_roles WHERE rolname = '{name}')"
+    );
+    app.cluster.count("postgres", &sql).await
+}
+
+/// Rows of the registry that are there for tenants, the history aside.
+async fn things(app: &TestApp) -> i64 {
+    let sql = "SELECT (SELECT count(*) FROM tenants) + (SELECT count(*) FROM email_index)
+        + (SELECT count(*) FROM resources WHERE released_at IS NULL)
+        + (SELECT count(*) FROM spare_databases WHERE state = 'claimed')";
+    app.registry_count(sql).await
+}
