@@ -190,7 +190,7 @@ WITH held AS (
     RETURNING id, tenant_id, $13::text AS worker, cancel_requested_at IS NOT NULL AS cancelled
 ), stepped AS (
     UPDATE provisioning_steps AS step SET status = change.status, attempts = change.attempts,
-        undo_attempts = change.undo_attempts, last_error = change.last_error,
+        undo_attempts = change.undo_attempts, last_error = coalesce(change.last_error, step.last_error),
         next_attempt_at = clock_timestamp() + make_interval(secs => change.retry_in_seconds),
         started_at = coalesce(step.started_at, CASE WHEN change.status <> 'pending' THEN $8 END),
         finished_at = CASE WHEN change.status NOT IN ('pending', 'running') THEN $8 END
@@ -208,8 +208,8 @@ WITH held AS (
 ), noted AS (
     INSERT INTO provisioning_events (run_id, event, step, attempt, actor, detail)
     SELECT held.id, line.event, line.step, line.attempt, held.worker, line.detail
-    FROM held, jsonb_to_recordset($12) WITH ORDINALITY
-        AS line (event text, step text, attempt integer, detail text, number bigint)
+    FROM held, ROWS FROM (jsonb_to_recordset($12) AS (event text, step text, attempt integer, detail text))
+        WITH ORDINALITY AS line (event, step, attempt, detail, number)
     ORDER BY line.number
 ), moved AS (
     UPDATE tenants SET status = $15, updated_at = $8 FROM held WHERE tenants.id = held.tenant_id AND tenants.status = $14

@@ -21,6 +21,9 @@ pub(super) async fn apply(context: &Context) -> Result<Done, StepError> {
     let sealer = context.tools.registry.sealer();
     let salt = sealer.random_bytes().map_err(|e| StepError::Passing(e.to_string()))?;
     let mut seat = context.administer(&server).await?;
+    if !seat.role_exists(TENANT_GROUP).await? {
+        seat.create_group(TENANT_GROUP).await?;
+    }
     seat.create_login(Login {
         name: &tenant.role_name,
         group: TENANT_GROUP,

@@ -172,7 +172,7 @@ async fn a_registration_answers_with_exactly_the_documented_fields() {
     );
     let steps = resource["steps"].as_array().unwrap();
     let names: Vec<&str> = steps.iter().map(|step| step["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["reserve", "role", "database", "identity", "owner", "activate"]);
+    assert_eq!(names, ["reserve", "role", "database", "schema", "preseed", "owner", "activate"]);
     for step in steps {
         assert_eq!(keys(step), "attempts finished_at name started_at status");
         assert_eq!((&step["status"], &step["attempts"]), (&json!("completed"), &json!(1)));

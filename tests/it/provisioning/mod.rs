@@ -1,15 +1,12 @@
 //! A run ends with a whole tenant or with nothing but its own history, whatever fails or dies on the way.
 
-mod hooks;
 mod line;
-mod mending;
-mod purge;
 mod rights;
-mod runs;
 mod saga;
 mod service;
-mod spares;
 mod template;
+
+use std::time::Duration;
 
 use narthex::identifiers::{TenantId, Timezone, unguessable_id};
 use narthex::provisioning::{
@@ -41,7 +38,8 @@ async fn run(
 ) -> (Result<CreatedTenant, RunFailure>, Run, Vec<Step>) {
     let started = provisioner.start(new, None).await.unwrap();
     let id = started.planned.run_id;
-    let outcome = started.outcome().await;
+    let outcome = tokio::time::timeout(Duration::from_secs(60), started.outcome());
+    let outcome = outcome.await.expect("the run does not end");
     let (run, steps) = provisioner.progress(id).await.unwrap().unwrap();
     (outcome, run, steps)
 }

@@ -110,8 +110,10 @@ async fn a_step_that_fails_for_good_leaves_nothing_behind(
         "activate"
     )]
     step: &'static str,
-    #[values(Moment::BeforeEffect, Moment::AfterEffect)] moment: Moment,
-    #[values(false, true)] undone_twice: bool,
+    #[values((Moment::BeforeEffect, false), (Moment::AfterEffect, true))] (moment, undone_twice): (
+        Moment,
+        bool,
+    ),
 ) {
     let service = Service::start().await;
     let fault = times(1, step, moment, Fault::FailsForGood);
