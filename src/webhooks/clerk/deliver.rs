@@ -222,7 +222,7 @@ impl ClerkWebhooks {
             return Ok(Replayed::NotFailed);
         }
         let now = self.clock.now();
-        let organization = self.announced(&delivery)?;
+        let organization = self.announced(&delivery);
         let transaction = db.begin().await?;
         let replayed = async {
             if let Some(id) = organization
@@ -248,16 +248,14 @@ impl ClerkWebhooks {
         }
     }
 
-    /// The organization whose creation a delivery announces.
-    fn announced(&self, delivery: &Delivery) -> Result<Option<String>, RegistryError> {
-        if delivery.event_type != CREATED {
-            return Ok(None);
-        }
-        let body = webhook_deliveries::open_body(self.registry.sealer(), delivery)?;
-        Ok(match event::parse(&body) {
+    /// The organization whose creation a delivery announces. One that cannot be read will say so when it is worked on.
+    fn announced(&self, delivery: &Delivery) -> Option<String> {
+        let body = Some(delivery).filter(|delivery| delivery.event_type == CREATED)?;
+        let body = webhook_deliveries::open_body(self.registry.sealer(), body).ok()?;
+        match event::parse(&body) {
             Ok(Event::Known { facts, .. }) => facts.organization.map(|fact| fact.id),
             _ => None,
-        })
+        }
     }
 
     /// Forgets what was completed long ago.

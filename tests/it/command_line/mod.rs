@@ -1,5 +1,6 @@
 //! The program itself: what it says, what it returns, and what it never says.
 
+mod deliveries;
 mod dev;
 mod serve;
 mod servers;
