@@ -113,7 +113,7 @@ impl ClerkWebhooks {
         let Event::Known { facts, .. } = event else { return Ok(()) };
         let mut outcome = Ok(());
         // Each of them is tried: what one tenant cannot take is no reason for another to wait.
-        for organization in self.record(facts).await? {
+        for organization in self.record(*facts).await? {
             let settled = self.settle(&organization).await;
             match settled {
                 Ok(Settled::Done | Settled::Closed) => {}

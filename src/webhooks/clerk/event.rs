@@ -23,7 +23,7 @@ pub enum Event {
         /// `type` of the event.
         event_type: &'static str,
         /// What it says.
-        facts: Facts,
+        facts: Box<Facts>,
     },
     /// Anything else, to be acknowledged and left alone.
     Other,
@@ -68,7 +68,7 @@ pub fn parse(body: &[u8]) -> Result<Event, MalformedEvent> {
     }
     let (event_type, read) = read;
     let facts = read(data, milliseconds(&event["timestamp"]).unwrap_or(0))?;
-    Ok(Event::Known { event_type, facts })
+    Ok(Event::Known { event_type, facts: Box::new(facts) })
 }
 
 /// From `data` and the time of sending.

@@ -27,7 +27,7 @@ fn facts(event: &Value) -> Facts {
     match parse(event.to_string().as_bytes()).unwrap() {
         Event::Known { event_type, facts } => {
             assert_eq!(event_type, event["type"]);
-            facts
+            *facts
         }
         Event::Other => panic!("not followed: {event}"),
     }
