@@ -85,20 +85,26 @@ pub async fn postpone(
     Ok(())
 }
 
-/// Notes the tenant that is being made of an organization.
+/// Notes the tenant that is being made of an organization. `false`: it has one already, and the transaction must not
+/// be committed.
 pub async fn link_tenant(
     transaction: &RegistryTransaction,
     id: &str,
     tenant: TenantId,
     run: Uuid,
-) -> Result<(), RegistryError> {
+) -> Result<bool, RegistryError> {
     let row = ActiveModel {
         tenant_id: Set(Some(tenant.0)),
         run_id: Set(Some(run)),
         ..Default::default()
     };
-    Entity::update_many().set(row).filter(Column::Id.eq(id)).exec(transaction).await?;
-    Ok(())
+    let linked = Entity::update_many()
+        .set(row)
+        .filter(Column::Id.eq(id))
+        .filter(Column::TenantId.is_null())
+        .exec(transaction)
+        .await?;
+    Ok(linked.rows_affected == 1)
 }
 
 /// Forgets a run that has failed, so that the next attempt plans a new one.

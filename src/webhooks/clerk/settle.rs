@@ -133,7 +133,10 @@ impl ClerkWebhooks {
                 return Ok((Settled::Done, None));
             }
             let planned = tenant::plan(&self.provisioner, transaction, organization).await?;
-            clerk::link_tenant(transaction, id, planned.tenant_id, planned.run_id).await?;
+            // The lock has seen to that; should it ever not, no second tenant comes of it.
+            if !clerk::link_tenant(transaction, id, planned.tenant_id, planned.run_id).await? {
+                return Err(Unsettled::Busy);
+            }
             return Ok((Settled::BeingMade, Some(planned)));
         };
         let found = tenants::find(transaction, tenant_id).await?;

@@ -1,10 +1,11 @@
 //! Deliveries: recorded, answered, worked on, tried again, given up, replayed.
 
 use chrono::TimeDelta;
+use narthex::registry::webhook_deliveries::{self, NewDelivery};
 use serde_json::json;
 
 use super::clerk_world::{AT, Organization, World, member, told};
-use crate::support::{TestApp, TestCluster, eventually, own_cluster, unique};
+use crate::support::{eventually, unique};
 
 #[tokio::test]
 async fn a_delivery_is_recorded_worked_on_and_its_body_forgotten() {
@@ -52,34 +53,29 @@ async fn many_at_once_are_all_worked_on() {
 }
 
 #[tokio::test]
-async fn what_a_process_had_taken_up_when_it_died_is_taken_up_by_another() {
-    let cluster = own_cluster().await;
-    let app = TestApp::start_on(TestCluster::of(&cluster), Box::new(|_| {})).await;
-    let world = World { app };
-    // Whatever touches this organization's row waits, and with it the work on the delivery.
-    let ada = member("ada");
-    let mut holder = world.app.cluster.connect(&world.app.registry_database).await;
-    let block = "BEGIN; LOCK TABLE clerk_users IN ACCESS EXCLUSIVE MODE";
-    sqlx::Executor::execute(&mut holder, block).await.unwrap();
-    world.app.clerk_sends(&told("user.created", &ada, AT)).await.expect(200);
-    eventually("the delivery is being worked on", async || {
-        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
-        world.app.registry_count(waiting).await >= 1
-    })
-    .await;
-    let survivor = world.app.replica().await;
-    // The first process ends in the middle, without a word.
-    world.app.life.stop();
-    world.app.served.abort();
-    let end =
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
-    world.app.registry_execute(end).await;
-    sqlx::Executor::execute(&mut holder, "ROLLBACK").await.unwrap();
-    survivor.clock.advance(TimeDelta::seconds(100));
-    let world = World { app: survivor };
+async fn what_a_process_had_taken_up_when_it_died_is_taken_up_by_another_after_its_lease() {
+    let world = World::start().await;
+    let app = &world.app;
+    let body = told("user.created", &member("ada"), AT).to_string();
+    let new = NewDelivery {
+        provider: "clerk",
+        delivery_id: "msg_orphaned",
+        event_type: "user.created",
+        body: body.as_bytes(),
+    };
+    // Recorded and claimed, as by a process that is gone since.
+    let (lease, now) = (std::time::Duration::from_secs(90), app.clock.now());
+    let db = app.registry.connect().await.unwrap();
+    let sealer = app.registry.sealer();
+    webhook_deliveries::record(&db, sealer, &new, Some(lease), now).await.unwrap().unwrap();
+    drop(db);
+    assert_eq!(app.clerk.work_on_due().await.unwrap(), 0, "it belongs to the other");
+    app.clock.advance(TimeDelta::seconds(100));
     world.quiet().await;
-    assert_eq!(world.deliveries("completed").await, 1);
-    assert_eq!(world.app.registry_count("SELECT count(*) FROM clerk_users").await, 1);
+    let twice =
+        "SELECT count(*) FROM webhook_deliveries WHERE status = 'completed' AND attempts = 2";
+    assert_eq!(app.registry_count(twice).await, 1);
+    assert_eq!(app.registry_count("SELECT count(*) FROM clerk_users").await, 1);
 }
 
 /// A tenant that cannot be made: until its run is forgotten, every attempt fails.
