@@ -209,7 +209,7 @@ impl Load {
 
 fn judge(answer: &Answer<'_>, shot: &Shot) -> Outcome {
     match answer.status {
-        200 if find(answer.body, &shot.must_hold).is_some() => Outcome::Good,
+        200 | 201 if find(answer.body, &shot.must_hold).is_some() => Outcome::Good,
         200 if shot.tagged => Outcome::Stranger(String::from_utf8_lossy(answer.body).into_owned()),
         200 => Outcome::Failed("200 with another answer".to_owned()),
         status => Outcome::Failed(format!("{status} {}", answer.code())),

@@ -25,6 +25,10 @@ pub struct Scale {
     pub cold_opens: usize,
     /// Webhooks of a closed loop in a round.
     pub webhooks: usize,
+    /// Registrations one after the other in a round.
+    pub registrations: usize,
+    /// Seconds of registrations at a set pace.
+    pub sustained: u64,
     /// Requests of which some are left by their client.
     pub disconnects: usize,
     /// Times that a tenant is suspended.
@@ -46,6 +50,8 @@ impl Scale {
             cap: 100,
             cold_opens: 300,
             webhooks: 6000,
+            registrations: 30,
+            sustained: 30,
             disconnects: 100_000,
             suspensions: 50,
             kills: 3,
@@ -60,6 +66,8 @@ impl Scale {
                 cap: 12,
                 cold_opens: 40,
                 webhooks: 500,
+                registrations: 10,
+                sustained: 5,
                 disconnects: 3000,
                 suspensions: 10,
                 kills: 1,

@@ -11,7 +11,7 @@ use crate::postgres::administration::{Administration, AdministrationError, Serve
 use crate::postgres::migrating;
 use crate::registry::RegistryError;
 use crate::registry::database_servers::DatabaseServer;
-use crate::registry::spare_databases::{self, State, Wanted};
+use crate::registry::spare_databases::{self, SpareDatabase, State, Wanted};
 use crate::tenant_router::RouterError;
 
 /// Every spare's name begins so.
@@ -71,11 +71,14 @@ pub(super) async fn top_up(
 ) -> Result<u64, SpareError> {
     let template = template::name(server);
     let wanted = wanted(row.id, &template);
+    if !is_anything_to_do(tools, &wanted).await? {
+        return Ok(0);
+    }
     let mut administration = server.administer().await?;
     if !administration.try_lock(ServerLock::Spares).await? {
         return Ok(0);
     }
-    clear_up(tools, row, &template, &mut administration).await?;
+    clear_up(tools, &wanted, &mut administration).await?;
     let mut made = 0;
     loop {
         let db = tools.registry.connect().await?;
@@ -89,6 +92,30 @@ pub(super) async fn top_up(
         make(tools, server, &wanted, &mut administration).await?;
         made += 1;
     }
+}
+
+/// Asked of the registry alone, every few seconds.
+async fn is_anything_to_do(tools: &Tools, wanted: &OwnedWanted) -> Result<bool, SpareError> {
+    let db = tools.registry.connect().await?;
+    let spares = spare_databases::on_server(&db, wanted.server).await?;
+    let ready = spares.iter().filter(|spare| {
+        spare.state == State::Ready
+            && spare.template == wanted.template
+            && spare.schema_version == wanted.schema_version
+    });
+    let enough = ready.count() as u64 >= tools.settings.spares;
+    Ok(!enough || spares.iter().any(|spare| is_cut_off(spare) || is_stale(tools, wanted, spare)))
+}
+
+/// Nobody is at it any more, if the server's lock is ours.
+fn is_cut_off(spare: &SpareDatabase) -> bool {
+    matches!(spare.state, State::Making | State::Removing)
+}
+
+fn is_stale(tools: &Tools, wanted: &OwnedWanted, spare: &SpareDatabase) -> bool {
+    spare.state == State::Ready
+        && (spare.template != wanted.template || spare.schema_version != wanted.schema_version)
+        && spare.created_at < tools.clock.now() - STALE_AFTER
 }
 
 async fn make(
@@ -119,26 +146,18 @@ async fn make(
 /// ours. So are copies of other templates that are old enough, one at a time.
 async fn clear_up(
     tools: &Tools,
-    row: &DatabaseServer,
-    template: &str,
+    wanted: &OwnedWanted,
     administration: &mut Administration,
 ) -> Result<(), SpareError> {
     let db = tools.registry.connect().await?;
-    let spares = spare_databases::on_server(&db, row.id).await?;
-    drop(db);
-    let oldest = tools.clock.now() - STALE_AFTER;
-    let stale = spares.iter().find(|spare| {
-        spare.state == State::Ready && spare.template != template && spare.created_at < oldest
-    });
-    if let Some(stale) = stale {
-        let db = tools.registry.connect().await?;
-        if spare_databases::change_state(&db, &stale.name, State::Ready, State::Removing).await? {
-            drop(db);
-            remove(tools, &stale.name, administration).await?;
-        }
+    let spares = spare_databases::on_server(&db, wanted.server).await?;
+    if let Some(stale) = spares.iter().find(|spare| is_stale(tools, wanted, spare))
+        && spare_databases::change_state(&db, &stale.name, State::Ready, State::Removing).await?
+    {
+        remove(tools, &stale.name, administration).await?;
     }
-    let cut_off = |state| matches!(state, State::Making | State::Removing);
-    for spare in spares.iter().filter(|spare| cut_off(spare.state)) {
+    drop(db);
+    for spare in spares.iter().filter(|spare| is_cut_off(spare)) {
         remove(tools, &spare.name, administration).await?;
     }
     Ok(())

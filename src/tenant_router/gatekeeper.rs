@@ -25,7 +25,7 @@ use crate::registry::tenants::REGISTRY_SERVER;
 const DEFAULT_SHARE_PERCENT: u32 = 80;
 /// Connections of a replica to the registry's server beside the registry's pool: the listener, administration, the
 /// making of tenants.
-const BESIDE_THE_POOL: u32 = 12;
+const BESIDE_THE_POOL: u32 = 18;
 
 /// The configured connections do not fit the server.
 #[derive(Debug, thiserror::Error)]

@@ -17,40 +17,50 @@ pub(crate) const STEP: SagaStep = SagaStep {
 
 pub(super) async fn apply(context: &Context) -> Result<Done, StepError> {
     let tenant = context.tenant().await?;
-    let (row, server) = context.server_of(&tenant).await?;
-    let mut seat = context.administer(&server).await?;
-    let template = template::name(&server);
+    let place = context.place_of(&tenant).await?;
+    let mut seat = context.administer(&place).await?;
+    let template = template::name(&place.server);
+    let is_there = seat.database_exists(&tenant.database_name).await?;
     let db = context.registry().await?;
-    let wanted = spares::wanted(row.id, &template);
-    let spare = spare_databases::claim(&db, context.tenant_id, &wanted.as_ref()).await?;
+    let spare = if is_there {
+        spare_databases::claimed_by(&db, context.tenant_id).await?
+    } else {
+        let wanted = spares::wanted(place.id, &template);
+        spare_databases::claim(&db, context.tenant_id, &wanted.as_ref()).await?
+    };
     drop(db);
-    let mark = context.tools.mark();
-    let mut handover =
-        Handover { from: None, to: &tenant.database_name, role: &tenant.role_name, mark: &mark };
-    if !seat.database_exists(&tenant.database_name).await? {
-        match &spare {
-            Some(spare) if seat.database_exists(&spare.name).await? => {
-                handover.from = Some(&spare.name);
-            }
-            _ => {
-                template::ensure(&server).await?;
-                seat.copy_database(&template, &tenant.database_name).await?;
-            }
-        }
+    let spare_is_there = match &spare {
+        Some(spare) => seat.database_exists(&spare.name).await?,
+        None => false,
+    };
+    let renamed = spare.as_ref().filter(|_| spare_is_there && !is_there);
+    if !is_there && renamed.is_none() {
+        template::ensure(&place.server).await?;
+        seat.copy_database(&template, &tenant.database_name).await?;
     }
-    seat.hand_over(&handover).await?;
-    seat.keep();
-    if let Some(spare) = spare {
+    seat.hand_over(&Handover {
+        from: renamed.map(|spare| spare.name.as_str()),
+        to: &tenant.database_name,
+        role: &tenant.role_name,
+        mark: &context.tools.mark(),
+    })
+    .await?;
+    if let Some(spare) = &spare {
+        // Of no use to a tenant that has its database.
+        if spare_is_there && renamed.is_none() {
+            seat.drop_database(&spare.name).await?;
+        }
         spare_databases::forget(&context.registry().await?, &spare.name).await?;
     }
-    Ok(Done::made(DATABASE, &tenant.database_name, Some(row.id)))
+    seat.keep();
+    Ok(Done::made(DATABASE, &tenant.database_name, Some(place.id)))
 }
 
 pub(super) async fn undo(context: &Context) -> Result<Done, StepError> {
     // Without a row nothing was made: the row comes first, and goes last.
     if let Some(tenant) = context.find_tenant().await? {
-        let (_, server) = context.server_of(&tenant).await?;
-        let mut seat = context.administer(&server).await?;
+        let place = context.place_of(&tenant).await?;
+        let mut seat = context.administer(&place).await?;
         seat.drop_database(&tenant.database_name).await?;
         let db = context.registry().await?;
         if let Some(spare) = spare_databases::claimed_by(&db, context.tenant_id).await? {

@@ -2,8 +2,10 @@
 
 mod deliveries;
 mod dev;
+mod killed;
 mod serve;
 mod servers;
+mod serving;
 mod tenants;
 mod tls;
 
@@ -75,7 +77,12 @@ pub struct Place {
 
 impl Place {
     pub fn new() -> Self {
-        let (cluster, database) = (shared_cluster(), format!("registry_{}", unique()));
+        Self::on(shared_cluster())
+    }
+
+    /// As [`Place::new`], on a cluster of the test's own.
+    pub fn on(cluster: TestCluster) -> Self {
+        let database = format!("registry_{}", unique());
         let master_key = narthex::sealing::generate_master_key().unwrap();
         Self { url: cluster.url(&database), cluster, database, master_key }
     }

@@ -1,14 +1,11 @@
 use std::os::unix::ffi::OsStrExt;
-use std::process::Stdio;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use rstest::rstest;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::TcpListener;
-use tokio::process::{Child, ChildStderr};
 
+use super::serving::Serving;
 use super::{Place, Said, narthex};
 use crate::support::eventually;
 
@@ -126,67 +123,6 @@ async fn a_foreign_variable_that_is_not_utf8_does_no_harm() {
 }
 
 const DRAIN_DELAY: &str = "NARTHEX_HTTP__DRAIN_DELAY";
-
-/// `narthex serve`, once it has said where it listens.
-struct Serving {
-    process: Child,
-    /// Of the public listener.
-    address: String,
-    operations: String,
-    lines: Lines<BufReader<ChildStderr>>,
-    log: String,
-}
-
-impl Serving {
-    async fn start(place: &Place, environment: &[(&str, &str)]) -> Self {
-        let mut process = place
-            .command(&["serve"])
-            .env("NARTHEX_HTTP__LISTEN", "127.0.0.1:0")
-            .env("NARTHEX_HTTP__OPERATIONS_LISTEN", "127.0.0.1:0")
-            .envs(environment.iter().copied())
-            .stderr(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let (address, operations) = Default::default();
-        let mut serving = Self { process, address, operations, lines, log: String::new() };
-        let line = serving.says("serving").await;
-        let mut addresses = line.match_indices("127.0.0.1:").map(|(at, _)| {
-            let end = |c: char| !c.is_ascii_digit() && !".:".contains(c);
-            line[at..].split(end).next().unwrap().to_owned()
-        });
-        serving.address = addresses.next().unwrap();
-        serving.operations = addresses.next().unwrap();
-        serving
-    }
-
-    /// Reads its log up to the line with this text.
-    async fn says(&mut self, text: &str) -> String {
-        loop {
-            let line = self.lines.next_line().await.unwrap();
-            let line = line.unwrap_or_else(|| panic!("it never said `{text}`:\n{}", self.log));
-            self.log.push_str(&line);
-            self.log.push('\n');
-            if line.contains(text) {
-                return line;
-            }
-        }
-    }
-
-    fn send(&self, signal: Signal) {
-        kill(Pid::from_raw(self.process.id().unwrap().cast_signed()), signal).unwrap();
-    }
-
-    /// Waits for its end: the exit code, and all that it has logged.
-    async fn ended(mut self) -> (Option<i32>, String) {
-        while let Some(line) = self.lines.next_line().await.unwrap() {
-            self.log.push_str(&line);
-            self.log.push('\n');
-        }
-        (self.process.wait().await.unwrap().code(), self.log)
-    }
-}
 
 /// On a connection of its own.
 async fn get(address: &str, path: &str) -> reqwest::Result<reqwest::Response> {

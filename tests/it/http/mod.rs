@@ -12,6 +12,7 @@ mod cross_tenant;
 mod drain;
 mod health;
 mod hosts;
+mod idempotency;
 mod lists;
 mod metrics;
 mod operations;

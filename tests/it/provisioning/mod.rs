@@ -1,9 +1,14 @@
 //! A run ends with a whole tenant or with nothing but its own history, whatever fails or dies on the way.
 
+mod hooks;
 mod line;
+mod mending;
+mod outage;
+mod purge;
 mod rights;
 mod saga;
 mod service;
+mod spares;
 mod template;
 
 use std::time::Duration;

@@ -8,6 +8,7 @@ mod contents;
 mod people;
 mod provider;
 mod proxy;
+mod servers;
 mod tls;
 
 pub use app::{TestApp, TestSettings, eventually};

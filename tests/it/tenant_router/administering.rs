@@ -6,37 +6,12 @@ use narthex::identifiers::new_id;
 use narthex::postgres::ConnectFailure;
 use narthex::postgres::administration::Server;
 use narthex::provisioning::template;
-use narthex::registry::database_servers::{self, DatabaseServer, State, TlsMode};
+use narthex::registry::database_servers::{self, DatabaseServer, State};
 use narthex::registry::tenants::REGISTRY_SERVER;
 use narthex::tenant_router::RouterError;
-use sqlx::ConnectOptions;
 
 use super::{Hall, ask, connect, tenant};
 use crate::support::{TestCluster, own_cluster};
-
-/// The row of a cluster, with the superuser's credentials.
-fn row(hall: &Hall, cluster: &TestCluster) -> DatabaseServer {
-    let (id, options) = (new_id(), cluster.options("postgres"));
-    let url = options.to_url_lossy();
-    let sealer = hall.app.registry.sealer();
-    let bound_to = database_servers::password_bound_to(id);
-    DatabaseServer {
-        id,
-        name: "second".to_owned(),
-        host: Some(options.get_host().to_owned()),
-        port: Some(options.get_port().into()),
-        tls_mode: Some(TlsMode::Disable),
-        tls_authority: None,
-        state: State::Active,
-        administration_user: Some(options.get_username().to_owned()),
-        sealed_administration_password: Some(
-            sealer.seal(&bound_to, url.password().unwrap().as_bytes()).unwrap(),
-        ),
-        max_tenants: 10,
-        system_identifier: None,
-        created_at: hall.app.clock.now(),
-    }
-}
 
 /// Makes the tenant's role and database with the password that the registry has for it.
 async fn settle(hall: &Hall, server: &Server) {
@@ -61,7 +36,7 @@ async fn settle(hall: &Hall, server: &Server) {
 async fn a_tenant_is_made_on_another_server_and_served_there() {
     let hall = Hall::with(1).await;
     let second = own_cluster().await;
-    let row = row(&hall, &TestCluster::of(&second));
+    let row = hall.app.server_row(&TestCluster::of(&second));
     let db = hall.app.registry.connect().await.unwrap();
     database_servers::add(&db, &row).await.unwrap().unwrap();
     let added = database_servers::find_by_name(&db, "second").await.unwrap().unwrap();
@@ -97,7 +72,7 @@ async fn each_server_is_administered_with_its_own_credentials_or_not_at_all() {
     assert_eq!(server.role(), hall.app.registry.server().role());
     server.administer().await.unwrap().close().await;
 
-    let row = row(&hall, &hall.app.cluster);
+    let row = hall.app.server_row(&hall.app.cluster);
     router.administration(&row).unwrap().administer().await.unwrap().close().await;
     let of_another_row = DatabaseServer { id: new_id(), ..row.clone() };
     let refused = router.administration(&of_another_row).err().unwrap();

@@ -1,0 +1,152 @@
+//! A damaged tenant is mended: what is missing is made, what is there stays.
+
+use narthex::provisioning::{NewOwner, NotMended, RunFailure};
+use narthex::registry::tenants::{self, Status, Tenant};
+use reqwest::Method;
+use rstest::rstest;
+use serde_json::json;
+
+use crate::support::{Staff, TestApp, eventually};
+
+async fn row(app: &TestApp, staff: &Staff) -> Tenant {
+    let db = app.registry.connect().await.unwrap();
+    tenants::find(&db, staff.tenant_id).await.unwrap().unwrap()
+}
+
+async fn mend(
+    app: &TestApp,
+    staff: &Staff,
+    owner: Option<&NewOwner>,
+    accept_empty: bool,
+) -> Result<(), RunFailure> {
+    let tenant = row(app, staff).await;
+    let planned = app.provisioner.mend(&tenant, owner, accept_empty, "test").await.unwrap();
+    app.provisioner.finish(planned).await.map(drop)
+}
+
+#[rstest]
+#[case::role(
+    "REASSIGN OWNED BY $name TO CURRENT_USER; DROP OWNED BY $name; REVOKE CONNECT ON DATABASE $name FROM $name; DROP ROLE $name"
+)]
+#[case::password("ALTER ROLE $name PASSWORD 'another one'")]
+#[case::login("ALTER ROLE $name NOLOGIN")]
+#[case::right_to_connect("REVOKE CONNECT ON DATABASE $name FROM $name")]
+#[case::closed("ALTER DATABASE $name WITH ALLOW_CONNECTIONS false")]
+#[case::group("REVOKE narthex_tenant FROM $name")]
+#[tokio::test]
+async fn what_is_broken_on_the_server_is_mended(#[case] damage: &str) {
+    let app = TestApp::start().await;
+    let staff = app.register().await;
+    let member = staff.add_member("Grace", "+13125550101").await;
+    app.router.close();
+    app.cluster.execute("postgres", &damage.replace("$name", &staff.database())).await;
+    assert_ne!(staff.get("/v1/members").await.status, 200);
+    mend(&app, &staff, None, false).await.unwrap();
+    assert_eq!(row(&app, &staff).await.status, Status::Active);
+    eventually("it is served", async || staff.get("/v1/members").await.status == 200).await;
+    assert_eq!(staff.get("/v1/members").await.expect(200)["data"], json!([member]));
+}
+
+#[rstest]
+#[case::preseed("DELETE FROM settings; DELETE FROM pipelines")]
+#[case::identity("DELETE FROM tenant_identity")]
+#[case::grants("REVOKE ALL ON members FROM narthex_tenant")]
+#[case::schema(
+    "DROP TABLE external_identities, pipeline_stages, pipelines, object_metadata, settings, permissions;
+     DELETE FROM seaql_migrations WHERE version <> (SELECT min(version) FROM seaql_migrations)"
+)]
+#[tokio::test]
+async fn what_is_missing_in_the_database_is_mended(#[case] damage: &str) {
+    let app = TestApp::start().await;
+    let staff = app.register().await;
+    let member = staff.add_member("Grace", "+13125550101").await;
+    app.cluster.execute(&staff.database(), damage).await;
+    mend(&app, &staff, None, false).await.unwrap();
+    app.router.close();
+    let list = staff.get("/v1/members").await.expect(200);
+    assert_eq!(list["data"], json!([member]));
+    let settings = "SELECT count(*) FROM settings";
+    assert!(app.cluster.count(&staff.database(), settings).await > 0);
+}
+
+#[tokio::test]
+async fn a_database_that_is_gone_is_not_replaced_by_an_empty_one_unless_somebody_says_so() {
+    let app = TestApp::start().await;
+    let staff = app.register().await;
+    app.router.close();
+    app.cluster
+        .execute("postgres", &format!("DROP DATABASE {} WITH (FORCE)", staff.database()))
+        .await;
+    let refused = mend(&app, &staff, None, false).await.unwrap_err();
+    assert!(
+        matches!(&refused, RunFailure::Broken { step, reason } if step == "mend_database" && reason.contains("backup")),
+        "{refused:?}"
+    );
+    assert_eq!(row(&app, &staff).await.status, Status::Failed);
+    staff.get("/v1/members").await.expect_problem(503, "tenant_failed");
+
+    let password = "the password of the new owner";
+    let owner = NewOwner {
+        email: staff.email.parse().unwrap(),
+        password_hash: app.authentication.passwords().hash(password.into()).await.unwrap(),
+        first_name: "Ada".to_owned(),
+        last_name: "Lovelace".to_owned(),
+    };
+    mend(&app, &staff, Some(&owner), true).await.unwrap();
+    assert_eq!(row(&app, &staff).await.status, Status::Active);
+    let credentials = json!({"email": staff.email, "password": password});
+    eventually("the owner is let in", async || {
+        app.call(Method::POST, "/v1/auth/login", Some(credentials.clone())).await.status == 200
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_database_of_another_is_left_alone() {
+    let app = TestApp::start().await;
+    let (staff, other) = (app.register().await, app.register().await);
+    app.router.close();
+    let identity = format!("UPDATE tenant_identity SET tenant_id = '{}'", other.tenant_id);
+    app.cluster.execute(&staff.database(), &identity).await;
+    let before = app.cluster.contents(&staff.database()).await;
+    let refused = mend(&app, &staff, None, false).await.unwrap_err();
+    assert!(
+        matches!(&refused, RunFailure::Broken { step, .. } if step == "mend_schema"),
+        "{refused:?}"
+    );
+    assert_eq!(app.cluster.contents(&staff.database()).await, before);
+    assert_eq!(row(&app, &staff).await.status, Status::Failed);
+}
+
+#[tokio::test]
+async fn a_suspended_tenant_stays_suspended_and_a_deleted_one_is_refused() {
+    let app = TestApp::start().await;
+    let staff = app.register().await;
+    let db = app.registry.connect().await.unwrap();
+    let (from, to, now) = (Status::Active, Status::Suspended, app.clock.now());
+    tenants::change_status(&db, staff.tenant_id, from, to, now).await.unwrap();
+    mend(&app, &staff, None, false).await.unwrap();
+    assert_eq!(row(&app, &staff).await.status, Status::Suspended);
+    app.cluster
+        .execute("postgres", &format!("DROP DATABASE {} WITH (FORCE)", staff.database()))
+        .await;
+    mend(&app, &staff, None, false).await.unwrap_err();
+    assert_eq!(row(&app, &staff).await.status, Status::Suspended);
+    tenants::delete(&db, staff.tenant_id, now).await.unwrap();
+    let tenant = row(&app, &staff).await;
+    let refused = app.provisioner.mend(&tenant, None, false, "test").await.unwrap_err();
+    assert!(matches!(refused, NotMended::Status(Status::Deleted)), "{refused:?}");
+}
+
+#[tokio::test]
+async fn two_menders_at_once_are_one() {
+    let app = TestApp::start().await;
+    let staff = app.register().await;
+    let tenant = row(&app, &staff).await;
+    let plan = || app.provisioner.mend(&tenant, None, false, "test");
+    let (a, b) = tokio::join!(plan(), plan());
+    let (planned, refused) = if a.is_ok() { (a, b) } else { (b, a) };
+    assert!(matches!(refused, Err(NotMended::Busy(_))), "{refused:?}");
+    app.provisioner.finish(planned.unwrap()).await.unwrap();
+    staff.get("/v1/members").await.expect(200);
+}

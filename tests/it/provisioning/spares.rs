@@ -1,0 +1,183 @@
+//! Spare databases: made in the background, claimed by rename, verified, and nobody's when their maker dies.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use narthex::postgres::migrating;
+use narthex::provisioning::{Fault, Interruption, Moment, SPARE_PREFIX, template};
+use narthex::registry::spare_databases::{self, State, Wanted};
+use narthex::registry::tenants::REGISTRY_SERVER;
+
+use super::{new_tenant, on_server, run, things};
+use crate::support::{TestApp, TestSettings, eventually};
+
+const TWO: fn() -> TestSettings = || Box::new(|settings| settings.provisioning.spares = 2);
+
+/// Names of the spares in this state, oldest first.
+async fn spares(app: &TestApp, state: &str) -> Vec<String> {
+    let sql =
+        format!("SELECT name FROM spare_databases WHERE state = '{state}' ORDER BY created_at");
+    app.cluster.texts(&app.registry_database, &sql).await
+}
+
+async fn two_are_ready(app: &TestApp) {
+    eventually("two spares are ready", async || spares(app, "ready").await.len() == 2).await;
+}
+
+async fn oid(app: &TestApp, name: &str) -> Vec<String> {
+    let sql = format!("SELECT oid::text FROM pg_database WHERE datname = '{name}'");
+    app.cluster.texts("postgres", &sql).await
+}
+
+#[tokio::test]
+async fn a_spare_becomes_the_database_of_a_tenant_and_another_takes_its_place() {
+    let app = TestApp::start_with(TWO()).await;
+    two_are_ready(&app).await;
+    let oldest = spares(&app, "ready").await.remove(0);
+    assert!(oldest.starts_with(SPARE_PREFIX));
+    let open =
+        format!("SELECT count(*) FROM pg_database WHERE datname = '{oldest}' AND datallowconn");
+    assert_eq!(app.cluster.count("postgres", &open).await, 0, "a spare lets somebody in");
+    let before = oid(&app, &oldest).await;
+    let staff = app.register().await;
+    assert_eq!(oid(&app, &staff.database()).await, before, "it was copied, not renamed");
+    assert_eq!(oid(&app, &oldest).await, Vec::<String>::new());
+    let connect = format!(
+        "SELECT count(*) FROM pg_database d, aclexplode(d.datacl) acl WHERE datname = '{0}'
+         AND (acl.grantee = 0 OR (acl.grantee = '{0}'::regrole AND acl.privilege_type = 'CONNECT'))",
+        staff.database()
+    );
+    assert_eq!(app.cluster.count("postgres", &connect).await, 1, "the role, and not everybody");
+    staff.get("/v1/members").await.expect(200);
+    two_are_ready(&app).await;
+    assert!(!spares(&app, "ready").await.contains(&oldest));
+    assert_eq!(spares(&app, "claimed").await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn many_at_once_get_a_spare_each_or_a_copy() {
+    let app = TestApp::start_with(TWO()).await;
+    two_are_ready(&app).await;
+    let made = futures_util::future::join_all(
+        (0..6).map(|_| async { run(&app.provisioner, &new_tenant()).await.0.unwrap().tenant_id }),
+    );
+    for tenant in made.await {
+        let identity = "SELECT tenant_id::text FROM tenant_identity";
+        let identity = app.cluster.texts(&tenant.database_name(), identity).await;
+        assert_eq!(identity, [tenant.to_string()]);
+    }
+    assert_eq!(spares(&app, "claimed").await, Vec::<String>::new());
+}
+
+/// What is left where a process dies between the claim and the rename.
+#[tokio::test]
+async fn a_spare_that_was_claimed_is_used_by_whoever_goes_on() {
+    let app = TestApp::start_with(TWO()).await;
+    two_are_ready(&app).await;
+    let db = app.registry.connect().await.unwrap();
+    let planned = app.provisioner.plan(&db, &new_tenant()).await.unwrap();
+    let template = template::name(app.registry.server());
+    let newest = migrating::newest::<tenant_migrations::Migrator>();
+    let wanted = Wanted { server: REGISTRY_SERVER, template: &template, schema_version: &newest };
+    let claimed = spare_databases::claim(&db, planned.tenant_id, &wanted).await.unwrap().unwrap();
+    let again = spare_databases::claim(&db, planned.tenant_id, &wanted).await.unwrap().unwrap();
+    assert_eq!(claimed, again);
+    let before = oid(&app, &claimed.name).await;
+    let made = app.provisioner.finish(planned).await.unwrap();
+    assert_eq!(oid(&app, &made.tenant_id.database_name()).await, before);
+    assert_eq!(spares(&app, "claimed").await, Vec::<String>::new());
+}
+
+/// No spare was ready when the database was copied; one is when the run is taken up again.
+#[tokio::test]
+async fn a_tenant_that_has_its_database_takes_no_spare() {
+    let died = AtomicBool::new(false);
+    let dies: Interruption = Arc::new(move |at, when| {
+        let now = (at, when) == ("database", Moment::AfterEffect);
+        (now && !died.swap(true, Ordering::SeqCst)).then_some(Fault::Dies)
+    });
+    let settings: TestSettings =
+        Box::new(|settings| settings.provisioning.lease = Duration::from_secs(4));
+    let app = TestApp::interrupted(dies, settings).await;
+    let started = app.provisioner.start(&new_tenant(), None).await.unwrap();
+    let tenant = started.planned.tenant_id;
+    eventually("it is copied", async || on_server(&app, tenant).await == 2).await;
+    let mut settings = app.settings.clone();
+    settings.provisioning.spares = 2;
+    let change: TestSettings = Box::new(move |own| *own = settings);
+    let (cluster, registry) = (app.cluster.clone(), app.registry_database.clone());
+    let replica = TestApp::open_registry(cluster, registry, change).await;
+    two_are_ready(&replica).await;
+    let before = spares(&app, "ready").await;
+    started.outcome().await.unwrap();
+    assert_eq!(spares(&app, "ready").await, before, "a spare was taken and left to nobody");
+}
+
+#[tokio::test]
+async fn a_claimed_spare_goes_with_the_run_that_is_undone() {
+    let fails: Interruption = Arc::new(|at, when| {
+        ((at, when) == ("database", Moment::BeforeEffect)).then_some(Fault::FailsForGood)
+    });
+    let app = TestApp::interrupted(fails, TWO()).await;
+    two_are_ready(&app).await;
+    let db = app.registry.connect().await.unwrap();
+    let planned = app.provisioner.plan(&db, &new_tenant()).await.unwrap();
+    let name = spares(&app, "ready").await.remove(0);
+    let claim = format!(
+        "UPDATE spare_databases SET state = 'claimed', claimed_by = '{}' WHERE name = '{name}'",
+        planned.tenant_id
+    );
+    app.registry_execute(&claim).await;
+    app.provisioner.finish(planned).await.unwrap_err();
+    assert_eq!(oid(&app, &name).await, Vec::<String>::new());
+    assert_eq!((on_server(&app, planned.tenant_id).await, things(&app).await), (0, 0));
+}
+
+#[tokio::test]
+async fn a_spare_of_another_schema_or_template_is_never_claimed() {
+    let app = TestApp::start_with(TWO()).await;
+    two_are_ready(&app).await;
+    app.registry_execute(
+        "UPDATE spare_databases SET schema_version = 'm0', template = 'narthex_template_0'",
+    )
+    .await;
+    let old = spares(&app, "ready").await;
+    let made = run(&app.provisioner, &new_tenant()).await.0.unwrap();
+    assert_eq!(oid(&app, &made.tenant_id.database_name()).await.len(), 1);
+    // A replica of the older version may want them, for an hour; then nobody.
+    let kept = spares(&app, "ready").await;
+    assert!(old.iter().all(|name| kept.contains(name)), "{old:?} {kept:?}");
+    app.clock.advance(chrono::TimeDelta::hours(2));
+    eventually("the old ones are gone", async || {
+        let left = spares(&app, "ready").await;
+        old.iter().all(|name| !left.contains(name))
+    })
+    .await;
+    for name in old {
+        assert_eq!(oid(&app, &name).await, Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn what_its_maker_left_half_made_is_removed() {
+    let app = TestApp::start_with(TWO()).await;
+    two_are_ready(&app).await;
+    let name = format!("{SPARE_PREFIX}{}", uuid::Uuid::new_v4().simple());
+    let half = spares(&app, "ready").await.remove(0);
+    let row = format!(
+        "INSERT INTO spare_databases SELECT '{name}', server_id, template, schema_version, 'making', NULL, now()
+         FROM spare_databases WHERE name = '{half}'"
+    );
+    app.registry_execute(&row).await;
+    app.cluster.execute("postgres", &format!("CREATE DATABASE {name}")).await;
+    let db = app.registry.connect().await.unwrap();
+    assert!(
+        spare_databases::change_state(&db, &half, State::Ready, State::Removing).await.unwrap()
+    );
+    eventually("both are gone", async || {
+        oid(&app, &name).await.is_empty() && oid(&app, &half).await.is_empty()
+    })
+    .await;
+    two_are_ready(&app).await;
+}
