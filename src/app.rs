@@ -139,6 +139,7 @@ impl App {
             router.clone(),
             provisioner.clone(),
             clerk_secret,
+            settings.auth.access_token_ttl,
             life.clone(),
             clock.clone(),
         );

@@ -9,7 +9,7 @@ use super::{OnRegistry, RegistryError};
 use crate::identifiers::TenantId;
 use crate::postgres::failure;
 
-/// An email that is staff of more tenants than this finds only the oldest of them.
+/// An email that is staff of more tenants than this finds only the first of them.
 const MOST_TENANTS: u64 = 20;
 
 /// The address has registered a tenant already.
@@ -73,13 +73,15 @@ pub async fn remove_all(db: &impl OnRegistry, tenant: TenantId) -> Result<(), Re
     Ok(())
 }
 
-/// The tenants that an address is staff of, oldest first.
+/// The tenants that an address is staff of: first the one that it has registered, so that nobody who puts the address on
+/// the staff of many others can hide it, then the oldest.
 pub async fn tenants_of(
     db: &impl OnRegistry,
     email_hash: &[u8],
 ) -> Result<Vec<TenantId>, RegistryError> {
     let rows = Entity::find()
         .filter(Column::EmailHash.eq(email_hash.to_vec()))
+        .order_by_desc(Column::SelfRegisteredOwner)
         .order_by_asc(Column::CreatedAt)
         .limit(MOST_TENANTS)
         .all(db)

@@ -91,7 +91,7 @@ pub struct Profiled {
 pub struct UserFact {
     /// Clerk's id.
     pub id: String,
-    /// Absent where nothing is known but the id.
+    /// Absent where nothing is known but the id, and of somebody who is gone: nobody has to know any more.
     pub profile: Option<Profiled>,
     /// They are gone for good: ids are never used again.
     pub deleted: bool,
@@ -101,11 +101,9 @@ impl UserFact {
     /// Both reports as one.
     #[must_use]
     pub fn merge(self, other: Self) -> Self {
-        Self {
-            id: self.id,
-            profile: self.profile.max(other.profile),
-            deleted: self.deleted || other.deleted,
-        }
+        let deleted = self.deleted || other.deleted;
+        let profile = self.profile.max(other.profile).filter(|_| !deleted);
+        Self { id: self.id, profile, deleted }
     }
 }
 
@@ -184,7 +182,7 @@ mod tests {
             });
         (prop::option::of(profile), any::<bool>()).prop_map(|(profile, deleted)| UserFact {
             id: "user".to_owned(),
-            profile,
+            profile: profile.filter(|_| !deleted),
             deleted,
         })
     }

@@ -80,6 +80,9 @@ async fn record_user(
         row.updated_ms = Set(version.updated_ms);
         row.sent_ms = Set(version.sent_ms);
     }
+    if merged.deleted {
+        row.sealed_profile = Set(None);
+    }
     Entity::update_many().set(row).filter(Column::Id.eq(merged.id)).exec(transaction).await?;
     Ok(true)
 }

@@ -86,7 +86,12 @@ impl ClerkWebhooks {
             drop(db);
             let is_full = due.len() as u64 == BATCH;
             tried += due.len();
-            stream::iter(due).for_each_concurrent(AT_ONCE, |delivery| self.work(delivery)).await;
+            stream::iter(due)
+                .for_each_concurrent(AT_ONCE, async |delivery| {
+                    let _turn = self.turns.acquire().await;
+                    self.work(delivery).await;
+                })
+                .await;
             if !is_full || begun.elapsed() >= ROUND {
                 break;
             }
@@ -193,6 +198,7 @@ impl ClerkWebhooks {
         drop(db);
         stream::iter(due)
             .for_each_concurrent(AT_ONCE, |organization| async move {
+                let _turn = self.turns.acquire().await;
                 let settled = tokio::time::timeout(PATIENCE, self.settle(&organization.id));
                 let settled = settled.await.unwrap_or(Err(Unsettled::TookTooLong));
                 if let Ok(Settled::Done) = settled {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
@@ -20,6 +21,7 @@ mod settle;
 pub mod signature;
 mod staffing;
 mod tenant;
+mod write;
 
 pub use deliver::Replayed;
 pub use staffing::role_of;
@@ -29,7 +31,8 @@ use signature::{Secret, SignatureError, SignedHeaders};
 
 /// The name under which deliveries are recorded, and under which staff are known to be Clerk's.
 pub const PROVIDER: &str = "clerk";
-/// Deliveries worked on at once by one replica. Each has a connection to the registry for as long as it takes.
+/// Deliveries and organizations worked on at once by one replica. Each has a connection to the registry for as long as it
+/// takes.
 const AT_ONCE: usize = 3;
 /// For how long a delivery belongs to the process that works on it.
 const LEASE: Duration = Duration::from_secs(90);
@@ -74,22 +77,25 @@ pub struct ClerkWebhooks {
     provisioner: Provisioner,
     secret: Option<Secret>,
     turns: Arc<Semaphore>,
+    token_life: TimeDelta,
     life: Lifecycle,
     clock: Clock,
 }
 
 impl ClerkWebhooks {
-    /// Without a secret every delivery is refused.
+    /// Without a secret every delivery is refused. `token_life`: how long an access token of ours is good by itself.
     pub fn new(
         registry: Registry,
         router: TenantRouter,
         provisioner: Provisioner,
         secret: Option<Secret>,
+        token_life: Duration,
         life: Lifecycle,
         clock: Clock,
     ) -> Self {
         let turns = Arc::new(Semaphore::new(AT_ONCE));
-        Self { registry, router, provisioner, secret, turns, life, clock }
+        let token_life = TimeDelta::from_std(token_life).unwrap_or(TimeDelta::days(1));
+        Self { registry, router, provisioner, secret, turns, token_life, life, clock }
     }
 
     /// For tests: makes tenants by way of this one.

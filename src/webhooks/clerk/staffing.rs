@@ -9,10 +9,11 @@ use crate::registry::clerk::{Member, Profile, Version};
 use crate::tenant_data::external_identities::{Changed, Known, NO_PASSWORD, withdrawn_address};
 use crate::tenant_data::roles::OWNER;
 
-/// The role at the tenant that a role at Clerk stands for. Whoever made the organization owns the tenant; a role that
-/// we do not know may look and nothing else.
+/// The role at the tenant that a role at Clerk stands for. Whoever made the organization owns the tenant, until they are
+/// made a plain member; a role that we do not know may look and nothing else.
 pub fn role_of(clerk_role: &str, made_the_organization: bool) -> &'static str {
     match clerk_role.strip_prefix("org:").unwrap_or(clerk_role) {
+        "member" => "viewer",
         _ if made_the_organization => OWNER,
         "admin" => "admin",
         _ => "viewer",

@@ -12,7 +12,9 @@ use crate::tenant_data::staff::StaffMember;
 #[case("org:member", false, "viewer")]
 #[case("org:owner", false, "viewer")]
 #[case("", false, "viewer")]
-#[case("org:member", true, "owner")]
+#[case("org:admin", true, "owner")]
+#[case("org:founder", true, "owner")]
+#[case("org:member", true, "viewer")]
 fn roles_of_clerk_stand_for_ours(
     #[case] role: &str,
     #[case] made_it: bool,
