@@ -109,9 +109,7 @@ impl ClerkWebhooks {
             let row = &known.staff;
             if row.status != "active" && row.password_hash != NO_PASSWORD {
                 let oldest_token = now - self.token_life;
-                ended.extend(
-                    sessions::revoke_all(transaction, row.id, now, oldest_token).await?,
-                );
+                ended.extend(sessions::revoke_all(transaction, row.id, now, oldest_token).await?);
             }
         }
         Ok(ended)

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use narthex::identifiers::TenantId;
 use narthex::provisioning::{Fault, Moment};
 use narthex::webhooks::clerk::Replayed;
 use narthex::webhooks::clerk::sample::{self, SampleUser};
@@ -11,17 +10,6 @@ use serde_json::{Value, json};
 
 use super::clerk_world::{AT, Organization, World, member, told};
 use crate::support::{Answer, ClerkInstance, ClerkKey, TestApp, eventually};
-
-/// The tenant that was made of an organization.
-async fn tenant_of(world: &World, organization: &Organization) -> TenantId {
-    let sql = format!(
-        "SELECT o.tenant_id::text FROM clerk_organizations o JOIN tenants t ON t.id = o.tenant_id
-         WHERE o.id = '{}' AND t.status = 'active'",
-        organization.clerk.id
-    );
-    let found = world.app.cluster.texts(&world.app.registry_database, &sql).await;
-    TenantId(found.first().expect("no tenant").parse().unwrap())
-}
 
 async fn tenants(world: &World) -> i64 {
     world.app.registry_count("SELECT count(*) FROM tenants").await
@@ -47,7 +35,7 @@ async fn an_organization_becomes_a_tenant_and_its_members_call_with_tokens_of_cl
             organization.joined(&bob, "org:member", AT),
         ])
         .await;
-    let tenant = tenant_of(&world, &organization).await;
+    let tenant = world.tenant_of(&organization).await;
     let mut expected =
         [format!("{} owner active", ada.email), format!("{} viewer active", bob.email)];
     expected.sort();
@@ -117,7 +105,7 @@ async fn without_its_own_event_no_organization_becomes_a_tenant() {
     world.tell(&[organization.joined(&ada, "org:admin", AT), updated]).await;
     assert_eq!((tenants(&world).await, runs(&world).await), (0, 0));
     world.tell(&[organization.created()]).await;
-    let tenant = tenant_of(&world, &organization).await;
+    let tenant = world.tenant_of(&organization).await;
     assert_eq!(world.staff(tenant).await, [format!("{} owner active", ada.email)]);
 }
 
@@ -137,7 +125,7 @@ async fn a_slug_that_is_no_slug_or_taken_does_not_stand_in_the_way() {
     first.clerk.name = "First".to_owned();
     for organization in [&first, &second, &reserved, &foreign] {
         world.tell(&[organization.created()]).await;
-        tenant_of(&world, organization).await;
+        world.tenant_of(organization).await;
     }
     assert_eq!(tenants(&world).await, 4);
 }
@@ -166,7 +154,7 @@ async fn a_run_that_fails_fails_the_delivery_and_a_replay_plans_another() {
     broken.store(false, Ordering::SeqCst);
     assert_eq!(world.app.clerk.replay("msg_created").await.unwrap(), Replayed::Due);
     world.quiet().await;
-    let tenant = tenant_of(&world, &organization).await;
+    let tenant = world.tenant_of(&organization).await;
     assert_eq!((tenants(&world).await, runs(&world).await), (1, 2));
     assert_eq!(world.staff(tenant).await, [format!("{} owner active", ada.email)]);
 }
@@ -177,7 +165,7 @@ async fn a_suspended_tenant_is_settled_once_it_is_opened_again() {
     let (ada, bob) = (member("ada"), member("bob"));
     let organization = Organization::made_by(&ada);
     world.tell(&[organization.created(), organization.joined(&ada, "org:admin", AT)]).await;
-    let tenant = tenant_of(&world, &organization).await;
+    let tenant = world.tenant_of(&organization).await;
     world.app.registry_execute("UPDATE tenants SET status = 'suspended'").await;
     world.app.clerk_sends(&organization.joined(&bob, "org:member", AT)).await.expect(200);
     eventually("the delivery does not wait for it", async || {
@@ -191,119 +179,4 @@ async fn a_suspended_tenant_is_settled_once_it_is_opened_again() {
         world.staff(tenant).await.len() == 2
     })
     .await;
-}
-
-/// What a whole instance of Clerk would have sent, and what has to come of it.
-struct Instance {
-    organizations: Vec<(Organization, Vec<String>)>,
-    events: Vec<Value>,
-}
-
-/// `organizations` with three people each, of whom one leaves, one changes the address and one role changes, and of
-/// whom one belongs to the next organization too.
-fn instance(organizations: usize) -> Instance {
-    let people: Vec<[SampleUser; 3]> =
-        (0..organizations).map(|_| [member("ada"), member("bob"), member("eve")]).collect();
-    let made: Vec<_> = people.iter().map(|[ada, _, _]| Organization::made_by(ada)).collect();
-    let mut events = Vec::new();
-    let mut expected = vec![Vec::new(); organizations];
-    for (number, (organization, [ada, bob, eve])) in made.iter().zip(&people).enumerate() {
-        let next = (number + 1) % organizations;
-        let moved = SampleUser { email: member("bob.moved").email, ..bob.clone() };
-        events.push(organization.created());
-        events.push(sample::organization("organization.updated", &organization.clerk, AT + 1));
-        for user in [ada, bob, eve] {
-            events.push(told("user.created", user, AT));
-            events.push(organization.joined(user, "org:member", AT));
-            for step in 1..5 {
-                events.push(told("user.updated", user, AT + step));
-                let role = if step % 2 == 0 { "org:admin" } else { "org:member" };
-                events.push(organization.changed(user, role, AT + step));
-            }
-        }
-        events.push(told("user.updated", &moved, AT + 10));
-        events.push(organization.changed(bob, "org:admin", AT + 10));
-        events.push(organization.left(eve, AT + 11));
-        events.push(made[next].joined(bob, "org:member", AT + 12));
-        expected[number].push(format!("{} owner", ada.email));
-        expected[number].push(format!("{} admin", moved.email));
-        expected[next].push(format!("{} viewer", moved.email));
-    }
-    for rows in &mut expected {
-        rows.sort();
-    }
-    Instance { organizations: made.into_iter().zip(expected).collect(), events }
-}
-
-/// Sends every event five times, in any order, and counts.
-async fn shuffled_and_repeated(organizations: usize) {
-    let world = World::start().await;
-    let Instance { organizations, events } = instance(organizations);
-    let mut random = fastrand::Rng::new();
-    let mut deliveries: Vec<_> = (0..5).flat_map(|_| events.iter().enumerate()).collect::<Vec<_>>();
-    random.shuffle(&mut deliveries);
-    let begun = std::time::Instant::now();
-    for batch in deliveries.chunks(16) {
-        // Some under the id that they came with before, some under another.
-        let sent = batch.iter().map(|(number, event)| {
-            let attempt = random.u8(..3);
-            let world = &world;
-            async move { world.app.clerk_delivers(&format!("msg_{number}_{attempt}"), event).await }
-        });
-        for answer in futures_util::future::join_all(sent).await {
-            answer.expect(200);
-        }
-    }
-    let received = begun.elapsed();
-    eventually_all(&world).await;
-    println!(
-        "{} deliveries of {} events received in {received:?}, settled after {:?}",
-        deliveries.len(),
-        events.len(),
-        begun.elapsed()
-    );
-    let count = i64::try_from(organizations.len()).unwrap();
-    assert_eq!((tenants(&world).await, runs(&world).await), (count, count));
-    let databases =
-        "SELECT count(*) FROM pg_database d JOIN tenants t ON t.database_name = d.datname
-        WHERE t.status = 'active'";
-    assert_eq!(world.app.registry_count(databases).await, count);
-    for (organization, expected) in &organizations {
-        let tenant = tenant_of(&world, organization).await;
-        let staff = world.staff(tenant).await;
-        let active: Vec<_> = staff.iter().filter_map(|row| row.strip_suffix(" active")).collect();
-        assert_eq!(&active, expected);
-        assert_eq!(world.indexed(tenant).await, i64::try_from(expected.len()).unwrap());
-        for row in expected {
-            assert!(world.is_indexed(row.split(' ').next().unwrap(), tenant).await, "{row}");
-        }
-    }
-    assert_eq!(world.deliveries("failed").await, 0);
-}
-
-/// Patience for many, as long as they become fewer.
-async fn eventually_all(world: &World) {
-    loop {
-        let left = world.deliveries("processing").await;
-        if left == 0 {
-            break;
-        }
-        eventually("some more deliveries are worked on", async || {
-            world.deliveries("processing").await < left
-        })
-        .await;
-    }
-    world.quiet().await;
-}
-
-#[tokio::test]
-async fn deliveries_in_any_order_and_five_times_each_end_in_exact_counts() {
-    shuffled_and_repeated(4).await;
-}
-
-/// The full count: 36 events of each of 28 organizations, each of them five times.
-#[tokio::test]
-#[ignore = "takes a minute; `cargo test --test it -- --ignored a_thousand_deliveries`"]
-async fn a_thousand_deliveries_in_any_order_and_five_times_each_end_in_exact_counts() {
-    shuffled_and_repeated(28).await;
 }

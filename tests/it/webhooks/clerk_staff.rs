@@ -79,7 +79,7 @@ async fn two_members_can_exchange_their_addresses() {
     let (mut ada, mut bob) = (member("ada"), member("bob"));
     let (organization, tenant) = world.settled_organization(&ada).await;
     for user in [&ada, &bob] {
-        let joined = organization.joined(user, "org:member", AT);
+        let joined = organization.joined(user, "org:founder", AT);
         world.tell(&[told("user.created", user, AT), joined]).await;
     }
     std::mem::swap(&mut ada.email, &mut bob.email);
@@ -124,7 +124,7 @@ async fn a_user_is_staff_of_every_organization_they_belong_to() {
     let (second, second_tenant) = world.settled_organization(&member("bob")).await;
     world
         .tell(&[
-            first.joined(&ada, "org:member", AT),
+            first.joined(&ada, "org:admin", AT),
             second.joined(&ada, "org:member", AT),
             told("user.created", &ada, AT),
         ])

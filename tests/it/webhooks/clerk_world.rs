@@ -88,6 +88,17 @@ impl World {
         (organization, tenant.tenant_id)
     }
 
+    /// The tenant that was made of an organization.
+    pub async fn tenant_of(&self, organization: &Organization) -> TenantId {
+        let sql = format!(
+            "SELECT o.tenant_id::text FROM clerk_organizations o JOIN tenants t ON t.id = o.tenant_id
+             WHERE o.id = '{}' AND t.status = 'active'",
+            organization.clerk.id
+        );
+        let found = self.app.cluster.texts(&self.app.registry_database, &sql).await;
+        TenantId(found.first().expect("no tenant").parse().unwrap())
+    }
+
     /// Sends events one after the other, and waits until each is worked on.
     pub async fn tell(&self, events: &[Value]) {
         for event in events {

@@ -1,5 +1,6 @@
 //! Telnyx and Clerk: real signatures over real HTTP, into real databases.
 
+mod clerk_crowd;
 mod clerk_deliveries;
 mod clerk_organizations;
 mod clerk_signature;
