@@ -332,6 +332,40 @@ async fn without_an_instance_no_token_of_clerk_is_believed() {
     assert_eq!(scene.instance.asked(), 0);
 }
 
+#[rstest]
+#[case("suspended", 403, "tenant_suspended")]
+#[case("deleted", 403, "tenant_deleted")]
+#[case("purging", 403, "tenant_deleted")]
+#[case("provisioning", 503, "tenant_provisioning")]
+#[case("failed", 503, "tenant_failed")]
+#[tokio::test]
+async fn the_status_of_the_tenant_decides_over_tokens_of_clerk_too(
+    #[case] status: &str,
+    #[case] answer: u16,
+    #[case] code: &str,
+) {
+    let scene = Scene::start().await;
+    let remembered = scene.key.token(&scene.claims());
+    scene.me(&remembered).await.expect(200);
+    scene.app.registry_execute(&format!("UPDATE tenants SET status = '{status}'")).await;
+    scene.app.router.directory().forget(scene.owner.tenant_id);
+    let new = scene.key.token(&with(scene.claims(), "jti", "new"));
+    for token in [&remembered, &new] {
+        scene.me(token).await.expect_problem(answer, code);
+        scene.call("/v1/members", token).await.expect_problem(answer, code);
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_clerk_for_a_tenant_that_is_gone_speaks_for_nobody() {
+    let scene = Scene::start().await;
+    let token = scene.key.token(&scene.claims());
+    scene.app.registry_execute("DELETE FROM tenants").await;
+    scene.app.router.directory().forget(scene.owner.tenant_id);
+    scene.me(&token).await.expect_problem(401, "invalid_token");
+    scene.call("/v1/members", &token).await.expect_problem(401, "invalid_token");
+}
+
 #[tokio::test]
 async fn a_token_of_clerk_reaches_its_own_tenant_and_no_other() {
     let scene = Scene::start().await;

@@ -3,6 +3,7 @@
 mod deliveries;
 mod dev;
 mod killed;
+mod killed_deliveries;
 mod serve;
 mod servers;
 mod serving;

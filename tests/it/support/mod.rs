@@ -12,7 +12,7 @@ mod servers;
 mod tls;
 
 pub use app::{TestApp, TestSettings, eventually};
-pub use clerk::{CLERK_SECRET, ClerkInstance, ClerkKey};
+pub use clerk::{CLERK_SECRET, ClerkInstance, ClerkKey, clerk_delivery};
 pub use cluster::{TestCluster, own_cluster, shared_cluster};
 pub use people::{Answer, Staff, unique};
 pub use proxy::Proxy;

@@ -78,6 +78,33 @@ async fn what_a_process_had_taken_up_when_it_died_is_taken_up_by_another_after_i
     assert_eq!(app.registry_count("SELECT count(*) FROM clerk_users").await, 1);
 }
 
+#[tokio::test]
+async fn however_much_there_is_to_do_three_connections_to_the_registry_are_used() {
+    let world = World::start().await;
+    let app = &world.app;
+    let mut holder = app.cluster.connect(&app.registry_database).await;
+    let held = "BEGIN; LOCK TABLE clerk_users IN ACCESS EXCLUSIVE MODE";
+    sqlx::Executor::execute(&mut holder, held).await.unwrap();
+    for n in 0..20 {
+        app.clerk_sends(&told("user.created", &member(&format!("n{n}")), AT)).await.expect(200);
+    }
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let mut most = 0;
+    let watched = async {
+        loop {
+            most = most.max(app.registry_count(waiting).await);
+        }
+    };
+    let round = tokio::time::timeout(std::time::Duration::from_secs(2), app.clerk.work_on_due());
+    tokio::select! {
+        worked = round => assert!(worked.is_err()),
+        () = watched => {}
+    }
+    assert_eq!(most, 3);
+    sqlx::Executor::execute(&mut holder, "ROLLBACK").await.unwrap();
+}
+
 /// A tenant that cannot be made: until its run is forgotten, every attempt fails.
 async fn failed_run(world: &World) -> (String, serde_json::Value) {
     let (ada, run) = (member("ada"), uuid::Uuid::new_v4());

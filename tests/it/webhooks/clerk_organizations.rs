@@ -131,6 +131,36 @@ async fn a_slug_that_is_no_slug_or_taken_does_not_stand_in_the_way() {
 }
 
 #[tokio::test]
+async fn whose_maker_owns_another_tenant_becomes_a_second_one() {
+    let world = World::start().await;
+    let (owner, mut ada) = (world.app.register().await, member("ada"));
+    ada.email = owner.email.clone();
+    let (first, second) = (Organization::made_by(&ada), Organization::made_by(&ada));
+    let mut events = vec![told("user.created", &ada, AT)];
+    for organization in [&first, &second] {
+        events.extend([organization.created(), organization.joined(&ada, "org:admin", AT)]);
+    }
+    world.tell(&events).await;
+    for organization in [&first, &second] {
+        let tenant = world.tenant_of(organization).await;
+        assert_eq!(world.staff(tenant).await, [format!("{} owner active", ada.email)]);
+        assert!(world.is_indexed(&ada.email, tenant).await);
+    }
+    assert_eq!((tenants(&world).await, world.staff(owner.tenant_id).await.len()), (3, 0));
+    // The password leads where it always did.
+    let body = json!({"email": owner.email, "password": owner.password});
+    let in_ = world.app.call(reqwest::Method::POST, "/v1/auth/login", Some(body)).await.expect(200);
+    assert_eq!(in_["tenant"]["id"], json!(owner.tenant_id));
+    // And whoever is known by Clerk only can register by themselves.
+    let bob = member("bob");
+    world.tell(&[first.joined(&bob, "org:member", AT), told("user.created", &bob, AT)]).await;
+    let mut registration = world.app.registration();
+    registration["email"] = json!(bob.email);
+    let made = world.app.call(reqwest::Method::POST, "/v1/auth/register", Some(registration)).await;
+    made.expect(201);
+}
+
+#[tokio::test]
 async fn a_run_that_fails_fails_the_delivery_and_a_replay_plans_another() {
     let broken = Arc::new(AtomicBool::new(true));
     let switch = broken.clone();

@@ -117,6 +117,17 @@ async fn a_signed_body_that_is_no_event_is_told_so(#[case] body: &[u8]) {
 }
 
 #[tokio::test]
+async fn a_long_body_is_taken_and_a_longer_one_is_not_read() {
+    let app = TestApp::start().await;
+    let mut event = told("user.created", &member("ada"), AT);
+    event["data"]["public_metadata"] = json!("x".repeat(900_000));
+    app.clerk_sends(&event).await.expect(200);
+    event["data"]["public_metadata"] = json!("x".repeat(1_100_000));
+    app.clerk_sends(&event).await.expect_problem(413, "body_too_large");
+    assert_eq!(app.registry_count("SELECT count(*) FROM webhook_deliveries").await, 1);
+}
+
+#[tokio::test]
 async fn an_event_that_does_not_concern_us_is_not_recorded() {
     let world = World::start().await;
     let event = json!({"type": "session.created", "data": {"id": "sess_1"}, "object": "event"});

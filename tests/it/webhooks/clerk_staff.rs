@@ -135,9 +135,15 @@ async fn a_user_is_staff_of_every_organization_they_belong_to() {
     world.tell(&[sample::deleted("user.deleted", &ada.id, AT)]).await;
     assert_eq!(world.staff(first_tenant).await, [format!("{email} owner disabled")]);
     assert_eq!(world.staff(second_tenant).await, [format!("{email} viewer disabled")]);
-    // Late news of somebody who is gone brings nobody back.
-    world.tell(&[told("user.updated", &ada, AT + 9)]).await;
+    // Late news of somebody who is gone brings nobody back, and nothing of them.
+    let again = first.joined(&ada, "org:admin", AT + 9);
+    world.tell(&[told("user.updated", &ada, AT + 9), again]).await;
     assert_eq!(world.staff(first_tenant).await, [format!("{email} owner disabled")]);
+    let kept = format!(
+        "SELECT count(*) FROM clerk_users WHERE id = '{}' AND sealed_profile IS NOT NULL",
+        ada.id
+    );
+    assert_eq!(world.app.registry_count(&kept).await, 0);
 }
 
 #[tokio::test]
@@ -187,6 +193,49 @@ async fn an_account_with_a_password_is_linked_where_the_address_is_proven_and_ke
     assert_eq!(world.staff(owner.tenant_id).await, [format!("{} owner active", owner.email)]);
     login(&world, &owner.email, &owner.password).await.expect(200);
     assert!(world.is_indexed(&owner.email, owner.tenant_id).await);
+}
+
+#[tokio::test]
+async fn whoever_is_removed_at_clerk_loses_the_session_of_a_password_too() {
+    let world = World::start().await;
+    let other = world.app.replica().await;
+    let mut ada = member("ada");
+    let (organization, owner) = with_own_owner(&world, &ada).await;
+    ada.email = owner.email.clone();
+    let joined = organization.joined(&ada, "org:admin", AT);
+    world.tell(&[told("user.created", &ada, AT), joined]).await;
+    owner.get("/v1/members").await.expect(200);
+    // The tenant's database has noted it, and the registry has not: as after a crash between the two.
+    world.app.cluster.execute(&owner.database(), "UPDATE staff SET status = 'disabled'").await;
+    owner.get("/v1/members").await.expect(200);
+    world.tell(&[organization.left(&ada, AT + 1)]).await;
+    for caller in [owner.clone(), owner.at(&other)] {
+        eventually("the token is worth nothing", async || {
+            caller.get("/v1/members").await.code() == "token_revoked"
+        })
+        .await;
+    }
+    let body = json!({"refresh_token": owner.refresh_token});
+    let refreshed = world.app.call(Method::POST, "/v1/auth/refresh", Some(body)).await;
+    refreshed.expect_problem(401, "invalid_token");
+    let refused = login(&world, &owner.email, &owner.password).await;
+    refused.expect_problem(401, "invalid_credentials");
+    assert!(!world.is_indexed(&owner.email, owner.tenant_id).await);
+}
+
+#[tokio::test]
+async fn nobody_hides_an_account_by_putting_its_address_on_the_staff_of_many_others() {
+    let world = World::start().await;
+    let owner = world.app.register().await;
+    let hash = hex::encode(world.app.registry.hasher().email(&owner.email.parse().unwrap()));
+    world.app.registry_execute(&format!(
+        "INSERT INTO tenants SELECT (jsonb_populate_record(t, jsonb_build_object(
+             'id', gen_random_uuid(), 'slug', 'other-' || n, 'status', 'suspended',
+             'database_name', 'nowhere_' || n, 'role_name', 'nobody_' || n))).* FROM tenants t, generate_series(1, 25) n;
+         INSERT INTO email_index (email_hash, tenant_id, created_at)
+         SELECT '\\x{hash}', id, now() - interval '1 day' FROM tenants WHERE status = 'suspended'"
+    )).await;
+    login(&world, &owner.email, &owner.password).await.expect(200);
 }
 
 #[tokio::test]

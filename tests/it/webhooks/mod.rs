@@ -2,6 +2,7 @@
 
 mod clerk_crowd;
 mod clerk_deliveries;
+mod clerk_orders;
 mod clerk_organizations;
 mod clerk_signature;
 mod clerk_staff;
