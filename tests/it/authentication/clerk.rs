@@ -275,7 +275,7 @@ async fn many_first_tokens_cost_one_reading() {
 async fn keys_that_cannot_be_read_are_our_trouble_and_not_the_callers() {
     let scene = Scene::start().await;
     let token = scene.key.token(&with(scene.claims(), "exp", scene.now() + 600));
-    let long = format!("{{\"keys\": \"{}\"}}", "x".repeat(300_000));
+    let long = json!({"keys": [scene.key.jwk()], "padding": "x".repeat(300_000)}).to_string();
     let failures = [
         ("500 Internal Server Error", "{}"),
         ("404 Not Found", ""),
