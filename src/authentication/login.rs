@@ -40,6 +40,14 @@ pub struct SignedIn {
     pub tokens: TokenPair,
 }
 
+/// Whom an address may be.
+#[derive(Default)]
+struct Accounts {
+    found: Vec<(Arc<Tenant>, StaffMember)>,
+    /// Why there may be more: somebody whose password fits none of those found is not told that it is wrong.
+    unreachable: Option<AuthenticationError>,
+}
+
 impl Authentication {
     /// Signs somebody in. Where `host` names a tenant, it is to that tenant, as if the credentials named it.
     pub async fn login(
@@ -81,12 +89,15 @@ impl Authentication {
     }
 
     async fn check(&self, credentials: Credentials) -> Result<SignedIn, AuthenticationError> {
-        let accounts = match &credentials.email {
+        let Accounts { found: accounts, unreachable } = match &credentials.email {
             Some(email) => self.accounts(email, credentials.tenant.as_deref()).await?,
-            None => Vec::new(),
+            None => Accounts::default(),
         };
-        // Nobody there: one comparison with the decoy, as somebody would have cost.
         if accounts.is_empty() {
+            if let Some(error) = unreachable {
+                return Err(error);
+            }
+            // Nobody there: one comparison with the decoy, as somebody would have cost.
             self.passwords.verify(credentials.password, None).await?;
             return Err(AuthenticationError::InvalidCredentials);
         }
@@ -98,7 +109,7 @@ impl Authentication {
             }
         }
         match proven.len() {
-            0 => Err(AuthenticationError::InvalidCredentials),
+            0 => Err(unreachable.unwrap_or(AuthenticationError::InvalidCredentials)),
             1 => {
                 let (tenant, user) = proven.remove(0);
                 self.sign_in(tenant, user).await
@@ -115,17 +126,18 @@ impl Authentication {
         }
     }
 
-    /// The accounts of an address, each read and its connection given back before any password is hashed.
+    /// The accounts of an address, each read and its connection given back before any password is hashed. A tenant that
+    /// cannot be reached is in nobody's way who is at home in another.
     async fn accounts(
         &self,
         email: &EmailAddress,
         slug: Option<&str>,
-    ) -> Result<Vec<(Arc<Tenant>, StaffMember)>, AuthenticationError> {
+    ) -> Result<Accounts, AuthenticationError> {
         let registry = self.registry.connect().await?;
         let hash = self.registry.hasher().email(email);
         let tenants = email_index::tenants_of(&registry, &hash).await?;
         drop(registry);
-        let mut accounts = Vec::new();
+        let mut accounts = Accounts::default();
         for id in tenants {
             let Some(tenant) = self.router.directory().tenant(id).await? else {
                 continue;
@@ -134,9 +146,13 @@ impl Authentication {
             if tenant.status != Status::Active || !wanted {
                 continue;
             }
-            let db = self.router.connect(&tenant).await?;
-            if let Some(user) = staff::find_active_by_email(&db, email).await? {
-                accounts.push((tenant, user));
+            let user = async {
+                let db = self.router.connect(&tenant).await?;
+                Ok(staff::find_active_by_email(&db, email).await?)
+            };
+            match user.await {
+                Ok(user) => accounts.found.extend(user.map(|user| (tenant, user))),
+                Err(error) => accounts.unreachable = Some(error),
             }
         }
         Ok(accounts)

@@ -109,6 +109,11 @@ impl ClerkTokens {
         Ok(claims)
     }
 
+    /// Is this what a token of Clerk says?
+    pub fn has_issued(&self, claims: &Claims) -> bool {
+        claims.iss == self.judge.issuer
+    }
+
     /// What a token says, once its algorithm, its key and its signature are good.
     async fn decode(&self, token: &str) -> Result<SessionClaims, TokenError> {
         let invalid = || TokenError::Invalid;

@@ -116,6 +116,7 @@ impl ClerkWebhooks {
         let event =
             event::parse(&body).map_err(|malformed| Incomplete::Final(malformed.to_string()))?;
         let Event::Known { facts, .. } = event else { return Ok(()) };
+        let told_of = user_of(&facts);
         let mut outcome = Ok(());
         // Each of them is tried: what one tenant cannot take is no reason for another to wait.
         for organization in self.record(*facts).await? {
@@ -128,6 +129,9 @@ impl ClerkWebhooks {
                 }
                 // Of the others' part in it the delivery of its creation speaks.
                 Err(Unsettled::RunFailed(_)) if delivery.event_type != CREATED => {}
+                // Nor of a member that another delivery tells of.
+                Err(Unsettled::Unproven(users))
+                    if !told_of.as_ref().is_some_and(|u| users.contains(u)) => {}
                 Err(error) => outcome = Err(error.into()),
             }
         }
@@ -269,4 +273,10 @@ impl ClerkWebhooks {
         let db = self.registry.connect().await?;
         webhook_deliveries::forget_completed(&db, self.clock.now() - REMEMBERED).await
     }
+}
+
+/// Whom a delivery tells of.
+fn user_of(facts: &Facts) -> Option<String> {
+    let user = facts.user.as_ref().map(|user| user.id.clone());
+    user.or_else(|| facts.membership.as_ref().and_then(|membership| membership.user.clone()))
 }

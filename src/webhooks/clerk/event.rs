@@ -12,6 +12,8 @@ use crate::registry::clerk::{
 pub const MAX_ID_CHARS: usize = 255;
 /// Longest name and role, in characters. Longer ones are cut.
 pub const MAX_TEXT_CHARS: usize = 200;
+/// Longest email address, in characters. Mail knows no longer ones.
+const MAX_ADDRESS_CHARS: usize = 320;
 /// Of email addresses looked at. Far above what anybody has.
 const MAX_ADDRESSES: usize = 1000;
 
@@ -169,7 +171,7 @@ fn organization(data: &Value, sent: i64) -> Option<OrganizationFact> {
 /// A user as a membership shows them. What they sign in with is not always an address, and never a proven one.
 fn shown_user(data: &Value, version: Version) -> Option<UserFact> {
     let profile = Profile {
-        email: text(&data["identifier"]).filter(|identifier| identifier.contains('@')),
+        email: address(&data["identifier"]),
         verified: false,
         first_name: text(&data["first_name"]).unwrap_or_default(),
         last_name: text(&data["last_name"]).unwrap_or_default(),
@@ -195,7 +197,10 @@ fn primary_address(data: &Value) -> (Option<String>, bool) {
         .find(|address| address["id"].as_str() == Some(primary));
     let Some(address) = found else { return (None, false) };
     let verified = address["verification"]["status"].as_str() == Some("verified");
-    (text(&address["email_address"]), verified)
+    match self::address(&address["email_address"]) {
+        Some(email) => (Some(email), verified),
+        None => (None, false),
+    }
 }
 
 fn version(data: &Value, sent: i64) -> Version {
@@ -213,6 +218,15 @@ fn id(value: &Value) -> Option<String> {
     let usable = (1..=MAX_ID_CHARS).contains(&text.chars().count())
         && !text.chars().any(|character| character.is_control() || character.is_whitespace());
     usable.then(|| text.to_owned())
+}
+
+/// An address, whole or not at all: one that is cut is somebody else's.
+fn address(value: &Value) -> Option<String> {
+    let text = value.as_str()?.trim();
+    let whole = text.contains('@')
+        && text.chars().count() <= MAX_ADDRESS_CHARS
+        && !text.chars().any(char::is_control);
+    whole.then(|| text.to_owned())
 }
 
 /// A text for people: trimmed, without control characters, which PostgreSQL would refuse in part; `None` where nothing

@@ -37,9 +37,10 @@ pub enum Unsettled {
     RunFailed(String),
     /// Somebody who is no user of Clerk has the address of one.
     #[error(
-        "{0} member(s) have the email address of an account of the tenant that is not Clerk's, and Clerk has not verified that it is theirs"
+        "{n} member(s) have the email address of an account of the tenant that is not Clerk's, and Clerk has not verified that it is theirs",
+        n = .0.len()
     )]
-    Unproven(usize),
+    Unproven(Vec<String>),
     /// The tenant's database cannot be reached, or is busy.
     #[error("the tenant's database is not available: {0}")]
     TenantUnavailable(String),
@@ -159,7 +160,7 @@ impl ClerkWebhooks {
         let created_by = organization.created_by.as_deref();
         let written = self.write_staff(&tenant, &members, created_by).await?;
         self.write_registry(transaction, organization, &tenant, &written).await?;
-        if written.unproven > 0 {
+        if !written.unproven.is_empty() {
             return Err(Unsettled::Unproven(written.unproven));
         }
         clerk::settled(transaction, id, organization.changes).await?;

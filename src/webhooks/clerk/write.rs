@@ -23,8 +23,8 @@ use crate::tenant_router::TenantTransaction;
 pub(super) struct Written {
     /// All of its staff.
     pub staff: Vec<Known>,
-    /// How many could not be made staff, for want of proof that their address is theirs.
-    pub unproven: usize,
+    /// Users who could not be made staff, for want of proof that their address is theirs.
+    pub unproven: Vec<String>,
     /// Sessions whose access tokens are worth nothing any more.
     ended_sessions: Vec<Uuid>,
 }
@@ -42,9 +42,9 @@ impl ClerkWebhooks {
         let written = async {
             let before = identities::all_staff(&transaction, PROVIDER).await?;
             let changes = staffing::compare(members, created_by, &before);
-            let unproven = changes.unproven.len();
+            let unproven = changes.unproven.clone();
             let is_nothing =
-                changes == Changes { unproven: changes.unproven.clone(), ..Changes::default() };
+                changes == Changes { unproven: unproven.clone(), ..Changes::default() };
             let staff = if is_nothing {
                 before
             } else {

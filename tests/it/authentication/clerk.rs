@@ -236,6 +236,13 @@ async fn signing_out_here_ends_the_session_of_clerk_for_us() {
     scene.me(&scene.key.token(&next)).await.expect_problem(401, "token_revoked");
     let other = with(scene.claims(), "sid", "sess_other");
     scene.me(&scene.key.token(&other)).await.expect(200);
+    // Clerk goes on with its session for days, and so does the memory of its end here.
+    let long = "SELECT count(*) FROM revoked_tokens WHERE expires_at > now() + interval '20 days'";
+    assert_eq!(scene.app.registry_count(long).await, 1);
+    let own = scene.app.register().await;
+    own.post("/v1/auth/logout", json!({})).await;
+    own.get("/v1/auth/me").await.expect_problem(401, "token_revoked");
+    assert_eq!(scene.app.registry_count(long).await, 1);
 }
 
 #[tokio::test]

@@ -224,6 +224,23 @@ async fn whoever_is_removed_at_clerk_loses_the_session_of_a_password_too() {
 }
 
 #[tokio::test]
+async fn who_is_at_home_in_one_tenant_signs_in_although_another_is_away() {
+    let world = World::start().await;
+    let (own, ada) = (world.app.register().await, member("ada"));
+    let (organization, away) = with_own_owner(&world, &ada).await;
+    let bob = sample::SampleUser { email: own.email.clone(), ..member("bob") };
+    let joined = organization.joined(&bob, "org:member", AT);
+    world.tell(&[told("user.created", &bob, AT), joined]).await;
+    assert!(world.is_indexed(&own.email, away.tenant_id).await);
+    world.app.cluster.execute(&away.database(), "ALTER TABLE staff RENAME TO elsewhere").await;
+    let signed_in = login(&world, &own.email, &own.password).await.expect(200);
+    assert_eq!(signed_in["tenant"]["id"], json!(own.tenant_id));
+    // The password may be that of the other, for all that we know.
+    let unknown = login(&world, &own.email, "another long password").await;
+    assert!(unknown.status >= 500, "{}", unknown.status);
+}
+
+#[tokio::test]
 async fn nobody_hides_an_account_by_putting_its_address_on_the_staff_of_many_others() {
     let world = World::start().await;
     let owner = world.app.register().await;
@@ -244,12 +261,12 @@ async fn an_account_with_a_password_is_not_given_to_whoever_claims_its_address()
     let (mut ada, bob) = (member("ada"), member("bob"));
     let (organization, owner) = with_own_owner(&world, &ada).await;
     ada.email = owner.email.clone();
-    for event in [
-        sample::user("user.created", &ada, false, AT),
-        organization.joined(&ada, "org:member", AT),
-        organization.joined(&bob, "org:member", AT),
+    for (id, event) in [
+        ("msg_created", sample::user("user.created", &ada, false, AT)),
+        ("msg_ada", organization.joined(&ada, "org:member", AT)),
+        ("msg_bob", organization.joined(&bob, "org:member", AT)),
     ] {
-        world.app.clerk_sends(&event).await.expect(200);
+        world.app.clerk_delivers(id, &event).await.expect(200);
     }
     eventually("the delivery waits with a reason", async || {
         let waiting =
@@ -260,6 +277,10 @@ async fn an_account_with_a_password_is_not_given_to_whoever_claims_its_address()
     // Nobody else has to wait for that.
     let staff = [format!("{} viewer active", bob.email)];
     eventually("bob is staff", async || world.staff(owner.tenant_id).await == staff).await;
+    let done = "SELECT delivery_id FROM webhook_deliveries WHERE status = 'completed'";
+    let done = async || world.app.cluster.texts(&world.app.registry_database, done).await;
+    eventually("his delivery is done", async || done().await.contains(&"msg_bob".to_owned())).await;
+    assert!(!done().await.contains(&"msg_ada".to_owned()));
     world.app.clerk_sends(&told("user.updated", &ada, AT + 1)).await.expect(200);
     eventually("ada is staff once her address is proven", async || {
         world.app.clock.advance(chrono::TimeDelta::seconds(5));

@@ -74,6 +74,19 @@ fn a_user_can_be_without_an_address(#[case] path: &str, #[case] to: Value) {
     assert_eq!(profile.first_name, "Ada");
 }
 
+#[rstest]
+#[case(format!("{}@example.test", "a".repeat(180)), true)]
+#[case(format!("{}@example.test.elsewhere.test", "a".repeat(187)), true)]
+#[case(format!("{}@example.test", "a".repeat(400)), false)]
+#[case("ada\u{7}@example.test".to_owned(), false)]
+#[case("ada".to_owned(), false)]
+fn an_address_is_taken_whole_or_not_at_all(#[case] address: String, #[case] taken: bool) {
+    let path = "/data/email_addresses/1/email_address";
+    let event = changed(sample::user("user.created", &ada(), true, AT), path, json!(address));
+    let profile = facts(&event).user.unwrap().profile.unwrap().profile;
+    assert_eq!((profile.email, profile.verified), (taken.then_some(address), taken));
+}
+
 #[test]
 fn verification_can_be_null() {
     let event = sample::user("user.created", &ada(), true, AT);
