@@ -110,7 +110,8 @@ impl App {
         let registry = Registry::open(&settings.registry, url, sealer, &clock).await?;
         let router =
             TenantRouter::new(registry.clone(), settings.router.clone(), &life, clock.clone());
-        router.plan_budget(settings.registry.max_connections).await?;
+        let provisioning = settings.provisioning.connections();
+        router.plan_budget(settings.registry.max_connections, provisioning).await?;
         let provisioner = Provisioner::new(
             registry.clone(),
             router.clone(),
@@ -154,6 +155,11 @@ impl App {
             settings,
             clock,
         })
+    }
+
+    /// For so long a deleted tenant can be restored.
+    pub fn deletion_grace(&self) -> Duration {
+        self.settings.provisioning.deletion_grace
     }
 
     /// Serves requests on the `listeners` and runs the jobs, until the life's drain is over: readiness fails, the

@@ -29,6 +29,13 @@ impl TenantId {
     pub fn database_name(&self) -> String {
         format!("tenant_{}", self.0.simple())
     }
+
+    /// Whose database or role is called so, if its name is one that we make.
+    pub fn of_database(name: &str) -> Option<Self> {
+        let digits = name.strip_prefix("tenant_")?;
+        let id = Self(Uuid::try_parse(digits).ok()?);
+        (id.database_name() == name).then_some(id)
+    }
 }
 
 /// An id that sorts by creation time (UUID v7), for rows.
@@ -322,6 +329,17 @@ impl FromStr for Timezone {
 mod tests {
     use super::*;
     use rstest::rstest;
+
+    #[rstest]
+    #[case("tenant_01a1fee3b880702ea5cd7bf09b4d4b19", true)]
+    #[case("tenant_01A1FEE3B880702EA5CD7BF09B4D4B19", false)]
+    #[case("tenant_01a1fee3-b880-702e-a5cd-7bf09b4d4b19", false)]
+    #[case("tenant_01a1fee3b880702ea5cd7bf09b4d4b1", false)]
+    #[case("01a1fee3b880702ea5cd7bf09b4d4b19", false)]
+    fn a_database_is_a_tenants_by_its_whole_name(#[case] name: &str, #[case] is_one: bool) {
+        let found = TenantId::of_database(name).map(|id| id.database_name());
+        assert_eq!(found.as_deref(), is_one.then_some(name));
+    }
 
     #[rstest]
     #[case("  Ada.Lovelace+news@Example.ORG ", "ada.lovelace+news@example.org")]

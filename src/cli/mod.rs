@@ -9,12 +9,16 @@ use crate::app::{App, StartError};
 use crate::clock::Clock;
 use crate::configuration::{self, ConfigurationError, Settings};
 
+mod actor;
 mod deliveries;
 mod demo;
 mod dev;
 mod instance;
 mod migrate;
 mod openapi;
+mod print;
+mod reconcile;
+mod runs;
 mod secret;
 mod serve;
 mod servers;
@@ -56,6 +60,11 @@ enum Command {
     /// The PostgreSQL servers that tenants live on.
     #[command(subcommand)]
     Servers(servers::Servers),
+    /// The ledger of provisioning: every run that makes, mends or removes a tenant.
+    #[command(subcommand)]
+    Runs(runs::Runs),
+    /// Compares what is on the database servers with the registry, and says what to do. Changes nothing by itself.
+    Reconcile(reconcile::Reconcile),
     /// Prints the OpenAPI document.
     Openapi,
 }
@@ -111,6 +120,8 @@ async fn dispatch(arguments: Arguments) -> Result<ExitCode, CommandError> {
         Command::Tenants(command) => tenants::run(command, settings()?).await,
         Command::Deliveries(command) => deliveries::run(command, settings()?).await,
         Command::Servers(command) => servers::run(command, settings()?).await,
+        Command::Runs(command) => runs::run(command, settings()?).await,
+        Command::Reconcile(command) => reconcile::run(command, settings()?).await,
         Command::Openapi => openapi::run(),
     }
 }

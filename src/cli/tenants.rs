@@ -4,9 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use comfy_table::{Table, presets::NOTHING};
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Value, json};
 
 use super::secret::read_secret;
 use super::{CommandError, open_app};
@@ -15,8 +13,12 @@ use crate::clock::Clock;
 use crate::configuration::Settings;
 use crate::identifiers::{EmailAddress, PhoneNumber, Slug, TenantId, Timezone};
 use crate::provisioning::{NewOwner, NewTenant, WantedSlug};
-use crate::registry::tenants::Tenant;
+use crate::registry::tenants::{Status, Tenant};
 use crate::registry::{RegistryDb, parked_events, phone_numbers, tenants};
+
+mod life;
+mod provision;
+mod show;
 
 #[derive(Subcommand)]
 pub(super) enum Tenants {
@@ -57,6 +59,23 @@ pub(super) enum Tenants {
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
     },
+    /// Locks everybody of a tenant out. Nothing of it is lost.
+    Suspend { tenant: String },
+    /// Lets a suspended tenant in again.
+    Resume { tenant: String },
+    /// Deletes a tenant: nobody is served any more. For `provisioning.deletion_grace` it can be restored, then it is
+    /// removed for good.
+    Delete {
+        tenant: String,
+        /// Its slug once more.
+        #[arg(long, value_name = "SLUG")]
+        confirm: String,
+    },
+    /// Makes a deleted tenant again what it was.
+    Restore { tenant: String },
+    /// Mends a tenant that is damaged or failed: role, database, rights, schema and preseed are made where they are
+    /// missing. What is there stays.
+    Provision(provision::Provision),
     /// Gives a phone number to a tenant (id or slug); messages that wait for it are delivered at once.
     AssignNumber { tenant: String, number: PhoneNumber },
 }
@@ -65,6 +84,9 @@ pub(super) async fn run(command: Tenants, settings: Settings) -> Result<ExitCode
     // Asked for before anything is opened: a prompt must not keep connections waiting.
     let password = match &command {
         Tenants::Create { password_file, .. } => Some(read_password(password_file.as_ref())?),
+        Tenants::Provision(command) if command.has_owner() => {
+            Some(read_password(command.password_file.as_ref())?)
+        }
         _ => None,
     };
     let app = open_app(settings).await?;
@@ -79,8 +101,13 @@ async fn execute(
     password: Option<SecretString>,
 ) -> Result<(), CommandError> {
     match command {
-        Tenants::List { json } => list(app, json).await,
-        Tenants::Show { tenant, json } => show(app, &tenant, json).await,
+        Tenants::List { json } => show::list(app, json).await,
+        Tenants::Show { tenant, json } => show::show(app, &tenant, json).await,
+        Tenants::Suspend { tenant } => life::suspend(app, &tenant).await,
+        Tenants::Resume { tenant } => life::resume(app, &tenant).await,
+        Tenants::Delete { tenant, confirm } => life::delete(app, &tenant, &confirm).await,
+        Tenants::Restore { tenant } => life::restore(app, &tenant).await,
+        Tenants::Provision(command) => provision::run(app, command, password).await,
         Tenants::AssignNumber { tenant, number } => {
             let db = app.registry.connect().await?;
             let tenant = find(&db, &tenant).await?;
@@ -92,18 +119,7 @@ async fn execute(
             Ok(())
         }
         Tenants::Create { organization, email, first_name, last_name, timezone, slug, .. } => {
-            let password = password.unwrap_or_default();
-            let owner = NewOwner {
-                email,
-                password_hash: app
-                    .authentication
-                    .passwords()
-                    .hash(password)
-                    .await
-                    .map_err(other)?,
-                first_name,
-                last_name,
-            };
+            let owner = owner(app, email, (first_name, last_name), password).await?;
             let new = NewTenant {
                 organization_name: organization,
                 slug: slug.map_or(WantedSlug::Derived, WantedSlug::Exactly),
@@ -121,6 +137,34 @@ async fn execute(
             Ok(())
         }
     }
+}
+
+/// What to do about a tenant whose status stands against what was asked.
+fn advice(tenant: &Tenant) -> String {
+    let slug = &tenant.slug;
+    match tenant.status {
+        Status::Active => "it is in use; there is nothing to do".to_owned(),
+        Status::Pending | Status::Provisioning => {
+            format!("it is being made or mended; `narthex runs list --tenant {slug}` shows how far")
+        }
+        Status::Suspended => format!("`narthex tenants resume {slug}` lets it in again"),
+        Status::Failed => format!("`narthex tenants provision {slug}` mends it"),
+        Status::Deleted => format!("`narthex tenants restore {slug}` brings it back"),
+        Status::Purging | Status::Purged => {
+            "its time for being restored was over; it is removed for good".to_owned()
+        }
+    }
+}
+
+/// The first member of staff, with the password hashed.
+async fn owner(
+    app: &App,
+    email: EmailAddress,
+    (first_name, last_name): (String, String),
+    password: Option<SecretString>,
+) -> Result<NewOwner, CommandError> {
+    let hashed = app.authentication.passwords().hash(password.unwrap_or_default()).await;
+    Ok(NewOwner { email, password_hash: hashed.map_err(other)?, first_name, last_name })
 }
 
 fn other(error: impl std::fmt::Display) -> CommandError {
@@ -154,62 +198,6 @@ pub(super) async fn find(db: &RegistryDb, name: &str) -> Result<Tenant, CommandE
             "there is no tenant `{name}`; `narthex tenants list` shows all"
         ))
     })
-}
-
-fn document(tenant: &Tenant) -> Value {
-    json!({
-        "id": tenant.id,
-        "slug": tenant.slug,
-        "organization_name": tenant.organization_name,
-        "status": tenant.status,
-        "plan": tenant.plan,
-        "timezone": tenant.timezone,
-        "database": tenant.database_name,
-        "schema_version": tenant.schema_version,
-        "created_at": tenant.created_at,
-        "deleted_at": tenant.deleted_at,
-    })
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-async fn list(app: &App, as_json: bool) -> Result<(), CommandError> {
-    let db = app.registry.connect().await?;
-    let rows: Vec<Value> = tenants::list(&db, None).await?.iter().map(document).collect();
-    if as_json {
-        println!("{}", Value::Array(rows));
-        return Ok(());
-    }
-    let columns = ["id", "slug", "organization_name", "status", "database", "created_at"];
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_header(columns);
-    for row in &rows {
-        table.add_row(columns.map(|column| text(&row[column])));
-    }
-    println!("{table}");
-    println!("{} tenant(s)", rows.len());
-    Ok(())
-}
-
-async fn show(app: &App, name: &str, as_json: bool) -> Result<(), CommandError> {
-    let db = app.registry.connect().await?;
-    let tenant = find(&db, name).await?;
-    let numbers = phone_numbers::held_by(&db, TenantId(tenant.id)).await?;
-    let mut row = document(&tenant);
-    row["phone_numbers"] = numbers.into_iter().map(|held| held.number).collect();
-    if as_json {
-        println!("{row}");
-        return Ok(());
-    }
-    let mut table = Table::new();
-    table.load_style(NOTHING);
-    for (name, value) in row.as_object().into_iter().flatten() {
-        table.add_row([name.clone(), text(value)]);
-    }
-    println!("{table}");
-    Ok(())
 }
 
 fn read_password(file: Option<&PathBuf>) -> Result<SecretString, CommandError> {

@@ -37,6 +37,12 @@ pub fn start(
     let job = provisioner.clone();
     every(life, "purges", Duration::from_secs(60), move || provision::purge_due(job.clone()));
     let job = provisioner.clone();
+    every(life, "numbers of provisioning", Duration::from_secs(5), move || {
+        provision::take_stock(job.clone())
+    });
+    let job = provisioner.clone();
+    every(life, "reconciler", Duration::from_secs(300), move || provision::reconcile(job.clone()));
+    let job = provisioner.clone();
     every(life, "idempotency keys", Duration::from_secs(3600), move || {
         provision::forget_old_keys(job.clone())
     });

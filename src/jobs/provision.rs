@@ -1,5 +1,6 @@
 //! Runs whose process has died, or whose next attempt has come; tenants whose time for being restored is over; spare
-//! databases; keys of registrations that nobody will repeat any more.
+//! databases; keys of registrations that nobody will repeat any more; what is on the servers and should not be, or the
+//! other way round.
 
 use crate::provisioning::Provisioner;
 
@@ -25,5 +26,17 @@ pub(super) async fn top_up_spares(provisioner: Provisioner) {
 pub(super) async fn forget_old_keys(provisioner: Provisioner) {
     if let Err(error) = provisioner.forget_old_keys().await {
         tracing::debug!(%error, "old idempotency keys could not be removed");
+    }
+}
+
+pub(super) async fn take_stock(provisioner: Provisioner) {
+    if let Err(error) = provisioner.take_stock().await {
+        tracing::debug!(%error, "the numbers of provisioning could not be read");
+    }
+}
+
+pub(super) async fn reconcile(provisioner: Provisioner) {
+    if let Err(error) = provisioner.reconcile_in_turn().await {
+        tracing::warn!(%error, "the database servers could not be compared with the registry");
     }
 }

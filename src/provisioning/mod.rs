@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::TimeDelta;
 use sea_orm::{TransactionSession, TransactionTrait};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
@@ -15,7 +14,7 @@ use crate::configuration::ProvisioningSettings;
 use crate::identifiers::TenantId;
 use crate::lifecycle::Lifecycle;
 use crate::postgres::administration::Server;
-use crate::registry::database_servers::{self, DatabaseServer};
+use crate::registry::database_servers::DatabaseServer;
 use crate::registry::provisioning_runs::{
     self, Run, RunKind, RunStatus, Step, StepStatus, TenantBusy,
 };
@@ -32,20 +31,29 @@ mod definitions;
 mod health;
 mod hooks;
 mod input;
+mod interruption;
+mod pending;
+mod reconcile;
 mod saga;
 mod spares;
+mod statistics;
 mod steps;
 pub mod template;
 mod worker;
 
 pub use create_tenant::{CreatedTenant, NewOwner, NewTenant, WantedSlug};
+pub use interruption::{Fault, Interruption, Moment};
+pub use pending::PendingStep;
+pub use reconcile::{Dropped, Finding, FindingKind, NotDropped, ReconcileError};
 pub use saga::Refusal;
 pub use spares::{SPARE_PREFIX, SpareError};
+pub use statistics::{Outcome, ProvisioningStatistics};
 
 use definitions::Definition;
 use health::Health;
 use hooks::Hooks;
 use input::{Input, ReprovisionInput};
+use statistics::Statistics;
 
 /// Registrations that may wait for each one that is worked on. At some 100 ms each, the last of the line waits for a
 /// few seconds.
@@ -53,7 +61,7 @@ const LINE_PER_TURN: usize = 32;
 /// How often somebody who waits for a run looks at it, once it is not in this process's hands.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// Tenants that are purged in one go of the job.
-const PURGE_BATCH: u64 = 20;
+const PURGE_BATCH: i64 = 20;
 /// What people wait for.
 const PROMPT: &[RunKind] =
     &[RunKind::CreateTenant, RunKind::ReprovisionTenant, RunKind::AnnounceTenant];
@@ -105,33 +113,6 @@ pub enum RunFailure {
     Unfinished(Uuid),
 }
 
-/// Where a test may interfere with a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
-    /// Nothing has happened yet.
-    BeforeEffect,
-    /// It has happened, and the answer is lost.
-    AfterEffect,
-    /// It is about to be undone.
-    BeforeUndo,
-    /// It is undone, and the answer is lost.
-    AfterUndo,
-}
-
-/// How a test interferes with a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// For a reason that may pass.
-    Fails,
-    /// For one that does not pass.
-    FailsForGood,
-    /// The process is gone, and records nothing any more.
-    Dies,
-}
-
-/// Says what is to happen to a step at a moment.
-pub type Interruption = Arc<dyn Fn(&'static str, Moment) -> Option<Fault> + Send + Sync>;
-
 /// What runs work with.
 #[derive(Clone)]
 struct Tools {
@@ -139,6 +120,7 @@ struct Tools {
     router: TenantRouter,
     hooks: Hooks,
     health: Health,
+    statistics: Statistics,
     settings: ProvisioningSettings,
     life: Lifecycle,
     clock: Clock,
@@ -215,9 +197,18 @@ impl Provisioner {
     ) -> Result<Self, reqwest::Error> {
         let hooks = Hooks::new(settings.hooks.clone(), clock.clone())?;
         let concurrency = settings.concurrency;
-        let health = Health::default();
-        let tools =
-            Tools { registry, router, hooks, health, settings, life, clock, interruption: None };
+        let (health, statistics, interruption) = (Health::default(), Statistics::default(), None);
+        let tools = Tools {
+            registry,
+            router,
+            hooks,
+            health,
+            statistics,
+            settings,
+            life,
+            clock,
+            interruption,
+        };
         Ok(Self {
             tools,
             turns: Arc::new(Semaphore::new(concurrency)),
@@ -339,30 +330,6 @@ impl Provisioner {
         registrations::forget_expired(&db, self.tools.clock.now()).await
     }
 
-    /// Makes spare databases on every server that takes new tenants. Returns how many were made.
-    pub async fn top_up_spares(&self) -> Result<u64, SpareError> {
-        let db = self.tools.registry.connect().await?;
-        let servers = database_servers::list(&db).await?;
-        drop(db);
-        let mut made = 0;
-        let mut failure = None;
-        for row in servers.into_iter().map(|occupied| occupied.server) {
-            if row.state != database_servers::State::Active || !row.can_be_administered() {
-                continue;
-            }
-            // What one server cannot do is no reason for another to go without.
-            match self.top_up(&row).await {
-                Ok(more) => made += more,
-                Err(error) => failure = failure.or(Some(error)),
-            }
-        }
-        failure.map_or(Ok(made), Err)
-    }
-
-    async fn top_up(&self, row: &DatabaseServer) -> Result<u64, SpareError> {
-        spares::top_up(&self.tools, row, &self.tools.server(row)?).await
-    }
-
     /// Plans the mending of a tenant: role, database, rights, schema and preseed are made where they are missing.
     pub async fn mend(
         &self,
@@ -391,16 +358,14 @@ impl Provisioner {
     /// Begins the purge of every tenant whose time for being restored is over. Returns how many.
     pub async fn purge_due(&self) -> Result<usize, RegistryError> {
         let tools = &self.tools;
-        let grace = TimeDelta::from_std(tools.settings.deletion_grace).unwrap_or(TimeDelta::MAX);
-        let now = tools.clock.now();
-        let Some(before) = now.checked_sub_signed(grace) else { return Ok(0) };
+        let (grace, now) = (tools.settings.deletion_grace, tools.clock.now());
         let db = tools.registry.connect().await?;
         let mut begun = 0;
-        for tenant in tenants::deleted_before(&db, before, PURGE_BATCH).await? {
+        for tenant in tenants::overdue(&db, grace, PURGE_BATCH).await? {
             let id = TenantId(tenant.id);
             let plan = Definition::newest(RunKind::PurgeTenant).plan(tools, id, None)?;
             let transaction = db.begin().await?;
-            let is_due = tenants::begin_purge(&transaction, id, before, now).await?;
+            let is_due = tenants::begin_purge(&transaction, id, grace, now).await?;
             if is_due && plan.write(&transaction, tools.registry.process(), now).await?.is_ok() {
                 transaction.commit().await?;
                 tracing::info!(tenant = %id, "the time for restoring a deleted tenant is over; it is purged");
@@ -418,9 +383,10 @@ impl Provisioner {
         for (turns, kinds) in
             [(&self.turns, PROMPT), (&self.slow_turns, &[RunKind::PurgeTenant][..])]
         {
+            let due = Due { run: None, known: &Definition::known(kinds) };
             while !self.tools.life.is_stopping()
                 && let Ok(turn) = turns.clone().try_acquire_owned()
-                && self.take_up(Due::Kinds(kinds), turn).await?
+                && self.take_up(due, turn).await?
             {
                 taken += 1;
             }
@@ -450,7 +416,8 @@ impl Provisioner {
 
     /// Works on a run if it is due and nobody's.
     async fn work_on(&self, run: Uuid) {
-        match self.claim(Due::Run(run)).await {
+        let due = Due { run: Some(run), known: &Definition::known(PROMPT) };
+        match self.claim(due).await {
             Ok(Some((claim, run))) => {
                 let _ = worker::work(&self.tools, claim, run).await;
             }

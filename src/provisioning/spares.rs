@@ -5,12 +5,12 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use super::{Tools, template};
+use super::{Provisioner, Tools, template};
 use crate::identifiers::unguessable_id;
 use crate::postgres::administration::{Administration, AdministrationError, Server, ServerLock};
 use crate::postgres::migrating;
 use crate::registry::RegistryError;
-use crate::registry::database_servers::DatabaseServer;
+use crate::registry::database_servers::{self, DatabaseServer, State as ServerState};
 use crate::registry::spare_databases::{self, SpareDatabase, State, Wanted};
 use crate::tenant_router::RouterError;
 
@@ -19,7 +19,7 @@ pub const SPARE_PREFIX: &str = "narthex_spare_";
 /// A copy of another template may be wanted by a replica of another version; after this long by nobody.
 const STALE_AFTER: TimeDelta = TimeDelta::hours(1);
 /// A drop makes the server write a checkpoint.
-const BETWEEN_DROPS: Duration = Duration::from_secs(1);
+pub(super) const BETWEEN_DROPS: Duration = Duration::from_secs(1);
 
 /// Why spares could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -62,13 +62,35 @@ impl OwnedWanted {
     }
 }
 
+impl Provisioner {
+    /// Makes spare databases on every server that takes new tenants. Returns how many were made.
+    pub async fn top_up_spares(&self) -> Result<u64, SpareError> {
+        let db = self.tools.registry.connect().await?;
+        let servers = database_servers::list(&db).await?;
+        drop(db);
+        let mut made = 0;
+        let mut failure = None;
+        for row in servers.into_iter().map(|occupied| occupied.server) {
+            if row.state != ServerState::Active || !row.can_be_administered() {
+                continue;
+            }
+            // What one server cannot do is no reason for another to go without.
+            match self.top_up(&row).await {
+                Ok(more) => made += more,
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        failure.map_or(Ok(made), Err)
+    }
+
+    async fn top_up(&self, row: &DatabaseServer) -> Result<u64, SpareError> {
+        top_up(&self.tools, row, &self.tools.server(row)?).await
+    }
+}
+
 /// Makes spares of the current template on a server until there are as many as configured, and removes what is of no use
 /// to anybody. One replica does this for a server at a time; the others find nothing to do. Returns how many were made.
-pub(super) async fn top_up(
-    tools: &Tools,
-    row: &DatabaseServer,
-    server: &Server,
-) -> Result<u64, SpareError> {
+async fn top_up(tools: &Tools, row: &DatabaseServer, server: &Server) -> Result<u64, SpareError> {
     let template = template::name(server);
     let wanted = wanted(row.id, &template);
     if !is_anything_to_do(tools, &wanted).await? {

@@ -26,6 +26,7 @@ pub mod clerk;
 pub mod database_servers;
 pub mod domains;
 pub mod email_index;
+pub mod inventory;
 pub mod entities;
 pub mod parked_events;
 pub mod phone_numbers;

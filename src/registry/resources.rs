@@ -1,10 +1,12 @@
 //! Everything outside the registry that was made for a tenant. Written by [`super::run_leases::advance`], in the same
 //! statement as the step that made or released it.
 
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use chrono::{DateTime, Utc};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use uuid::Uuid;
 
 pub use super::entities::resources::Model as Resource;
-use super::entities::resources::{Column, Entity};
+use super::entities::resources::{ActiveModel, Column, Entity};
 use super::{OnRegistry, RegistryError};
 use crate::identifiers::TenantId;
 
@@ -35,4 +37,23 @@ pub async fn reference(
         .one(db)
         .await?;
     Ok(found.map(|resource| resource.reference))
+}
+
+/// Notes that a thing on a server is gone whose tenant is gone already.
+pub async fn release(
+    db: &impl OnRegistry,
+    kind: &str,
+    reference: &str,
+    server: Uuid,
+    now: DateTime<Utc>,
+) -> Result<(), RegistryError> {
+    Entity::update_many()
+        .set(ActiveModel { released_at: Set(Some(now)), ..Default::default() })
+        .filter(Column::Kind.eq(kind))
+        .filter(Column::Reference.eq(reference))
+        .filter(Column::ServerId.eq(server))
+        .filter(Column::ReleasedAt.is_null())
+        .exec(db)
+        .await?;
+    Ok(())
 }

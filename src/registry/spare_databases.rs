@@ -123,3 +123,11 @@ pub async fn on_server(
         .all(db)
         .await?)
 }
+
+/// How many spares are ready on each server; a server without any is among them.
+pub async fn ready_by_server(db: &impl OnRegistry) -> Result<Vec<(Uuid, i64)>, RegistryError> {
+    const SQL: &str = "SELECT server.id, count(spare.name) AS ready FROM database_servers AS server
+        LEFT JOIN spare_databases AS spare ON spare.server_id = server.id AND spare.state = 'ready' GROUP BY server.id";
+    let rows = db.query_all_raw(Statement::from_string(DbBackend::Postgres, SQL)).await?;
+    rows.iter().map(|row| Ok((row.try_get("", "id")?, row.try_get("", "ready")?))).collect()
+}

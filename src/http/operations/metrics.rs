@@ -11,7 +11,7 @@ use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 
 use super::families::Families;
-use super::process;
+use super::{process, provisioning};
 use crate::http::problem::Problem;
 use crate::http::readiness::ReadinessState;
 use crate::http::{Code, Gateway};
@@ -49,7 +49,8 @@ impl Collector for Rooms {
         let mut families = Families(encoder);
         self.process(&mut families)?;
         self.requests(&mut families)?;
-        self.tenant_router(&mut families)
+        self.tenant_router(&mut families)?;
+        provisioning::encode(&mut families, &self.0.provisioner.statistics())
     }
 }
 

@@ -3,4 +3,5 @@
 mod families;
 pub(super) mod metrics;
 mod process;
+mod provisioning;
 pub(super) mod tenant_health;

@@ -18,8 +18,8 @@ use crate::identifiers::InvalidAddress;
 use crate::tenant_data::staff::NewStaffMember;
 
 /// The kinds of what lies on a database server, in the list of resources.
-const ROLE: &str = "role";
-const DATABASE: &str = "database";
+pub(super) const ROLE: &str = "role";
+pub(super) const DATABASE: &str = "database";
 
 fn create_input(context: &Context) -> Result<&CreateInput, StepError> {
     match context.input()? {

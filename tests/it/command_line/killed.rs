@@ -119,6 +119,7 @@ async fn whoever_is_killed_in_the_middle_leaves_nothing_half_made() {
         count("SELECT count(*) FROM provisioning_runs WHERE status <> 'completed'").await,
         0
     );
+    assert_eq!(place.json(&["reconcile"]).await, serde_json::json!([]));
     let texts = async |database: &str, sql: &str| -> BTreeSet<String> {
         place.cluster.texts(database, sql).await.into_iter().collect()
     };

@@ -1,10 +1,15 @@
 //! The metrics: that they say what happened, that operations.md lists them all, and that no tenant stands in them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use narthex::http::Code;
+use narthex::provisioning::{Fault, Interruption, Moment};
+use narthex::registry::provisioning_runs;
+use narthex::registry::tenants::REGISTRY_SERVER;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::quiet::send;
 use crate::support::{Answer, TestApp, eventually};
@@ -179,4 +184,95 @@ async fn no_tenant_and_no_path_stands_in_the_metrics() {
     for text in of_tenant.into_iter().chain(["/v1", "members", &staff.database(), &staff.email]) {
         assert!(!scrape.text.contains(text), "{text} stands in:\n{}", scrape.text);
     }
+}
+
+/// An application whose registrations fail at their last step while the switch is on.
+async fn failing_at_will() -> (TestApp, Arc<AtomicBool>) {
+    let fails = Arc::new(AtomicBool::new(false));
+    let switch = fails.clone();
+    let interruption: Interruption = Arc::new(move |at, when| {
+        let is_last = (at, when) == ("owner", Moment::BeforeEffect);
+        (is_last && switch.load(Ordering::SeqCst)).then_some(Fault::FailsForGood)
+    });
+    (TestApp::interrupted(interruption, Box::new(|_| {})).await, fails)
+}
+
+#[tokio::test]
+async fn runs_are_counted_by_how_they_ended() {
+    let (app, fails) = failing_at_will().await;
+    let ended = async || {
+        let scrape = Scrape::of(&app).await;
+        ["completed", "refused", "cancelled", "failed"].map(|outcome| {
+            scrape.value(&format!(
+                "narthex_runs_ended_total{{kind=\"create_tenant\",outcome=\"{outcome}\"}}"
+            ))
+        })
+    };
+    assert_eq!(ended().await, [0.0; 4]);
+    let registration = app.registration();
+    let register = |body: &Value| app.call(Method::POST, "/v1/auth/register", Some(body.clone()));
+    register(&registration).await.expect(201);
+    register(&registration).await.expect_problem(409, "email_taken");
+    assert_eq!(ended().await, [1.0, 1.0, 0.0, 0.0]);
+    fails.store(true, Ordering::SeqCst);
+    let failed = register(&app.registration()).await;
+    assert!(failed.status >= 500, "{}", failed.body);
+    assert_eq!(ended().await, [1.0, 1.0, 0.0, 1.0]);
+
+    // Cancelled before its first step, and left to the job.
+    let db = app.registry.connect().await.unwrap();
+    let planned = app.provisioner.plan(&db, &crate::provisioning::new_tenant()).await.unwrap();
+    let now = app.clock.now();
+    let cancelled = provisioning_runs::cancel(&db, planned.run_id, "test", now).await.unwrap();
+    assert_eq!(cancelled, Ok(()));
+    eventually("it is undone", async || ended().await == [1.0, 1.0, 1.0, 1.0]).await;
+}
+
+#[tokio::test]
+async fn open_runs_and_spares_are_those_of_the_registry() {
+    let app = TestApp::start_with(Box::new(|settings| settings.provisioning.spares = 2)).await;
+    let spares = format!("narthex_spares_ready{{server=\"{REGISTRY_SERVER}\"}}");
+    let open = ["pending", "running", "compensating"]
+        .map(|state| format!("narthex_runs_open{{state=\"{state}\"}}"));
+    for (status, minutes) in [("pending", 1), ("compensating", 2), ("compensating", 60)] {
+        app.registry_execute(&format!(
+            "INSERT INTO provisioning_runs (id, kind, tenant_id, status, created_at, next_attempt_at)
+             VALUES (gen_random_uuid(), 'create_tenant', gen_random_uuid(), '{status}',
+                now() - interval '{minutes} minutes', now() + interval '1 hour')"
+        ))
+        .await;
+    }
+    // By the job, without being asked to.
+    eventually("they are counted", async || {
+        let scrape = Scrape::of(&app).await;
+        let found = [&spares, &open[0], &open[1], &open[2]].map(|series| scrape.value(series));
+        let oldest = scrape.value("narthex_runs_open_oldest_seconds");
+        found == [2.0, 1.0, 0.0, 2.0] && (3600.0..3900.0).contains(&oldest)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn findings_of_the_reconciler_are_counted_by_kind_and_server() {
+    let app = TestApp::start().await;
+    let staff = app.register().await;
+    let series = |kind: &str| {
+        format!("narthex_reconciler_findings{{kind=\"{kind}\",server=\"{REGISTRY_SERVER}\"}}")
+    };
+    let kinds = ["missing_database", "missing_role", "orphan_database", "unreachable_server"];
+    let counted = async || {
+        let scrape = Scrape::of(&app).await;
+        kinds.map(|kind| scrape.value(&series(kind)))
+    };
+    let compare = async || {
+        let turn = async || app.provisioner.reconcile_in_turn().await.unwrap().is_some();
+        eventually("it is its turn", turn).await;
+    };
+    compare().await;
+    assert_eq!(counted().await, [0.0; 4]);
+    app.router.close();
+    let name = staff.database();
+    app.cluster.execute("postgres", &format!("DROP DATABASE {name} WITH (FORCE)")).await;
+    compare().await;
+    assert_eq!(counted().await, [1.0, 0.0, 0.0, 0.0]);
 }

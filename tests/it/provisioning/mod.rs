@@ -1,10 +1,12 @@
 //! A run ends with a whole tenant or with nothing but its own history, whatever fails or dies on the way.
 
+mod fencing;
 mod hooks;
 mod line;
 mod mending;
 mod outage;
 mod purge;
+mod reconcile;
 mod rights;
 mod saga;
 mod service;
@@ -19,10 +21,12 @@ use narthex::provisioning::{
 };
 use narthex::registry::provisioning_runs::{Run, Step};
 
+use sqlx::{Connection, Executor, PgConnection, Row};
+
 use crate::support::TestApp;
 
 /// A tenant whose owner's address nobody has.
-fn new_tenant() -> NewTenant {
+pub fn new_tenant() -> NewTenant {
     NewTenant {
         organization_name: "Grace Chapel".to_owned(),
         slug: WantedSlug::Derived,
@@ -36,8 +40,25 @@ fn new_tenant() -> NewTenant {
     }
 }
 
+/// Runs statements from where no future can be awaited. Returns the last one's number.
+pub fn at_once(url: &str, sql: &'static [&'static str]) -> i64 {
+    let url = url.to_owned();
+    let work = async move {
+        let mut connection = PgConnection::connect(&url).await.unwrap();
+        let mut found = 0;
+        for statement in sql {
+            let row = connection.fetch_optional(*statement).await.unwrap();
+            found = row.map_or(0, |row| row.get(0));
+        }
+        connection.close().await.unwrap();
+        found
+    };
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    std::thread::spawn(move || runtime().block_on(work)).join().unwrap()
+}
+
 /// Makes a tenant, to the end of the run; what came of it, and its history.
-async fn run(
+pub async fn run(
     provisioner: &Provisioner,
     new: &NewTenant,
 ) -> (Result<CreatedTenant, RunFailure>, Run, Vec<Step>) {
@@ -50,7 +71,7 @@ async fn run(
 }
 
 /// Databases and roles of a tenant on the server.
-async fn on_server(app: &TestApp, tenant: TenantId) -> i64 {
+pub async fn on_server(app: &TestApp, tenant: TenantId) -> i64 {
     let name = tenant.database_name();
     let sql = format!(
         "SELECT (SELECT count(*) FROM pg_database WHERE datname = '{name}')
@@ -60,7 +81,7 @@ async fn on_server(app: &TestApp, tenant: TenantId) -> i64 {
 }
 
 /// Rows of the registry that are there for tenants, the history aside.
-async fn things(app: &TestApp) -> i64 {
+pub async fn things(app: &TestApp) -> i64 {
     let sql = "SELECT (SELECT count(*) FROM tenants) + (SELECT count(*) FROM email_index)
         + (SELECT count(*) FROM resources WHERE released_at IS NULL)
         + (SELECT count(*) FROM spare_databases WHERE state = 'claimed')";

@@ -1,0 +1,79 @@
+//! `narthex tenants list` and `show`.
+
+use serde_json::{Value, json};
+
+use super::find;
+use crate::app::App;
+use crate::cli::{CommandError, print, runs};
+use crate::identifiers::TenantId;
+use crate::registry::provisioning_runs::{self, Filter};
+use crate::registry::resources::{self, Resource};
+use crate::registry::tenants::Tenant;
+use crate::registry::{phone_numbers, tenants};
+
+/// Runs of a tenant that are shown with it.
+const LAST_RUNS: u64 = 5;
+
+fn document(tenant: &Tenant) -> Value {
+    json!({
+        "id": tenant.id,
+        "slug": tenant.slug,
+        "organization_name": tenant.organization_name,
+        "status": tenant.status,
+        "plan": tenant.plan,
+        "timezone": tenant.timezone,
+        "database": tenant.database_name,
+        "schema_version": tenant.schema_version,
+        "created_at": tenant.created_at,
+        "deleted_at": tenant.deleted_at,
+    })
+}
+
+pub(super) async fn list(app: &App, as_json: bool) -> Result<(), CommandError> {
+    let db = app.registry.connect().await?;
+    let rows: Vec<Value> = tenants::list(&db, None).await?.iter().map(document).collect();
+    if as_json {
+        println!("{}", Value::Array(rows));
+        return Ok(());
+    }
+    print::table(["id", "slug", "organization_name", "status", "database", "created_at"], &rows);
+    println!("{} tenant(s)", rows.len());
+    Ok(())
+}
+
+fn resource_row(resource: &Resource) -> Value {
+    json!({
+        "kind": resource.kind,
+        "reference": resource.reference,
+        "server_id": resource.server_id,
+        "made_at": resource.made_at,
+        "released_at": resource.released_at,
+    })
+}
+
+/// With its numbers, what was made for it, and its last runs.
+pub(super) async fn show(app: &App, name: &str, as_json: bool) -> Result<(), CommandError> {
+    let db = app.registry.connect().await?;
+    let tenant = find(&db, name).await?;
+    let id = TenantId(tenant.id);
+    let mut row = document(&tenant);
+    let numbers = phone_numbers::held_by(&db, id).await?;
+    row["phone_numbers"] = numbers.into_iter().map(|held| held.number).collect();
+    let of_tenant = resources::of_tenant(&db, id).await?;
+    let things: Vec<Value> = of_tenant.iter().map(resource_row).collect();
+    let filter = Filter { tenant: Some(tenant.id), ..Filter::default() };
+    let last = provisioning_runs::list(&db, &filter, LAST_RUNS).await?;
+    let last: Vec<Value> = last.iter().map(runs::row).collect();
+    if as_json {
+        row["resources"] = Value::Array(things);
+        row["runs"] = Value::Array(last);
+        println!("{row}");
+        return Ok(());
+    }
+    print::fields(&row);
+    println!();
+    print::table(["kind", "reference", "server_id", "made_at", "released_at"], &things);
+    println!();
+    print::table(runs::COLUMNS, &last);
+    Ok(())
+}

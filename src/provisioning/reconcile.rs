@@ -1,0 +1,99 @@
+//! What is on the database servers, held against what the registry says should be there: in both directions, and
+//! without changing anything. What is done about it, an operator says.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::Provisioner;
+use crate::postgres::administration::{AdministrationError, Census, ServerLock};
+use crate::registry::RegistryError;
+use crate::registry::database_servers::{self, DatabaseServer};
+use crate::registry::inventory::{self, Entry};
+
+mod drop_orphan;
+mod finding;
+mod ledger;
+
+pub use drop_orphan::{Dropped, NotDropped};
+pub use finding::{Finding, FindingKind};
+pub(super) use ledger::Ledger;
+
+/// A server that has not said in this time what is on it counts as away.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why nothing could be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// What should be there is unknown.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// It could not be found out whose turn it is.
+    #[error(transparent)]
+    Administration(#[from] AdministrationError),
+}
+
+impl Provisioner {
+    /// Compares every server with the registry. The servers are asked first and the registry after, because a row comes
+    /// before what it stands for and goes after it; what looks wrong then must look so a second time, because a row can
+    /// have come and gone in between.
+    pub async fn reconcile(&self) -> Result<Vec<Finding>, RegistryError> {
+        let db = self.tools.registry.connect().await?;
+        let servers = database_servers::list(&db).await?;
+        drop(db);
+        let servers: Vec<_> = servers.into_iter().map(|occupied| occupied.server).collect();
+        let seen = join_all(servers.iter().map(|server| self.look_at(server))).await;
+        let db = self.tools.registry.connect().await?;
+        let entries = inventory::read(&db).await?;
+        drop(db);
+        let looked_at = servers.iter().zip(seen);
+        let found = looked_at.map(|(server, seen)| self.look_twice(server, seen, &entries));
+        Ok(join_all(found).await.concat())
+    }
+
+    /// As [`Provisioner::reconcile`], one replica at a time, and what is found is told: in the log once, and in the
+    /// metrics. `None` where it was another's turn.
+    pub async fn reconcile_in_turn(&self) -> Result<Option<Vec<Finding>>, ReconcileError> {
+        let mut turn = self.tools.registry.server().administer().await?;
+        if !turn.try_lock(ServerLock::Reconcile).await? {
+            return Ok(None);
+        }
+        let found = self.reconcile().await?;
+        turn.close().await;
+        self.tools.statistics.findings().tell(&found);
+        Ok(Some(found))
+    }
+
+    async fn look_twice(
+        &self,
+        server: &DatabaseServer,
+        seen: Result<Census, String>,
+        entries: &[Entry],
+    ) -> Vec<Finding> {
+        let away = |reason: String| vec![Finding::unreachable(server, reason)];
+        let census = match seen {
+            Ok(census) => census,
+            Err(reason) => return away(reason),
+        };
+        let mut found = finding::compare(server, &census, entries);
+        if !found.is_empty() {
+            match self.look_at(server).await {
+                Ok(census) => found.retain(|finding| finding.still_holds(&census)),
+                Err(reason) => return away(reason),
+            }
+        }
+        found
+    }
+
+    async fn look_at(&self, server: &DatabaseServer) -> Result<Census, String> {
+        let look = async {
+            let way = self.tools.server(server).map_err(|e| e.to_string())?;
+            let mut administration = way.administer().await.map_err(|e| e.to_string())?;
+            let census = administration.census(&self.tools.mark()).await;
+            administration.close().await;
+            census.map_err(|e| e.to_string())
+        };
+        let silent = |_| format!("it did not answer within {} s", PATIENCE.as_secs());
+        tokio::time::timeout(PATIENCE, look).await.map_err(silent)?
+    }
+}
