@@ -13,7 +13,7 @@ use crate::webhooks::clerk_world::{AT, Organization, member, told};
 const ORGANIZATIONS: usize = 4;
 const SETTINGS: [(&str, &str); 3] = [
     ("NARTHEX_CLERK__WEBHOOK_SECRET", CLERK_SECRET),
-    ("NARTHEX_PROVISIONING__LEASE", "1s"),
+    ("NARTHEX_PROVISIONING__LEASE", "3s"),
     ("NARTHEX_PROVISIONING__SPARES", "0"),
 ];
 
