@@ -15,6 +15,8 @@ use crate::provisioning::Provisioner;
 use crate::registry::{Registry, RegistryError};
 use crate::sealing::{Sealer, SealingError};
 use crate::tenant_router::{BudgetError, PlanError, TenantRouter};
+use crate::webhooks::clerk::ClerkWebhooks;
+use crate::webhooks::clerk::signature::{Secret, SecretError};
 use crate::webhooks::telnyx::TelnyxWebhooks;
 use crate::webhooks::telnyx::signature::{KeyError, PublicKey};
 
@@ -44,6 +46,9 @@ pub enum StartError {
     /// The provider's key is no key.
     #[error("telnyx.public_key: {0}")]
     TelnyxKey(#[from] KeyError),
+    /// The secret of Clerk's webhooks is none.
+    #[error("clerk.webhook_secret: {0}")]
+    ClerkSecret(#[from] SecretError),
     /// The registry cannot be used.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -79,6 +84,8 @@ pub struct App {
     pub authentication: Authentication,
     /// Inbound messages.
     pub telnyx: TelnyxWebhooks,
+    /// Organizations, users and memberships of Clerk.
+    pub clerk: ClerkWebhooks,
     /// Start and stop.
     pub life: Lifecycle,
     settings: Settings,
@@ -95,6 +102,9 @@ impl App {
         let sealer = Arc::new(Sealer::new(master_key.expose_secret(), previous)?);
         let telnyx_key =
             settings.telnyx.public_key.as_deref().map(PublicKey::from_base64).transpose()?;
+        let clerk_secret = settings.clerk.webhook_secret.as_ref();
+        let clerk_secret =
+            clerk_secret.map(|secret| Secret::parse(secret.expose_secret())).transpose()?;
 
         let life = Lifecycle::new();
         let registry = Registry::open(&settings.registry, url, sealer, &clock).await?;
@@ -113,6 +123,7 @@ impl App {
             registry.clone(),
             router.clone(),
             settings.auth.clone(),
+            &settings.clerk,
             &life,
             clock.clone(),
         )
@@ -124,7 +135,26 @@ impl App {
             settings.http.webhook_deadline,
             clock.clone(),
         );
-        Ok(Self { registry, router, provisioner, authentication, telnyx, life, settings, clock })
+        let clerk = ClerkWebhooks::new(
+            registry.clone(),
+            router.clone(),
+            provisioner.clone(),
+            clerk_secret,
+            settings.auth.access_token_ttl,
+            life.clone(),
+            clock.clone(),
+        );
+        Ok(Self {
+            registry,
+            router,
+            provisioner,
+            authentication,
+            telnyx,
+            clerk,
+            life,
+            settings,
+            clock,
+        })
     }
 
     /// For so long a deleted tenant can be restored.
@@ -139,12 +169,13 @@ impl App {
         if self.settings.telnyx.public_key.is_none() {
             tracing::warn!("telnyx.public_key is not set: every inbound message will be refused");
         }
-        jobs::start(&self.life, self.telnyx.clone(), &self.provisioner);
+        jobs::start(&self.life, self.telnyx.clone(), &self.clerk, &self.provisioner);
         let rooms = Rooms {
             authentication: self.authentication,
             router: self.router.clone(),
             provisioner: self.provisioner,
             telnyx: self.telnyx,
+            clerk: self.clerk,
             registry: self.registry,
         };
         let http = self.settings.http;

@@ -12,6 +12,7 @@ use super::{Authentication, AuthenticationError, TenantChoice};
 use crate::identifiers::{EmailAddress, TenantId};
 use crate::registry::email_index;
 use crate::registry::tenants::{self, Status, Tenant};
+use crate::tenant_data::external_identities::NO_PASSWORD;
 use crate::tenant_data::staff::{self, StaffMember};
 use crate::tenant_router::HostName;
 
@@ -37,6 +38,14 @@ pub struct SignedIn {
     pub user: StaffMember,
     /// What they call with from now on.
     pub tokens: TokenPair,
+}
+
+/// Whom an address may be.
+#[derive(Default)]
+struct Accounts {
+    found: Vec<(Arc<Tenant>, StaffMember)>,
+    /// Why there may be more: somebody whose password fits none of those found is not told that it is wrong.
+    unreachable: Option<AuthenticationError>,
 }
 
 impl Authentication {
@@ -80,24 +89,27 @@ impl Authentication {
     }
 
     async fn check(&self, credentials: Credentials) -> Result<SignedIn, AuthenticationError> {
-        let accounts = match &credentials.email {
+        let Accounts { found: accounts, unreachable } = match &credentials.email {
             Some(email) => self.accounts(email, credentials.tenant.as_deref()).await?,
-            None => Vec::new(),
+            None => Accounts::default(),
         };
-        // Nobody there: one comparison with the decoy, as somebody would have cost.
         if accounts.is_empty() {
+            if let Some(error) = unreachable {
+                return Err(error);
+            }
+            // Nobody there: one comparison with the decoy, as somebody would have cost.
             self.passwords.verify(credentials.password, None).await?;
             return Err(AuthenticationError::InvalidCredentials);
         }
         let mut proven = Vec::new();
         for (tenant, user) in accounts {
-            let stored = Some(user.password_hash.clone());
+            let stored = password_of(&user);
             if self.passwords.verify(credentials.password.clone(), stored).await? {
                 proven.push((tenant, user));
             }
         }
         match proven.len() {
-            0 => Err(AuthenticationError::InvalidCredentials),
+            0 => Err(unreachable.unwrap_or(AuthenticationError::InvalidCredentials)),
             1 => {
                 let (tenant, user) = proven.remove(0);
                 self.sign_in(tenant, user).await
@@ -114,17 +126,18 @@ impl Authentication {
         }
     }
 
-    /// The accounts of an address, each read and its connection given back before any password is hashed.
+    /// The accounts of an address, each read and its connection given back before any password is hashed. A tenant that
+    /// cannot be reached is in nobody's way who is at home in another.
     async fn accounts(
         &self,
         email: &EmailAddress,
         slug: Option<&str>,
-    ) -> Result<Vec<(Arc<Tenant>, StaffMember)>, AuthenticationError> {
+    ) -> Result<Accounts, AuthenticationError> {
         let registry = self.registry.connect().await?;
         let hash = self.registry.hasher().email(email);
         let tenants = email_index::tenants_of(&registry, &hash).await?;
         drop(registry);
-        let mut accounts = Vec::new();
+        let mut accounts = Accounts::default();
         for id in tenants {
             let Some(tenant) = self.router.directory().tenant(id).await? else {
                 continue;
@@ -133,9 +146,13 @@ impl Authentication {
             if tenant.status != Status::Active || !wanted {
                 continue;
             }
-            let db = self.router.connect(&tenant).await?;
-            if let Some(user) = staff::find_active_by_email(&db, email).await? {
-                accounts.push((tenant, user));
+            let user = async {
+                let db = self.router.connect(&tenant).await?;
+                Ok(staff::find_active_by_email(&db, email).await?)
+            };
+            match user.await {
+                Ok(user) => accounts.found.extend(user.map(|user| (tenant, user))),
+                Err(error) => accounts.unreachable = Some(error),
             }
         }
         Ok(accounts)
@@ -174,11 +191,16 @@ impl Authentication {
         let user = match password {
             None => user.ok_or_else(unknown)?,
             Some(password) => {
-                let stored = user.as_ref().map(|user| user.password_hash.clone());
+                let stored = user.as_ref().and_then(password_of);
                 let proven = self.passwords.verify(password, stored).await?;
                 user.filter(|_| proven).ok_or(AuthenticationError::InvalidCredentials)?
             }
         };
         self.sign_in(tenant, user).await
     }
+}
+
+/// Whom an identity provider keeps has no password here, which looks like nobody from outside.
+fn password_of(user: &StaffMember) -> Option<String> {
+    Some(user.password_hash.clone()).filter(|hash| hash != NO_PASSWORD)
 }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::configuration::AuthSettings;
+use crate::configuration::{AuthSettings, ClerkSettings};
 use crate::lifecycle::Lifecycle;
 use crate::passwords::{PasswordError, Passwords};
 use crate::registry::{Registry, RegistryError};
 use crate::tenant_router::{RouterError, TenantRouter};
 
+mod clerk;
 mod keys;
 mod login;
 mod refresh_token;
@@ -17,6 +18,7 @@ mod ring_provider;
 mod session;
 mod token;
 
+use clerk::ClerkTokens;
 pub use keys::{KeyRing, PublicJwk};
 pub use login::{Credentials, SignedIn};
 pub use revocation::Revocations;
@@ -74,6 +76,7 @@ pub struct Authentication {
     router: TenantRouter,
     passwords: Arc<Passwords>,
     tokens: Arc<Tokens>,
+    clerk: Arc<Option<ClerkTokens>>,
     revocations: Revocations,
     settings: AuthSettings,
     clock: Clock,
@@ -86,6 +89,7 @@ impl Authentication {
         registry: Registry,
         router: TenantRouter,
         settings: AuthSettings,
+        clerk: &ClerkSettings,
         life: &Lifecycle,
         clock: Clock,
     ) -> Result<Self, AuthenticationError> {
@@ -94,6 +98,7 @@ impl Authentication {
         Ok(Self {
             passwords: Arc::new(Passwords::new(&settings.argon2)?),
             tokens: Arc::new(Tokens::new(keys, &settings, clock.clone())),
+            clerk: Arc::new(ClerkTokens::new(clerk, registry.clone(), clock.clone())?),
             registry,
             router,
             revocations,
@@ -112,11 +117,15 @@ impl Authentication {
         &self.passwords
     }
 
-    /// Who a token speaks for, if its signature, its age and its session are good.
-    pub async fn authenticate(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
-        let claims = self.tokens.verify(token).await?;
+    /// Who a token speaks for, if its signature, its age and its session are good. What we have not signed may be a
+    /// token of Clerk: each of the two looks for its own algorithm, and nothing else, among its own keys.
+    pub async fn authenticate(&self, token: &str) -> Result<Arc<Claims>, AuthenticationError> {
+        let claims = match (self.tokens.verify(token).await, &*self.clerk) {
+            (Err(TokenError::Invalid), Some(clerk)) => clerk.verify(token).await?,
+            (verified, _) => verified?,
+        };
         if self.revocations.is_revoked(claims.sid) {
-            return Err(TokenError::Revoked);
+            return Err(TokenError::Revoked.into());
         }
         Ok(claims)
     }

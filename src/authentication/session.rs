@@ -105,7 +105,10 @@ impl Authentication {
         drop(db);
         ended.sort_unstable();
         ended.dedup();
-        Ok(self.revocations.revoke(claims.tid, &ended, self.tokens.life()).await?)
+        // Clerk goes on making tokens of its session, as long as it lets the session live.
+        let is_clerks = self.clerk.as_ref().as_ref().is_some_and(|clerk| clerk.has_issued(claims));
+        let life = if is_clerks { self.session_life() } else { self.tokens.life() };
+        Ok(self.revocations.revoke(claims.tid, &ended, life).await?)
     }
 
     fn session_life(&self) -> TimeDelta {

@@ -16,7 +16,7 @@ use crate::configuration::AuthSettings;
 use crate::identifiers::{TenantId, new_id};
 
 /// `aud` of the tokens of a tenant's staff.
-const AUDIENCE: &str = "narthex:tenant";
+pub(super) const AUDIENCE: &str = "narthex:tenant";
 /// Longer texts are not looked at: ours have some 500 bytes.
 const MAX_TOKEN_BYTES: usize = 4096;
 const REMEMBERED_TOKENS: u64 = 50_000;
@@ -33,6 +33,9 @@ pub enum TokenError {
     /// Its session has been ended.
     #[error("the session of the access token has been ended")]
     Revoked,
+    /// The keys of its issuer cannot be read now, so that nobody can tell whether it is good.
+    #[error("the keys of the token's issuer cannot be read: {0}")]
+    KeysUnavailable(String),
     /// A new token could not be signed.
     #[error("an access token could not be signed: {0}")]
     Unsigned(String),

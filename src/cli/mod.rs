@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::configuration::{self, ConfigurationError, Settings};
 
 mod actor;
+mod deliveries;
 mod demo;
 mod dev;
 mod instance;
@@ -53,6 +54,9 @@ enum Command {
     /// The tenants in the registry.
     #[command(subcommand)]
     Tenants(tenants::Tenants),
+    /// What providers have delivered.
+    #[command(subcommand)]
+    Deliveries(deliveries::Deliveries),
     /// The PostgreSQL servers that tenants live on.
     #[command(subcommand)]
     Servers(servers::Servers),
@@ -114,6 +118,7 @@ async fn dispatch(arguments: Arguments) -> Result<ExitCode, CommandError> {
         Command::Serve => serve::run(settings()?).await,
         Command::Migrate(command) => migrate::run(command, settings()?).await,
         Command::Tenants(command) => tenants::run(command, settings()?).await,
+        Command::Deliveries(command) => deliveries::run(command, settings()?).await,
         Command::Servers(command) => servers::run(command, settings()?).await,
         Command::Runs(command) => runs::run(command, settings()?).await,
         Command::Reconcile(command) => reconcile::run(command, settings()?).await,

@@ -8,7 +8,7 @@ use config::{Config, File, FileFormat, Value};
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 
-use super::sections::Settings;
+use super::sections::{ClerkSettings, Settings};
 
 const PREFIX: &str = "NARTHEX_";
 /// `NARTHEX_CONFIG` names the file; `NARTHEX_POSTGRES_BIN` is read by the private cluster. Neither is a setting.
@@ -61,6 +61,7 @@ pub fn load_from(
     sections.read("auth", &mut settings.auth);
     sections.read("provisioning", &mut settings.provisioning);
     sections.read("telnyx", &mut settings.telnyx);
+    sections.read("clerk", &mut settings.clerk);
     sections.read("log", &mut settings.log);
     sections.refuse_others();
     check(&settings, &mut faults);
@@ -209,6 +210,7 @@ fn check(settings: &Settings, faults: &mut Vec<String>) {
     require(provisioning.max_attempts >= 1, "provisioning.max_attempts: must be at least 1");
     require(settings.http.max_connections >= 1, "http.max_connections: must be at least 1");
     require(settings.http.max_body >= 1024, "http.max_body: must be at least 1024 bytes");
+    check_clerk(&settings.clerk, &mut require);
     let argon2 = &settings.auth.argon2;
     require(
         argon2::Params::new(argon2.memory_kib, argon2.iterations, argon2.parallelism, None).is_ok(),
@@ -222,6 +224,37 @@ fn check(settings: &Settings, faults: &mut Vec<String>) {
             require(false, &format!("secrets.master_key: {e}"));
         }
     }
+}
+
+/// Half a configuration of an identity provider would be believed by mistake.
+fn check_clerk(clerk: &ClerkSettings, require: &mut impl FnMut(bool, &str)) {
+    require(
+        clerk.issuer.is_none() || !clerk.authorized_parties.is_empty(),
+        "clerk.authorized_parties: must name the origins whose tokens are believed, such as \
+         https://app.example.org, when clerk.issuer is set",
+    );
+    require(
+        clerk.issuer.is_some() || clerk.jwks_url.is_none() && clerk.authorized_parties.is_empty(),
+        "clerk.issuer: must be set for clerk.jwks_url and clerk.authorized_parties to mean anything",
+    );
+    for (name, url) in [("clerk.issuer", &clerk.issuer), ("clerk.jwks_url", &clerk.jwks_url)] {
+        let safe = url.as_deref().is_none_or(is_safe_url);
+        require(safe, &format!("{name}: must be an https:// URL (http:// for this machine alone)"));
+    }
+    let ends_plainly = clerk.issuer.as_deref().is_none_or(|issuer| !issuer.ends_with('/'));
+    require(ends_plainly, "clerk.issuer: must not end with a slash; tokens name it without");
+}
+
+/// Whoever could change what is read from there could make tokens.
+fn is_safe_url(url: &str) -> bool {
+    reqwest::Url::parse(url).is_ok_and(|url| match (url.scheme(), url.host_str()) {
+        ("https", Some(_)) => true,
+        ("http", Some(host)) => {
+            let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+            host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+        }
+        _ => false,
+    })
 }
 
 #[cfg(test)]
@@ -300,6 +333,42 @@ mod tests {
             "http.trusted_proxies: `10.0.0.0/33` is neither a network",
         ] {
             assert!(text.contains(expected), "{expected} is missing in:\n{text}");
+        }
+    }
+
+    const CLERK: [(&str, &str); 2] = [
+        ("NARTHEX_CLERK__ISSUER", "https://clerk.example.org"),
+        ("NARTHEX_CLERK__AUTHORIZED_PARTIES", "https://app.example.org, https://b.example.org"),
+    ];
+
+    #[test]
+    fn clerk_is_configured_with_the_origins_that_are_believed() {
+        let clerk = from(&CLERK).unwrap().clerk;
+        assert_eq!(clerk.authorized_parties, ["https://app.example.org", "https://b.example.org"]);
+        assert_eq!((clerk.jwks_url, clerk.webhook_secret.is_none()), (None, true));
+    }
+
+    #[test]
+    fn half_a_clerk_or_an_unsafe_one_is_refused() {
+        let jwks = |url| ("NARTHEX_CLERK__JWKS_URL", url);
+        let issuer = |url| ("NARTHEX_CLERK__ISSUER", url);
+        for (vars, fault) in [
+            (vec![CLERK[0]], "clerk.authorized_parties: must name"),
+            (vec![CLERK[1]], "clerk.issuer: must be set"),
+            (vec![jwks("https://clerk.example.org/jwks")], "clerk.issuer: must be set"),
+            (
+                vec![CLERK[0], CLERK[1], jwks("http://clerk.example.org/jwks")],
+                "clerk.jwks_url: must be",
+            ),
+            (vec![CLERK[0], CLERK[1], jwks("file:///etc/passwd")], "clerk.jwks_url: must be"),
+            (vec![CLERK[1], issuer("clerk.example.org")], "clerk.issuer: must be an https"),
+            (vec![CLERK[1], issuer("https://clerk.example.org/")], "clerk.issuer: must not end"),
+        ] {
+            let error = from(&vars).unwrap_err();
+            assert!(error.0.len() == 1 && error.to_string().contains(fault), "{vars:?}: {error}");
+        }
+        for near in ["http://127.0.0.1:9/jwks", "http://localhost/jwks", "http://[::1]:9/jwks"] {
+            assert!(from(&[CLERK[0], CLERK[1], jwks(near)]).is_ok(), "{near}");
         }
     }
 

@@ -7,6 +7,6 @@ mod sections;
 pub use load::{ConfigurationError, load, load_from};
 pub use provisioning::{HookKey, HookSettings, HooksSettings, ProvisioningSettings};
 pub use sections::{
-    Argon2Settings, AuthSettings, HttpSettings, LogFormat, LogSettings, RegistrySettings,
-    RouterSettings, SecretsSettings, Settings, TelnyxSettings,
+    Argon2Settings, AuthSettings, ClerkSettings, HttpSettings, LogFormat, LogSettings,
+    RegistrySettings, RouterSettings, SecretsSettings, Settings, TelnyxSettings,
 };

@@ -28,6 +28,8 @@ pub struct Settings {
     pub provisioning: ProvisioningSettings,
     /// The SMS provider.
     pub telnyx: TelnyxSettings,
+    /// The identity provider.
+    pub clerk: ClerkSettings,
     /// What is logged, and how.
     pub log: LogSettings,
 }
@@ -261,6 +263,23 @@ impl Default for Argon2Settings {
 pub struct TelnyxSettings {
     /// The account's public key in base64 (32 bytes). Without it every webhook is refused.
     pub public_key: Option<String>,
+}
+
+/// `clerk`: an identity provider whose organizations become tenants, and whose session tokens are believed.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClerkSettings {
+    /// Signing secret of the webhook endpoint, `whsec_` and base64. Without it every webhook is refused.
+    pub webhook_secret: Option<SecretString>,
+    /// `iss` of the session tokens: the instance's Frontend API URL, such as `https://clerk.example.org`. Without it no
+    /// token of Clerk is believed.
+    pub issuer: Option<String>,
+    /// Where the keys of the tokens are read; `{issuer}/.well-known/jwks.json` where absent.
+    pub jwks_url: Option<String>,
+    /// Origins whose tokens are believed (`azp`), such as `https://app.example.org`, separated by commas in the
+    /// environment. Needed with `issuer`: a token that was made for another application is none for us.
+    #[serde(deserialize_with = "list_of_texts")]
+    pub authorized_parties: Vec<String>,
 }
 
 /// Everything of ours from `info`; of the database driver what is wrong.

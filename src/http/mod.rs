@@ -33,6 +33,7 @@ use crate::identifiers::TenantId;
 use crate::provisioning::Provisioner;
 use crate::registry::Registry;
 use crate::tenant_router::TenantRouter;
+use crate::webhooks::clerk::ClerkWebhooks;
 use crate::webhooks::telnyx::TelnyxWebhooks;
 
 /// How long the permissions of a role are remembered: a change takes effect within seconds.
@@ -61,6 +62,7 @@ pub struct Inner {
     router: TenantRouter,
     provisioner: Provisioner,
     telnyx: TelnyxWebhooks,
+    clerk: ClerkWebhooks,
     readiness: Readiness,
     answers: Answers,
     permissions: Cache<(TenantId, String), Arc<[String]>>,
@@ -81,6 +83,8 @@ pub struct Rooms {
     pub provisioner: Provisioner,
     /// Inbound messages.
     pub telnyx: TelnyxWebhooks,
+    /// Deliveries of the identity provider.
+    pub clerk: ClerkWebhooks,
     /// For the readiness checks.
     pub registry: Registry,
 }
@@ -101,6 +105,7 @@ impl Gateway {
             router: rooms.router,
             provisioner: rooms.provisioner,
             telnyx: rooms.telnyx,
+            clerk: rooms.clerk,
             permissions: Cache::builder()
                 .max_capacity(10_000)
                 .time_to_live(PERMISSIONS_TTL)

@@ -15,6 +15,7 @@ use crate::postgres::{ConnectFailure, failure};
 use crate::provisioning::{NotStarted, Refusal, RunFailure};
 use crate::registry::RegistryError;
 use crate::tenant_router::RouterError;
+use crate::webhooks::clerk::ClerkError;
 use crate::webhooks::telnyx::WebhookError;
 
 /// Seconds after which a client may try again what was refused for a passing reason.
@@ -188,6 +189,11 @@ impl From<TokenError> for Problem {
             TokenError::Invalid => Code::InvalidToken.into(),
             TokenError::Expired => Code::TokenExpired.into(),
             TokenError::Revoked => Code::TokenRevoked.into(),
+            TokenError::KeysUnavailable(_) => Self::with_detail(
+                Code::Busy,
+                "The keys of the token's issuer cannot be read just now. Please try again.",
+            )
+            .because(Level::WARN, "a token could not be verified", &error),
             TokenError::Unsigned(_) => internal(&error),
         }
     }
@@ -342,28 +348,46 @@ impl From<BranchError> for Problem {
     }
 }
 
+fn refused_webhook(level: Level, reason: &dyn std::fmt::Display) -> Problem {
+    Problem::from(Code::InvalidSignature).because(level, "a webhook was refused", reason)
+}
+
+fn malformed_event(reason: &dyn std::fmt::Display) -> Problem {
+    let what = "a signed webhook is no event";
+    Problem::from(Code::MalformedEvent).because(Level::WARN, what, reason)
+}
+
+fn event_not_stored(reason: &dyn std::fmt::Display) -> Problem {
+    let what = "an event could not be stored and is left to the sender";
+    Problem::from(Code::NotStored).because(Level::ERROR, what, reason)
+}
+
+impl From<ClerkError> for Problem {
+    fn from(error: ClerkError) -> Self {
+        match error {
+            ClerkError::NotConfigured => {
+                refused_webhook(Level::WARN, &"clerk.webhook_secret is not set")
+            }
+            ClerkError::Signature(reason) => refused_webhook(Level::INFO, &reason.reason()),
+            ClerkError::Malformed(reason) => {
+                malformed_event(&format_args!("{}: {reason}", reason.reason()))
+            }
+            ClerkError::NotStored(reason) => event_not_stored(&reason),
+        }
+    }
+}
+
 impl From<WebhookError> for Problem {
     fn from(error: WebhookError) -> Self {
-        let refused = "a webhook was refused";
         match error {
-            WebhookError::NotConfigured => Self::from(Code::InvalidSignature).because(
-                Level::WARN,
-                refused,
-                &"telnyx.public_key is not set",
-            ),
-            WebhookError::Signature(reason) => {
-                Self::from(Code::InvalidSignature).because(Level::INFO, refused, &reason.reason())
+            WebhookError::NotConfigured => {
+                refused_webhook(Level::WARN, &"telnyx.public_key is not set")
             }
-            WebhookError::Malformed(reason) => Self::from(Code::MalformedEvent).because(
-                Level::WARN,
-                "a signed webhook is no event",
-                &format_args!("{}: {reason}", reason.reason()),
-            ),
-            WebhookError::NotStored(reason) => Self::from(Code::NotStored).because(
-                Level::ERROR,
-                "an event could not be stored and is left to the sender",
-                &reason,
-            ),
+            WebhookError::Signature(reason) => refused_webhook(Level::INFO, &reason.reason()),
+            WebhookError::Malformed(reason) => {
+                malformed_event(&format_args!("{}: {reason}", reason.reason()))
+            }
+            WebhookError::NotStored(reason) => event_not_stored(&reason),
         }
     }
 }

@@ -48,6 +48,7 @@ pub(super) fn documented() -> OpenApiRouter<Gateway> {
         .routes(routes!(conversations::messages::list_messages))
         // Providers
         .routes(routes!(webhooks::telnyx::receive_telnyx))
+        .routes(routes!(webhooks::clerk::receive_clerk))
         // Load balancers
         .routes(routes!(health::live::live))
         .routes(routes!(health::ready::ready))

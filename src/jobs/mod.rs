@@ -5,17 +5,30 @@ use std::time::Duration;
 
 use crate::lifecycle::Lifecycle;
 use crate::provisioning::Provisioner;
+use crate::webhooks::clerk::ClerkWebhooks;
 use crate::webhooks::telnyx::TelnyxWebhooks;
 
 mod deliver_parked;
+mod deliveries;
 mod provision;
 
 /// Starts the jobs of this replica; they go on through the drain and end at the stop of `life`. Beside these run the
 /// pool reaper (`tenant_router`), the reading of revocations (`authentication`) and the check of the registry
 /// (`http::readiness`), which belong to the state they keep.
-pub fn start(life: &Lifecycle, telnyx: TelnyxWebhooks, provisioner: &Provisioner) {
+pub fn start(
+    life: &Lifecycle,
+    telnyx: TelnyxWebhooks,
+    clerk: &ClerkWebhooks,
+    provisioner: &Provisioner,
+) {
     every(life, "parked events", Duration::from_secs(1), move || {
         deliver_parked::run(telnyx.clone())
+    });
+    let job = clerk.clone();
+    every(life, "deliveries", Duration::from_millis(500), move || deliveries::work(job.clone()));
+    let job = clerk.clone();
+    every(life, "old deliveries", Duration::from_secs(10 * 60), move || {
+        deliveries::clean_up(job.clone())
     });
     let job = provisioner.clone();
     every(life, "runs", Duration::from_millis(500), move || provision::work_due(job.clone()));

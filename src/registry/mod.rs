@@ -22,6 +22,7 @@ use crate::postgres::{
 use crate::sealing::{LookupHasher, Sealer, SealingError};
 
 pub mod changes;
+pub mod clerk;
 pub mod database_servers;
 pub mod domains;
 pub mod email_index;
@@ -39,6 +40,7 @@ pub mod signing_keys;
 pub mod spare_databases;
 mod system_config;
 pub mod tenants;
+pub mod webhook_deliveries;
 
 /// How long anything waits for a registry connection, and for opening one.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -2,6 +2,7 @@
 //! a new tenant begins with.
 
 pub mod entities;
+pub mod external_identities;
 pub mod preseed;
 pub mod roles;
 pub mod sessions;

@@ -1,3 +1,4 @@
 //! Events of providers: verified on the bytes received, understood, and applied to the tenant they belong to.
 
+pub mod clerk;
 pub mod telnyx;

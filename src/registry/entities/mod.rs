@@ -1,5 +1,9 @@
 //! The registry's tables, one file each.
 
+pub mod clerk_memberships;
+pub mod clerk_organizations;
+pub mod clerk_staff;
+pub mod clerk_users;
 pub mod database_servers;
 pub mod domains;
 pub mod email_index;
@@ -15,3 +19,4 @@ pub mod signing_keys;
 pub mod spare_databases;
 pub mod system_config;
 pub mod tenants;
+pub mod webhook_deliveries;

@@ -1,5 +1,6 @@
 //! Tables that every tenant database holds, one file each.
 
+pub mod external_identities;
 pub mod refresh_tokens;
 pub mod roles;
 pub mod sessions;

@@ -1,5 +1,6 @@
 //! Signing in and out, and which tokens are believed.
 
+mod clerk;
 mod forgeries;
 mod login;
 mod logout;

@@ -1,7 +1,9 @@
 //! The program itself: what it says, what it returns, and what it never says.
 
+mod deliveries;
 mod dev;
 mod killed;
+mod killed_deliveries;
 mod reconcile;
 mod runs;
 mod serve;

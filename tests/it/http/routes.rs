@@ -33,6 +33,7 @@ pub const ROUTES: &[(&str, &str, Audience)] = &[
     ("get", "/health", Anybody),
     ("get", "/problems/{code}", Anybody),
     ("post", "/webhooks/telnyx", Anybody),
+    ("post", "/webhooks/clerk", Anybody),
     ("post", "/v1/auth/register", Anybody),
     ("get", "/v1/registrations/{id}", Anybody),
     ("post", "/v1/auth/login", Anybody),

@@ -12,6 +12,7 @@ use narthex::lifecycle::Lifecycle;
 use narthex::provisioning::{Interruption, Provisioner};
 use narthex::registry::{Registry, parked_events, phone_numbers, schema};
 use narthex::tenant_router::{TenantDb, TenantRouter};
+use narthex::webhooks::clerk::ClerkWebhooks;
 use narthex::webhooks::telnyx::TelnyxWebhooks;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
@@ -40,6 +41,7 @@ pub struct TestApp {
     pub provisioner: Provisioner,
     pub authentication: Authentication,
     pub telnyx: TelnyxWebhooks,
+    pub clerk: ClerkWebhooks,
     pub life: Lifecycle,
     /// The application's clock: can be moved.
     pub clock: Clock,
@@ -109,6 +111,7 @@ impl TestApp {
             Some(SecretString::from(narthex::sealing::generate_master_key().unwrap()));
         settings.auth.argon2 = Argon2Settings { memory_kib: 64, iterations: 1, parallelism: 1 };
         settings.telnyx.public_key = Some(provider.public_key());
+        settings.clerk.webhook_secret = Some(SecretString::from(super::CLERK_SECRET));
         settings.http.drain_delay = Duration::ZERO;
         // Hundreds of applications on one server: who wants spares says so.
         settings.provisioning.spares = 0;
@@ -117,6 +120,7 @@ impl TestApp {
         let mut app = App::open(settings.clone(), clock.clone()).await.unwrap();
         if let Some(interruption) = interruption {
             app.provisioner = app.provisioner.interrupted_by(interruption);
+            app.clerk = app.clerk.provisioning_with(app.provisioner.clone());
         }
         let listeners = Listeners {
             public: TcpListener::bind("127.0.0.1:0").await.unwrap(),
@@ -143,6 +147,7 @@ impl TestApp {
             provisioner: app.provisioner.clone(),
             authentication: app.authentication.clone(),
             telnyx: app.telnyx.clone(),
+            clerk: app.clerk.clone(),
             life: app.life.clone(),
             clock,
             served: tokio::spawn(app.serve(listeners)),

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "not every helper is used by every selection of tests")]
 
 mod app;
+mod clerk;
 mod cluster;
 mod contents;
 mod people;
@@ -11,6 +12,7 @@ mod servers;
 mod tls;
 
 pub use app::{TestApp, TestSettings, eventually};
+pub use clerk::{CLERK_SECRET, ClerkInstance, ClerkKey, clerk_delivery};
 pub use cluster::{TestCluster, own_cluster, shared_cluster};
 pub use people::{Answer, Staff, unique};
 pub use proxy::Proxy;

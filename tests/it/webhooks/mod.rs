@@ -1,5 +1,12 @@
-//! Telnyx: real signatures over real HTTP, into real databases.
+//! Telnyx and Clerk: real signatures over real HTTP, into real databases.
 
+mod clerk_crowd;
+mod clerk_deliveries;
+mod clerk_orders;
+mod clerk_organizations;
+mod clerk_signature;
+mod clerk_staff;
+pub mod clerk_world;
 mod telnyx_deliveries;
 mod telnyx_fence;
 mod telnyx_history;

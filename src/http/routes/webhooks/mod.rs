@@ -1,3 +1,4 @@
 //! `/webhooks`: events of providers.
 
+pub(crate) mod clerk;
 pub(crate) mod telnyx;

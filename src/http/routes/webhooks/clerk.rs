@@ -1,0 +1,52 @@
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::HeaderMap;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::http::Gateway;
+use crate::http::extract::read_body;
+use crate::http::openapi::WebhookProblems;
+use crate::http::problem::Problem;
+use crate::webhooks::clerk::Receipt;
+use crate::webhooks::clerk::signature::{
+    ID_HEADER, SIGNATURE_HEADER, SignedHeaders, TIMESTAMP_HEADER,
+};
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ClerkReceiptDocument {
+    status: Receipt,
+}
+
+/// Takes a delivery of Clerk: signed by Svix with HMAC-SHA256 over `id.timestamp.body`, at most 300 s old.
+///
+/// 200 means that it is recorded; it is worked on afterwards.
+#[utoipa::path(
+    post,
+    path = "/webhooks/clerk",
+    tag = "Webhooks",
+    request_body(content = Object, description = "The provider's event."),
+    params(
+        ("svix-id" = String, Header, description = "Of the delivery; the same in every attempt."),
+        ("svix-timestamp" = String, Header, description = "Seconds since 1970."),
+        ("svix-signature" = String, Header, description = "`v1,` and base64; several apart by spaces."),
+    ),
+    responses((status = 200, description = "Recorded.", body = ClerkReceiptDocument), WebhookProblems),
+)]
+pub(crate) async fn receive_clerk(
+    State(gateway): State<Gateway>,
+    request: Request,
+) -> Result<Json<ClerkReceiptDocument>, Problem> {
+    let body = read_body(request, &gateway).await?;
+    let status = gateway.clerk.receive(signed_headers(&body.headers), &body.bytes).await?;
+    Ok(Json(ClerkReceiptDocument { status }))
+}
+
+fn signed_headers(headers: &HeaderMap) -> SignedHeaders<'_> {
+    let values = |name| headers.get_all(name).into_iter().map(|value| value.as_bytes()).collect();
+    SignedHeaders {
+        ids: values(ID_HEADER),
+        timestamps: values(TIMESTAMP_HEADER),
+        signatures: values(SIGNATURE_HEADER),
+    }
+}

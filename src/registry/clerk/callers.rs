@@ -1,0 +1,48 @@
+//! Whom a token of Clerk speaks for.
+
+use sea_orm::Statement;
+use uuid::Uuid;
+
+use crate::identifiers::TenantId;
+use crate::registry::{OnRegistry, RegistryError};
+
+/// A member of a tenant's staff, by way of Clerk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClerkCaller {
+    /// Of which tenant.
+    pub tenant: TenantId,
+    /// Which member of staff.
+    pub staff: Uuid,
+    /// In which role.
+    pub role: String,
+}
+
+/// What was settled, and is not denied by anything heard since: the end of a membership counts as soon as it is
+/// written down, whether or not the tenant's database could be told yet.
+const SQL: &str = "
+    SELECT o.tenant_id, s.staff_id, s.role
+    FROM clerk_organizations o
+    JOIN clerk_staff s ON s.organization_id = o.id AND s.active
+    JOIN clerk_users u ON u.id = s.user_id AND NOT u.deleted
+    WHERE o.id = $1 AND s.user_id = $2 AND NOT o.deleted AND o.tenant_id IS NOT NULL
+      AND EXISTS (SELECT FROM clerk_memberships m
+                  WHERE m.organization_id = o.id AND m.user_id = s.user_id AND NOT m.deleted)";
+
+/// The member of staff that a user is in an organization, if they are one now.
+pub async fn find_caller(
+    db: &impl OnRegistry,
+    organization: &str,
+    user: &str,
+) -> Result<Option<ClerkCaller>, RegistryError> {
+    let statement = Statement::from_sql_and_values(
+        db.get_database_backend(),
+        SQL,
+        [organization.into(), user.into()],
+    );
+    let Some(row) = db.query_one_raw(statement).await? else { return Ok(None) };
+    Ok(Some(ClerkCaller {
+        tenant: TenantId(row.try_get("", "tenant_id")?),
+        staff: row.try_get("", "staff_id")?,
+        role: row.try_get("", "role")?,
+    }))
+}

@@ -1,0 +1,19 @@
+//! What Clerk has said of its organizations, users and memberships, and what was made of it. Events are facts, not
+//! commands: they may come in any order and any number of times, and what is written down in the end is the same.
+
+mod callers;
+mod facts;
+mod recording;
+mod settling;
+
+pub use super::entities::clerk_organizations::Model as Organization;
+pub use super::entities::clerk_staff::Model as ClerkStaff;
+pub use callers::{ClerkCaller, find_caller};
+pub use facts::{
+    Facts, LATEST_MS, MembershipFact, OrganizationFact, Profile, Profiled, UserFact, Version,
+};
+pub use recording::record;
+pub use settling::{
+    Member, claim_unsettled, find, forget_failed_run, link_tenant, lock, members_of, postpone,
+    save_staff, settled, staff_of,
+};

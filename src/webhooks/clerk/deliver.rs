@@ -1,0 +1,282 @@
+//! Working on deliveries after they were answered: write the facts down, settle whom they concern.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use futures_util::{StreamExt, stream};
+use sea_orm::{TransactionSession, TransactionTrait};
+use tokio::time::Instant;
+
+use super::event::{self, Event};
+use super::settle::{Settled, Unsettled};
+use super::{AT_ONCE, ClerkWebhooks, LEASE, PROVIDER};
+use crate::registry::clerk::{self, Facts};
+use crate::registry::webhook_deliveries::{self, Delivery, Status};
+use crate::registry::{RegistryError, provisioning_runs};
+
+/// Taken up at once.
+const BATCH: u64 = 16;
+/// For one delivery: shorter than its lease, even when it waits behind the others of its batch.
+const PATIENCE: Duration = Duration::from_secs(12);
+/// While full batches are due the next follows at once, but none begins after this long: the caller has other things
+/// to see to, such as the end of the process.
+const ROUND: Duration = Duration::from_secs(3);
+/// Attempts that may fail, 1, 2, 4 ... seconds apart and at most `LONGEST_WAIT_SECONDS`: some forty minutes in all.
+const MAX_ATTEMPTS: i32 = 12;
+const LONGEST_WAIT_SECONDS: i64 = 600;
+/// After this long a tenant that is being made is asked for again.
+const ASK_AGAIN: TimeDelta = TimeDelta::milliseconds(500);
+/// Completed deliveries are known for so long. The provider gives up its own attempts after a day and a half.
+const REMEMBERED: TimeDelta = TimeDelta::days(30);
+
+/// The event by which a tenant is made; its delivery is completed when the tenant is there.
+pub(super) const CREATED: &str = "organization.created";
+
+/// Why a delivery is not completed.
+#[derive(Debug, thiserror::Error)]
+enum Incomplete {
+    /// No attempt is counted: it waits for something that goes on.
+    #[error("{0}")]
+    Waiting(&'static str),
+    /// For a reason that may pass.
+    #[error(transparent)]
+    Passing(Unsettled),
+    /// No further attempt would help.
+    #[error("{0}")]
+    Final(String),
+}
+
+impl From<RegistryError> for Incomplete {
+    fn from(error: RegistryError) -> Self {
+        Self::Passing(error.into())
+    }
+}
+
+impl From<Unsettled> for Incomplete {
+    fn from(error: Unsettled) -> Self {
+        match error {
+            Unsettled::Busy => Self::Waiting("others are at it"),
+            Unsettled::RunFailed(_) => Self::Final(error.to_string()),
+            other => Self::Passing(other),
+        }
+    }
+}
+
+/// What became of the wish to have a delivery replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replayed {
+    /// It is due at once.
+    Due,
+    /// It has not failed, so that there is nothing to be done again.
+    NotFailed,
+    /// There is no such delivery.
+    Unknown,
+}
+
+impl ClerkWebhooks {
+    /// Works on the deliveries that are due, then settles organizations that wait for it; as many as a round has time
+    /// for. Returns how many deliveries there were.
+    pub async fn work_on_due(&self) -> Result<usize, RegistryError> {
+        let begun = Instant::now();
+        let mut tried = 0;
+        loop {
+            let db = self.registry.connect().await?;
+            let now = self.clock.now();
+            let due = webhook_deliveries::claim_due(&db, PROVIDER, BATCH, LEASE, now).await?;
+            drop(db);
+            let is_full = due.len() as u64 == BATCH;
+            tried += due.len();
+            stream::iter(due)
+                .for_each_concurrent(AT_ONCE, async |delivery| {
+                    let _turn = self.turns.acquire().await;
+                    self.work(delivery).await;
+                })
+                .await;
+            if !is_full || begun.elapsed() >= ROUND {
+                break;
+            }
+        }
+        self.settle_due().await?;
+        Ok(tried)
+    }
+
+    /// Works on a delivery that is claimed, and notes how it went.
+    pub(super) async fn work(&self, delivery: Delivery) {
+        let worked = tokio::time::timeout(PATIENCE, self.apply_delivery(&delivery));
+        let outcome = worked.await.unwrap_or(Err(Incomplete::Passing(Unsettled::TookTooLong)));
+        // Where even that cannot be noted, the lease ends and it is taken up again.
+        if let Err(error) = self.note(&delivery, outcome).await {
+            tracing::warn!(delivery = delivery.delivery_id, %error, "how a delivery went could not be noted");
+        }
+    }
+
+    async fn apply_delivery(&self, delivery: &Delivery) -> Result<(), Incomplete> {
+        let body = webhook_deliveries::open_body(self.registry.sealer(), delivery)
+            .map_err(|error| Incomplete::Final(error.to_string()))?;
+        let event =
+            event::parse(&body).map_err(|malformed| Incomplete::Final(malformed.to_string()))?;
+        let Event::Known { facts, .. } = event else { return Ok(()) };
+        let told_of = user_of(&facts);
+        let mut outcome = Ok(());
+        // Each of them is tried: what one tenant cannot take is no reason for another to wait.
+        for organization in self.record(*facts).await? {
+            let settled = self.settle(&organization).await;
+            match settled {
+                Ok(Settled::Done | Settled::Closed) => {}
+                Ok(Settled::BeingMade) if delivery.event_type != CREATED => {}
+                Ok(Settled::BeingMade) => {
+                    outcome = outcome.and(Err(Incomplete::Waiting("the tenant is being made")));
+                }
+                // Of the others' part in it the delivery of its creation speaks.
+                Err(Unsettled::RunFailed(_)) if delivery.event_type != CREATED => {}
+                // Nor of a member that another delivery tells of.
+                Err(Unsettled::Unproven(users))
+                    if !told_of.as_ref().is_some_and(|u| users.contains(u)) => {}
+                Err(error) => outcome = Err(error.into()),
+            }
+        }
+        outcome
+    }
+
+    async fn record(&self, facts: Facts) -> Result<impl Iterator<Item = String>, RegistryError> {
+        let db = self.registry.connect().await?;
+        let transaction = db.begin().await?;
+        let recorded =
+            clerk::record(&transaction, self.registry.sealer(), facts, self.clock.now()).await;
+        match recorded {
+            Ok(concerned) => {
+                transaction.commit().await?;
+                Ok(concerned.into_iter())
+            }
+            Err(error) => {
+                // A failure of the connection closes it anyway.
+                let _ = transaction.rollback().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn note(
+        &self,
+        delivery: &Delivery,
+        outcome: Result<(), Incomplete>,
+    ) -> Result<(), RegistryError> {
+        let db = self.registry.connect().await?;
+        let now = self.clock.now();
+        let Err(reason) = outcome else {
+            return webhook_deliveries::complete(&db, delivery, now).await;
+        };
+        let text = reason.to_string();
+        let attempts = delivery.attempts;
+        match reason {
+            Incomplete::Waiting(_) => {
+                webhook_deliveries::postpone(&db, delivery, now + ASK_AGAIN, &text, attempts - 1)
+                    .await
+            }
+            Incomplete::Passing(_) if attempts < MAX_ATTEMPTS => {
+                let wait = 1_i64 << (attempts - 1).clamp(0, 20);
+                let until = now + TimeDelta::seconds(wait.min(LONGEST_WAIT_SECONDS));
+                tracing::info!(
+                    delivery = delivery.delivery_id,
+                    attempts,
+                    reason = text,
+                    "a delivery has to be tried again"
+                );
+                webhook_deliveries::postpone(&db, delivery, until, &text, attempts).await
+            }
+            Incomplete::Passing(_) | Incomplete::Final(_) => {
+                tracing::error!(
+                    delivery = delivery.delivery_id,
+                    reason = text,
+                    "a delivery has failed; `narthex deliveries replay` takes it up again"
+                );
+                webhook_deliveries::fail(&db, delivery, &text, now).await
+            }
+        }
+    }
+
+    /// Settles organizations whose changes wait: for their tenant, mostly.
+    async fn settle_due(&self) -> Result<(), RegistryError> {
+        let db = self.registry.connect().await?;
+        let due = clerk::claim_unsettled(&db, BATCH, LEASE, self.clock.now()).await?;
+        drop(db);
+        stream::iter(due)
+            .for_each_concurrent(AT_ONCE, |organization| async move {
+                let _turn = self.turns.acquire().await;
+                let settled = tokio::time::timeout(PATIENCE, self.settle(&organization.id));
+                let settled = settled.await.unwrap_or(Err(Unsettled::TookTooLong));
+                if let Ok(Settled::Done) = settled {
+                    return;
+                }
+                tracing::debug!(organization = organization.id, ?settled, "an organization cannot be settled yet");
+                let wait = 1_i64 << organization.settle_attempts.clamp(0, 20);
+                let until = self.clock.now() + TimeDelta::seconds(wait.min(LONGEST_WAIT_SECONDS));
+                let postponed = async {
+                    let db = self.registry.connect().await?;
+                    clerk::postpone(&db, &organization.id, until).await
+                };
+                if let Err(error) = postponed.await {
+                    tracing::debug!(%error, "an organization could not be postponed; its lease will end");
+                }
+            })
+            .await;
+        Ok(())
+    }
+
+    /// Has a failed delivery worked on again. Where a tenant could not be made, a new run is planned for it.
+    pub async fn replay(&self, delivery_id: &str) -> Result<Replayed, RegistryError> {
+        let db = self.registry.connect().await?;
+        let found = webhook_deliveries::find(&db, PROVIDER, delivery_id).await?;
+        let Some(delivery) = found else { return Ok(Replayed::Unknown) };
+        if delivery.status != Status::Failed {
+            return Ok(Replayed::NotFailed);
+        }
+        let now = self.clock.now();
+        let organization = self.announced(&delivery);
+        let transaction = db.begin().await?;
+        let replayed = async {
+            if let Some(id) = organization
+                && let Some(organization) = clerk::find(&transaction, &id).await?
+                && let Some(run) = organization.run_id
+                && let Some((found, _)) = provisioning_runs::find(&transaction, run).await?
+                && found.status == provisioning_runs::RunStatus::Failed
+            {
+                clerk::forget_failed_run(&transaction, &id, run, now).await?;
+            }
+            webhook_deliveries::replay(&transaction, &delivery, now).await
+        };
+        match replayed.await {
+            Ok(replayed) => {
+                transaction.commit().await?;
+                Ok(if replayed { Replayed::Due } else { Replayed::NotFailed })
+            }
+            Err(error) => {
+                // A failure of the connection closes it anyway.
+                let _ = transaction.rollback().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The organization whose creation a delivery announces. One that cannot be read will say so when it is worked on.
+    fn announced(&self, delivery: &Delivery) -> Option<String> {
+        let body = Some(delivery).filter(|delivery| delivery.event_type == CREATED)?;
+        let body = webhook_deliveries::open_body(self.registry.sealer(), body).ok()?;
+        match event::parse(&body) {
+            Ok(Event::Known { facts, .. }) => facts.organization.map(|fact| fact.id),
+            _ => None,
+        }
+    }
+
+    /// Forgets what was completed long ago.
+    pub async fn clean_up(&self) -> Result<u64, RegistryError> {
+        let db = self.registry.connect().await?;
+        webhook_deliveries::forget_completed(&db, self.clock.now() - REMEMBERED).await
+    }
+}
+
+/// Whom a delivery tells of.
+fn user_of(facts: &Facts) -> Option<String> {
+    let user = facts.user.as_ref().map(|user| user.id.clone());
+    user.or_else(|| facts.membership.as_ref().and_then(|membership| membership.user.clone()))
+}

@@ -1,0 +1,242 @@
+//! What a verified body of Clerk says, as facts. Reads the members that the gateway keeps and ignores all others,
+//! because the provider adds members at any time. Shapes:
+//! <https://clerk.com/docs/guides/development/webhooks/overview>.
+
+use serde_json::Value;
+
+use crate::registry::clerk::{
+    Facts, LATEST_MS, MembershipFact, OrganizationFact, Profile, Profiled, UserFact, Version,
+};
+
+/// Longest id, in characters. Longer ones are refused, since two that are cut could become the same.
+pub const MAX_ID_CHARS: usize = 255;
+/// Longest name and role, in characters. Longer ones are cut.
+pub const MAX_TEXT_CHARS: usize = 200;
+/// Longest email address, in characters. Mail knows no longer ones.
+const MAX_ADDRESS_CHARS: usize = 320;
+/// Of email addresses looked at. Far above what anybody has.
+const MAX_ADDRESSES: usize = 1000;
+
+/// What the provider tells us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Something that we follow.
+    Known {
+        /// `type` of the event.
+        event_type: &'static str,
+        /// What it says.
+        facts: Box<Facts>,
+    },
+    /// Anything else, to be acknowledged and left alone.
+    Other,
+}
+
+/// Why a body is no event, though its signature is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum MalformedEvent {
+    /// Not JSON, or not an object.
+    #[error("the body is not a JSON object")]
+    NotAnObject,
+    /// Nobody can tell what happened.
+    #[error("the event has no `type`, or no `data`")]
+    NoType,
+    /// Nobody can tell to what it happened.
+    #[error("the event does not say what it is about: an id is missing, or no id")]
+    NoId,
+}
+
+impl MalformedEvent {
+    /// The reason as a metric label.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::NotAnObject => "not_an_object",
+            Self::NoType => "no_type",
+            Self::NoId => "no_id",
+        }
+    }
+}
+
+/// Reads a body.
+pub fn parse(body: &[u8]) -> Result<Event, MalformedEvent> {
+    let event: Value = serde_json::from_slice(body).map_err(|_| MalformedEvent::NotAnObject)?;
+    if !event.is_object() {
+        return Err(MalformedEvent::NotAnObject);
+    }
+    let kind = event["type"].as_str().ok_or(MalformedEvent::NoType)?;
+    let data = &event["data"];
+    let Some(read) = reader(kind) else { return Ok(Event::Other) };
+    if !data.is_object() {
+        return Err(MalformedEvent::NoType);
+    }
+    let (event_type, read) = read;
+    let facts = read(data, milliseconds(&event["timestamp"]).unwrap_or(0))?;
+    Ok(Event::Known { event_type, facts: Box::new(facts) })
+}
+
+/// From `data` and the time of sending.
+type Reader = fn(&Value, i64) -> Result<Facts, MalformedEvent>;
+
+/// The table of what we follow.
+fn reader(kind: &str) -> Option<(&'static str, Reader)> {
+    const READERS: &[(&str, Reader)] = &[
+        ("organization.created", |data, sent| organization_event(data, sent, true)),
+        ("organization.updated", |data, sent| organization_event(data, sent, false)),
+        ("organization.deleted", |data, _| organization_deleted(data)),
+        ("user.created", user_event),
+        ("user.updated", user_event),
+        ("user.deleted", |data, _| user_deleted(data)),
+        ("organizationMembership.created", |data, sent| membership_event(data, sent, false)),
+        ("organizationMembership.updated", |data, sent| membership_event(data, sent, false)),
+        ("organizationMembership.deleted", |data, sent| membership_event(data, sent, true)),
+    ];
+    READERS.iter().find(|(known, _)| *known == kind).copied()
+}
+
+fn organization_event(data: &Value, sent: i64, created: bool) -> Result<Facts, MalformedEvent> {
+    let fact = organization(data, sent).ok_or(MalformedEvent::NoId)?;
+    let fact = OrganizationFact { created_seen: created, ..fact };
+    Ok(Facts { organization: Some(fact), ..Facts::default() })
+}
+
+fn organization_deleted(data: &Value) -> Result<Facts, MalformedEvent> {
+    let id = id(&data["id"]).ok_or(MalformedEvent::NoId)?;
+    let fact = OrganizationFact { id, deleted: true, ..OrganizationFact::default() };
+    Ok(Facts { organization: Some(fact), ..Facts::default() })
+}
+
+fn user_event(data: &Value, sent: i64) -> Result<Facts, MalformedEvent> {
+    let id = id(&data["id"]).ok_or(MalformedEvent::NoId)?;
+    let (email, verified) = primary_address(data);
+    let profile = Profile {
+        email,
+        verified,
+        first_name: text(&data["first_name"]).unwrap_or_default(),
+        last_name: text(&data["last_name"]).unwrap_or_default(),
+    };
+    let profiled = Profiled { authoritative: true, version: version(data, sent), profile };
+    let fact = UserFact { id, profile: Some(profiled), deleted: false };
+    Ok(Facts { user: Some(fact), ..Facts::default() })
+}
+
+fn user_deleted(data: &Value) -> Result<Facts, MalformedEvent> {
+    let id = id(&data["id"]).ok_or(MalformedEvent::NoId)?;
+    let fact = UserFact { id, profile: None, deleted: true };
+    Ok(Facts { user: Some(fact), ..Facts::default() })
+}
+
+/// With what comes along of the organization and the user. The end of a membership may come with its id alone.
+fn membership_event(data: &Value, sent: i64, deleted: bool) -> Result<Facts, MalformedEvent> {
+    let organization = organization(&data["organization"], sent);
+    let mut version = version(data, sent);
+    if deleted {
+        // It bears the time of the last change before it; and where it bears none at all, it is the last word.
+        version.updated_ms = version.updated_ms.max(sent);
+        if version.updated_ms == 0 {
+            version.updated_ms = LATEST_MS;
+        }
+    }
+    let user = shown_user(&data["public_user_data"], version);
+    let organization_id = organization.as_ref().map(|organization| organization.id.clone());
+    let user_id = user.as_ref().map(|user| user.id.clone());
+    // One without an id of its own is known by whom and what it joins.
+    let joined = || Some(format!("{}/{}", organization_id.as_ref()?, user_id.as_ref()?));
+    let id = id(&data["id"]).or_else(joined).ok_or(MalformedEvent::NoId)?;
+    if !deleted && (organization.is_none() || user.is_none()) {
+        return Err(MalformedEvent::NoId);
+    }
+    let membership = MembershipFact {
+        id,
+        organization: organization_id,
+        user: user_id,
+        version,
+        role: text(&data["role"]).unwrap_or_default(),
+        deleted,
+    };
+    Ok(Facts { organization, user, membership: Some(membership) })
+}
+
+/// An organization, by itself or as it comes along with a membership.
+fn organization(data: &Value, sent: i64) -> Option<OrganizationFact> {
+    Some(OrganizationFact {
+        id: id(&data["id"])?,
+        version: version(data, sent),
+        name: text(&data["name"]),
+        slug: text(&data["slug"]),
+        created_by: id(&data["created_by"]),
+        created_seen: false,
+        deleted: false,
+    })
+}
+
+/// A user as a membership shows them. What they sign in with is not always an address, and never a proven one.
+fn shown_user(data: &Value, version: Version) -> Option<UserFact> {
+    let profile = Profile {
+        email: address(&data["identifier"]),
+        verified: false,
+        first_name: text(&data["first_name"]).unwrap_or_default(),
+        last_name: text(&data["last_name"]).unwrap_or_default(),
+    };
+    // Where nothing is shown, nothing is said.
+    let says_something = profile != Profile::default();
+    let profiled = Profiled { authoritative: false, version, profile };
+    Some(UserFact {
+        id: id(&data["user_id"])?,
+        profile: says_something.then_some(profiled),
+        deleted: false,
+    })
+}
+
+/// The address that the user has chosen as the first, and whether Clerk has proof that it is theirs.
+fn primary_address(data: &Value) -> (Option<String>, bool) {
+    let Some(primary) = data["primary_email_address_id"].as_str() else { return (None, false) };
+    let addresses = data["email_addresses"].as_array();
+    let found = addresses
+        .into_iter()
+        .flatten()
+        .take(MAX_ADDRESSES)
+        .find(|address| address["id"].as_str() == Some(primary));
+    let Some(address) = found else { return (None, false) };
+    let verified = address["verification"]["status"].as_str() == Some("verified");
+    match self::address(&address["email_address"]) {
+        Some(email) => (Some(email), verified),
+        None => (None, false),
+    }
+}
+
+fn version(data: &Value, sent: i64) -> Version {
+    let updated_ms = milliseconds(&data["updated_at"]).unwrap_or(sent);
+    Version { updated_ms, sent_ms: sent }
+}
+
+/// A moment in milliseconds, if it is one before the end of the year 9999.
+fn milliseconds(value: &Value) -> Option<i64> {
+    value.as_i64().filter(|moment| (0..=LATEST_MS).contains(moment))
+}
+
+fn id(value: &Value) -> Option<String> {
+    let text = value.as_str()?;
+    let usable = (1..=MAX_ID_CHARS).contains(&text.chars().count())
+        && !text.chars().any(|character| character.is_control() || character.is_whitespace());
+    usable.then(|| text.to_owned())
+}
+
+/// An address, whole or not at all: one that is cut is somebody else's.
+fn address(value: &Value) -> Option<String> {
+    let text = value.as_str()?.trim();
+    let whole = text.contains('@')
+        && text.chars().count() <= MAX_ADDRESS_CHARS
+        && !text.chars().any(char::is_control);
+    whole.then(|| text.to_owned())
+}
+
+/// A text for people: trimmed, without control characters, which PostgreSQL would refuse in part; `None` where nothing
+/// is left.
+fn text(value: &Value) -> Option<String> {
+    let text = value.as_str()?.trim();
+    let plain = text.chars().filter(|character| !character.is_control()).take(MAX_TEXT_CHARS);
+    let plain: String = plain.collect();
+    (!plain.is_empty()).then_some(plain)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! Clerk: its organizations become tenants, its users their staff. A delivery is verified, recorded and answered, and
+//! only then worked on: as facts, so that neither the order nor the number of its deliveries matters.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use tokio::sync::Semaphore;
+
+use crate::clock::Clock;
+use crate::lifecycle::Lifecycle;
+use crate::provisioning::Provisioner;
+use crate::registry::webhook_deliveries::{self, NewDelivery};
+use crate::registry::{Registry, RegistryError};
+use crate::tenant_router::TenantRouter;
+
+mod deliver;
+pub mod event;
+pub mod sample;
+mod settle;
+pub mod signature;
+mod staffing;
+mod tenant;
+mod write;
+
+pub use deliver::Replayed;
+pub use staffing::role_of;
+
+use event::{Event, MalformedEvent};
+use signature::{Secret, SignatureError, SignedHeaders};
+
+/// The name under which deliveries are recorded, and under which staff are known to be Clerk's.
+pub const PROVIDER: &str = "clerk";
+/// Deliveries and organizations worked on at once by one replica. Each has a connection to the registry for as long as it
+/// takes.
+const AT_ONCE: usize = 3;
+/// For how long a delivery belongs to the process that works on it.
+const LEASE: Duration = Duration::from_secs(90);
+/// The provider waits 15 s for an answer.
+const RECORDING_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What became of a delivery that was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = ClerkReceipt)]
+pub enum Receipt {
+    /// Recorded, and being worked on.
+    Accepted,
+    /// Known already; nothing changed.
+    Duplicate,
+    /// Of no concern to us.
+    Ignored,
+}
+
+/// Why a delivery was not received.
+#[derive(Debug, thiserror::Error)]
+pub enum ClerkError {
+    /// No secret is configured, so that nothing can be believed.
+    #[error("no webhook secret is configured for this provider")]
+    NotConfigured,
+    /// It is not the provider's, or too old.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
+    /// It is the provider's, and no event.
+    #[error(transparent)]
+    Malformed(#[from] MalformedEvent),
+    /// It could not be recorded.
+    #[error("the delivery could not be recorded: {0}")]
+    NotStored(String),
+}
+
+/// Receives the provider's deliveries and works on them. Clones share everything.
+#[derive(Clone)]
+pub struct ClerkWebhooks {
+    registry: Registry,
+    router: TenantRouter,
+    provisioner: Provisioner,
+    secret: Option<Secret>,
+    turns: Arc<Semaphore>,
+    token_life: TimeDelta,
+    life: Lifecycle,
+    clock: Clock,
+}
+
+impl ClerkWebhooks {
+    /// Without a secret every delivery is refused. `token_life`: how long an access token of ours is good by itself.
+    pub fn new(
+        registry: Registry,
+        router: TenantRouter,
+        provisioner: Provisioner,
+        secret: Option<Secret>,
+        token_life: Duration,
+        life: Lifecycle,
+        clock: Clock,
+    ) -> Self {
+        let turns = Arc::new(Semaphore::new(AT_ONCE));
+        let token_life = TimeDelta::from_std(token_life).unwrap_or(TimeDelta::days(1));
+        Self { registry, router, provisioner, secret, turns, token_life, life, clock }
+    }
+
+    /// For tests: makes tenants by way of this one.
+    #[must_use]
+    pub fn provisioning_with(mut self, provisioner: Provisioner) -> Self {
+        self.provisioner = provisioner;
+        self
+    }
+
+    /// Takes a delivery: all values of the signed headers, and the exact body.
+    pub async fn receive(
+        &self,
+        headers: SignedHeaders<'_>,
+        body: &[u8],
+    ) -> Result<Receipt, ClerkError> {
+        let secret = self.secret.as_ref().ok_or(ClerkError::NotConfigured)?;
+        let id = signature::verify(secret, &headers, body, self.clock.now().timestamp())?;
+        let Event::Known { event_type, .. } = event::parse(body)? else {
+            return Ok(Receipt::Ignored);
+        };
+        let new = NewDelivery { provider: PROVIDER, delivery_id: id, event_type, body };
+        tokio::time::timeout(RECORDING_DEADLINE, self.record_delivery(new))
+            .await
+            .map_err(|_| ClerkError::NotStored("the registry did not answer in time".to_owned()))?
+            .map_err(|error| ClerkError::NotStored(error.to_string()))
+    }
+
+    /// Records a delivery, and begins to work on it unless enough are being worked on: then a job takes it up.
+    async fn record_delivery(&self, new: NewDelivery<'_>) -> Result<Receipt, RegistryError> {
+        let turn = self.turns.clone().try_acquire_owned().ok();
+        let lease = turn.as_ref().map(|_| LEASE);
+        let db = self.registry.connect().await?;
+        let sealer = self.registry.sealer();
+        let recorded =
+            webhook_deliveries::record(&db, sealer, &new, lease, self.clock.now()).await?;
+        drop(db);
+        let Some(delivery) = recorded else { return Ok(Receipt::Duplicate) };
+        if let Some(turn) = turn {
+            let worker = self.clone();
+            self.life.spawn_work(async move {
+                let _turn = turn;
+                worker.work(delivery).await;
+            });
+        }
+        Ok(Receipt::Accepted)
+    }
+}

@@ -1,0 +1,184 @@
+//! Settling an organization: tenant, staff and email index become what the facts say. Takes no orders from the event
+//! that led here, so that it does not matter which event that was, or how often.
+
+use std::sync::Arc;
+
+use sea_orm::{DbErr, TransactionSession, TransactionTrait};
+
+use super::{ClerkWebhooks, tenant};
+use crate::identifiers::TenantId;
+use crate::postgres::failure;
+use crate::provisioning::Planned;
+use crate::registry::clerk::{self, Organization};
+use crate::registry::provisioning_runs::{self, RunStatus};
+use crate::registry::tenants::{self, Status};
+use crate::registry::{RegistryError, RegistryTransaction};
+use crate::tenant_router::RouterError;
+
+/// How settling an organization ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// Everything is as the facts say.
+    Done,
+    /// Its tenant is being made.
+    BeingMade,
+    /// Its tenant is closed to everybody. What is due will be done when it is opened.
+    Closed,
+}
+
+/// Why an organization could not be settled.
+#[derive(Debug, thiserror::Error)]
+pub enum Unsettled {
+    /// Somebody else is at it.
+    #[error("another delivery for the organization is being worked on")]
+    Busy,
+    /// The tenant could not be made.
+    #[error("the tenant could not be made: {0}")]
+    RunFailed(String),
+    /// Somebody who is no user of Clerk has the address of one.
+    #[error(
+        "{n} member(s) have the email address of an account of the tenant that is not Clerk's, and Clerk has not verified that it is theirs",
+        n = .0.len()
+    )]
+    Unproven(Vec<String>),
+    /// The tenant's database cannot be reached, or is busy.
+    #[error("the tenant's database is not available: {0}")]
+    TenantUnavailable(String),
+    /// The tenant's database refused what was to be written.
+    #[error("the tenant's database refused a statement: {0}")]
+    StatementFailed(String),
+    /// The registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// It took too long.
+    #[error("it took too long")]
+    TookTooLong,
+}
+
+impl From<RouterError> for Unsettled {
+    fn from(error: RouterError) -> Self {
+        match error {
+            RouterError::Registry(error) => Self::Registry(error),
+            other => Self::TenantUnavailable(other.to_string()),
+        }
+    }
+}
+
+impl Unsettled {
+    fn of_registry(error: DbErr) -> Self {
+        Self::Registry(error.into())
+    }
+
+    pub(super) fn of_tenant(error: DbErr) -> Self {
+        if failure::is_unavailable(&error) {
+            Self::TenantUnavailable(error.to_string())
+        } else {
+            Self::StatementFailed(error.to_string())
+        }
+    }
+}
+
+impl ClerkWebhooks {
+    /// Settles an organization, if there is anything to settle. One at a time does, over all replicas.
+    pub(super) async fn settle(&self, id: &str) -> Result<Settled, Unsettled> {
+        let db = self.registry.connect().await?;
+        let is_settled = |o: &Organization| o.changes <= o.settled || !o.created_seen;
+        if clerk::find(&db, id).await?.is_none_or(|organization| is_settled(&organization)) {
+            return Ok(Settled::Done);
+        }
+        let transaction = db.begin().await.map_err(Unsettled::of_registry)?;
+        if !clerk::lock(&transaction, id).await? {
+            transaction.rollback().await.map_err(Unsettled::of_registry)?;
+            return Err(Unsettled::Busy);
+        }
+        let settled = match clerk::find(&transaction, id).await? {
+            // Somebody else has seen to it meanwhile.
+            None => Ok((Settled::Done, None)),
+            Some(organization) if is_settled(&organization) => Ok((Settled::Done, None)),
+            Some(organization) => self.settle_locked(&transaction, &organization).await,
+        };
+        match settled {
+            Ok((settled, planned)) => {
+                transaction.commit().await.map_err(Unsettled::of_registry)?;
+                if let Some(planned) = planned {
+                    tenant::begin(&self.provisioner, planned);
+                }
+                Ok(settled)
+            }
+            // What was written of those who are not in question stays.
+            Err(unproven @ Unsettled::Unproven(_)) => {
+                transaction.commit().await.map_err(Unsettled::of_registry)?;
+                Err(unproven)
+            }
+            Err(error) => {
+                // A failure of the connection closes it anyway.
+                let _ = transaction.rollback().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn settle_locked(
+        &self,
+        transaction: &RegistryTransaction,
+        organization: &Organization,
+    ) -> Result<(Settled, Option<Planned>), Unsettled> {
+        let id = &organization.id;
+        let Some(tenant_id) = organization.tenant_id.map(TenantId) else {
+            if organization.deleted {
+                clerk::settled(transaction, id, organization.changes).await?;
+                return Ok((Settled::Done, None));
+            }
+            let planned = tenant::plan(&self.provisioner, transaction, organization).await?;
+            // The lock has seen to that; should it ever not, no second tenant comes of it.
+            if !clerk::link_tenant(transaction, id, planned.tenant_id, planned.run_id).await? {
+                return Err(Unsettled::Busy);
+            }
+            return Ok((Settled::BeingMade, Some(planned)));
+        };
+        let found = tenants::find(transaction, tenant_id).await?;
+        match found.as_ref().map(|tenant| tenant.status) {
+            Some(Status::Active) => {}
+            Some(Status::Suspended | Status::Deleted | Status::Purging) => {
+                return Ok((Settled::Closed, None));
+            }
+            Some(Status::Purged) => {
+                clerk::settled(transaction, id, organization.changes).await?;
+                return Ok((Settled::Done, None));
+            }
+            Some(Status::Pending | Status::Provisioning | Status::Failed) | None => {
+                return Ok((being_made(transaction, organization).await?, None));
+            }
+        }
+        let Some(tenant) = found.map(Arc::new) else { return Ok((Settled::BeingMade, None)) };
+        let members = if organization.deleted {
+            tracing::warn!(organization = %id, tenant = %tenant.id, "Clerk has deleted an organization; its staff are disabled, and the tenant is left for a person to decide about");
+            Vec::new()
+        } else {
+            clerk::members_of(transaction, self.registry.sealer(), id).await?
+        };
+        let created_by = organization.created_by.as_deref();
+        let written = self.write_staff(&tenant, &members, created_by).await?;
+        self.write_registry(transaction, organization, &tenant, &written).await?;
+        if !written.unproven.is_empty() {
+            return Err(Unsettled::Unproven(written.unproven));
+        }
+        clerk::settled(transaction, id, organization.changes).await?;
+        Ok((Settled::Done, None))
+    }
+}
+
+/// The tenant is not there: is it still being made?
+async fn being_made(
+    transaction: &RegistryTransaction,
+    organization: &Organization,
+) -> Result<Settled, Unsettled> {
+    let Some(run) = organization.run_id else { return Ok(Settled::Closed) };
+    let found = provisioning_runs::find(transaction, run).await?;
+    match found {
+        Some((run, _)) if run.status == RunStatus::Failed => Err(Unsettled::RunFailed(
+            run.error_detail.or(run.error_code).unwrap_or_else(|| "no reason is known".to_owned()),
+        )),
+        _ => Ok(Settled::BeingMade),
+    }
+}

@@ -1,0 +1,187 @@
+//! Proves that a webhook comes from our Clerk instance. Clerk sends by way of Svix: HMAC-SHA256 over the id of the
+//! delivery, the time of sending and the raw body. Scheme:
+//! <https://docs.svix.com/receiving/verifying-payloads/how-manual>.
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use ring::hmac;
+
+/// The id of a delivery, the same in every attempt at it.
+pub const ID_HEADER: &str = "svix-id";
+/// Unix seconds in decimal digits.
+pub const TIMESTAMP_HEADER: &str = "svix-timestamp";
+/// `v1,<base64>`, several of them apart by spaces while a secret is being replaced.
+pub const SIGNATURE_HEADER: &str = "svix-signature";
+
+/// How far the timestamp may lie from our clock, in seconds, in either direction. The provider's own libraries use
+/// the same number.
+pub const TOLERANCE_SECONDS: i64 = 300;
+
+/// Longest id of a delivery. Real ones have some 30 characters.
+const MAX_ID_BYTES: usize = 255;
+/// `i64::MAX` has 19 digits, so a longer timestamp cannot be one even with leading zeros.
+const MAX_TIMESTAMP_DIGITS: usize = 19;
+/// Each costs one HMAC over the body; a real sender has two secrets at most.
+const MAX_SIGNATURES: usize = 8;
+/// Shorter secrets could be guessed. Real ones have 24 bytes or more.
+const LEAST_SECRET_BYTES: usize = 16;
+const TAG_BYTES: usize = 32;
+
+/// Why a webhook is not trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum SignatureError {
+    /// One of the three headers is not there.
+    #[error("the id, the timestamp or the signature header is missing")]
+    MissingHeader,
+    /// Two values would let a proxy in between and this check disagree about which one counts.
+    #[error("the id, the timestamp or the signature header is there more than once")]
+    RepeatedHeader,
+    /// An id that no sender gives.
+    #[error("the id is empty, too long, or has characters that no id has")]
+    MalformedId,
+    /// Not digits alone.
+    #[error("the timestamp is not a plain number of seconds")]
+    MalformedTimestamp,
+    /// Recorded long ago and sent again, or our clock is wrong.
+    #[error("the timestamp is more than {TOLERANCE_SECONDS} seconds away from our clock")]
+    OutsideTolerance,
+    /// No entry that could be a signature of the version we know.
+    #[error("the signature header holds no `v1` signature of 32 bytes in base64")]
+    MalformedSignature,
+    /// None of the signatures fits.
+    #[error("no signature fits the secret, the id, the timestamp and the body")]
+    BadSignature,
+}
+
+impl SignatureError {
+    /// The reason as a metric label.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::MissingHeader => "missing_header",
+            Self::RepeatedHeader => "repeated_header",
+            Self::MalformedId => "malformed_id",
+            Self::MalformedTimestamp => "malformed_timestamp",
+            Self::OutsideTolerance => "outside_tolerance",
+            Self::MalformedSignature => "malformed_signature",
+            Self::BadSignature => "bad_signature",
+        }
+    }
+}
+
+/// Why a configured secret cannot be used. No variant shows the secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SecretError {
+    /// Not what the provider's dashboard shows.
+    #[error("the secret is not standard base64 after `whsec_`")]
+    NotBase64,
+    /// So few bytes could be guessed.
+    #[error("the secret has {0} bytes; the provider's have at least {LEAST_SECRET_BYTES}")]
+    TooShort(usize),
+}
+
+/// The endpoint's signing secret, known to the provider and to us.
+#[derive(Clone)]
+pub struct Secret(hmac::Key);
+
+impl Secret {
+    /// Reads a secret as the provider's dashboard shows it: `whsec_` and base64. White space at the ends is ignored,
+    /// because secrets come from files.
+    pub fn parse(text: &str) -> Result<Self, SecretError> {
+        let text = text.trim_ascii();
+        let encoded = text.strip_prefix("whsec_").unwrap_or(text);
+        let bytes = STANDARD
+            .decode(encoded)
+            .or_else(|_| STANDARD_NO_PAD.decode(encoded))
+            .map_err(|_| SecretError::NotBase64)?;
+        if bytes.len() < LEAST_SECRET_BYTES {
+            return Err(SecretError::TooShort(bytes.len()));
+        }
+        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
+    }
+
+    /// Signs a body as the provider does, for the stand-ins that play it: the value for [`SIGNATURE_HEADER`].
+    pub fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
+        let message = signed_bytes(id.as_bytes(), timestamp.to_string().as_bytes(), body);
+        format!("v1,{}", STANDARD.encode(hmac::sign(&self.0, &message)))
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Secret")
+    }
+}
+
+/// All values of the three headers, as raw bytes and in order.
+#[derive(Clone, Debug, Default)]
+pub struct SignedHeaders<'a> {
+    /// Of [`ID_HEADER`].
+    pub ids: Vec<&'a [u8]>,
+    /// Of [`TIMESTAMP_HEADER`].
+    pub timestamps: Vec<&'a [u8]>,
+    /// Of [`SIGNATURE_HEADER`].
+    pub signatures: Vec<&'a [u8]>,
+}
+
+/// Checks one webhook; `body` is the request body before any parsing, `now` our clock in Unix seconds. Returns the
+/// id of the delivery. The HMAC comes last, so that junk costs us none.
+pub fn verify<'a>(
+    secret: &Secret,
+    headers: &SignedHeaders<'a>,
+    body: &[u8],
+    now: i64,
+) -> Result<&'a str, SignatureError> {
+    let id = only_value(&headers.ids)?;
+    let timestamp = only_value(&headers.timestamps)?;
+    let signatures = only_value(&headers.signatures)?;
+    let id_text = id_text(id)?;
+    if unix_seconds(timestamp)?.abs_diff(now) > TOLERANCE_SECONDS.unsigned_abs() {
+        return Err(SignatureError::OutsideTolerance);
+    }
+    let tags: Vec<_> = signatures.split(|byte| *byte == b' ').filter_map(tag).collect();
+    if tags.is_empty() || tags.len() > MAX_SIGNATURES {
+        return Err(SignatureError::MalformedSignature);
+    }
+    let message = signed_bytes(id, timestamp, body);
+    // ring compares in constant time.
+    let fits = tags.iter().any(|tag| hmac::verify(&secret.0, &message, tag).is_ok());
+    if fits { Ok(id_text) } else { Err(SignatureError::BadSignature) }
+}
+
+fn only_value<'a>(values: &[&'a [u8]]) -> Result<&'a [u8], SignatureError> {
+    match values {
+        [] => Err(SignatureError::MissingHeader),
+        [value] => Ok(value),
+        _ => Err(SignatureError::RepeatedHeader),
+    }
+}
+
+/// Without a dot, because dots separate the parts of what is signed.
+fn id_text(id: &[u8]) -> Result<&str, SignatureError> {
+    let plain = (1..=MAX_ID_BYTES).contains(&id.len())
+        && id.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'.');
+    let text = std::str::from_utf8(id).map_err(|_| SignatureError::MalformedId)?;
+    plain.then_some(text).ok_or(SignatureError::MalformedId)
+}
+
+/// Stricter than `str::parse`, which takes a leading `+` or `-`.
+fn unix_seconds(text: &[u8]) -> Result<i64, SignatureError> {
+    if text.len() > MAX_TIMESTAMP_DIGITS || !text.iter().all(u8::is_ascii_digit) {
+        return Err(SignatureError::MalformedTimestamp);
+    }
+    let digits = std::str::from_utf8(text).map_err(|_| SignatureError::MalformedTimestamp)?;
+    digits.parse().map_err(|_| SignatureError::MalformedTimestamp)
+}
+
+/// The bytes of a `v1` entry; entries of other versions, and such as cannot be a signature, are passed over.
+fn tag(entry: &[u8]) -> Option<[u8; TAG_BYTES]> {
+    let encoded = entry.strip_prefix(b"v1,")?;
+    STANDARD.decode(encoded).ok()?.try_into().ok()
+}
+
+fn signed_bytes(id: &[u8], timestamp: &[u8], body: &[u8]) -> Vec<u8> {
+    [id, b".", timestamp, b".", body].concat()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,178 @@
+//! Writing down what settling has found: staff in the tenant's database, and in the registry what they are found by.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use sea_orm::{DbErr, TransactionSession, TransactionTrait};
+use uuid::Uuid;
+
+use super::settle::Unsettled;
+use super::staffing::{self, Changes};
+use super::{ClerkWebhooks, PROVIDER};
+use crate::identifiers::{EmailAddress, TenantId, new_id};
+use crate::registry::clerk::{self, ClerkStaff, Member, Organization};
+use crate::registry::tenants::Tenant;
+use crate::registry::{RegistryError, RegistryTransaction, email_index, revoked_tokens};
+use crate::tenant_data::external_identities::{self as identities, Changed, Known, NO_PASSWORD};
+use crate::tenant_data::sessions;
+use crate::tenant_data::staff::{self, NewStaffMember};
+use crate::tenant_router::TenantTransaction;
+
+/// What a tenant's database holds now.
+pub(super) struct Written {
+    /// All of its staff.
+    pub staff: Vec<Known>,
+    /// Users who could not be made staff, for want of proof that their address is theirs.
+    pub unproven: Vec<String>,
+    /// Sessions whose access tokens are worth nothing any more.
+    ended_sessions: Vec<Uuid>,
+}
+
+impl ClerkWebhooks {
+    /// Makes the tenant's staff what Clerk says. All of it or nothing.
+    pub(super) async fn write_staff(
+        &self,
+        tenant: &Arc<Tenant>,
+        members: &[Member],
+        created_by: Option<&str>,
+    ) -> Result<Written, Unsettled> {
+        let db = self.router.connect_urgently(tenant).await?;
+        let transaction = db.begin().await.map_err(Unsettled::of_tenant)?;
+        let written = async {
+            let before = identities::all_staff(&transaction, PROVIDER).await?;
+            let changes = staffing::compare(members, created_by, &before);
+            let unproven = changes.unproven.clone();
+            let is_nothing =
+                changes == Changes { unproven: unproven.clone(), ..Changes::default() };
+            let staff = if is_nothing {
+                before
+            } else {
+                self.apply(&transaction, changes).await?;
+                identities::all_staff(&transaction, PROVIDER).await?
+            };
+            let ended_sessions = self.end_sessions(&transaction, &staff).await?;
+            Ok(Written { staff, unproven, ended_sessions })
+        };
+        match written.await {
+            Ok(written) => {
+                transaction.commit().await.map_err(Unsettled::of_tenant)?;
+                Ok(written)
+            }
+            Err(error) => {
+                // A failure of the connection closes it anyway.
+                let _ = transaction.rollback().await;
+                Err(Unsettled::of_tenant(error))
+            }
+        }
+    }
+
+    /// In two phases, so that addresses can be exchanged although each is unique at every moment.
+    async fn apply(&self, transaction: &TenantTransaction, changes: Changes) -> Result<(), DbErr> {
+        let now = self.clock.now();
+        for (id, _) in changes.updates.iter().filter(|(_, changed)| changed.email.is_some()) {
+            let withdrawn = Some(identities::withdrawn_address(*id));
+            let changed = Changed { email: withdrawn, ..Changed::default() };
+            identities::change(transaction, *id, changed, now).await?;
+        }
+        for (id, changed) in changes.updates {
+            identities::change(transaction, id, changed, now).await?;
+        }
+        for (id, user) in changes.links {
+            identities::link(transaction, id, PROVIDER, &user, now).await?;
+        }
+        for new in changes.additions {
+            let member = NewStaffMember {
+                id: new_id(),
+                email: new.email,
+                password_hash: NO_PASSWORD.to_owned(),
+                first_name: new.first_name,
+                last_name: new.last_name,
+                role: new.role,
+            };
+            staff::add(transaction, &member, now).await?;
+            identities::link(transaction, member.id, PROVIDER, &new.user_id, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the sessions that disabled accounts have here beside those at Clerk: whoever had a password before may be
+    /// signed in with it. Names them again where an earlier attempt broke off before the registry knew of them.
+    async fn end_sessions(
+        &self,
+        transaction: &TenantTransaction,
+        staff: &[Known],
+    ) -> Result<Vec<Uuid>, DbErr> {
+        let now = self.clock.now();
+        let mut ended = Vec::new();
+        for known in staff.iter().filter(|known| known.external_id.is_some()) {
+            let row = &known.staff;
+            if row.status != "active" && row.password_hash != NO_PASSWORD {
+                let oldest_token = now - self.token_life;
+                ended.extend(sessions::revoke_all(transaction, row.id, now, oldest_token).await?);
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Makes the email index, and what tokens are looked up in, what the tenant's staff is. Which address somebody had
+    /// before is remembered here, so that whatever broke off in the middle is put right by doing it again.
+    pub(super) async fn write_registry(
+        &self,
+        transaction: &RegistryTransaction,
+        organization: &Organization,
+        tenant: &Tenant,
+        Written { staff, ended_sessions, .. }: &Written,
+    ) -> Result<(), RegistryError> {
+        let (tenant, now) = (TenantId(tenant.id), self.clock.now());
+        if !ended_sessions.is_empty() {
+            let expires_at = now + self.token_life + TimeDelta::minutes(1);
+            revoked_tokens::record(transaction, tenant, ended_sessions, expires_at).await?;
+        }
+        let before = clerk::staff_of(transaction, &organization.id).await?;
+        let mut before: HashMap<String, ClerkStaff> =
+            before.into_iter().map(|row| (row.user_id.clone(), row)).collect();
+        let in_use: HashSet<Vec<u8>> = staff.iter().filter_map(|known| self.hash(known)).collect();
+        let mut abandoned = Vec::new();
+        for known in staff {
+            let Some(user_id) = known.external_id.clone() else { continue };
+            let row = ClerkStaff {
+                organization_id: organization.id.clone(),
+                user_id,
+                staff_id: known.staff.id,
+                role: known.staff.role.clone(),
+                email_hash: self.hash(known),
+                active: known.staff.status == "active",
+            };
+            let old = before.remove(&row.user_id);
+            if old.as_ref() == Some(&row) {
+                continue;
+            }
+            if let Some(hash) = &row.email_hash {
+                email_index::add(transaction, hash.clone(), tenant, now).await?;
+            }
+            abandoned.extend(old.and_then(|old| old.email_hash));
+            // An account that was linked and disabled at once had its address in the index before.
+            if !row.active {
+                abandoned.extend(self.hash_of(&known.staff.email));
+            }
+            clerk::save_staff(transaction, row).await?;
+        }
+        for hash in abandoned.into_iter().filter(|hash| !in_use.contains(hash)) {
+            email_index::remove(transaction, hash, tenant).await?;
+        }
+        Ok(())
+    }
+
+    /// Under which hash somebody can be found by their address, if they can.
+    fn hash(&self, known: &Known) -> Option<Vec<u8>> {
+        let is_active = known.staff.status == "active";
+        self.hash_of(&known.staff.email).filter(|_| is_active)
+    }
+
+    fn hash_of(&self, address: &str) -> Option<Vec<u8>> {
+        let address = Some(address).filter(|address| !identities::is_withdrawn(address))?;
+        let address: EmailAddress = address.parse().ok()?;
+        Some(self.registry.hasher().email(&address))
+    }
+}
