@@ -100,7 +100,8 @@ impl App {
         let registry = Registry::open(&settings.registry, url, sealer, &clock).await?;
         let router =
             TenantRouter::new(registry.clone(), settings.router.clone(), &life, clock.clone());
-        router.plan_budget(settings.registry.max_connections).await?;
+        let provisioning = settings.provisioning.connections();
+        router.plan_budget(settings.registry.max_connections, provisioning).await?;
         let provisioner = Provisioner::new(
             registry.clone(),
             router.clone(),

@@ -1,8 +1,8 @@
 //! Start, drain, stop: one object that every long-lived task hangs on.
 //!
-//! The end comes in two stages. At the *drain* readiness fails and nothing is begun that could outlive the process;
-//! whatever a request needs goes on, because requests still come. At the *stop*, once the last of them has been
-//! answered, loops end.
+//! The end comes in two stages. At the *drain* readiness fails; whatever a request needs goes on, because requests still
+//! come. At the *stop*, once the last of them has been answered, loops end. What is not finished then is written down
+//! and goes on elsewhere.
 
 use std::future::Future;
 use std::time::Duration;

@@ -30,6 +30,7 @@ CREATE INDEX provisioning_runs_newest ON provisioning_runs (created_at DESC, id 
 ALTER TABLE provisioning_steps
     ADD COLUMN undo_attempts integer NOT NULL DEFAULT 0,
     ADD COLUMN last_error text,
+    ADD COLUMN undo_error text,
     ADD COLUMN next_attempt_at timestamptz;
 
 -- Everything that happened to a run, in order. Only added to.
@@ -109,7 +110,7 @@ const DOWN: &str = r"
 DROP INDEX tenants_by_deletion;
 ALTER TABLE tenants DROP COLUMN status_before_deletion;
 DROP TABLE spare_databases, registrations, resources, provisioning_events;
-ALTER TABLE provisioning_steps DROP COLUMN undo_attempts, DROP COLUMN last_error, DROP COLUMN next_attempt_at;
+ALTER TABLE provisioning_steps DROP COLUMN undo_attempts, DROP COLUMN last_error, DROP COLUMN undo_error, DROP COLUMN next_attempt_at;
 UPDATE provisioning_steps SET name = 'identity' WHERE name = 'schema';
 DROP INDEX provisioning_runs_due, provisioning_runs_one_open, provisioning_runs_newest;
 DELETE FROM provisioning_runs WHERE kind <> 'create_tenant';

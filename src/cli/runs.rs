@@ -144,6 +144,7 @@ fn step_row(step: &Step) -> Value {
         "started_at": step.started_at,
         "finished_at": step.finished_at,
         "last_error": step.last_error,
+        "undo_error": step.undo_error,
     })
 }
 
@@ -166,7 +167,7 @@ fn document(app: &App, run: &Run, steps: &[Step]) -> Value {
         "pending_step": pending.map(|pending| &pending.step.name),
         "attempts": pending.map(|pending| pending.attempts),
         "most_attempts": pending.and_then(|pending| pending.most_attempts),
-        "last_error": pending.and_then(|pending| pending.step.last_error.as_ref()),
+        "last_error": pending.and_then(|pending| pending.last_error),
         "next_attempt_at": next_attempt,
         "cancel_requested_at": run.cancel_requested_at,
         "lease_owner": run.lease_owner,
@@ -189,7 +190,8 @@ async fn show(app: &App, db: &RegistryDb, id: Uuid, as_json: bool) -> Result<(),
     }
     print::fields(&document);
     println!();
-    let columns = ["name", "status", "attempts", "undo_attempts", "finished_at", "last_error"];
+    let columns =
+        ["name", "status", "attempts", "undo_attempts", "finished_at", "last_error", "undo_error"];
     print::table(columns, document["steps"].as_array().map_or(&[][..], Vec::as_slice));
     Ok(())
 }

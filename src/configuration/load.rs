@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use config::{Config, File, FileFormat, Value};
 use secrecy::ExposeSecret;
@@ -196,7 +197,16 @@ fn check(settings: &Settings, faults: &mut Vec<String>) {
         );
     }
     require(settings.registry.max_connections >= 2, "registry.max_connections: must be at least 2");
-    require(settings.provisioning.concurrency >= 1, "provisioning.concurrency: must be at least 1");
+    let provisioning = &settings.provisioning;
+    require(
+        (1..=64).contains(&provisioning.concurrency),
+        "provisioning.concurrency: must be between 1 and 64",
+    );
+    require(
+        (Duration::from_secs(3)..=Duration::from_secs(600)).contains(&provisioning.lease),
+        "provisioning.lease: must be between `3s` and `10m`",
+    );
+    require(provisioning.max_attempts >= 1, "provisioning.max_attempts: must be at least 1");
     require(settings.http.max_connections >= 1, "http.max_connections: must be at least 1");
     require(settings.http.max_body >= 1024, "http.max_body: must be at least 1024 bytes");
     let argon2 = &settings.auth.argon2;

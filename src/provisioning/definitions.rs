@@ -99,6 +99,12 @@ impl Definition {
         of_kind.max_by_key(|known| known.version).unwrap_or(&DEFINITIONS[0])
     }
 
+    /// All of these kinds that this program knows.
+    pub fn known(kinds: &[RunKind]) -> Vec<(RunKind, i32)> {
+        let of_kinds = DEFINITIONS.iter().filter(|known| kinds.contains(&known.kind));
+        of_kinds.map(|known| (known.kind, known.version)).collect()
+    }
+
     /// The step of that name.
     pub fn step(name: &str) -> Option<&'static SagaStep> {
         let all = DEFINITIONS.iter().flat_map(|definition| definition.steps);
@@ -117,7 +123,7 @@ impl Definition {
         let sealed_input = input.map(|input| input.seal(sealer, id)).transpose()?;
         let wanted = |step: &SagaStep| match step.name {
             "owner" => matches!(input, Some(Input::Create(create)) if create.owner.is_some()),
-            name => steps::external::hook_of(name).is_none_or(|hook| tools.hooks.is_on(hook)),
+            name => steps::external::made_by(name).is_none_or(|hook| tools.hooks.is_on(hook)),
         };
         let steps = self.steps.iter().filter(|step| wanted(step)).map(|step| step.name).collect();
         Ok(Plan { id, kind: self.kind, version: self.version, tenant, sealed_input, steps })

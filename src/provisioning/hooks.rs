@@ -16,7 +16,7 @@ use crate::configuration::{HookSettings, HooksSettings};
 use crate::outbound;
 use crate::registry::tenants::Tenant;
 
-/// A service has this long to begin its answer.
+/// A service has this long for its whole answer.
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// Longer answers are not read.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -67,7 +67,7 @@ impl Act {
 /// Why a service has not done it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HookError {
-    #[error("the service `{0}` is not configured any more")]
+    #[error("the service `{0}` is not configured any more; set provisioning.hooks.{0} again")]
     NotConfigured(&'static str),
     #[error("the service `{0}` was not reached: {1}")]
     Unreachable(&'static str, String),

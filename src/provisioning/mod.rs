@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::TimeDelta;
 use sea_orm::{TransactionSession, TransactionTrait};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
@@ -62,7 +61,7 @@ const LINE_PER_TURN: usize = 32;
 /// How often somebody who waits for a run looks at it, once it is not in this process's hands.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// Tenants that are purged in one go of the job.
-const PURGE_BATCH: u64 = 20;
+const PURGE_BATCH: i64 = 20;
 /// What people wait for.
 const PROMPT: &[RunKind] =
     &[RunKind::CreateTenant, RunKind::ReprovisionTenant, RunKind::AnnounceTenant];
@@ -359,16 +358,14 @@ impl Provisioner {
     /// Begins the purge of every tenant whose time for being restored is over. Returns how many.
     pub async fn purge_due(&self) -> Result<usize, RegistryError> {
         let tools = &self.tools;
-        let grace = TimeDelta::from_std(tools.settings.deletion_grace).unwrap_or(TimeDelta::MAX);
-        let now = tools.clock.now();
-        let Some(before) = now.checked_sub_signed(grace) else { return Ok(0) };
+        let (grace, now) = (tools.settings.deletion_grace, tools.clock.now());
         let db = tools.registry.connect().await?;
         let mut begun = 0;
-        for tenant in tenants::deleted_before(&db, before, PURGE_BATCH).await? {
+        for tenant in tenants::overdue(&db, grace, PURGE_BATCH).await? {
             let id = TenantId(tenant.id);
             let plan = Definition::newest(RunKind::PurgeTenant).plan(tools, id, None)?;
             let transaction = db.begin().await?;
-            let is_due = tenants::begin_purge(&transaction, id, before, now).await?;
+            let is_due = tenants::begin_purge(&transaction, id, grace, now).await?;
             if is_due && plan.write(&transaction, tools.registry.process(), now).await?.is_ok() {
                 transaction.commit().await?;
                 tracing::info!(tenant = %id, "the time for restoring a deleted tenant is over; it is purged");
@@ -386,9 +383,10 @@ impl Provisioner {
         for (turns, kinds) in
             [(&self.turns, PROMPT), (&self.slow_turns, &[RunKind::PurgeTenant][..])]
         {
+            let due = Due { run: None, known: &Definition::known(kinds) };
             while !self.tools.life.is_stopping()
                 && let Ok(turn) = turns.clone().try_acquire_owned()
-                && self.take_up(Due::Kinds(kinds), turn).await?
+                && self.take_up(due, turn).await?
             {
                 taken += 1;
             }
@@ -418,7 +416,8 @@ impl Provisioner {
 
     /// Works on a run if it is due and nobody's.
     async fn work_on(&self, run: Uuid) {
-        match self.claim(Due::Run(run)).await {
+        let due = Due { run: Some(run), known: &Definition::known(PROMPT) };
+        match self.claim(due).await {
             Ok(Some((claim, run))) => {
                 let _ = worker::work(&self.tools, claim, run).await;
             }

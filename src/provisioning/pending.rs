@@ -13,6 +13,8 @@ pub struct PendingStep<'a> {
     pub attempts: i32,
     /// With so many the run is undone. `None`: it is tried until it succeeds.
     pub most_attempts: Option<i32>,
+    /// What the last of them said, where one has failed.
+    pub last_error: Option<&'a str>,
 }
 
 impl Provisioner {
@@ -24,12 +26,15 @@ impl Provisioner {
                 let is_left =
                     |s: &&Step| !matches!(s.status, StepStatus::Pending | StepStatus::Compensated);
                 let step = steps.iter().rev().find(is_left)?;
-                Some(PendingStep { step, attempts: step.undo_attempts, most_attempts: None })
+                let last_error = step.undo_error.as_deref();
+                let attempts = step.undo_attempts;
+                Some(PendingStep { step, attempts, most_attempts: None, last_error })
             }
             RunStatus::Pending | RunStatus::Running => {
                 let step = steps.iter().find(|step| step.status != StepStatus::Completed)?;
                 let most_attempts = self.most_attempts(run, step);
-                Some(PendingStep { step, attempts: step.attempts, most_attempts })
+                let last_error = step.last_error.as_deref();
+                Some(PendingStep { step, attempts: step.attempts, most_attempts, last_error })
             }
         }
     }

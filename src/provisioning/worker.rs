@@ -18,8 +18,8 @@ use crate::registry::run_leases::{self, Claim, Happened, LeaseLost, Progress, St
 
 /// A wait that is longer is not waited for: the run is put down, and taken up again when it is due.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// The wait of a run whose definition this program does not know: a newer one will come by.
-const UNKNOWN_PAUSE: Duration = Duration::from_secs(30);
+/// The wait of a run that this process cannot read: another one may have the key.
+const UNREADABLE_PAUSE: Duration = Duration::from_secs(30);
 /// Attempts at recording, and the time between two.
 const RECORD_ATTEMPTS: usize = 5;
 const RECORD_PAUSE: Duration = Duration::from_millis(200);
@@ -31,8 +31,8 @@ const UNDO: Retries = Retries {
     attempts: i32::MAX,
     timeout: Duration::from_secs(120),
 };
-/// An undo that has failed so often is somebody's business.
-const UNDO_ALARM: i32 = 10;
+/// What has failed so often and is tried until it succeeds is somebody's business.
+const ALARM: i32 = 10;
 
 /// Why a worker puts a run down that is not at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,20 +68,28 @@ impl Failure {
 
 /// Works on a claimed run until it has ended or has to be put down.
 pub(super) async fn work(tools: &Tools, claim: Claim, run: Run) -> Result<RunStatus, Stopped> {
-    let Some(definition) = Definition::of(run.kind, run.version) else {
-        tracing::warn!(run = %run.id, kind = ?run.kind, version = run.version, "this program does not know this kind of run");
-        let put_off = Progress { put_off: Some(UNKNOWN_PAUSE), ..Progress::default() };
-        let db = tools.registry.connect().await.map_err(|_| Stopped::Lost)?;
-        let _ = run_leases::advance(&db, &claim, put_off, tools.clock.now()).await;
-        return Err(Stopped::PutOff);
-    };
+    // No other is claimed.
+    let definition = Definition::of(run.kind, run.version).ok_or(Stopped::Lost)?;
     let steps = async {
         let db = tools.registry.connect().await?;
         provisioning_runs::steps_of(&db, run.id).await
     };
     let steps = steps.await.map_err(|_| Stopped::Lost)?;
     let sealed = run.sealed_input.as_deref();
-    let input = sealed.and_then(|sealed| Input::open(tools.registry.sealer(), run.id, sealed).ok());
+    let opened = sealed.map(|sealed| Input::open(tools.registry.sealer(), run.id, sealed));
+    // What only goes back needs no input.
+    let goes_on = run.status != RunStatus::Compensating && run.cancel_requested_at.is_none();
+    let input = match opened.transpose() {
+        Ok(input) => input,
+        Err(error) if goes_on => {
+            tracing::error!(run = %run.id, %error, "ALARM: this process cannot read what a run was planned with; has it every master key?");
+            let put_off = Progress { put_off: Some(UNREADABLE_PAUSE), ..Progress::default() };
+            let db = tools.registry.connect().await.map_err(|_| Stopped::Lost)?;
+            let _ = run_leases::advance(&db, &claim, put_off, tools.clock.now()).await;
+            return Err(Stopped::PutOff);
+        }
+        Err(_) => None,
+    };
     let context =
         Context::new(tools.clone(), crate::identifiers::TenantId(run.tenant_id), claim, input);
     let mut worker = Worker {
@@ -132,6 +140,9 @@ impl Worker {
             }
             let step = self.step(at)?;
             loop {
+                if let Some(failure) = self.is_given_up(at, step) {
+                    return Ok(Some(failure));
+                }
                 self.begin(at).await?;
                 if self.is_cancelled && self.definition.on_failure == OnFailure::Undo {
                     self.fail(at, "cancelled".to_owned(), None);
@@ -154,6 +165,20 @@ impl Worker {
         Ok(None)
     }
 
+    /// A step in which one process after the other dies is not begun for ever.
+    fn is_given_up(&mut self, at: usize, step: &SagaStep) -> Option<Failure> {
+        let most = step.retries.most(self.context.tools.settings.max_attempts);
+        let attempts = self.steps[at].attempts;
+        if attempts < most || self.definition.on_failure == OnFailure::KeepTrying {
+            return None;
+        }
+        let reason = format!("none of {attempts} attempts came to an end");
+        let error = StepError::Final(reason.clone());
+        tracing::error!(run = %self.context.claim.run, step = step.name, %error, "ALARM: undoing the run");
+        self.fail(at, reason, None);
+        Some(Failure::of(&error))
+    }
+
     /// An attempt has failed: is there another one? Waits for it where it comes soon.
     async fn judge(
         &mut self,
@@ -171,7 +196,11 @@ impl Worker {
             return Ok(Some(Failure::of(error)));
         }
         let wait = step.retries.wait_after(attempts);
-        tracing::info!(%run, step = step.name, attempts, %error, "a step will be tried again");
+        if attempts >= ALARM && self.definition.on_failure == OnFailure::KeepTrying {
+            tracing::error!(%run, step = step.name, attempts, %error, "ALARM: a step that has no way back keeps failing; it will be tried again");
+        } else {
+            tracing::info!(%run, step = step.name, attempts, %error, "a step will be tried again");
+        }
         self.fail(at, error.to_string(), Some(wait));
         self.pause(wait).await?;
         Ok(None)
@@ -200,7 +229,7 @@ impl Worker {
                     }
                     Err(error) => {
                         let run = self.context.claim.run;
-                        if attempt >= UNDO_ALARM {
+                        if attempt >= ALARM {
                             tracing::error!(%run, step = step.name, attempt, %error, "ALARM: a step cannot be undone; it will be tried again");
                         } else {
                             tracing::warn!(%run, step = step.name, attempt, %error, "an undo failed and will be tried again");
@@ -208,7 +237,7 @@ impl Worker {
                         let wait = UNDO.wait_after(attempt);
                         let reason = error.to_string();
                         self.note("undo_failed", Some(step.name), Some(attempt), Some(&reason));
-                        self.stage(at, Some(reason), Some(wait));
+                        self.stage_undo(at, reason, wait);
                         self.pause(wait).await?;
                     }
                 }
@@ -336,10 +365,19 @@ impl Worker {
             attempts: step.attempts,
             undo_attempts: step.undo_attempts,
             last_error,
+            undo_error: None,
             retry_in_seconds: retry_in.map(|wait| wait.as_secs_f64()),
         };
         self.staged.steps.retain(|staged| staged.position != change.position);
         self.staged.steps.push(change);
+    }
+
+    /// An undo that failed: why the step itself failed stays.
+    fn stage_undo(&mut self, at: usize, reason: String, retry_in: Duration) {
+        self.stage(at, None, Some(retry_in));
+        if let Some(staged) = self.staged.steps.last_mut() {
+            staged.undo_error = Some(reason);
+        }
     }
 
     fn note(

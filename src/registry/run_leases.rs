@@ -36,11 +36,12 @@ fn seconds(duration: Duration) -> sea_orm::Value {
 }
 
 /// Which runs may be claimed.
-pub enum Due<'a> {
-    /// This one, if it is due.
-    Run(Uuid),
-    /// Whichever of these kinds is due for longest.
-    Kinds(&'a [RunKind]),
+#[derive(Clone, Copy, Debug)]
+pub struct Due<'a> {
+    /// Only this one.
+    pub run: Option<Uuid>,
+    /// Only of these kinds, in these versions: whatever else there is belongs to another version of the program.
+    pub known: &'a [(RunKind, i32)],
 }
 
 const CLAIM: &str = "
@@ -50,7 +51,8 @@ WITH claimed AS (
     WHERE id = (SELECT id FROM provisioning_runs
         WHERE status IN ('pending', 'running', 'compensating') AND next_attempt_at <= clock_timestamp()
           AND (lease_until IS NULL OR lease_until < clock_timestamp())
-          AND ($3::uuid IS NULL OR id = $3) AND ($4::text[] IS NULL OR kind = ANY ($4))
+          AND ($3::uuid IS NULL OR id = $3)
+          AND (kind, version) IN (SELECT * FROM unnest($4::text[], $5::integer[]))
         ORDER BY next_attempt_at LIMIT 1 FOR UPDATE SKIP LOCKED)
     RETURNING *
 ), noted AS (
@@ -59,21 +61,20 @@ WITH claimed AS (
 SELECT * FROM claimed
 ";
 
-/// Takes up a run that is due and nobody's.
+/// Takes up a run that is due and nobody's: of several, the one that is due for longest.
 pub async fn claim(
     db: &impl OnRegistry,
     worker: &str,
     lease: Duration,
     due: Due<'_>,
 ) -> Result<Option<(Claim, Run)>, RegistryError> {
-    let (id, kinds) = match due {
-        Due::Run(id) => (Some(id), None),
-        Due::Kinds(kinds) => {
-            let names = kinds.iter().map(sea_orm::ActiveEnum::to_value);
-            (None, Some(names.collect::<Vec<String>>()))
-        }
-    };
-    let values: [sea_orm::Value; 4] = [worker.into(), seconds(lease), id.into(), kinds.into()];
+    let (kinds, versions): (Vec<String>, Vec<i32>) = due
+        .known
+        .iter()
+        .map(|(kind, version)| (sea_orm::ActiveEnum::to_value(kind), *version))
+        .unzip();
+    let values: [sea_orm::Value; 5] =
+        [worker.into(), seconds(lease), due.run.into(), kinds.into(), versions.into()];
     let statement = Statement::from_sql_and_values(DbBackend::Postgres, CLAIM, values);
     let run = Run::find_by_statement(statement).one(db).await?;
     Ok(run.map(|run| {
@@ -123,6 +124,8 @@ pub struct StepChange {
     pub undo_attempts: i32,
     /// What the last attempt said, where it failed.
     pub last_error: Option<String>,
+    /// What the last attempt at undoing it said, where it failed.
+    pub undo_error: Option<String>,
     /// Until the next attempt, where there will be one.
     pub retry_in_seconds: Option<f64>,
 }
@@ -172,7 +175,7 @@ pub struct Progress {
     pub happened: Vec<Happened>,
 }
 
-/// Keep the lease, give it up for a while, or give it up for good.
+/// Keep the lease, give it up for a while, or give it up for good. What somebody has cancelled meanwhile is due at once.
 const ADVANCE: &str = "
 WITH held AS (
     UPDATE provisioning_runs SET
@@ -183,7 +186,8 @@ WITH held AS (
             THEN clock_timestamp() + make_interval(secs => $3) END,
         lease_owner = CASE WHEN $7::float8 IS NULL AND coalesce($4, '') NOT IN ('completed', 'failed')
             THEN lease_owner END,
-        next_attempt_at = coalesce(clock_timestamp() + make_interval(secs => $7), next_attempt_at),
+        next_attempt_at = CASE WHEN cancel_requested_at IS NOT NULL AND coalesce($4, status) = 'running'
+            THEN clock_timestamp() ELSE coalesce(clock_timestamp() + make_interval(secs => $7), next_attempt_at) END,
         finished_at = CASE WHEN $4 IN ('completed', 'failed') THEN $8::timestamptz END,
         sealed_input = CASE WHEN $4 IN ('completed', 'failed') THEN NULL ELSE sealed_input END
     WHERE id = $1 AND fence = $2 AND lease_owner IS NOT NULL
@@ -191,11 +195,12 @@ WITH held AS (
 ), stepped AS (
     UPDATE provisioning_steps AS step SET status = change.status, attempts = change.attempts,
         undo_attempts = change.undo_attempts, last_error = coalesce(change.last_error, step.last_error),
+        undo_error = coalesce(change.undo_error, step.undo_error),
         next_attempt_at = clock_timestamp() + make_interval(secs => change.retry_in_seconds),
         started_at = coalesce(step.started_at, CASE WHEN change.status <> 'pending' THEN $8 END),
         finished_at = CASE WHEN change.status NOT IN ('pending', 'running') THEN $8 END
     FROM held, jsonb_to_recordset($9) AS change (position integer, status text, attempts integer,
-        undo_attempts integer, last_error text, retry_in_seconds float8)
+        undo_attempts integer, last_error text, undo_error text, retry_in_seconds float8)
     WHERE step.run_id = held.id AND step.position = change.position
 ), made AS (
     INSERT INTO resources (tenant_id, kind, reference, server_id, run_id, made_at)

@@ -1,9 +1,11 @@
 //! The tenants themselves.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    Statement,
+    ActiveValue::Set, ColumnTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter,
+    QueryOrder, Statement,
 };
 
 use super::entities::tenants::{ActiveModel, Column, Entity};
@@ -15,6 +17,9 @@ use crate::postgres::failure;
 /// The server on which the registry itself lies; written by the first migration.
 pub const REGISTRY_SERVER: uuid::Uuid =
     uuid::Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0001);
+
+/// No tenant is restored after so long, whatever is configured: a hundred years.
+const LONGEST_GRACE: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
 /// What a sealed tenant password is bound to.
 pub fn password_bound_to(id: TenantId) -> String {
@@ -110,12 +115,13 @@ pub async fn change_status(
 }
 
 const DELETE: &str = "
-UPDATE tenants SET status = 'deleted', status_before_deletion = status, deleted_at = $2, updated_at = $2
+UPDATE tenants SET status = 'deleted', status_before_deletion = status, deleted_at = clock_timestamp(), updated_at = $2
 WHERE id = $1 AND status IN ('active', 'suspended', 'failed')
 ";
 
 /// Deletes a tenant so that it can be restored: nothing of it is removed, nothing of it is served. `false` where there
-/// is nothing to delete.
+/// is nothing to delete. From when on the time for restoring it runs is a matter of the registry's clock, not of `now`:
+/// a replica with a wrong clock must not destroy anything.
 pub async fn delete(
     db: &impl OnRegistry,
     id: TenantId,
@@ -143,39 +149,39 @@ pub async fn restore(
     Ok(db.execute_raw(statement).await?.rows_affected() == 1)
 }
 
-/// Tenants that were deleted at `before` or earlier, longest first.
-pub async fn deleted_before(
-    db: &impl OnRegistry,
-    before: DateTime<Utc>,
-    limit: u64,
-) -> Result<Vec<Tenant>, RegistryError> {
-    Ok(Entity::find()
-        .filter(Column::Status.eq(Status::Deleted))
-        .filter(Column::DeletedAt.lte(before))
-        .order_by_asc(Column::DeletedAt)
-        .limit(limit)
-        .all(db)
-        .await?)
+const OVERDUE: &str =
+    "status = 'deleted' AND deleted_at <= clock_timestamp() - make_interval(secs => $1)";
+
+fn seconds(grace: Duration) -> sea_orm::Value {
+    grace.min(LONGEST_GRACE).as_secs_f64().into()
 }
 
-/// Begins the end of a tenant that was deleted at `before` or earlier; nothing can restore it from then on. `false` where
-/// it is not so, or no more.
+/// Tenants that were deleted longer than `grace` ago by the registry's clock, longest first.
+pub async fn overdue(
+    db: &impl OnRegistry,
+    grace: Duration,
+    limit: i64,
+) -> Result<Vec<Tenant>, RegistryError> {
+    let sql = format!("SELECT * FROM tenants WHERE {OVERDUE} ORDER BY deleted_at LIMIT $2");
+    let values = [seconds(grace), limit.into()];
+    let statement = Statement::from_sql_and_values(DbBackend::Postgres, sql, values);
+    Ok(Tenant::find_by_statement(statement).all(db).await?)
+}
+
+/// Begins the end of a tenant that was deleted longer than `grace` ago by the registry's clock; nothing can restore it
+/// from then on. `false` where it is not so, or no more.
 pub async fn begin_purge(
     db: &impl OnRegistry,
     id: TenantId,
-    before: DateTime<Utc>,
+    grace: Duration,
     now: DateTime<Utc>,
 ) -> Result<bool, RegistryError> {
-    let row =
-        ActiveModel { status: Set(Status::Purging), updated_at: Set(now), ..Default::default() };
-    let begun = Entity::update_many()
-        .set(row)
-        .filter(Column::Id.eq(id.0))
-        .filter(Column::Status.eq(Status::Deleted))
-        .filter(Column::DeletedAt.lte(before))
-        .exec(db)
-        .await?;
-    Ok(begun.rows_affected == 1)
+    let sql = format!(
+        "UPDATE tenants SET status = 'purging', updated_at = $3 WHERE id = $2 AND {OVERDUE}"
+    );
+    let values = [seconds(grace), id.0.into(), now.into()];
+    let statement = Statement::from_sql_and_values(DbBackend::Postgres, sql, values);
+    Ok(db.execute_raw(statement).await?.rows_affected() == 1)
 }
 
 const FORGET_NAMES: &str = "

@@ -23,24 +23,24 @@ use crate::registry::tenants::REGISTRY_SERVER;
 /// Of what a server has left for tenants, so many hundredths are used where no number is set: sessions that are about
 /// to end, people with psql and backups need some too.
 const DEFAULT_SHARE_PERCENT: u32 = 80;
-/// Connections of a replica to the registry's server beside the registry's pool: the listener, administration, the
-/// making of tenants.
-const BESIDE_THE_POOL: u32 = 18;
+/// Connections of a replica to the registry's server that last for its life, beside the registry's pool: the listener.
+const LISTENERS: u32 = 1;
 
 /// The configured connections do not fit the server.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the connections do not fit the registry's database server: its max_connections {} less {} reserved leaves {}, of \
-     which {} replica(s) (router.replicas) need {} each for the registry (registry.max_connections and {BESIDE_THE_POOL} \
-     more), so that each has {} for tenants, and router.max_connections_per_server asks for {}. Raise max_connections \
+     which {} replica(s) (router.replicas) need {} each for the registry (registry.max_connections and {} \
+     more, which provisioning.concurrency decides), so that each has {} for tenants, and router.max_connections_per_server asks for {}. Raise max_connections \
      of the server, or set router.max_connections_per_server to at most {} or registry.max_connections lower",
     .capacity.max_connections, .capacity.reserved, .capacity.max_connections.saturating_sub(.capacity.reserved),
-    .replicas, .beside, .left, .wanted, .left
+    .replicas, .pool + .more, .more, .left, .wanted, .left
 )]
 pub struct BudgetError {
     capacity: Capacity,
     replicas: u32,
-    beside: u32,
+    pool: u32,
+    more: u32,
     left: u32,
     wanted: u32,
 }
@@ -108,15 +108,20 @@ impl Gatekeeper {
         lock(&self.servers).values().cloned().collect()
     }
 
-    /// Sets the budget of the registry's server, where the registry needs connections too, or says why the settings
-    /// do not fit.
-    pub fn plan(&self, capacity: Capacity, registry_connections: u32) -> Result<u32, BudgetError> {
+    /// Sets the budget of the registry's server, where the registry's pool and the making of tenants need connections
+    /// too, or says why the settings do not fit.
+    pub fn plan(
+        &self,
+        capacity: Capacity,
+        pool: u32,
+        provisioning: u32,
+    ) -> Result<u32, BudgetError> {
         let (wanted, replicas) = (self.wanted, self.replicas);
-        let beside = registry_connections + BESIDE_THE_POOL;
-        let (left, limit) = share(capacity, beside, replicas, wanted);
+        let more = provisioning.saturating_add(LISTENERS);
+        let (left, limit) = share(capacity, pool.saturating_add(more), replicas, wanted);
         if limit == 0 || limit > left {
             let wanted = limit.max(1);
-            return Err(BudgetError { capacity, replicas, beside, left, wanted });
+            return Err(BudgetError { capacity, replicas, pool, more, left, wanted });
         }
         let server = self.server(REGISTRY_SERVER);
         server.is_known.store(true, Ordering::Release);

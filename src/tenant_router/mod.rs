@@ -200,10 +200,10 @@ impl TenantRouter {
     }
 
     /// Holds the settings against what the registry's server takes, and sets its budget. Returns the connections that
-    /// this replica may open to it for tenants.
-    pub async fn plan_budget(&self, registry_connections: u32) -> Result<u32, PlanError> {
+    /// this replica may open to it for tenants, beside those of the registry's `pool` and of `provisioning`.
+    pub async fn plan_budget(&self, pool: u32, provisioning: u32) -> Result<u32, PlanError> {
         let capacity = self.inner.registry.capacity().await?;
-        Ok(self.inner.gatekeeper.plan(capacity, registry_connections)?)
+        Ok(self.inner.gatekeeper.plan(capacity, pool, provisioning)?)
     }
 
     /// Who is who, and who holds which number.

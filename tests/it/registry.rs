@@ -1,6 +1,7 @@
 //! The registry's own schema, its key, and who may connect.
 
 mod database_servers;
+mod run_leases;
 
 use chrono::TimeDelta;
 use narthex::app::{App, StartError};

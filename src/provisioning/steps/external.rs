@@ -45,23 +45,26 @@ pub(crate) const NOTIFY: SagaStep =
 
 pub(crate) const RELEASE_IDENTITY_REALM: SagaStep = making(
     "release_identity_realm",
-    |context| release(context, Hook::IdentityRealm).boxed(),
+    |context| release_last(context, Hook::IdentityRealm).boxed(),
     nothing_to_undo,
 );
-pub(crate) const RELEASE_STORAGE: SagaStep =
-    making("release_storage", |context| release(context, Hook::Storage).boxed(), nothing_to_undo);
+pub(crate) const RELEASE_STORAGE: SagaStep = making(
+    "release_storage",
+    |context| release_last(context, Hook::Storage).boxed(),
+    nothing_to_undo,
+);
 pub(crate) const RELEASE_INFRASTRUCTURE: SagaStep = making(
     "release_infrastructure",
-    |context| release(context, Hook::Infrastructure).boxed(),
+    |context| release_last(context, Hook::Infrastructure).boxed(),
     nothing_to_undo,
 );
 pub(crate) const RELEASE_DEPLOYMENT: SagaStep = making(
     "release_deployment",
-    |context| release(context, Hook::Deployment).boxed(),
+    |context| release_last(context, Hook::Deployment).boxed(),
     nothing_to_undo,
 );
 pub(crate) const RELEASE_DNS: SagaStep =
-    making("release_dns", |context| release(context, Hook::Dns).boxed(), nothing_to_undo);
+    making("release_dns", |context| release_last(context, Hook::Dns).boxed(), nothing_to_undo);
 
 const HOOKS: [Hook; 6] = [
     Hook::IdentityRealm,
@@ -72,10 +75,9 @@ const HOOKS: [Hook; 6] = [
     Hook::Notify,
 ];
 
-/// The service that a step needs, if it needs one.
-pub(crate) fn hook_of(step: &str) -> Option<Hook> {
-    let service = step.strip_prefix("release_").unwrap_or(step);
-    HOOKS.into_iter().find(|hook| hook.name() == service)
+/// The service that makes what this step is for, if one does.
+pub(crate) fn made_by(step: &str) -> Option<Hook> {
+    HOOKS.into_iter().find(|hook| hook.name() == step)
 }
 
 fn failed(error: HookError) -> StepError {
@@ -105,6 +107,18 @@ async fn release(context: &Context, hook: Hook) -> Result<Done, StepError> {
         released.map_err(failed)?;
     }
     Ok(Done::released(hook.name()))
+}
+
+/// At the end of a tenant. Nothing, where the service is switched off and has made nothing; what it has made, it has to
+/// release, and the purge waits until it is switched on again.
+async fn release_last(context: &Context, hook: Hook) -> Result<Done, StepError> {
+    if !context.tools.hooks.is_on(hook) {
+        let db = context.registry().await?;
+        if resources::reference(&db, context.tenant_id, hook.name()).await?.is_none() {
+            return Ok(Done::nothing_more());
+        }
+    }
+    release(context, hook).await
 }
 
 async fn tell(context: &Context) -> Result<Done, StepError> {

@@ -1,6 +1,8 @@
 //! Mending a tenant that is damaged: whatever is missing is made, whatever is there stays. Nothing of it is ever undone
 //! but the status, because what was there before belongs to the tenant.
 
+use std::time::Duration;
+
 use futures_util::FutureExt;
 use sea_orm::ActiveEnum;
 
@@ -11,7 +13,7 @@ use super::{
 use crate::postgres::administration::Handover;
 use crate::postgres::migrating;
 use crate::provisioning::template;
-use crate::registry::tenants::{self, Status};
+use crate::registry::tenants::Status;
 use crate::tenant_data::staff;
 
 const fn step(
@@ -31,7 +33,11 @@ pub(crate) const HOLD: SagaStep = SagaStep {
 pub(crate) const ROLE: SagaStep = step("mend_role", |context| role::apply(context).boxed());
 pub(crate) const DATABASE_STEP: SagaStep =
     step("mend_database", |context| mend_database(context).boxed());
-pub(crate) const SCHEMA: SagaStep = step("mend_schema", |context| mend_schema(context).boxed());
+pub(crate) const SCHEMA: SagaStep = SagaStep {
+    // Migrations of a tenant with much in it.
+    retries: Retries { timeout: Duration::from_secs(30 * 60), ..Retries::DATABASE },
+    ..step("mend_schema", |context| mend_schema(context).boxed())
+};
 pub(crate) const PRESEED: SagaStep =
     step("mend_preseed", |context| preseed::verify(context).boxed());
 pub(crate) const OWNER: SagaStep = step("mend_owner", |context| mend_owner(context).boxed());
@@ -84,7 +90,11 @@ async fn mend_database(context: &Context) -> Result<Done, StepError> {
         return database::apply(context).await;
     }
     let mut seat = context.administer(&place).await?;
-    seat.close_to_public(name).await?;
+    // Before anybody gets a right to it: is it this tenant's at all?
+    seat.open_database(name).await?;
+    let mut inside = place.server.connect(name).await?;
+    schema::expect_ours(context, &mut inside).await?;
+    inside.close().await;
     seat.hand_over(&Handover { from: None, to: name, role: &tenant.role_name, mark: &mark })
         .await?;
     seat.keep();
@@ -96,20 +106,17 @@ async fn mend_schema(context: &Context) -> Result<Done, StepError> {
     let tenant = context.tenant().await?;
     let place = context.place_of(&tenant).await?;
     let seat = context.administer(&place).await?;
-    let name = &tenant.database_name;
-    let mut inside = place.server.connect(name).await?;
-    // Before anything is changed in it: is it this tenant's at all?
-    if inside.has_table("tenant_identity").await? {
-        schema::identify(context, &mut inside).await?;
+    let mut inside = place.server.connect(&tenant.database_name).await?;
+    schema::expect_ours(context, &mut inside).await?;
+    let version = schema::bring_up_to_date(&place, &tenant, &mut inside).await?;
+    // What a later version of the program has left out, this one must not grant.
+    if version == migrating::newest::<tenant_migrations::Migrator>() {
+        template::furnish(&mut inside).await?;
     }
-    migrating::migrate::<tenant_migrations::Migrator>(place.server.options_for(name)).await?;
-    template::furnish(&mut inside).await?;
     schema::identify(context, &mut inside).await?;
     inside.close().await;
     seat.keep();
-    let version = migrating::newest::<tenant_migrations::Migrator>();
-    let (db, now) = (context.registry().await?, context.tools.clock.now());
-    tenants::record_schema_version(&db, context.tenant_id, &version, now).await?;
+    schema::record_version(context, &tenant, &version).await?;
     Ok(Done::nothing_more())
 }
 

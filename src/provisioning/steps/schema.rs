@@ -1,10 +1,14 @@
-//! Is the copied schema what it should be? Then the database gets the row by which it says whose it is.
+//! The schema is brought to this program's version where it is older. Then the database gets the row by which it says
+//! whose it is.
 
 use futures_util::FutureExt;
 
 use super::{Context, Done, Retries, SagaStep, StepError, nothing_to_undo};
 use crate::postgres::administration::Administration;
 use crate::postgres::migrating;
+use crate::provisioning::context::Place;
+use crate::provisioning::template;
+use crate::registry::tenants::{self, Tenant};
 
 pub(crate) const STEP: SagaStep = SagaStep {
     name: "schema",
@@ -19,20 +23,64 @@ async fn apply(context: &Context) -> Result<Done, StepError> {
     // For its lock, under which nobody else drops the database.
     let seat = context.administer(&place).await?;
     let mut inside = place.server.connect(&tenant.database_name).await?;
-    expect_newest(&mut inside).await?;
+    let version = bring_up_to_date(&place, &tenant, &mut inside).await?;
     identify(context, &mut inside).await?;
     inside.close().await;
     seat.keep();
+    record_version(context, &tenant, &version).await?;
     Ok(Done::nothing_more())
 }
 
-/// Fails unless the newest migration has been applied.
-async fn expect_newest(inside: &mut Administration) -> Result<(), StepError> {
-    let applied = inside.texts("SELECT version FROM seaql_migrations ORDER BY version").await?;
-    let expected = migrating::newest::<tenant_migrations::Migrator>();
-    if applied.last() != Some(&expected) {
-        let found = applied.last();
-        return Err(StepError::Passing(format!("the copied schema is {found:?}, not {expected}")));
+/// The newest migration that has been applied, in the end: this program's, or a later one. The copy may have been made
+/// by another version of the program than the one that goes on with the run.
+pub(super) async fn bring_up_to_date(
+    place: &Place,
+    tenant: &Tenant,
+    inside: &mut Administration,
+) -> Result<String, StepError> {
+    let newest = migrating::newest::<tenant_migrations::Migrator>();
+    let mut applied = applied(inside).await?;
+    if !applied.contains(&newest) {
+        let options = place.server.options_for(&tenant.database_name);
+        migrating::migrate::<tenant_migrations::Migrator>(options).await?;
+        template::furnish(inside).await?;
+        applied = self::applied(inside).await?;
+    }
+    let lacks = || StepError::Passing(format!("the schema has no migration {newest}"));
+    applied.pop().filter(|last| *last >= newest).ok_or_else(lacks)
+}
+
+/// All migrations that have been applied, oldest first.
+async fn applied(inside: &mut Administration) -> Result<Vec<String>, StepError> {
+    if !inside.has_table("seaql_migrations").await? {
+        return Ok(Vec::new());
+    }
+    Ok(inside.texts("SELECT version FROM seaql_migrations ORDER BY version").await?)
+}
+
+pub(super) async fn record_version(
+    context: &Context,
+    tenant: &Tenant,
+    version: &str,
+) -> Result<(), StepError> {
+    if tenant.schema_version != version {
+        let (db, now) = (context.registry().await?, context.tools.clock.now());
+        tenants::record_schema_version(&db, context.tenant_id, version, now).await?;
+    }
+    Ok(())
+}
+
+/// Fails where the database says that it belongs to another tenant.
+pub(super) async fn expect_ours(
+    context: &Context,
+    inside: &mut Administration,
+) -> Result<(), StepError> {
+    let owners = match inside.has_table("tenant_identity").await? {
+        true => inside.texts("SELECT tenant_id::text FROM tenant_identity").await?,
+        false => Vec::new(),
+    };
+    if owners.iter().any(|owner| *owner != context.tenant_id.to_string()) {
+        return Err(StepError::Final(format!("the database says it belongs to {owners:?}")));
     }
     Ok(())
 }
@@ -42,15 +90,11 @@ pub(super) async fn identify(
     context: &Context,
     inside: &mut Administration,
 ) -> Result<(), StepError> {
-    let id = context.tenant_id.to_string();
+    let id = context.tenant_id;
     inside
         .batch(&format!(
             "INSERT INTO tenant_identity (tenant_id, created_at) VALUES ('{id}', now()) ON CONFLICT DO NOTHING"
         ))
         .await?;
-    let found = inside.texts("SELECT tenant_id::text FROM tenant_identity").await?;
-    if found != [id] {
-        return Err(StepError::Final(format!("the database says it belongs to {found:?}")));
-    }
-    Ok(())
+    expect_ours(context, inside).await
 }

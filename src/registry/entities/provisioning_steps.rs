@@ -12,6 +12,7 @@ pub struct Model {
     pub attempts: i32,
     pub undo_attempts: i32,
     pub last_error: Option<String>,
+    pub undo_error: Option<String>,
     pub next_attempt_at: Option<DateTimeUtc>,
     pub started_at: Option<DateTimeUtc>,
     pub finished_at: Option<DateTimeUtc>,

@@ -1,11 +1,14 @@
 //! A damaged tenant is mended: what is missing is made, what is there stays.
 
-use narthex::provisioning::{NewOwner, NotMended, RunFailure};
+use std::sync::{Arc, OnceLock};
+
+use narthex::provisioning::{Fault, Interruption, Moment, NewOwner, NotMended, RunFailure};
 use narthex::registry::tenants::{self, Status, Tenant};
 use reqwest::Method;
 use rstest::rstest;
 use serde_json::json;
 
+use super::at_once;
 use crate::support::{Staff, TestApp, eventually};
 
 async fn row(app: &TestApp, staff: &Staff) -> Tenant {
@@ -108,13 +111,18 @@ async fn the_database_of_another_is_left_alone() {
     app.router.close();
     let identity = format!("UPDATE tenant_identity SET tenant_id = '{}'", other.tenant_id);
     app.cluster.execute(&staff.database(), &identity).await;
+    let name = staff.database();
+    let revoked = format!("REVOKE CONNECT ON DATABASE {name} FROM {name}");
+    app.cluster.execute("postgres", &revoked).await;
     let before = app.cluster.contents(&staff.database()).await;
     let refused = mend(&app, &staff, None, false).await.unwrap_err();
     assert!(
-        matches!(&refused, RunFailure::Broken { step, .. } if step == "mend_schema"),
+        matches!(&refused, RunFailure::Broken { step, .. } if step == "mend_database"),
         "{refused:?}"
     );
     assert_eq!(app.cluster.contents(&staff.database()).await, before);
+    let may = format!("SELECT has_database_privilege('{name}', '{name}', 'CONNECT')::int::bigint");
+    assert_eq!(app.cluster.count("postgres", &may).await, 0);
     assert_eq!(row(&app, &staff).await.status, Status::Failed);
 }
 
@@ -149,4 +157,22 @@ async fn two_menders_at_once_are_one() {
     assert!(matches!(refused, Err(NotMended::Busy(_))), "{refused:?}");
     app.provisioner.finish(planned.unwrap()).await.unwrap();
     staff.get("/v1/members").await.expect(200);
+}
+
+/// Somebody suspends the tenant just when it is held for the mending.
+#[tokio::test]
+async fn a_suspension_that_comes_in_between_stays() {
+    let url: Arc<OnceLock<String>> = Arc::default();
+    let registry = url.clone();
+    let suspends: Interruption = Arc::new(move |at, when| {
+        if (at, when) == ("hold", Moment::AfterEffect) {
+            at_once(registry.get().unwrap(), &["UPDATE tenants SET status = 'suspended'"]);
+        }
+        None::<Fault>
+    });
+    let app = TestApp::interrupted(suspends, Box::new(|_| {})).await;
+    url.set(app.cluster.url(&app.registry_database)).unwrap();
+    let staff = app.register().await;
+    mend(&app, &staff, None, false).await.unwrap();
+    assert_eq!(row(&app, &staff).await.status, Status::Suspended);
 }

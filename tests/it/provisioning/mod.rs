@@ -1,5 +1,6 @@
 //! A run ends with a whole tenant or with nothing but its own history, whatever fails or dies on the way.
 
+mod fencing;
 mod hooks;
 mod line;
 mod mending;
@@ -20,6 +21,8 @@ use narthex::provisioning::{
 };
 use narthex::registry::provisioning_runs::{Run, Step};
 
+use sqlx::{Connection, Executor, PgConnection, Row};
+
 use crate::support::TestApp;
 
 /// A tenant whose owner's address nobody has.
@@ -35,6 +38,23 @@ pub fn new_tenant() -> NewTenant {
             last_name: "Lovelace".to_owned(),
         }),
     }
+}
+
+/// Runs statements from where no future can be awaited. Returns the last one's number.
+pub fn at_once(url: &str, sql: &'static [&'static str]) -> i64 {
+    let url = url.to_owned();
+    let work = async move {
+        let mut connection = PgConnection::connect(&url).await.unwrap();
+        let mut found = 0;
+        for statement in sql {
+            let row = connection.fetch_optional(*statement).await.unwrap();
+            found = row.map_or(0, |row| row.get(0));
+        }
+        connection.close().await.unwrap();
+        found
+    };
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    std::thread::spawn(move || runtime().block_on(work)).join().unwrap()
 }
 
 /// Makes a tenant, to the end of the run; what came of it, and its history.

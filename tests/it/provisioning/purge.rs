@@ -28,6 +28,12 @@ async fn delete(app: &TestApp, staff: &Staff) {
         .await;
 }
 
+/// As if it had been deleted so many days earlier.
+async fn days_go_by(app: &TestApp, days: i32) {
+    let earlier = format!("UPDATE tenants SET deleted_at = deleted_at - interval '{days} days'");
+    app.registry_execute(&earlier).await;
+}
+
 async fn is_purged(app: &TestApp, staff: &Staff) {
     eventually("it is purged", async || status(app, staff).await == Status::Purged).await;
 }
@@ -46,9 +52,8 @@ async fn a_deleted_tenant_can_be_restored_with_everything_it_had() {
     again["email"] = json!(staff.email);
     let taken = app.call(Method::POST, "/v1/auth/register", Some(again)).await;
     taken.expect_problem(409, "email_taken");
-    app.clock.advance(TimeDelta::days(29));
+    days_go_by(&app, 29).await;
     assert_eq!(app.provisioner.purge_due().await.unwrap(), 0);
-    app.clock.advance(TimeDelta::days(-29));
     assert!(tenants::restore(&db, staff.tenant_id, app.clock.now()).await.unwrap());
     assert!(!tenants::restore(&db, staff.tenant_id, app.clock.now()).await.unwrap(), "twice");
     eventually("it is served", async || staff.get("/v1/members").await.status == 200).await;
@@ -69,6 +74,20 @@ async fn a_suspended_tenant_is_restored_as_suspended() {
     assert_eq!(status(&app, &staff).await, Status::Suspended);
 }
 
+/// What is gone is gone: a replica's own clock decides nothing.
+#[tokio::test]
+async fn a_clock_that_is_wrong_destroys_nothing() {
+    let app = TestApp::start().await;
+    let staff = app.register().await;
+    app.clock.advance(TimeDelta::days(-60));
+    let db = app.registry.connect().await.unwrap();
+    assert!(tenants::delete(&db, staff.tenant_id, app.clock.now()).await.unwrap());
+    assert_eq!(app.provisioner.purge_due().await.unwrap(), 0);
+    app.clock.advance(TimeDelta::days(120));
+    assert_eq!(app.provisioner.purge_due().await.unwrap(), 0);
+    assert_eq!(status(&app, &staff).await, Status::Deleted);
+}
+
 #[tokio::test]
 async fn after_the_grace_nothing_is_left_but_the_record() {
     let service = Service::start().await;
@@ -79,7 +98,7 @@ async fn after_the_grace_nothing_is_left_but_the_record() {
     app.assign_number("+13125550111", staff.tenant_id).await;
     let slug = staff.get("/v1/auth/me").await.expect(200)["tenant"]["slug"].clone();
     delete(&app, &staff).await;
-    app.clock.advance(TimeDelta::days(31));
+    days_go_by(&app, 31).await;
     let db = app.registry.connect().await.unwrap();
     assert_eq!(app.provisioner.purge_due().await.unwrap(), 1);
     assert_eq!(app.provisioner.purge_due().await.unwrap(), 0, "twice");
@@ -128,7 +147,7 @@ async fn a_purge_whose_process_dies_is_finished_by_another(
     let app = TestApp::interrupted(interruption, settings).await;
     let staff = app.register().await;
     delete(&app, &staff).await;
-    app.clock.advance(TimeDelta::days(31));
+    days_go_by(&app, 31).await;
     assert_eq!(app.provisioner.purge_due().await.unwrap(), 1);
     is_purged(&app, &staff).await;
     assert_eq!(on_server(&app, staff.tenant_id).await, 0);

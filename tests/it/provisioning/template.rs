@@ -1,6 +1,13 @@
 //! The template is made once, whoever asks for it, and again when it is lost.
 
+use narthex::postgres::migrating;
 use narthex::provisioning::template;
+use narthex::registry::tenants::{self, Status};
+use narthex::tenant_data::preseed::verify_preseed;
+use rstest::rstest;
+use sea_orm::{TransactionSession, TransactionTrait};
+use sea_orm_migration::MigratorTrait;
+use tenant_migrations::Migrator;
 
 use super::{new_tenant, run};
 use crate::support::{TestApp, TestCluster, TestSettings, own_cluster};
@@ -53,4 +60,41 @@ async fn the_template_is_made_once_and_again_when_it_is_lost() {
     app.cluster.execute("postgres", &format!("DROP DATABASE {name}")).await;
     run(&app.provisioner, &new_tenant()).await.0.unwrap();
     assert_ne!(templates().await, first);
+}
+
+/// During an upgrade one program may have made the copy, and another goes on with the run.
+#[expect(clippy::disallowed_methods, reason = "this is a migration")]
+#[rstest]
+#[case::by_an_earlier_program(-1)]
+#[case::by_a_later_program(1)]
+#[tokio::test]
+async fn a_copy_made_by_another_version_of_the_program_becomes_a_whole_tenant(#[case] by: i64) {
+    let app = TestApp::start().await;
+    let db = app.registry.connect().await.unwrap();
+    let transaction = db.begin().await.unwrap();
+    let planned = app.provisioner.plan(&transaction, &new_tenant()).await.unwrap();
+    let (name, server) = (planned.tenant_id.database_name(), app.registry.server());
+    template::ensure(server).await.unwrap();
+    let mut administration = server.administer().await.unwrap();
+    administration.copy_database(&template::name(server), &name).await.unwrap();
+    administration.close().await;
+    let mut expected = migrating::newest::<Migrator>();
+    if by < 0 {
+        let copy = sea_orm::Database::connect(app.cluster.url(&name)).await.unwrap();
+        Migrator::down(&copy, Some(1)).await.unwrap();
+        copy.close().await.unwrap();
+    } else {
+        expected = "m29991231_000001_of_the_future".to_owned();
+        let later = format!("INSERT INTO seaql_migrations VALUES ('{expected}', 0)");
+        app.cluster.execute(&name, &later).await;
+    }
+    transaction.commit().await.unwrap();
+    drop(db);
+    app.provisioner.finish(planned).await.unwrap();
+    let newest = "SELECT max(version) FROM seaql_migrations";
+    assert_eq!(app.cluster.texts(&name, newest).await, [expected.clone()]);
+    let db = app.registry.connect().await.unwrap();
+    let tenant = tenants::find(&db, planned.tenant_id).await.unwrap().unwrap();
+    assert_eq!((tenant.status, tenant.schema_version), (Status::Active, expected));
+    verify_preseed(&app.tenant_db(planned.tenant_id).await).await.unwrap();
 }

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -17,6 +17,7 @@ use crate::http::problem::Problem;
 use crate::http::routes::registrations::RegistrationDocument;
 use crate::http::{Code, Gateway};
 use crate::identifiers::{EmailAddress, Slug, TenantId, Timezone};
+use crate::passwords;
 use crate::provisioning::{
     CreatedTenant, Idempotency, NewOwner, NewTenant, NotStarted, RunFailure, WantedSlug, failure_of,
 };
@@ -87,7 +88,7 @@ impl CheckedRegistration {
         serde_json::json!([
             self.organization_name,
             self.email.as_str(),
-            self.password.expose_secret(),
+            passwords::glimpse(&self.password),
             self.first_name,
             self.last_name,
             self.timezone.as_str(),
