@@ -8,6 +8,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
+use sea_orm::ActiveEnum;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 
@@ -17,9 +18,10 @@ use crate::app::App;
 use crate::clock::Clock;
 use crate::configuration::{HttpSettings, Settings};
 use crate::http::Listeners;
-use crate::identifiers::{EmailAddress, PhoneNumber, Timezone};
+use crate::identifiers::{EmailAddress, PhoneNumber, TenantId, Timezone};
 use crate::local_cluster::{ClusterOptions, LocalCluster, default_data_dir};
-use crate::provisioning::{NewOwner, NewTenant, WantedSlug};
+use crate::provisioning::{NewOwner, NewTenant, Planned, WantedSlug};
+use crate::registry::provisioning_runs::{self, Filter, RunKind};
 use crate::registry::schema;
 use crate::registry::tenants::{Status, Tenant};
 use crate::webhooks::telnyx::signature::SigningKey;
@@ -33,6 +35,10 @@ const DEMO_TENANTS: [(&str, &str, &str); 2] = [
     ("Grace Chapel", "owner@grace-chapel.example", "+13125550111"),
     ("Hope Fellowship", "owner@hope-fellowship.example", "+13125550122"),
 ];
+
+/// Of the newest runs, so many are looked at at the start; and for each open one it waits for so long.
+const RUNS_TO_FINISH: u64 = 100;
+const FINISH_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Args)]
 pub(super) struct Dev {
@@ -113,6 +119,7 @@ async fn prepare(
     signals::follow(&app.life).map_err(CommandError::while_doing("signals cannot be followed"))?;
     progress("preparing the tenant template and the demo tenants");
     app.provisioner.prepare().await?;
+    finish_what_was_begun(app).await?;
     let demo = demo_tenants(app, instance).await?;
     let listeners = Listeners {
         public: bind(asked, configured.listen).await?,
@@ -158,6 +165,22 @@ fn url_of(listener: &TcpListener) -> Result<String, CommandError> {
     Ok(format!("http://{address}"))
 }
 
+/// What an earlier start was making when it was cut off, whole or not at all.
+async fn finish_what_was_begun(app: &App) -> Result<(), CommandError> {
+    let db = app.registry.connect().await?;
+    let making = Filter { kind: Some(RunKind::CreateTenant), ..Filter::default() };
+    let newest = provisioning_runs::list(&db, &making, RUNS_TO_FINISH).await?;
+    drop(db);
+    for run in newest.iter().filter(|run| run.status.is_open()) {
+        progress("finishing what an earlier start began");
+        let planned =
+            Planned { run_id: run.id, tenant_id: TenantId(run.tenant_id), owner_id: None };
+        // One that had to be undone is made again; one that waits for something else is no matter of this start.
+        let _ = tokio::time::timeout(FINISH_TIMEOUT, app.provisioner.finish(planned)).await;
+    }
+    Ok(())
+}
+
 /// Registers the demo tenants at the first start; finds them at every later one.
 async fn demo_tenants(app: &App, instance: &Instance) -> Result<Vec<Tenant>, CommandError> {
     let mut found = Vec::new();
@@ -175,7 +198,8 @@ async fn demo_tenants(app: &App, instance: &Instance) -> Result<Vec<Tenant>, Com
         let tenant = tenants::find(&db, &id.to_string()).await?;
         if tenant.status != Status::Active {
             return Err(CommandError::Other(format!(
-                "an earlier start was cut off while it made {name}; remove the data directory and start again"
+                "the demo tenant {name} is {}, not active; remove the data directory to begin anew",
+                tenant.status.to_value()
             )));
         }
         tenants::assign_number(app, &tenant, &number).await?;
@@ -189,7 +213,7 @@ async fn register(
     name: &str,
     email: EmailAddress,
     instance: &Instance,
-) -> Result<crate::identifiers::TenantId, CommandError> {
+) -> Result<TenantId, CommandError> {
     let other = |e: &dyn std::fmt::Display| CommandError::Other(e.to_string());
     let password = SecretString::from(instance.demo_password.clone());
     let owner = NewOwner {

@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use narthex::local_cluster::{ClusterOptions, LocalCluster};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -9,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::process::Child;
 
 use super::{Said, narthex};
-use crate::support::eventually;
+use crate::support::{TestCluster, eventually};
 
 /// A directory for a dev instance, gone with the test.
 struct DataDir(PathBuf);
@@ -140,4 +141,21 @@ async fn dev_and_demo_tell_the_whole_story() {
     assert_eq!(restarted.process.wait().await.unwrap().code(), Some(0));
     eventually("its PostgreSQL is gone", async || !lives(server)).await;
     run(&demo).await.expect_error(1, &["no dev instance runs in"]);
+
+    // As if the first start had been cut off just before a demo tenant was active.
+    let options =
+        ClusterOptions { data_dir: data_dir.0.clone(), durable: true, max_connections: 20 };
+    let cluster = LocalCluster::start(options).await.unwrap();
+    let half_made = "UPDATE tenants SET status = 'provisioning' WHERE slug = 'grace-chapel';
+        UPDATE provisioning_runs r SET status = 'running', finished_at = NULL FROM tenants t
+        WHERE t.id = r.tenant_id AND t.status = 'provisioning';
+        UPDATE provisioning_steps s SET status = 'running' FROM provisioning_runs r
+        WHERE r.id = s.run_id AND r.status = 'running' AND s.name = 'activate'";
+    TestCluster::of(&cluster).execute("narthex_registry", half_made).await;
+    cluster.stop().await.unwrap();
+    let mut third = Dev::start(&data_dir).await;
+    assert_eq!(third.databases(), restarted.databases());
+    run(&demo).await.expect(0);
+    third.send(Signal::SIGTERM);
+    assert_eq!(third.process.wait().await.unwrap().code(), Some(0));
 }

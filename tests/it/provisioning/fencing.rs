@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use narthex::identifiers::TenantId;
+use narthex::postgres::administration::Administration;
 use narthex::provisioning::{Fault, Interruption, Moment, Planned};
 use narthex::registry::provisioning_runs::{RunStatus, StepStatus};
 use rstest::rstest;
@@ -81,17 +82,22 @@ async fn a_step_in_which_every_process_dies_is_given_up() {
     assert_eq!(things(&app).await, 0);
 }
 
-/// What a process that is gone has asked of a server may still go on there.
-#[tokio::test]
-async fn nobody_acts_on_a_server_before_what_another_began_for_the_tenant_is_over() {
-    let app = TestApp::start().await;
+/// A run that waits, once it comes to the server, for what another process does there for its tenant.
+async fn held_back(app: &TestApp) -> (Planned, Administration) {
     let db = app.registry.connect().await.unwrap();
     let transaction = db.begin().await.unwrap();
     let planned = app.provisioner.plan(&transaction, &new_tenant()).await.unwrap();
     let mut last_act = app.registry.server().administer().await.unwrap();
     last_act.lock_for(planned.tenant_id.0).await.unwrap();
     transaction.commit().await.unwrap();
-    drop(db);
+    (planned, last_act)
+}
+
+/// What a process that is gone has asked of a server may still go on there.
+#[tokio::test]
+async fn nobody_acts_on_a_server_before_what_another_began_for_the_tenant_is_over() {
+    let app = TestApp::start().await;
+    let (planned, last_act) = held_back(&app).await;
     let begun = "SELECT count(*) FROM provisioning_events WHERE step = 'role'";
     eventually("it has come to the server", async || app.registry_count(begun).await == 1).await;
     let (_, low) = planned.tenant_id.0.as_u64_pair();
@@ -180,4 +186,21 @@ async fn the_first_reason_is_the_one_that_is_told() {
     assert_eq!(steps[1].undo_error.as_deref(), Some("interrupted BeforeUndo"));
     let on_server = on_server(&app, TenantId(run.tenant_id)).await;
     assert_eq!((things(&app).await, on_server, steps[1].undo_attempts), (0, 0, 5));
+}
+
+/// An attempt may take longer than a lease.
+#[tokio::test]
+async fn a_worker_that_gives_signs_of_life_keeps_its_run() {
+    let settings: TestSettings =
+        Box::new(|settings| settings.provisioning.lease = Duration::from_millis(600));
+    let app = TestApp::start_with(settings).await;
+    let (planned, last_act) = held_back(&app).await;
+    let since =
+        "SELECT count(*) FROM provisioning_runs r JOIN provisioning_steps s ON s.run_id = r.id
+        WHERE s.name = 'role' AND r.lease_until > s.started_at + interval '3 seconds'";
+    eventually("it has been held for long", async || app.registry_count(since).await == 1).await;
+    last_act.close().await;
+    app.provisioner.finish(planned).await.unwrap();
+    let claims = "SELECT count(*) FROM provisioning_events WHERE event = 'claimed'";
+    assert_eq!(app.registry_count(claims).await, 1);
 }

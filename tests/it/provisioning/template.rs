@@ -62,8 +62,14 @@ async fn the_template_is_made_once_and_again_when_it_is_lost() {
     assert_ne!(templates().await, first);
 }
 
-/// During an upgrade one program may have made the copy, and another goes on with the run.
 #[expect(clippy::disallowed_methods, reason = "this is a migration")]
+async fn take_the_newest_back(url: &str) {
+    let database = sea_orm::Database::connect(url).await.unwrap();
+    Migrator::down(&database, Some(1)).await.unwrap();
+    database.close().await.unwrap();
+}
+
+/// During an upgrade one program may have made the copy, and another goes on with the run.
 #[rstest]
 #[case::by_an_earlier_program(-1)]
 #[case::by_a_later_program(1)]
@@ -80,9 +86,7 @@ async fn a_copy_made_by_another_version_of_the_program_becomes_a_whole_tenant(#[
     administration.close().await;
     let mut expected = migrating::newest::<Migrator>();
     if by < 0 {
-        let copy = sea_orm::Database::connect(app.cluster.url(&name)).await.unwrap();
-        Migrator::down(&copy, Some(1)).await.unwrap();
-        copy.close().await.unwrap();
+        take_the_newest_back(&app.cluster.url(&name)).await;
     } else {
         expected = "m29991231_000001_of_the_future".to_owned();
         let later = format!("INSERT INTO seaql_migrations VALUES ('{expected}', 0)");
