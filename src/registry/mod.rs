@@ -28,6 +28,7 @@ pub mod domains;
 pub mod email_index;
 pub mod inventory;
 pub mod entities;
+pub mod operator_acts;
 pub mod parked_events;
 pub mod phone_numbers;
 pub mod provisioning_runs;

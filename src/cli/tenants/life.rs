@@ -1,15 +1,16 @@
 //! `narthex tenants suspend`, `resume`, `delete` and `restore`: from one status to another, if it is still that one.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sea_orm::ActiveEnum;
+use sea_orm::{ActiveEnum, TransactionSession, TransactionTrait};
 
 use super::find;
 use crate::app::App;
 use crate::cli::CommandError;
+use crate::cli::actor::actor;
 use crate::clock::Clock;
 use crate::identifiers::TenantId;
-use crate::registry::RegistryDb;
 use crate::registry::tenants::{self, Status, Tenant};
+use crate::registry::{RegistryDb, RegistryError, RegistryTransaction, operator_acts};
 
 pub(super) async fn suspend(app: &App, name: &str) -> Result<(), CommandError> {
     change(app, name, "suspended", (Status::Active, Status::Suspended)).await
@@ -27,8 +28,10 @@ async fn change(
 ) -> Result<(), CommandError> {
     let db = app.registry.connect().await?;
     let tenant = find(&db, name).await?;
-    let now = Clock::system().now();
-    if !tenants::change_status(&db, TenantId(tenant.id), from, to, now).await? {
+    let (id, now) = (TenantId(tenant.id), Clock::system().now());
+    let transaction = db.begin().await.map_err(RegistryError::from)?;
+    let changed = tenants::change_status(&transaction, id, from, to, now).await?;
+    if !finish(transaction, id, changed, done).await? {
         return refused(app, &db, &tenant, done, to).await;
     }
     println!("{} is {}", tenant.slug, to.to_value());
@@ -45,8 +48,10 @@ pub(super) async fn delete(app: &App, name: &str, confirm: &str) -> Result<(), C
             tenant.slug, tenant.organization_name
         )));
     }
-    let now = Clock::system().now();
-    if !tenants::delete(&db, TenantId(tenant.id), now).await? {
+    let (id, now) = (TenantId(tenant.id), Clock::system().now());
+    let transaction = db.begin().await.map_err(RegistryError::from)?;
+    let changed = tenants::delete(&transaction, id, now).await?;
+    if !finish(transaction, id, changed, "deleted").await? {
         return refused(app, &db, &tenant, "deleted", Status::Deleted).await;
     }
     println!("{}", deleted(app, &tenant, now));
@@ -57,12 +62,28 @@ pub(super) async fn restore(app: &App, name: &str) -> Result<(), CommandError> {
     let db = app.registry.connect().await?;
     let tenant = find(&db, name).await?;
     let id = TenantId(tenant.id);
-    if !tenants::restore(&db, id, Clock::system().now()).await? {
+    let transaction = db.begin().await.map_err(RegistryError::from)?;
+    let changed = tenants::restore(&transaction, id, Clock::system().now()).await?;
+    if !finish(transaction, id, changed, "restored").await? {
         return refused(app, &db, &tenant, "restored", Status::Active).await;
     }
     let status = tenants::find(&db, id).await?.map_or(Status::Active, |tenant| tenant.status);
     println!("{} is {} again", tenant.slug, status.to_value());
     Ok(())
+}
+
+/// Ends the transaction of a change, with a note of whose it is. Says whether anything was changed.
+async fn finish(
+    transaction: RegistryTransaction,
+    tenant: TenantId,
+    changed: bool,
+    done: &str,
+) -> Result<bool, RegistryError> {
+    if changed {
+        operator_acts::note(&transaction, &actor(), done, Some(tenant), None).await?;
+    }
+    transaction.commit().await?;
+    Ok(changed)
 }
 
 /// What a deleted tenant can expect.

@@ -9,7 +9,7 @@ use crate::identifiers::TenantId;
 use crate::registry::provisioning_runs::{self, Filter};
 use crate::registry::resources::{self, Resource};
 use crate::registry::tenants::Tenant;
-use crate::registry::{phone_numbers, tenants};
+use crate::registry::{operator_acts, phone_numbers, tenants};
 
 /// Runs of a tenant that are shown with it.
 const LAST_RUNS: u64 = 5;
@@ -51,7 +51,7 @@ fn resource_row(resource: &Resource) -> Value {
     })
 }
 
-/// With its numbers, what was made for it, and its last runs.
+/// With its numbers, what was made for it, what operators did to it, and its last runs.
 pub(super) async fn show(app: &App, name: &str, as_json: bool) -> Result<(), CommandError> {
     let db = app.registry.connect().await?;
     let tenant = find(&db, name).await?;
@@ -61,11 +61,14 @@ pub(super) async fn show(app: &App, name: &str, as_json: bool) -> Result<(), Com
     row["phone_numbers"] = numbers.into_iter().map(|held| held.number).collect();
     let of_tenant = resources::of_tenant(&db, id).await?;
     let things: Vec<Value> = of_tenant.iter().map(resource_row).collect();
+    let acts = operator_acts::of_tenant(&db, id).await?;
+    let acts: Vec<Value> = acts.iter().map(|act| json!(act)).collect();
     let filter = Filter { tenant: Some(tenant.id), ..Filter::default() };
     let last = provisioning_runs::list(&db, &filter, LAST_RUNS).await?;
     let last: Vec<Value> = last.iter().map(runs::row).collect();
     if as_json {
         row["resources"] = Value::Array(things);
+        row["acts"] = Value::Array(acts);
         row["runs"] = Value::Array(last);
         println!("{row}");
         return Ok(());
@@ -74,6 +77,10 @@ pub(super) async fn show(app: &App, name: &str, as_json: bool) -> Result<(), Com
     println!();
     print::table(["kind", "reference", "server_id", "made_at", "released_at"], &things);
     println!();
+    if !acts.is_empty() {
+        print::table(["occurred_at", "actor", "act", "detail"], &acts);
+        println!();
+    }
     print::table(runs::COLUMNS, &last);
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::provisioning::spares::{BETWEEN_DROPS, SPARE_PREFIX};
 use crate::provisioning::template::TEMPLATE_PREFIX;
 use crate::provisioning::{Provisioner, steps};
 use crate::registry::inventory::{self, Entry, Holder};
-use crate::registry::{RegistryError, database_servers, resources};
+use crate::registry::{RegistryError, database_servers, operator_acts, resources};
 use crate::tenant_router::RouterError;
 
 /// What was dropped.
@@ -122,6 +122,11 @@ impl Provisioner {
             administration.drop_role(name).await?;
             release(steps::ROLE).await?;
         }
+        let db = tools.registry.connect().await?;
+        let detail = format!("{name} on {server}");
+        let tenant = TenantId::of_database(name);
+        operator_acts::note(&db, actor, "dropped an orphan", tenant, Some(&detail)).await?;
+        drop(db);
         tracing::info!(actor, name, server, database, role, "dropped an orphan");
         if database {
             tokio::time::sleep(BETWEEN_DROPS).await;

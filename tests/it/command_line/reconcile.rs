@@ -77,18 +77,18 @@ async fn what_is_not_an_orphan_is_refused_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn what_was_dropped_and_by_whom_stays_in_the_log_of_the_command() {
+async fn what_was_dropped_and_by_whom_is_written_down() {
     let app = TestApp::start().await;
     let place = Place::of(&app);
     let staff = app.register().await;
     let name = orphan(&app, &staff.database()).await;
-    let mut command = place.command(&["reconcile", "--drop", &name, "--server", "registry"]);
-    let said = command.env("NARTHEX_LOG__FILTER", "info").output().await.unwrap();
-    let said = super::Said::of(said);
-    let log = format!("{}{}", said.out, said.err);
-    assert!(log.contains("dropped an orphan") && log.contains("cli:"), "{log}");
-    let out = said.expect(0);
-    assert!(out.contains(&format!("dropped the database {name} on registry")), "{out}");
+    let drop = ["reconcile", "--drop", &name, "--server", "registry"];
+    let said = place.run(&drop).await.expect(0);
+    assert_eq!(said, format!("dropped the database {name} on registry\n"));
     let there = format!("SELECT count(*) FROM pg_database WHERE datname = '{name}'");
     assert_eq!(app.cluster.count("postgres", &there).await, 0);
+    place.run(&drop).await.expect_error(1, &[&name]);
+    let noted = "SELECT act || ': ' || detail || ' ' || left(actor, 4) FROM operator_acts";
+    let noted = app.cluster.texts(&app.registry_database, noted).await;
+    assert_eq!(noted, [format!("dropped an orphan: {name} on registry cli:")]);
 }

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use narthex::provisioning::RunFailure;
 use narthex::registry::tenants::{self, Status};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Place;
 use crate::support::{Staff, TestApp, eventually};
@@ -95,6 +95,13 @@ async fn a_deleted_tenant_is_restored_as_what_it_was_until_it_is_purged() {
     chapel.tenants("delete", &["--confirm", slug]).await.expect(0);
     let said = chapel.tenants("restore", &[]).await.expect(0);
     assert_eq!(said, format!("{slug} is suspended again\n"));
+    let shown = chapel.place.json(&["tenants", "show", slug]).await;
+    let acts = shown["acts"].as_array().unwrap();
+    let by_hand = |act: &&Value| act["actor"].as_str().unwrap().starts_with("cli:");
+    assert!(acts.iter().all(|act| by_hand(&act)), "{shown}");
+    let acts: Vec<_> = acts.iter().map(|act| act["act"].as_str().unwrap()).collect();
+    assert_eq!(acts, ["deleted", "restored", "suspended", "deleted", "restored"]);
+    assert!(chapel.tenants("show", &[]).await.expect(0).contains("cli:"));
     for status in ["purging", "purged"] {
         chapel.set(&format!("status = '{status}', deleted_at = now()")).await;
         chapel.tenants("restore", &[]).await.expect_error(1, &[status, "removed for good"]);

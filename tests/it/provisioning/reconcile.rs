@@ -403,3 +403,25 @@ async fn nothing_stands_out_while_tenants_come_and_go() {
     assert!(looks > 10, "{looks}");
     assert_eq!(found(&app).await, []);
 }
+
+/// Between the look at the server and the look at the registry it goes, and its row with it.
+#[tokio::test]
+async fn what_goes_while_the_reconciler_looks_is_no_orphan() {
+    let app = TestApp::start().await;
+    let mark = mark(&app).await;
+    let name = format!("orphan_{}", unique());
+    make(&app.cluster, &name, Some(&mark)).await;
+    let mut other = app.cluster.connect(&app.registry_database).await;
+    other.execute("BEGIN; LOCK TABLE spare_databases IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let looking = tokio::spawn({
+        let provisioner = app.provisioner.clone();
+        async move { provisioner.reconcile().await }
+    });
+    let waits = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%living AS%'";
+    eventually("it has seen it", async || app.registry_count(waits).await == 1).await;
+    app.cluster.execute("postgres", &format!("DROP DATABASE {name}")).await;
+    app.cluster.execute("postgres", &format!("DROP ROLE {name}")).await;
+    other.execute("ROLLBACK").await.unwrap();
+    assert_eq!(looking.await.unwrap().unwrap(), []);
+}
