@@ -217,15 +217,18 @@ pub async fn list(
     Ok(query.all(db).await?)
 }
 
-/// Forgets completed deliveries that finished before a moment. Until then a repeat is known as one.
-pub async fn forget_completed(
+/// Forgets deliveries that completed, and that failed, before these moments. Until then a repeat is known as one, and a
+/// failed one can be replayed.
+pub async fn forget_finished(
     db: &impl OnRegistry,
-    before: DateTime<Utc>,
+    completed_before: DateTime<Utc>,
+    failed_before: DateTime<Utc>,
 ) -> Result<u64, RegistryError> {
-    let forgotten = Entity::delete_many()
-        .filter(Column::Status.eq(Status::Completed))
-        .filter(Column::FinishedAt.lt(before))
-        .exec(db)
-        .await?;
-    Ok(forgotten.rows_affected)
+    let finished = |status, before| {
+        Condition::all().add(Column::Status.eq(status)).add(Column::FinishedAt.lt(before))
+    };
+    let over = Condition::any()
+        .add(finished(Status::Completed, completed_before))
+        .add(finished(Status::Failed, failed_before));
+    Ok(Entity::delete_many().filter(over).exec(db).await?.rows_affected)
 }

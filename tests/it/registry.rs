@@ -1,7 +1,9 @@
 //! The registry's own schema, its key, and who may connect.
 
 mod database_servers;
+mod registrations;
 mod run_leases;
+mod spare_databases;
 
 use chrono::TimeDelta;
 use narthex::app::{App, StartError};

@@ -14,6 +14,7 @@ use crate::postgres::administration::Handover;
 use crate::postgres::migrating;
 use crate::provisioning::template;
 use crate::registry::tenants::Status;
+use crate::registry::{clerk, email_index};
 use crate::tenant_data::staff;
 
 const fn step(
@@ -120,16 +121,22 @@ async fn mend_schema(context: &Context) -> Result<Done, StepError> {
     Ok(Done::nothing_more())
 }
 
+/// For a tenant that has nobody. The address leads to the tenant before there is somebody to let in.
 async fn mend_owner(context: &Context) -> Result<Done, StepError> {
-    if let Some(owner) = &reprovision_input(context)?.owner {
-        let db = context.tenant_db().await?;
-        if staff::is_empty(db).await? {
-            staff::add(db, &owner_row(owner)?, context.tools.clock.now()).await?;
-        }
+    let Some(owner) = &reprovision_input(context)?.owner else { return Ok(Done::nothing_more()) };
+    let (db, now, row) = (context.tenant_db().await?, context.tools.clock.now(), owner_row(owner)?);
+    if staff::is_empty(db).await? {
+        let hash = context.tools.registry.hasher().email(&row.email);
+        let registry = context.registry().await?;
+        email_index::add(&registry, hash, context.tenant_id, now).await?;
+        drop(registry);
+        staff::add(db, &row, now).await?;
     }
     Ok(Done::nothing_more())
 }
 
 async fn release(context: &Context) -> Result<Done, StepError> {
+    let db = context.registry().await?;
+    clerk::settle_again(&db, context.tenant_id, context.tools.clock.now()).await?;
     Ok(Done::moved(Status::Provisioning, former(context)?))
 }

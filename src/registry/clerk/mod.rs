@@ -2,6 +2,7 @@
 //! commands: they may come in any order and any number of times, and what is written down in the end is the same.
 
 mod callers;
+mod closing;
 mod facts;
 mod recording;
 mod settling;
@@ -9,6 +10,7 @@ mod settling;
 pub use super::entities::clerk_organizations::Model as Organization;
 pub use super::entities::clerk_staff::Model as ClerkStaff;
 pub use callers::{ClerkCaller, find_caller};
+pub use closing::{forget_tenant, settle_again};
 pub use facts::{
     Facts, LATEST_MS, MembershipFact, OrganizationFact, Profile, Profiled, UserFact, Version,
 };

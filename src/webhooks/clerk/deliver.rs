@@ -28,6 +28,8 @@ const LONGEST_WAIT_SECONDS: i64 = 600;
 const ASK_AGAIN: TimeDelta = TimeDelta::milliseconds(500);
 /// Completed deliveries are known for so long. The provider gives up its own attempts after a day and a half.
 const REMEMBERED: TimeDelta = TimeDelta::days(30);
+/// One that failed can be replayed for so long; what it says of people is not kept for ever.
+const REPLAYABLE: TimeDelta = TimeDelta::days(90);
 
 /// The event by which a tenant is made; its delivery is completed when the tenant is there.
 pub(super) const CREATED: &str = "organization.created";
@@ -268,10 +270,11 @@ impl ClerkWebhooks {
         }
     }
 
-    /// Forgets what was completed long ago.
+    /// Forgets what was finished long ago.
     pub async fn clean_up(&self) -> Result<u64, RegistryError> {
         let db = self.registry.connect().await?;
-        webhook_deliveries::forget_completed(&db, self.clock.now() - REMEMBERED).await
+        let now = self.clock.now();
+        webhook_deliveries::forget_finished(&db, now - REMEMBERED, now - REPLAYABLE).await
     }
 }
 

@@ -58,7 +58,7 @@ async fn whoever_has_lost_a_run_records_nothing_of_it(
     );
     assert_eq!(app.registry_count(&attempts).await, 0, "the first one has recorded something");
     // Before its first act on registry or server, a worker asks whether the run is still its own.
-    if moment == Moment::AfterEffect || matches!(step, "reserve" | "role") {
+    if moment == Moment::AfterEffect || matches!(step, "reserve" | "role" | "database") {
         assert_eq!(before.load(Ordering::SeqCst), after.load(Ordering::SeqCst));
     }
     assert_eq!((on_server(&app, made.tenant_id).await, things(&app).await), (2, 4));

@@ -9,7 +9,7 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::at_once;
-use crate::support::{Staff, TestApp, eventually};
+use crate::support::{Staff, TestApp, eventually, unique};
 
 async fn row(app: &TestApp, staff: &Staff) -> Tenant {
     let db = app.registry.connect().await.unwrap();
@@ -88,20 +88,28 @@ async fn a_database_that_is_gone_is_not_replaced_by_an_empty_one_unless_somebody
     assert_eq!(row(&app, &staff).await.status, Status::Failed);
     staff.get("/v1/members").await.expect_problem(503, "tenant_failed");
 
-    let password = "the password of the new owner";
+    // Somebody whom nothing has known before.
+    let (password, email) =
+        ("the password of the new owner", format!("{}@example.org", unique().to_lowercase()));
     let owner = NewOwner {
-        email: staff.email.parse().unwrap(),
+        email: email.parse().unwrap(),
         password_hash: app.authentication.passwords().hash(password.into()).await.unwrap(),
         first_name: "Ada".to_owned(),
         last_name: "Lovelace".to_owned(),
     };
     mend(&app, &staff, Some(&owner), true).await.unwrap();
     assert_eq!(row(&app, &staff).await.status, Status::Active);
-    let credentials = json!({"email": staff.email, "password": password});
+    let credentials = json!({"email": email, "password": password});
     eventually("the owner is let in", async || {
         app.call(Method::POST, "/v1/auth/login", Some(credentials.clone())).await.status == 200
     })
     .await;
+    // Whoever has somebody gets nobody.
+    let stranger =
+        NewOwner { email: format!("{}@example.org", unique()).parse().unwrap(), ..owner };
+    mend(&app, &staff, Some(&stranger), true).await.unwrap();
+    let people = app.cluster.texts(&staff.database(), "SELECT email FROM staff").await;
+    assert_eq!(people, [email]);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use narthex::postgres::administration::ServerLock;
 use narthex::provisioning::{Fault, Interruption, Moment};
 use narthex::registry::provisioning_runs::{self, Filter, RunKind, RunStatus};
 use narthex::registry::tenants::{self, Status};
@@ -14,7 +15,7 @@ use serde_json::json;
 
 use super::on_server;
 use super::service::Service;
-use crate::support::{Staff, TestApp, TestSettings, eventually};
+use crate::support::{Staff, TestApp, TestCluster, TestSettings, eventually, own_cluster};
 
 async fn status(app: &TestApp, staff: &Staff) -> Status {
     let db = app.registry.connect().await.unwrap();
@@ -96,6 +97,9 @@ async fn after_the_grace_nothing_is_left_but_the_record() {
         TestApp::start_with(Box::new(move |settings| settings.provisioning.hooks = hooks)).await;
     let (staff, other) = (app.register().await, app.register().await);
     app.assign_number("+13125550111", staff.tenant_id).await;
+    let domain =
+        format!("INSERT INTO domains VALUES ('example.net', '{}', now(), now())", staff.tenant_id);
+    app.registry_execute(&domain).await;
     let slug = staff.get("/v1/auth/me").await.expect(200)["tenant"]["slug"].clone();
     delete(&app, &staff).await;
     days_go_by(&app, 31).await;
@@ -113,6 +117,7 @@ async fn after_the_grace_nothing_is_left_but_the_record() {
         format!("SELECT count(*) FROM {table} WHERE tenant_id = '{}' {more}", staff.tenant_id)
     };
     assert_eq!(app.registry_count(&of("email_index", "")).await, 0);
+    assert_eq!(app.registry_count(&of("domains", "")).await, 0);
     assert_eq!(app.registry_count(&of("phone_numbers", "AND valid_until IS NULL")).await, 0);
     assert_eq!(app.registry_count(&of("phone_numbers", "")).await, 1);
     assert_eq!(app.registry_count(&of("resources", "AND released_at IS NULL")).await, 0);
@@ -120,6 +125,9 @@ async fn after_the_grace_nothing_is_left_but_the_record() {
     let filter = Filter { kind: Some(RunKind::PurgeTenant), ..Filter::default() };
     let runs = provisioning_runs::list(&db, &filter, 10).await.unwrap();
     assert_eq!((runs.len(), runs[0].status), (1, RunStatus::Completed));
+
+    let begun = tenants::begin_purge(&db, staff.tenant_id, Duration::ZERO, app.clock.now()).await;
+    assert!(!begun.unwrap(), "a second time");
 
     // Address, slug and number are free for others.
     let mut again = app.registration();
@@ -149,6 +157,32 @@ async fn a_purge_whose_process_dies_is_finished_by_another(
     delete(&app, &staff).await;
     days_go_by(&app, 31).await;
     assert_eq!(app.provisioner.purge_due().await.unwrap(), 1);
+    is_purged(&app, &staff).await;
+    assert_eq!(on_server(&app, staff.tenant_id).await, 0);
+}
+
+/// A drop is heavy: a server has one at a time, whoever wants it. Nobody is in the database any more by then.
+#[tokio::test]
+async fn a_purge_waits_for_its_turn_on_the_server() {
+    let cluster = own_cluster().await;
+    let app = TestApp::start_on(TestCluster::of(&cluster), Box::new(|_| {})).await;
+    let staff = app.register().await;
+    let mut inside = app.cluster.connect(&staff.database()).await;
+    let mut another = app.registry.server().administer().await.unwrap();
+    another.lock(ServerLock::Drop).await.unwrap();
+    delete(&app, &staff).await;
+    days_go_by(&app, 31).await;
+    assert_eq!(app.provisioner.purge_due().await.unwrap(), 1);
+    let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+    eventually("it waits", async || app.cluster.count("postgres", waits).await == 1).await;
+    assert_eq!(on_server(&app, staff.tenant_id).await, 2);
+    let open = format!(
+        "SELECT count(*) FROM pg_database WHERE datname = '{}' AND datallowconn",
+        staff.database()
+    );
+    assert_eq!(app.cluster.count("postgres", &open).await, 0);
+    assert!(sqlx::Connection::ping(&mut inside).await.is_err(), "whoever was in is out");
+    another.close().await;
     is_purged(&app, &staff).await;
     assert_eq!(on_server(&app, staff.tenant_id).await, 0);
 }

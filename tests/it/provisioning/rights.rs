@@ -2,6 +2,7 @@
 
 use argon2::password_hash::phc::PasswordHash;
 use narthex::provisioning::template;
+use sea_orm::{TransactionSession, TransactionTrait};
 use serde_json::json;
 
 use super::new_tenant;
@@ -55,12 +56,14 @@ async fn a_tenants_role_may_do_what_it_needs_and_nothing_more() {
 async fn a_copy_that_was_cut_off_is_closed_to_everybody_else() {
     let app = TestApp::start().await;
     let db = app.registry.connect().await.unwrap();
-    let planned = app.provisioner.plan(&db, &new_tenant()).await.unwrap();
-    drop(db);
+    // Nobody takes the run up before.
+    let transaction = db.begin().await.unwrap();
+    let planned = app.provisioner.plan(&transaction, &new_tenant()).await.unwrap();
     let (name, server) = (planned.tenant_id.database_name(), app.registry.server());
     template::ensure(server).await.unwrap();
     let mut administration = server.administer().await.unwrap();
     administration.copy_database(&template::name(server), &name).await.unwrap();
+    transaction.commit().await.unwrap();
     app.provisioner.finish(planned).await.unwrap();
     for right in ["CONNECT", "TEMPORARY"] {
         let sql =

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use narthex::postgres::migrating;
-use narthex::provisioning::{Fault, Interruption, Moment, SPARE_PREFIX, template};
+use narthex::provisioning::{Fault, Interruption, Moment, SPARE_PREFIX, SpareError, template};
 use narthex::registry::spare_databases::{self, State, Wanted};
 use narthex::registry::tenants::REGISTRY_SERVER;
+use sea_orm::{ConnectionTrait, TransactionSession, TransactionTrait};
 
 use super::{new_tenant, on_server, run, things};
-use crate::support::{TestApp, TestSettings, eventually};
+use crate::support::{TestApp, TestCluster, TestSettings, eventually, own_cluster};
 
 const TWO: fn() -> TestSettings = || Box::new(|settings| settings.provisioning.spares = 2);
 
@@ -23,6 +24,15 @@ async fn spares(app: &TestApp, state: &str) -> Vec<String> {
 
 async fn two_are_ready(app: &TestApp) {
     eventually("two spares are ready", async || spares(app, "ready").await.len() == 2).await;
+}
+
+/// A replica that keeps two spares.
+async fn with_two(app: &TestApp) -> TestApp {
+    let mut settings = app.settings.clone();
+    settings.provisioning.spares = 2;
+    let change: TestSettings = Box::new(move |own| *own = settings);
+    let (cluster, registry) = (app.cluster.clone(), app.registry_database.clone());
+    TestApp::open_registry(cluster, registry, change).await
 }
 
 async fn oid(app: &TestApp, name: &str) -> Vec<String> {
@@ -76,13 +86,18 @@ async fn a_spare_that_was_claimed_is_used_by_whoever_goes_on() {
     let app = TestApp::start_with(TWO()).await;
     two_are_ready(&app).await;
     let db = app.registry.connect().await.unwrap();
-    let planned = app.provisioner.plan(&db, &new_tenant()).await.unwrap();
+    // Nobody takes the run up before.
+    let transaction = db.begin().await.unwrap();
+    let planned = app.provisioner.plan(&transaction, &new_tenant()).await.unwrap();
     let template = template::name(app.registry.server());
     let newest = migrating::newest::<tenant_migrations::Migrator>();
     let wanted = Wanted { server: REGISTRY_SERVER, template: &template, schema_version: &newest };
-    let claimed = spare_databases::claim(&db, planned.tenant_id, &wanted).await.unwrap().unwrap();
-    let again = spare_databases::claim(&db, planned.tenant_id, &wanted).await.unwrap().unwrap();
-    assert_eq!(claimed, again);
+    let claim = async || {
+        spare_databases::claim(&transaction, planned.tenant_id, &wanted).await.unwrap().unwrap()
+    };
+    let claimed = claim().await;
+    assert_eq!(claimed, claim().await);
+    transaction.commit().await.unwrap();
     let before = oid(&app, &claimed.name).await;
     let made = app.provisioner.finish(planned).await.unwrap();
     assert_eq!(oid(&app, &made.tenant_id.database_name()).await, before);
@@ -103,11 +118,7 @@ async fn a_tenant_that_has_its_database_takes_no_spare() {
     let started = app.provisioner.start(&new_tenant(), None).await.unwrap();
     let tenant = started.planned.tenant_id;
     eventually("it is copied", async || on_server(&app, tenant).await == 2).await;
-    let mut settings = app.settings.clone();
-    settings.provisioning.spares = 2;
-    let change: TestSettings = Box::new(move |own| *own = settings);
-    let (cluster, registry) = (app.cluster.clone(), app.registry_database.clone());
-    let replica = TestApp::open_registry(cluster, registry, change).await;
+    let replica = with_two(&app).await;
     two_are_ready(&replica).await;
     let before = spares(&app, "ready").await;
     started.outcome().await.unwrap();
@@ -122,13 +133,16 @@ async fn a_claimed_spare_goes_with_the_run_that_is_undone() {
     let app = TestApp::interrupted(fails, TWO()).await;
     two_are_ready(&app).await;
     let db = app.registry.connect().await.unwrap();
-    let planned = app.provisioner.plan(&db, &new_tenant()).await.unwrap();
+    // Nobody takes the run up before.
+    let transaction = db.begin().await.unwrap();
+    let planned = app.provisioner.plan(&transaction, &new_tenant()).await.unwrap();
     let name = spares(&app, "ready").await.remove(0);
     let claim = format!(
         "UPDATE spare_databases SET state = 'claimed', claimed_by = '{}' WHERE name = '{name}'",
         planned.tenant_id
     );
-    app.registry_execute(&claim).await;
+    transaction.execute_unprepared(&claim).await.unwrap();
+    transaction.commit().await.unwrap();
     app.provisioner.finish(planned).await.unwrap_err();
     assert_eq!(oid(&app, &name).await, Vec::<String>::new());
     assert_eq!((on_server(&app, planned.tenant_id).await, things(&app).await), (0, 0));
@@ -146,8 +160,7 @@ async fn a_spare_of_another_schema_or_template_is_never_claimed() {
     let made = run(&app.provisioner, &new_tenant()).await.0.unwrap();
     assert_eq!(oid(&app, &made.tenant_id.database_name()).await.len(), 1);
     // A replica of the older version may want them, for an hour; then nobody.
-    let kept = spares(&app, "ready").await;
-    assert!(old.iter().all(|name| kept.contains(name)), "{old:?} {kept:?}");
+    eventually("two others are ready", async || spares(&app, "ready").await.len() == 4).await;
     app.clock.advance(chrono::TimeDelta::hours(2));
     eventually("the old ones are gone", async || {
         let left = spares(&app, "ready").await;
@@ -180,4 +193,26 @@ async fn what_its_maker_left_half_made_is_removed() {
     })
     .await;
     two_are_ready(&app).await;
+}
+
+/// Somebody has had a hand in the template.
+#[tokio::test]
+async fn a_copy_that_is_not_what_it_should_be_never_waits_for_a_tenant() {
+    let cluster = own_cluster().await;
+    let app = TestApp::start_on(TestCluster::of(&cluster), Box::new(|_| {})).await;
+    let template = template::name(app.registry.server());
+    app.provisioner.prepare().await.unwrap();
+    let open = |is_open| format!("ALTER DATABASE {template} WITH ALLOW_CONNECTIONS {is_open}");
+    app.cluster.execute("postgres", &open(true)).await;
+    let newest =
+        "DELETE FROM seaql_migrations WHERE version = (SELECT max(version) FROM seaql_migrations)";
+    app.cluster.execute(&template, newest).await;
+    app.cluster.execute("postgres", &open(false)).await;
+    let replica = with_two(&app).await;
+    eventually("it is seen", async || {
+        let made = replica.provisioner.top_up_spares().await;
+        matches!(made, Err(SpareError::WrongSchema { .. }))
+    })
+    .await;
+    assert_eq!(spares(&app, "ready").await, Vec::<String>::new());
 }

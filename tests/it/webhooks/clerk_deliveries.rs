@@ -161,7 +161,7 @@ async fn what_passes_is_tried_again_and_given_up_in_the_end() {
 }
 
 #[tokio::test]
-async fn completed_deliveries_are_forgotten_after_a_month_and_failed_ones_stay() {
+async fn completed_deliveries_are_forgotten_after_a_month_and_failed_ones_after_three() {
     let world = World::start().await;
     let (_, created) = failed_run(&world).await;
     world.app.clerk_sends(&created).await.expect(200);
@@ -172,4 +172,7 @@ async fn completed_deliveries_are_forgotten_after_a_month_and_failed_ones_stay()
     world.app.clock.advance(TimeDelta::days(31));
     world.app.clerk.clean_up().await.unwrap();
     assert_eq!(ended().await, (1, 0));
+    world.app.clock.advance(TimeDelta::days(60));
+    world.app.clerk.clean_up().await.unwrap();
+    assert_eq!(ended().await, (0, 0));
 }

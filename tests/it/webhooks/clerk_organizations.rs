@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use narthex::provisioning::{Fault, Moment};
+use narthex::registry::tenants::{self, Status};
 use narthex::webhooks::clerk::Replayed;
 use narthex::webhooks::clerk::sample::{self, SampleUser};
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use super::clerk_world::{AT, Organization, World, member, told};
 use crate::support::{Answer, ClerkInstance, ClerkKey, TestApp, eventually};
 
-async fn tenants(world: &World) -> i64 {
+async fn count_of_tenants(world: &World) -> i64 {
     world.app.registry_count("SELECT count(*) FROM tenants").await
 }
 
@@ -83,7 +84,7 @@ async fn however_often_and_wherever_an_organization_is_announced_one_tenant_is_m
         answer.expect(200);
     }
     world.quiet().await;
-    assert_eq!((tenants(&world).await, runs(&world).await), (1, 1));
+    assert_eq!((count_of_tenants(&world).await, runs(&world).await), (1, 1));
     assert_eq!(world.deliveries("completed").await, 20);
 }
 
@@ -93,7 +94,7 @@ async fn an_organization_that_was_deleted_before_it_was_made_never_is() {
     let organization = Organization::made_by(&member("ada"));
     let gone = sample::deleted("organization.deleted", &organization.clerk.id, AT + 1);
     world.tell(&[gone, organization.created()]).await;
-    assert_eq!((tenants(&world).await, runs(&world).await), (0, 0));
+    assert_eq!((count_of_tenants(&world).await, runs(&world).await), (0, 0));
 }
 
 #[tokio::test]
@@ -103,7 +104,7 @@ async fn without_its_own_event_no_organization_becomes_a_tenant() {
     let organization = Organization::made_by(&ada);
     let updated = sample::organization("organization.updated", &organization.clerk, AT + 1);
     world.tell(&[organization.joined(&ada, "org:admin", AT), updated]).await;
-    assert_eq!((tenants(&world).await, runs(&world).await), (0, 0));
+    assert_eq!((count_of_tenants(&world).await, runs(&world).await), (0, 0));
     world.tell(&[organization.created()]).await;
     let tenant = world.tenant_of(&organization).await;
     assert_eq!(world.staff(tenant).await, [format!("{} owner active", ada.email)]);
@@ -127,7 +128,7 @@ async fn a_slug_that_is_no_slug_or_taken_does_not_stand_in_the_way() {
         world.tell(&[organization.created()]).await;
         world.tenant_of(organization).await;
     }
-    assert_eq!(tenants(&world).await, 4);
+    assert_eq!(count_of_tenants(&world).await, 4);
 }
 
 #[tokio::test]
@@ -146,7 +147,7 @@ async fn whose_maker_owns_another_tenant_becomes_a_second_one() {
         assert_eq!(world.staff(tenant).await, [format!("{} owner active", ada.email)]);
         assert!(world.is_indexed(&ada.email, tenant).await);
     }
-    assert_eq!((tenants(&world).await, world.staff(owner.tenant_id).await.len()), (3, 0));
+    assert_eq!((count_of_tenants(&world).await, world.staff(owner.tenant_id).await.len()), (3, 0));
     // The password leads where it always did.
     let body = json!({"email": owner.email, "password": owner.password});
     let in_ = world.app.call(reqwest::Method::POST, "/v1/auth/login", Some(body)).await.expect(200);
@@ -177,7 +178,7 @@ async fn a_run_that_fails_fails_the_delivery_and_a_replay_plans_another() {
     let joined = organization.joined(&ada, "org:admin", AT);
     world.app.clerk_delivers("msg_joined", &joined).await.expect(200);
     eventually("it is done", async || world.deliveries("completed").await == 1).await;
-    assert_eq!((tenants(&world).await, runs(&world).await), (0, 1));
+    assert_eq!((count_of_tenants(&world).await, runs(&world).await), (0, 1));
     assert_eq!(world.app.clerk.replay("msg_joined").await.unwrap(), Replayed::NotFailed);
     assert_eq!(world.app.clerk.replay("msg_nobody").await.unwrap(), Replayed::Unknown);
 
@@ -185,7 +186,7 @@ async fn a_run_that_fails_fails_the_delivery_and_a_replay_plans_another() {
     assert_eq!(world.app.clerk.replay("msg_created").await.unwrap(), Replayed::Due);
     world.quiet().await;
     let tenant = world.tenant_of(&organization).await;
-    assert_eq!((tenants(&world).await, runs(&world).await), (1, 2));
+    assert_eq!((count_of_tenants(&world).await, runs(&world).await), (1, 2));
     assert_eq!(world.staff(tenant).await, [format!("{} owner active", ada.email)]);
 }
 
@@ -209,4 +210,68 @@ async fn a_suspended_tenant_is_settled_once_it_is_opened_again() {
         world.staff(tenant).await.len() == 2
     })
     .await;
+}
+
+/// Whatever its database was: its people are those of the organization.
+#[tokio::test]
+async fn a_tenant_whose_database_is_made_anew_gets_its_staff_again() {
+    let world = World::start().await;
+    let (ada, bob) = (member("ada"), member("bob"));
+    let (organization, tenant) = world.settled_organization(&ada).await;
+    world
+        .tell(&[
+            organization.joined(&ada, "org:admin", AT),
+            organization.joined(&bob, "org:member", AT),
+        ])
+        .await;
+    let before = world.staff(tenant).await;
+    assert_eq!(before.len(), 2);
+    let app = &world.app;
+    app.router.close();
+    let lost = format!("DROP DATABASE {} WITH (FORCE)", tenant.database_name());
+    app.cluster.execute("postgres", &lost).await;
+    let db = app.registry.connect().await.unwrap();
+    let row = tenants::find(&db, tenant).await.unwrap().unwrap();
+    drop(db);
+    let planned = app.provisioner.mend(&row, None, true, "test").await.unwrap();
+    app.provisioner.finish(planned).await.unwrap();
+    eventually("they are back", async || world.staff(tenant).await == before).await;
+}
+
+/// The record of the tenant stays; who its people were does not.
+#[tokio::test]
+async fn a_purged_tenants_people_are_forgotten_unless_they_are_members_elsewhere() {
+    let world = World::start().await;
+    let (ada, bob) = (member("ada"), member("bob"));
+    let (organization, tenant) = world.settled_organization(&ada).await;
+    let (other, elsewhere) = world.settled_organization(&bob).await;
+    world
+        .tell(&[
+            told("user.created", &ada, AT),
+            told("user.created", &bob, AT),
+            organization.joined(&ada, "org:admin", AT),
+            organization.joined(&bob, "org:member", AT),
+            other.joined(&bob, "org:admin", AT),
+        ])
+        .await;
+    let app = &world.app;
+    let db = app.registry.connect().await.unwrap();
+    assert!(tenants::delete(&db, tenant, app.clock.now()).await.unwrap());
+    app.registry_execute("UPDATE tenants SET deleted_at = deleted_at - interval '31 days'").await;
+    assert_eq!(app.provisioner.purge_due().await.unwrap(), 1);
+    eventually("it is purged", async || {
+        tenants::find(&db, tenant).await.unwrap().unwrap().status == Status::Purged
+    })
+    .await;
+    let texts = async |sql: &str| app.cluster.texts(&app.registry_database, sql).await;
+    assert_eq!(texts("SELECT id FROM clerk_users").await, std::slice::from_ref(&bob.id));
+    assert_eq!(texts("SELECT user_id FROM clerk_memberships").await, std::slice::from_ref(&bob.id));
+    assert_eq!(
+        texts("SELECT organization_id FROM clerk_staff").await,
+        std::slice::from_ref(&other.clerk.id)
+    );
+    assert_eq!(world.staff(elsewhere).await, [format!("{} owner active", bob.email)]);
+    // No other tenant comes of it.
+    world.tell(&[organization.created(), organization.joined(&ada, "org:admin", AT + 1)]).await;
+    assert_eq!((count_of_tenants(&world).await, runs(&world).await), (2, 2));
 }
