@@ -2,13 +2,14 @@
 
 use std::ops::{Deref, DerefMut};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
+use uuid::Uuid;
 
 use super::Tools;
 use super::input::Input;
 use super::saga::StepError;
 use crate::identifiers::TenantId;
 use crate::postgres::administration::{Administration, Server};
-use crate::registry::database_servers::{self, DatabaseServer};
+use crate::registry::database_servers;
 use crate::registry::run_leases::{self, Claim};
 use crate::registry::tenants::{self, Tenant};
 use crate::registry::{RegistryDb, RegistryTransaction};
@@ -59,31 +60,33 @@ impl Context {
     }
 
     /// The server that the tenant is to be, or is, on.
-    pub async fn server_of(&self, tenant: &Tenant) -> Result<(DatabaseServer, Server), StepError> {
+    pub async fn place_of(&self, tenant: &Tenant) -> Result<Place, StepError> {
         let db = self.registry().await?;
         let row = database_servers::find(&db, tenant.server_id).await?;
         let row =
             row.ok_or_else(|| StepError::Passing("its database server is unknown".to_owned()))?;
         drop(db);
         let server = self.tools.server(&row)?;
-        Ok((row, server))
+        Ok(Place { id: row.id, server })
     }
 
     /// A connection for administration of the tenant's server that nobody else has for this tenant, not even a process
     /// that died in the middle of a statement: the server holds the lock until that statement is over. Only then it is
     /// asked whether the run is still ours, so that nobody who has lost it can act any more.
-    pub async fn administer(&self, server: &Server) -> Result<Seat<'_>, StepError> {
-        let mut place = self.seat.lock().await;
-        if let Some(administration) = place.take() {
-            return Ok(Seat { place, administration });
+    pub async fn administer(&self, place: &Place) -> Result<Seat<'_>, StepError> {
+        let mut kept = self.seat.lock().await;
+        if let Some(administration) = kept.take() {
+            return Ok(Seat { kept, administration });
         }
-        let mut administration = server.administer().await?;
+        let opened = place.server.administer().await;
+        self.tools.health.note(place.id, opened.is_ok());
+        let mut administration = opened?;
         administration.lock_for(self.tenant_id.0).await?;
         let db = self.registry().await?;
         run_leases::renew(&db, &self.claim)
             .await?
             .map_err(|lost| StepError::Passing(lost.to_string()))?;
-        Ok(Seat { place, administration })
+        Ok(Seat { kept, administration })
     }
 
     /// A connection of the tenant's own role, which proves that role, password, rights and identity are in order.
@@ -93,15 +96,21 @@ impl Context {
     }
 }
 
+/// A database server, as steps use it.
+pub(super) struct Place {
+    pub id: Uuid,
+    pub server: Server,
+}
+
 /// The run's connection to its server. Dropped, the connection is closed; [`Seat::keep`] leaves it to the next step.
 pub(super) struct Seat<'a> {
-    place: MutexGuard<'a, Option<Administration>>,
+    kept: MutexGuard<'a, Option<Administration>>,
     administration: Administration,
 }
 
 impl Seat<'_> {
     pub fn keep(mut self) {
-        *self.place = Some(self.administration);
+        *self.kept = Some(self.administration);
     }
 }
 

@@ -29,6 +29,7 @@ use crate::tenant_router::{RouterError, TenantRouter};
 mod context;
 mod create_tenant;
 mod definitions;
+mod health;
 mod hooks;
 mod input;
 mod saga;
@@ -42,6 +43,7 @@ pub use saga::Refusal;
 pub use spares::{SPARE_PREFIX, SpareError};
 
 use definitions::Definition;
+use health::Health;
 use hooks::Hooks;
 use input::{Input, ReprovisionInput};
 
@@ -136,6 +138,7 @@ struct Tools {
     registry: Registry,
     router: TenantRouter,
     hooks: Hooks,
+    health: Health,
     settings: ProvisioningSettings,
     life: Lifecycle,
     clock: Clock,
@@ -212,7 +215,9 @@ impl Provisioner {
     ) -> Result<Self, reqwest::Error> {
         let hooks = Hooks::new(settings.hooks.clone(), clock.clone())?;
         let concurrency = settings.concurrency;
-        let tools = Tools { registry, router, hooks, settings, life, clock, interruption: None };
+        let health = Health::default();
+        let tools =
+            Tools { registry, router, hooks, health, settings, life, clock, interruption: None };
         Ok(Self {
             tools,
             turns: Arc::new(Semaphore::new(concurrency)),
@@ -316,6 +321,16 @@ impl Provisioner {
     ) -> Result<Option<Registration>, RegistryError> {
         let db = self.tools.registry.connect().await?;
         registrations::find(&db, &idempotency.key_hash, self.tools.clock.now()).await
+    }
+
+    /// Frees the key of a registration that has failed for no fault of its client: the next one begins anew.
+    pub async fn free_key(
+        &self,
+        idempotency: &Idempotency,
+        failed: &Registration,
+    ) -> Result<(), RegistryError> {
+        let db = self.tools.registry.connect().await?;
+        registrations::free(&db, &idempotency.key_hash, failed.run_id).await
     }
 
     /// Forgets the keys of registrations whose time is over. Returns how many.

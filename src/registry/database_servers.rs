@@ -116,16 +116,18 @@ async fn occupied(
     Ok(servers.into_iter().map(occupancy).collect())
 }
 
-/// The server that a new tenant goes to: of those that take new ones, the one with the most room. `None`: there is no
+/// The server that a new tenant goes to: of those that take new ones and are not `avoided`, the one with the most room. `None`: there is no
 /// room anywhere. The tenant's row has to be written in the same transaction: until its end nobody else is given a
 /// place, so that two who come at once do not both take the last one. Keep it short,
 /// and roll it back where there was no room: others wait for its end.
 pub async fn choose_with_most_room(
     transaction: &RegistryTransaction,
+    avoided: &[Uuid],
 ) -> Result<Option<DatabaseServer>, RegistryError> {
     // All of them, in one order: who waits for one while holding another could wait for ever.
     let candidates = Entity::find()
         .filter(Column::State.eq(State::Active))
+        .filter(Column::Id.is_not_in(avoided.iter().copied()))
         .filter(
             Condition::any()
                 .add(Column::Host.is_null())

@@ -49,6 +49,16 @@ pub async fn remember(
     Ok(Entity::insert(row).on_conflict(over).exec_without_returning(db).await? == 1)
 }
 
+/// Forgets a key, as long as it stands for this run.
+pub async fn free(db: &impl OnRegistry, key_hash: &[u8], run: Uuid) -> Result<(), RegistryError> {
+    Entity::delete_many()
+        .filter(Column::KeyHash.eq(key_hash.to_vec()))
+        .filter(Column::RunId.eq(run))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
 /// Forgets keys whose time is over. Returns how many.
 pub async fn forget_expired(
     db: &impl OnRegistry,

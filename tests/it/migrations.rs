@@ -3,7 +3,7 @@
 use sea_orm::Database;
 use sea_orm_migration::MigratorTrait;
 
-use crate::support::{shared_cluster, unique};
+use crate::support::{TestApp, eventually, shared_cluster, unique};
 
 #[expect(clippy::disallowed_methods, reason = "this is a migration")]
 async fn can_be_taken_back_and_done_again<M: MigratorTrait>() {
@@ -71,4 +71,60 @@ async fn a_server_that_was_known_before_keeps_its_tenants_and_gets_no_new_ones()
         FROM database_servers s ORDER BY 1";
     let servers = cluster.texts(&name, servers).await;
     assert_eq!(servers, ["registry active 0", "second full 1", "third draining 1"]);
+}
+
+/// A registration that was cut off by an earlier version, which had no ledger, is undone by this one.
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "this is a migration")]
+async fn what_an_earlier_version_left_half_made_is_undone() {
+    let (cluster, name) = (shared_cluster(), format!("registry_{}", unique()));
+    cluster.execute("postgres", &format!("CREATE DATABASE {name}")).await;
+    let database = Database::connect(cluster.url(&name)).await.unwrap();
+    registry_migrations::Migrator::up(&database, Some(2)).await.unwrap();
+    let tenant = |status: &str, reached: &str| {
+        let id = uuid::Uuid::now_v7();
+        let role = format!("tenant_{}", id.simple());
+        let sql = format!(
+            "INSERT INTO tenants (id, slug, organization_name, timezone, status, server_id, database_name, role_name,
+                                  sealed_password, schema_version, created_at, updated_at)
+             SELECT '{id}', 'church-{status}', 'x', 'UTC', '{status}', id, '{role}', '{role}', 'x', 'x', now(), now()
+             FROM database_servers;
+             INSERT INTO email_index VALUES ('{status}', '{id}', true, now());
+             INSERT INTO provisioning_runs VALUES ('{id}', 'create_tenant', '{id}', 'running', NULL, NULL, now(), NULL);
+             INSERT INTO provisioning_steps SELECT '{id}', position - 1, step,
+                 CASE WHEN step = '{reached}' THEN 'running' ELSE 'pending' END, 0, NULL, NULL
+             FROM unnest(ARRAY['reserve', 'role', 'database', 'identity', 'owner', 'activate'])
+                 WITH ORDINALITY AS steps (step, position)"
+        );
+        (sql, role)
+    };
+    let (half, role) = tenant("provisioning", "database");
+    let (whole, _) = tenant("active", "activate");
+    cluster.execute(&name, &format!("{half};{whole}")).await;
+    let made = format!("CREATE ROLE {role} LOGIN");
+    cluster.execute("postgres", &made).await;
+    cluster.execute("postgres", &format!("CREATE DATABASE {role}")).await;
+    registry_migrations::Migrator::up(&database, None).await.unwrap();
+    database.close().await.unwrap();
+
+    let app = TestApp::open_registry(cluster, name, Box::new(|_| {})).await;
+    // Not before whoever may still be at it is surely gone.
+    let waiting = "SELECT count(*) FROM provisioning_runs
+        WHERE status = 'compensating' AND next_attempt_at > now() + interval '9 minutes'";
+    assert_eq!(app.registry_count(waiting).await, 1);
+    app.registry_execute("UPDATE provisioning_runs SET next_attempt_at = now()").await;
+    eventually("it is undone", async || {
+        app.registry_count("SELECT count(*) FROM provisioning_runs WHERE status = 'failed'").await
+            == 1
+    })
+    .await;
+    let left = "SELECT slug FROM tenants JOIN email_index ON tenant_id = id";
+    assert_eq!(app.cluster.texts(&app.registry_database, left).await, ["church-active"]);
+    let on_server = format!(
+        "SELECT (SELECT count(*) FROM pg_database WHERE datname = '{role}')
+              + (SELECT count(*) FROM pg_roles WHERE rolname = '{role}')"
+    );
+    assert_eq!(app.cluster.count("postgres", &on_server).await, 0);
+    let finished = "SELECT count(*) FROM provisioning_runs WHERE status = 'completed'";
+    assert_eq!(app.registry_count(finished).await, 1);
 }

@@ -17,15 +17,15 @@ pub(crate) const STEP: SagaStep = SagaStep {
 
 pub(super) async fn apply(context: &Context) -> Result<Done, StepError> {
     let tenant = context.tenant().await?;
-    let (row, server) = context.server_of(&tenant).await?;
-    let mut seat = context.administer(&server).await?;
-    let template = template::name(&server);
+    let place = context.place_of(&tenant).await?;
+    let mut seat = context.administer(&place).await?;
+    let template = template::name(&place.server);
     let is_there = seat.database_exists(&tenant.database_name).await?;
     let db = context.registry().await?;
     let spare = if is_there {
         spare_databases::claimed_by(&db, context.tenant_id).await?
     } else {
-        let wanted = spares::wanted(row.id, &template);
+        let wanted = spares::wanted(place.id, &template);
         spare_databases::claim(&db, context.tenant_id, &wanted.as_ref()).await?
     };
     drop(db);
@@ -35,7 +35,7 @@ pub(super) async fn apply(context: &Context) -> Result<Done, StepError> {
     };
     let renamed = spare.as_ref().filter(|_| spare_is_there && !is_there);
     if !is_there && renamed.is_none() {
-        template::ensure(&server).await?;
+        template::ensure(&place.server).await?;
         seat.copy_database(&template, &tenant.database_name).await?;
     }
     seat.hand_over(&Handover {
@@ -53,14 +53,14 @@ pub(super) async fn apply(context: &Context) -> Result<Done, StepError> {
         spare_databases::forget(&context.registry().await?, &spare.name).await?;
     }
     seat.keep();
-    Ok(Done::made(DATABASE, &tenant.database_name, Some(row.id)))
+    Ok(Done::made(DATABASE, &tenant.database_name, Some(place.id)))
 }
 
 pub(super) async fn undo(context: &Context) -> Result<Done, StepError> {
     // Without a row nothing was made: the row comes first, and goes last.
     if let Some(tenant) = context.find_tenant().await? {
-        let (_, server) = context.server_of(&tenant).await?;
-        let mut seat = context.administer(&server).await?;
+        let place = context.place_of(&tenant).await?;
+        let mut seat = context.administer(&place).await?;
         seat.drop_database(&tenant.database_name).await?;
         let db = context.registry().await?;
         if let Some(spare) = spare_databases::claimed_by(&db, context.tenant_id).await? {

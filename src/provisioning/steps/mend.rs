@@ -63,8 +63,8 @@ async fn give_up(context: &Context) -> Result<Done, StepError> {
 
 async fn mend_database(context: &Context) -> Result<Done, StepError> {
     let tenant = context.tenant().await?;
-    let (row, server) = context.server_of(&tenant).await?;
-    let mut seat = context.administer(&server).await?;
+    let place = context.place_of(&tenant).await?;
+    let mut seat = context.administer(&place).await?;
     let is_there = seat.database_exists(&tenant.database_name).await?;
     let mark = context.tools.mark();
     let name = tenant.database_name.as_str();
@@ -77,26 +77,26 @@ async fn mend_database(context: &Context) -> Result<Done, StepError> {
         }
         return database::apply(context).await;
     }
-    let mut seat = context.administer(&server).await?;
+    let mut seat = context.administer(&place).await?;
     seat.close_to_public(name).await?;
     seat.hand_over(&Handover { from: None, to: name, role: &tenant.role_name, mark: &mark })
         .await?;
     seat.keep();
-    Ok(Done::made(DATABASE, name, Some(row.id)))
+    Ok(Done::made(DATABASE, name, Some(place.id)))
 }
 
 /// Applies what is pending, with the grants and the preseed of a new tenant.
 async fn mend_schema(context: &Context) -> Result<Done, StepError> {
     let tenant = context.tenant().await?;
-    let (_, server) = context.server_of(&tenant).await?;
-    let seat = context.administer(&server).await?;
+    let place = context.place_of(&tenant).await?;
+    let seat = context.administer(&place).await?;
     let name = &tenant.database_name;
-    let mut inside = server.connect(name).await?;
+    let mut inside = place.server.connect(name).await?;
     // Before anything is changed in it: is it this tenant's at all?
     if inside.has_table("tenant_identity").await? {
         schema::identify(context, &mut inside).await?;
     }
-    migrating::migrate::<tenant_migrations::Migrator>(server.options_for(name)).await?;
+    migrating::migrate::<tenant_migrations::Migrator>(place.server.options_for(name)).await?;
     template::furnish(&mut inside).await?;
     schema::identify(context, &mut inside).await?;
     inside.close().await;

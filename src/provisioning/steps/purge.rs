@@ -53,8 +53,8 @@ async fn condemned(context: &Context) -> Result<Option<Tenant>, StepError> {
 /// Nobody gets in any more, and whoever is in is put out.
 async fn close(context: &Context) -> Result<Done, StepError> {
     if let Some(tenant) = condemned(context).await? {
-        let (_, server) = context.server_of(&tenant).await?;
-        let mut seat = context.administer(&server).await?;
+        let place = context.place_of(&tenant).await?;
+        let mut seat = context.administer(&place).await?;
         if seat.database_exists(&tenant.database_name).await? {
             seat.close_database(&tenant.database_name).await?;
         }
@@ -65,8 +65,8 @@ async fn close(context: &Context) -> Result<Done, StepError> {
 
 async fn drop_database(context: &Context) -> Result<Done, StepError> {
     let Some(tenant) = condemned(context).await? else { return Ok(Done::nothing_more()) };
-    let (_, server) = context.server_of(&tenant).await?;
-    let mut in_line = server.administer().await?;
+    let place = context.place_of(&tenant).await?;
+    let mut in_line = place.server.administer().await?;
     in_line.lock(ServerLock::Drop).await?;
     let done = database::undo(context).await?;
     tokio::time::sleep(BETWEEN_DROPS).await;

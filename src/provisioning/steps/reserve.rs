@@ -64,7 +64,12 @@ async fn reserve(context: &Context, slug: Slug) -> Result<Result<(), SlugTaken>,
         transaction.rollback().await?;
         return Ok(Ok(()));
     }
-    let server = database_servers::choose_with_most_room(&transaction).await?;
+    // Rather a smaller one than one that does not answer; where there is no other, it may be back soon.
+    let unwell = tools.health.unwell();
+    let mut server = database_servers::choose_with_most_room(&transaction, &unwell).await?;
+    if server.is_none() && !unwell.is_empty() {
+        server = database_servers::choose_with_most_room(&transaction, &[]).await?;
+    }
     let server = server.ok_or_else(|| {
         StepError::Passing(
             "no database server takes new tenants: each is full or draining".to_owned(),

@@ -15,10 +15,10 @@ pub(crate) const STEP: SagaStep = SagaStep {
 
 async fn apply(context: &Context) -> Result<Done, StepError> {
     let tenant = context.tenant().await?;
-    let (_, server) = context.server_of(&tenant).await?;
+    let place = context.place_of(&tenant).await?;
     // For its lock, under which nobody else drops the database.
-    let seat = context.administer(&server).await?;
-    let mut inside = server.connect(&tenant.database_name).await?;
+    let seat = context.administer(&place).await?;
+    let mut inside = place.server.connect(&tenant.database_name).await?;
     expect_newest(&mut inside).await?;
     identify(context, &mut inside).await?;
     inside.close().await;

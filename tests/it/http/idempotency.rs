@@ -1,10 +1,13 @@
 //! `Idempotency-Key` at registration: a repeat finds the first one again.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use futures_util::future::join_all;
+use narthex::provisioning::{Fault, Interruption, Moment};
 use reqwest::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -100,6 +103,22 @@ async fn a_failure_is_told_again() {
         register(&app, &key, &registration).await.expect_problem(409, "email_taken");
     }
     assert_eq!(app.registry_count("SELECT count(*) FROM provisioning_runs").await, 2);
+}
+
+#[tokio::test]
+async fn a_failure_that_was_no_fault_of_the_client_frees_the_key() {
+    let failed = AtomicBool::new(false);
+    let once: Interruption = Arc::new(move |at, when| {
+        let now = (at, when) == ("role", Moment::AfterEffect);
+        (now && !failed.swap(true, Ordering::SeqCst)).then_some(Fault::FailsForGood)
+    });
+    let app = TestApp::interrupted(once, patient()).await;
+    let (key, registration) = (unique(), app.registration());
+    register(&app, &key, &registration).await.expect_problem(503, "busy");
+    assert_eq!(tenants(&app).await, 0);
+    let made = register(&app, &key, &registration).await.expect(201);
+    let again = register(&app, &key, &registration).await.expect(201);
+    assert_eq!((tenants(&app).await, &made["tenant"]), (1, &again["tenant"]));
 }
 
 #[tokio::test]

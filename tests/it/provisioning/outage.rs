@@ -11,7 +11,7 @@ use rstest::rstest;
 use tokio::sync::Mutex;
 
 use super::{new_tenant, on_server, run};
-use crate::support::{TestApp, TestCluster, TestSettings, own_cluster};
+use crate::support::{TestApp, TestCluster, TestSettings, eventually, own_cluster};
 
 /// Tenants are made on another server than the registry is on; that one dies.
 #[rstest]
@@ -80,4 +80,30 @@ async fn a_registry_that_comes_back_finds_the_run_and_completes_it() {
     let made = tokio::time::timeout(Duration::from_secs(60), outcome).await;
     let made = made.expect("the run does not end").unwrap().unwrap();
     assert_eq!(on_server(&app, made.tenant_id).await, 2);
+}
+
+/// The larger server does not answer: whoever comes now goes to the other one, and whoever has a place on it waits.
+#[tokio::test]
+async fn a_server_that_does_not_answer_gets_no_further_tenants() {
+    let mut cluster = own_cluster().await;
+    let app = TestApp::start().await;
+    app.add_server(&TestCluster::of(&cluster)).await;
+    cluster.crash().await.unwrap();
+    let waiting = app.provisioner.start(&new_tenant(), None).await.unwrap();
+    let place = format!(
+        "SELECT count(*) FROM tenants t JOIN database_servers s ON s.id = server_id
+        WHERE t.id = '{}' AND s.name = 'second'",
+        waiting.planned.tenant_id
+    );
+    eventually("it has its place", async || app.registry_count(&place).await == 1).await;
+    eventually("it has been tried", async || {
+        app.registry_count("SELECT count(*) FROM provisioning_steps WHERE name = 'role' AND last_error IS NOT NULL").await > 0
+    })
+    .await;
+    let made = run(&app.provisioner, &new_tenant()).await.0.unwrap();
+    assert_eq!(on_server(&app, made.tenant_id).await, 2);
+    cluster.restart().await.unwrap();
+    let made = tokio::time::timeout(Duration::from_secs(60), waiting.outcome()).await;
+    made.expect("the run does not end").unwrap();
+    assert_eq!(app.registry_count(&place).await, 1);
 }

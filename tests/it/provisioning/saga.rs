@@ -121,7 +121,7 @@ async fn a_step_that_fails_for_good_leaves_nothing_behind(
     let interruption: Interruption = Arc::new(move |at, when| match when {
         // Every undo loses its answer once.
         Moment::AfterUndo if undone_twice => {
-            (undoing.fetch_add(1, Ordering::SeqCst) % 2 == 0).then_some(Fault::Fails)
+            (undoing.fetch_add(1, Ordering::SeqCst).is_multiple_of(2)).then_some(Fault::Fails)
         }
         _ => fault(at, when),
     });

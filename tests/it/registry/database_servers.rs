@@ -34,7 +34,7 @@ fn tenant_on(server: Uuid, status: &str) -> String {
 async fn chosen(app: &TestApp) -> Option<String> {
     let db = app.registry.connect().await.unwrap();
     let transaction = db.begin().await.unwrap();
-    let chosen = choose_with_most_room(&transaction).await.unwrap();
+    let chosen = choose_with_most_room(&transaction, &[]).await.unwrap();
     transaction.commit().await.unwrap();
     chosen.map(|server| server.name)
 }
@@ -98,7 +98,7 @@ async fn a_server_that_is_full_or_draining_or_cannot_be_administered_gets_none()
 }
 
 async fn take_a_place(transaction: RegistryTransaction) -> Option<String> {
-    let Some(chosen) = choose_with_most_room(&transaction).await.unwrap() else {
+    let Some(chosen) = choose_with_most_room(&transaction, &[]).await.unwrap() else {
         transaction.rollback().await.unwrap();
         return None;
     };
@@ -132,10 +132,10 @@ async fn the_last_place_is_not_promised_to_two() {
     let (first, second) =
         (app.registry.connect().await.unwrap(), app.registry.connect().await.unwrap());
     let transaction = first.begin().await.unwrap();
-    let place = choose_with_most_room(&transaction).await.unwrap().unwrap();
+    let place = choose_with_most_room(&transaction, &[]).await.unwrap().unwrap();
     let waiting = async {
         let transaction = second.begin().await.unwrap();
-        choose_with_most_room(&transaction).await.unwrap()
+        choose_with_most_room(&transaction, &[]).await.unwrap()
     };
     let finishing = async {
         let blocked = "SELECT count(*) FROM pg_stat_activity

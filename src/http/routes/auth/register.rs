@@ -165,8 +165,9 @@ pub(crate) async fn register(
     let seen = key.as_ref().map(|key| gateway.provisioner.idempotency(key, &request.fingerprint()));
     if let Some(seen) = &seen
         && let Some(first) = gateway.provisioner.registered_as(seen).await?
+        && let Some(answer) = again(&gateway, first, seen, &request).await?
     {
-        return again(&gateway, first, seen, request).await;
+        return Ok(answer);
     }
     let password_hash = gateway.authentication.passwords().hash(request.password.clone()).await?;
     let started = gateway.provisioner.start(&request.tenant(password_hash), seen.as_ref()).await;
@@ -175,7 +176,8 @@ pub(crate) async fn register(
         (Err(NotStarted::KeyTaken), Some(seen)) => {
             let first = gateway.provisioner.registered_as(seen).await?;
             let first = first.ok_or(Code::IdempotencyInProgress)?;
-            return again(&gateway, first, seen, request).await;
+            let answer = again(&gateway, first, seen, &request).await?;
+            return Ok(answer.ok_or(Code::IdempotencyInProgress)?);
         }
         (started, _) => started?,
     };
@@ -199,13 +201,14 @@ pub(crate) async fn register(
 }
 
 /// The answer to a repetition: the same registration, tenant and user, and a fresh session for whoever still has the
-/// owner's password.
+/// owner's password. `None`: the first one failed for no fault of the client, and nothing is left of it; this one may
+/// begin anew.
 async fn again(
     gateway: &Gateway,
     first: Registration,
     seen: &Idempotency,
-    request: CheckedRegistration,
-) -> Result<Response, Problem> {
+    request: &CheckedRegistration,
+) -> Result<Option<Response>, Problem> {
     if first.request_hash != seen.request_hash {
         return Err(Code::IdempotencyKeyReused.into());
     }
@@ -214,12 +217,18 @@ async fn again(
     match run.status {
         RunStatus::Completed => {
             let tenant = TenantId(run.tenant_id);
-            let password = Some(request.password);
+            let password = Some(request.password.clone());
             let authentication = &gateway.authentication;
             let session = authentication.sign_in_owner(tenant, first.owner_id, password).await?;
-            registered(gateway, run.id, session).await
+            registered(gateway, run.id, session).await.map(Some)
         }
-        RunStatus::Failed => Err(failure_of(&run, &steps).into()),
+        RunStatus::Failed => match failure_of(&run, &steps) {
+            RunFailure::Refused(refusal) => Err(RunFailure::Refused(refusal).into()),
+            RunFailure::Broken { .. } | RunFailure::Unfinished(_) => {
+                gateway.provisioner.free_key(seen, &first).await?;
+                Ok(None)
+            }
+        },
         RunStatus::Pending | RunStatus::Running | RunStatus::Compensating => {
             Err(Code::IdempotencyInProgress.into())
         }
