@@ -9,11 +9,14 @@ use crate::app::{App, StartError};
 use crate::clock::Clock;
 use crate::configuration::{self, ConfigurationError, Settings};
 
+mod actor;
 mod demo;
 mod dev;
 mod instance;
 mod migrate;
 mod openapi;
+mod print;
+mod runs;
 mod secret;
 mod serve;
 mod servers;
@@ -52,6 +55,9 @@ enum Command {
     /// The PostgreSQL servers that tenants live on.
     #[command(subcommand)]
     Servers(servers::Servers),
+    /// The ledger of provisioning: every run that makes, mends or removes a tenant.
+    #[command(subcommand)]
+    Runs(runs::Runs),
     /// Prints the OpenAPI document.
     Openapi,
 }
@@ -106,6 +112,7 @@ async fn dispatch(arguments: Arguments) -> Result<ExitCode, CommandError> {
         Command::Migrate(command) => migrate::run(command, settings()?).await,
         Command::Tenants(command) => tenants::run(command, settings()?).await,
         Command::Servers(command) => servers::run(command, settings()?).await,
+        Command::Runs(command) => runs::run(command, settings()?).await,
         Command::Openapi => openapi::run(),
     }
 }

@@ -32,6 +32,8 @@ mod definitions;
 mod health;
 mod hooks;
 mod input;
+mod interruption;
+mod pending;
 mod saga;
 mod spares;
 mod steps;
@@ -39,6 +41,8 @@ pub mod template;
 mod worker;
 
 pub use create_tenant::{CreatedTenant, NewOwner, NewTenant, WantedSlug};
+pub use interruption::{Fault, Interruption, Moment};
+pub use pending::PendingStep;
 pub use saga::Refusal;
 pub use spares::{SPARE_PREFIX, SpareError};
 
@@ -104,33 +108,6 @@ pub enum RunFailure {
     #[error("the run {0} is not at its end yet")]
     Unfinished(Uuid),
 }
-
-/// Where a test may interfere with a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
-    /// Nothing has happened yet.
-    BeforeEffect,
-    /// It has happened, and the answer is lost.
-    AfterEffect,
-    /// It is about to be undone.
-    BeforeUndo,
-    /// It is undone, and the answer is lost.
-    AfterUndo,
-}
-
-/// How a test interferes with a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// For a reason that may pass.
-    Fails,
-    /// For one that does not pass.
-    FailsForGood,
-    /// The process is gone, and records nothing any more.
-    Dies,
-}
-
-/// Says what is to happen to a step at a moment.
-pub type Interruption = Arc<dyn Fn(&'static str, Moment) -> Option<Fault> + Send + Sync>;
 
 /// What runs work with.
 #[derive(Clone)]

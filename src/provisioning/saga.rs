@@ -138,6 +138,11 @@ pub(super) struct Retries {
 }
 
 impl Retries {
+    /// Attempts in all, where the operator allows so many at any step.
+    pub fn most(&self, allowed: i32) -> i32 {
+        self.attempts.min(allowed)
+    }
+
     /// For the registry and the database servers: with 30 attempts an outage of a good ten minutes is survived.
     pub const DATABASE: Self = Self {
         initial: Duration::from_millis(100),

@@ -160,7 +160,7 @@ impl Worker {
         error: &StepError,
     ) -> Result<Option<Failure>, Stopped> {
         let attempts = self.steps[at].attempts;
-        let most = step.retries.attempts.min(self.context.tools.settings.max_attempts);
+        let most = step.retries.most(self.context.tools.settings.max_attempts);
         let is_over = !matches!(error, StepError::Passing(_)) || attempts >= most;
         let run = self.context.claim.run;
         if is_over && self.definition.on_failure == OnFailure::Undo {

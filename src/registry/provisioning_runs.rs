@@ -2,10 +2,9 @@
 //! is worked on by one process at a time is the matter of [`super::run_leases`].
 
 use chrono::{DateTime, Utc};
-use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, Condition, DbBackend, EntityTrait, FromQueryResult, QueryFilter,
-    QueryOrder, QuerySelect, Statement,
+    ColumnTrait, Condition, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder,
+    QuerySelect, Statement,
 };
 use uuid::Uuid;
 
@@ -138,66 +137,71 @@ pub async fn history(db: &impl OnRegistry, run: Uuid) -> Result<Vec<Event>, Regi
         .await?)
 }
 
-/// Adds to the history what a person has done.
-async fn note(
-    db: &impl OnRegistry,
-    run: Uuid,
-    event: &str,
-    actor: &str,
-) -> Result<(), RegistryError> {
-    let row = events::ActiveModel {
-        run_id: Set(run),
-        event: Set(event.to_owned()),
-        actor: Set(actor.to_owned()),
-        ..Default::default()
-    };
-    events::Entity::insert(row).exec_without_returning(db).await?;
-    Ok(())
-}
-
-fn open() -> Condition {
-    Condition::all().add(runs::Column::Status.is_in([
-        RunStatus::Pending,
-        RunStatus::Running,
-        RunStatus::Compensating,
-    ]))
-}
+const RETRY_NOW: &str = "
+WITH hastened AS (
+    UPDATE provisioning_runs SET next_attempt_at = clock_timestamp()
+    WHERE id = $1 AND status IN ('pending', 'running', 'compensating') RETURNING id
+)
+INSERT INTO provisioning_events (run_id, event, actor) SELECT id, 'retry_requested', $2 FROM hastened
+";
 
 /// Makes the next attempt of a run due now. `false` where it has ended.
 pub async fn retry_now(db: &impl OnRegistry, id: Uuid, actor: &str) -> Result<bool, RegistryError> {
-    let hastened = runs::Entity::update_many()
-        .col_expr(runs::Column::NextAttemptAt, Expr::cust("clock_timestamp()"))
-        .filter(runs::Column::Id.eq(id))
-        .filter(open())
-        .exec(db)
-        .await?;
-    if hastened.rows_affected == 1 {
-        note(db, id, "retry_requested", actor).await?;
-    }
-    Ok(hastened.rows_affected == 1)
+    let values = [id.into(), actor.into()];
+    let statement = Statement::from_sql_and_values(DbBackend::Postgres, RETRY_NOW, values);
+    Ok(db.execute_raw(statement).await?.rows_affected() == 1)
 }
 
-/// Asks for a run to be undone instead of finished. `false` where it is being undone already, has ended, or is of a
-/// kind that only goes forward.
+/// Why a run is not cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotCancelled {
+    /// It has come to an end.
+    #[error("it has ended already")]
+    Ended,
+    /// What was done is being taken back.
+    #[error("it is being undone already")]
+    BeingUndone,
+    /// Somebody has asked for it.
+    #[error("it is cancelled already, and will be undone before its next step")]
+    Already,
+    /// What it has removed cannot be brought back.
+    #[error("a run that purges a tenant only goes forward")]
+    OnlyForward,
+    /// It was never written down.
+    #[error("there is no such run")]
+    Unknown,
+}
+
+const CANCEL: &str = "
+WITH cancelled AS (
+    UPDATE provisioning_runs SET cancel_requested_at = $3, next_attempt_at = clock_timestamp()
+    WHERE id = $1 AND status IN ('pending', 'running') AND kind <> 'purge_tenant' AND cancel_requested_at IS NULL
+    RETURNING id
+)
+INSERT INTO provisioning_events (run_id, event, actor) SELECT id, 'cancel_requested', $2 FROM cancelled
+";
+
+/// Asks for a run to be undone instead of finished. It is, unless it has begun with its last step.
 pub async fn cancel(
     db: &impl OnRegistry,
     id: Uuid,
     actor: &str,
     now: DateTime<Utc>,
-) -> Result<bool, RegistryError> {
-    let cancelled = runs::Entity::update_many()
-        .col_expr(runs::Column::NextAttemptAt, Expr::cust("clock_timestamp()"))
-        .set(runs::ActiveModel { cancel_requested_at: Set(Some(now)), ..Default::default() })
-        .filter(runs::Column::Id.eq(id))
-        .filter(runs::Column::Status.is_in([RunStatus::Pending, RunStatus::Running]))
-        .filter(runs::Column::Kind.is_in([RunKind::CreateTenant, RunKind::ReprovisionTenant]))
-        .filter(runs::Column::CancelRequestedAt.is_null())
-        .exec(db)
-        .await?;
-    if cancelled.rows_affected == 1 {
-        note(db, id, "cancel_requested", actor).await?;
+) -> Result<Result<(), NotCancelled>, RegistryError> {
+    let values = [id.into(), actor.into(), now.into()];
+    let statement = Statement::from_sql_and_values(DbBackend::Postgres, CANCEL, values);
+    if db.execute_raw(statement).await?.rows_affected() == 1 {
+        return Ok(Ok(()));
     }
-    Ok(cancelled.rows_affected == 1)
+    let Some(run) = runs::Entity::find_by_id(id).one(db).await? else {
+        return Ok(Err(NotCancelled::Unknown));
+    };
+    Ok(Err(match run.status {
+        RunStatus::Completed | RunStatus::Failed => NotCancelled::Ended,
+        _ if run.kind == RunKind::PurgeTenant => NotCancelled::OnlyForward,
+        RunStatus::Compensating => NotCancelled::BeingUndone,
+        RunStatus::Pending | RunStatus::Running => NotCancelled::Already,
+    }))
 }
 
 /// How many runs there are in each state that is not an end, and since when the oldest waits for an attempt of its own.

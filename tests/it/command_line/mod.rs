@@ -2,6 +2,7 @@
 
 mod dev;
 mod killed;
+mod runs;
 mod serve;
 mod servers;
 mod serving;
@@ -10,10 +11,12 @@ mod tls;
 
 use std::process::{Output, Stdio};
 
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use crate::support::{TestCluster, shared_cluster, unique};
+use crate::support::{TestApp, TestCluster, shared_cluster, unique};
 
 /// The program with nothing in its environment that a test has not put there.
 pub fn narthex(arguments: &[&str]) -> Command {
@@ -91,6 +94,24 @@ impl Place {
         let place = Self::new();
         place.run(&["migrate", "registry"]).await.expect(0);
         place
+    }
+
+    /// Beside an application that runs, with its registry and its key.
+    pub fn of(app: &TestApp) -> Self {
+        let secret =
+            |text: &Option<SecretString>| text.as_ref().unwrap().expose_secret().to_owned();
+        Self {
+            cluster: app.cluster.clone(),
+            database: app.registry_database.clone(),
+            url: secret(&app.settings.registry.url),
+            master_key: secret(&app.settings.secrets.master_key),
+        }
+    }
+
+    /// Runs a command that prints JSON.
+    pub async fn json(&self, arguments: &[&str]) -> Value {
+        let arguments: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
+        serde_json::from_str(&self.run(&arguments).await.expect(0)).unwrap()
     }
 
     /// The command, told where the registry is.

@@ -22,7 +22,7 @@ use narthex::registry::provisioning_runs::{Run, Step};
 use crate::support::TestApp;
 
 /// A tenant whose owner's address nobody has.
-fn new_tenant() -> NewTenant {
+pub fn new_tenant() -> NewTenant {
     NewTenant {
         organization_name: "Grace Chapel".to_owned(),
         slug: WantedSlug::Derived,
@@ -37,7 +37,7 @@ fn new_tenant() -> NewTenant {
 }
 
 /// Makes a tenant, to the end of the run; what came of it, and its history.
-async fn run(
+pub async fn run(
     provisioner: &Provisioner,
     new: &NewTenant,
 ) -> (Result<CreatedTenant, RunFailure>, Run, Vec<Step>) {
@@ -50,7 +50,7 @@ async fn run(
 }
 
 /// Databases and roles of a tenant on the server.
-async fn on_server(app: &TestApp, tenant: TenantId) -> i64 {
+pub async fn on_server(app: &TestApp, tenant: TenantId) -> i64 {
     let name = tenant.database_name();
     let sql = format!(
         "SELECT (SELECT count(*) FROM pg_database WHERE datname = '{name}')
@@ -60,7 +60,7 @@ async fn on_server(app: &TestApp, tenant: TenantId) -> i64 {
 }
 
 /// Rows of the registry that are there for tenants, the history aside.
-async fn things(app: &TestApp) -> i64 {
+pub async fn things(app: &TestApp) -> i64 {
     let sql = "SELECT (SELECT count(*) FROM tenants) + (SELECT count(*) FROM email_index)
         + (SELECT count(*) FROM resources WHERE released_at IS NULL)
         + (SELECT count(*) FROM spare_databases WHERE state = 'claimed')";

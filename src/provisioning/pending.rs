@@ -1,0 +1,43 @@
+//! What a run that goes on waits for, or is at: for those who look after it.
+
+use super::Provisioner;
+use super::definitions::{Definition, OnFailure};
+use crate::registry::provisioning_runs::{Run, RunStatus, Step, StepStatus};
+
+/// The step that an open run is at.
+#[derive(Clone, Copy, Debug)]
+pub struct PendingStep<'a> {
+    /// Its row.
+    pub step: &'a Step,
+    /// Attempts at it so far; at undoing it, where the run is being undone.
+    pub attempts: i32,
+    /// With so many the run is undone. `None`: it is tried until it succeeds.
+    pub most_attempts: Option<i32>,
+}
+
+impl Provisioner {
+    /// The step that a run is at, as its row and its steps say. `None` where it has ended.
+    pub fn pending<'a>(&self, run: &Run, steps: &'a [Step]) -> Option<PendingStep<'a>> {
+        match run.status {
+            RunStatus::Completed | RunStatus::Failed => None,
+            RunStatus::Compensating => {
+                let is_left =
+                    |s: &&Step| !matches!(s.status, StepStatus::Pending | StepStatus::Compensated);
+                let step = steps.iter().rev().find(is_left)?;
+                Some(PendingStep { step, attempts: step.undo_attempts, most_attempts: None })
+            }
+            RunStatus::Pending | RunStatus::Running => {
+                let step = steps.iter().find(|step| step.status != StepStatus::Completed)?;
+                let most_attempts = self.most_attempts(run, step);
+                Some(PendingStep { step, attempts: step.attempts, most_attempts })
+            }
+        }
+    }
+
+    fn most_attempts(&self, run: &Run, step: &Step) -> Option<i32> {
+        let definition = Definition::of(run.kind, run.version)?;
+        let retries = Definition::step(&step.name)?.retries;
+        let ends = definition.on_failure == OnFailure::Undo;
+        ends.then(|| retries.most(self.tools.settings.max_attempts))
+    }
+}
