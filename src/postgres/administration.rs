@@ -210,7 +210,8 @@ impl Administration {
     }
 
     /// Copies a template, at most two copies at once on a server. An existing database is left as it is: the
-    /// caller has to prove that it is the one it wants.
+    /// caller has to prove that it is the one it wants. Every role may connect to a copy until it is put aside or
+    /// handed over.
     pub async fn copy_database(
         &mut self,
         template: &str,
@@ -220,8 +221,7 @@ impl Administration {
         let slot = self.take_copy_slot().await?;
         let copied = self.create_database(name, sql).await;
         self.unlock(slot).await?;
-        copied?;
-        self.close_to_public(name).await
+        copied
     }
 
     async fn create_database(
@@ -271,8 +271,8 @@ impl Administration {
         .await
     }
 
-    /// Makes a database the one of a role, all at once: it gets its name, its mark, and lets the role, and no group,
-    /// connect.
+    /// Makes a database the one of a role, all at once: it gets its name, its mark, and lets this role connect and no
+    /// other, whoever might before.
     pub async fn hand_over(&mut self, handover: &Handover<'_>) -> Result<(), AdministrationError> {
         let (name, role) = (quoted(handover.to)?, quoted(handover.role)?);
         let rename = match handover.from {
@@ -280,7 +280,8 @@ impl Administration {
             None => String::new(),
         };
         let sql = format!(
-            "{rename} ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true; GRANT CONNECT ON DATABASE {name} TO {role};
+            "{rename} REVOKE CONNECT, TEMPORARY ON DATABASE {name} FROM PUBLIC;
+             ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true; GRANT CONNECT ON DATABASE {name} TO {role};
              COMMENT ON DATABASE {name} IS '{}'",
             plain(handover.mark)?
         );
@@ -292,7 +293,8 @@ impl Administration {
         let (database, mark) = (quoted(name)?, plain(mark)?);
         Ok(self
             .run(format!(
-                "ALTER DATABASE {database} WITH ALLOW_CONNECTIONS false; COMMENT ON DATABASE {database} IS '{mark}'"
+                "REVOKE CONNECT, TEMPORARY ON DATABASE {database} FROM PUBLIC;
+                 ALTER DATABASE {database} WITH ALLOW_CONNECTIONS false; COMMENT ON DATABASE {database} IS '{mark}'"
             ))
             .await?)
     }

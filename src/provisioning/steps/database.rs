@@ -2,11 +2,13 @@
 //! connect to it.
 
 use futures_util::FutureExt;
+use sea_orm::{TransactionSession, TransactionTrait};
+use uuid::Uuid;
 
 use super::{Context, DATABASE, Done, Retries, SagaStep, StepError};
 use crate::postgres::administration::Handover;
 use crate::provisioning::{spares, template};
-use crate::registry::spare_databases;
+use crate::registry::spare_databases::{self, SpareDatabase};
 
 pub(crate) const STEP: SagaStep = SagaStep {
     name: "database",
@@ -21,14 +23,10 @@ pub(super) async fn apply(context: &Context) -> Result<Done, StepError> {
     let mut seat = context.administer(&place).await?;
     let template = template::name(&place.server);
     let is_there = seat.database_exists(&tenant.database_name).await?;
-    let db = context.registry().await?;
-    let spare = if is_there {
-        spare_databases::claimed_by(&db, context.tenant_id).await?
-    } else {
-        let wanted = spares::wanted(place.id, &template);
-        spare_databases::claim(&db, context.tenant_id, &wanted.as_ref()).await?
+    let spare = match is_there {
+        true => spare_databases::claimed_by(&context.registry().await?, context.tenant_id).await?,
+        false => claim_spare(context, place.id, &template).await?,
     };
-    drop(db);
     let spare_is_there = match &spare {
         Some(spare) => seat.database_exists(&spare.name).await?,
         None => false,
@@ -54,6 +52,22 @@ pub(super) async fn apply(context: &Context) -> Result<Done, StepError> {
     }
     seat.keep();
     Ok(Done::made(DATABASE, &tenant.database_name, Some(place.id)))
+}
+
+/// Only for a run that is still ours when it commits: whoever undoes the run finds what it has claimed.
+async fn claim_spare(
+    context: &Context,
+    server: Uuid,
+    template: &str,
+) -> Result<Option<SpareDatabase>, StepError> {
+    let db = context.registry().await?;
+    let transaction = db.begin().await?;
+    context.hold(&transaction).await?;
+    let wanted = spares::wanted(server, template);
+    let tenant = context.tenant_id;
+    let spare = spare_databases::claim(&transaction, tenant, &wanted.as_ref()).await?;
+    transaction.commit().await?;
+    Ok(spare)
 }
 
 pub(super) async fn undo(context: &Context) -> Result<Done, StepError> {

@@ -78,7 +78,6 @@ async fn mend_database(context: &Context) -> Result<Done, StepError> {
         return database::apply(context).await;
     }
     let mut seat = context.administer(&place).await?;
-    seat.close_to_public(name).await?;
     seat.hand_over(&Handover { from: None, to: name, role: &tenant.role_name, mark: &mark })
         .await?;
     seat.keep();

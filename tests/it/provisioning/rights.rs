@@ -1,8 +1,10 @@
 //! What a new tenant's role may do, what its database holds, and what the registry does not know.
 
 use argon2::password_hash::phc::PasswordHash;
+use narthex::provisioning::template;
 use serde_json::json;
 
+use super::new_tenant;
 use crate::support::{Staff, TestApp};
 
 /// Rights of tenant `a`'s role, as the server sees them.
@@ -46,6 +48,25 @@ async fn a_tenants_role_may_do_what_it_needs_and_nothing_more() {
     let verifier = format!("SELECT rolpassword FROM pg_authid WHERE rolname = '{own}'");
     let verifier = &app.cluster.texts("postgres", &verifier).await[0];
     assert!(verifier.starts_with("SCRAM-SHA-256$4096:"), "{verifier}");
+}
+
+/// A copy is open to every role until it is handed over; one that was cut off between the two must not stay so.
+#[tokio::test]
+async fn a_copy_that_was_cut_off_is_closed_to_everybody_else() {
+    let app = TestApp::start().await;
+    let db = app.registry.connect().await.unwrap();
+    let planned = app.provisioner.plan(&db, &new_tenant()).await.unwrap();
+    drop(db);
+    let (name, server) = (planned.tenant_id.database_name(), app.registry.server());
+    template::ensure(server).await.unwrap();
+    let mut administration = server.administer().await.unwrap();
+    administration.copy_database(&template::name(server), &name).await.unwrap();
+    app.provisioner.finish(planned).await.unwrap();
+    for right in ["CONNECT", "TEMPORARY"] {
+        let sql =
+            format!("SELECT has_database_privilege('public', '{name}', '{right}')::int::bigint");
+        assert_eq!(app.cluster.count("postgres", &sql).await, 0, "everybody may {right}");
+    }
 }
 
 #[tokio::test]
