@@ -9,6 +9,7 @@ use narthex::provisioning::{Fault, Interruption, Moment};
 use narthex::registry::provisioning_runs;
 use narthex::registry::tenants::REGISTRY_SERVER;
 use reqwest::Method;
+use sea_orm::{TransactionSession, TransactionTrait};
 use serde_json::{Value, json};
 
 use super::quiet::send;
@@ -221,10 +222,13 @@ async fn runs_are_counted_by_how_they_ended() {
 
     // Cancelled before its first step, and left to the job.
     let db = app.registry.connect().await.unwrap();
-    let planned = app.provisioner.plan(&db, &crate::provisioning::new_tenant()).await.unwrap();
+    let transaction = db.begin().await.unwrap();
+    let new = crate::provisioning::new_tenant();
+    let planned = app.provisioner.plan(&transaction, &new).await.unwrap();
     let now = app.clock.now();
-    let cancelled = provisioning_runs::cancel(&db, planned.run_id, "test", now).await.unwrap();
-    assert_eq!(cancelled, Ok(()));
+    let cancelled = provisioning_runs::cancel(&transaction, planned.run_id, "test", now).await;
+    assert_eq!(cancelled.unwrap(), Ok(()));
+    transaction.commit().await.unwrap();
     eventually("it is undone", async || ended().await == [1.0, 1.0, 1.0, 1.0]).await;
 }
 
