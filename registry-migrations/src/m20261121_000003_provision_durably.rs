@@ -18,7 +18,8 @@ ALTER TABLE provisioning_runs
     ADD COLUMN fence bigint NOT NULL DEFAULT 0,
     ADD COLUMN lease_owner text,
     ADD COLUMN lease_until timestamptz,
-    ADD COLUMN next_attempt_at timestamptz NOT NULL DEFAULT now(),
+    -- What writes no time here is a program of an earlier version, which works on the run itself.
+    ADD COLUMN next_attempt_at timestamptz NOT NULL DEFAULT now() + interval '10 minutes',
     ADD COLUMN cancel_requested_at timestamptz;
 CREATE INDEX provisioning_runs_due ON provisioning_runs (next_attempt_at)
     WHERE status IN ('pending', 'running', 'compensating');
@@ -50,7 +51,8 @@ CREATE INDEX provisioning_events_by_run ON provisioning_events (run_id, id);
 -- Runs that were cut off before there were leases: what is whole stays, everything else is undone.
 UPDATE provisioning_steps SET name = 'schema' WHERE name = 'identity';
 UPDATE provisioning_runs r SET status = 'completed', finished_at = now()
-    WHERE status IN ('pending', 'running') AND EXISTS (SELECT FROM tenants t WHERE t.id = r.tenant_id AND t.status = 'active');
+    WHERE status IN ('pending', 'running', 'compensating') AND EXISTS (SELECT FROM tenants t
+        WHERE t.id = r.tenant_id AND t.status NOT IN ('pending', 'provisioning', 'failed'));
 UPDATE provisioning_steps s SET status = 'failed' FROM provisioning_runs r
     WHERE r.id = s.run_id AND r.status IN ('pending', 'running', 'compensating') AND s.status IN ('pending', 'running');
 UPDATE provisioning_runs

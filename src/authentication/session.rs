@@ -34,6 +34,12 @@ impl Authentication {
         let refresh = self.new_refresh_token(tenant)?;
         let session = unguessable_id();
         let transaction = db.begin().await?;
+        // They may have been shut out while their password was being checked; whoever did that has ended the sessions
+        // that there were.
+        if !staff::hold_active(&transaction, user.id).await? {
+            transaction.rollback().await?;
+            return Err(AuthenticationError::InvalidCredentials);
+        }
         let expires_at = now + self.session_life();
         sessions::open(&transaction, session, user.id, refresh.hash(), now, expires_at).await?;
         transaction.commit().await?;

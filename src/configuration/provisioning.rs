@@ -34,8 +34,8 @@ pub struct ProvisioningSettings {
 impl ProvisioningSettings {
     /// Connections that one replica needs for it to one server, at most.
     pub fn connections(&self) -> u32 {
-        // Those, and the purge.
-        let runs = u32::try_from(self.concurrency).unwrap_or(u32::MAX).saturating_add(1);
+        // Those, a mending and a purge.
+        let runs = u32::try_from(self.concurrency).unwrap_or(u32::MAX).saturating_add(2);
         // The one that holds the tenant's lock; one to the template, or in line for a drop; one into the database.
         // Spares need one that holds the server's lock and one into the copy.
         runs.saturating_mul(3).saturating_add(2)

@@ -44,7 +44,7 @@ pub fn start(
     every(life, "reconciler", Duration::from_secs(300), move || provision::reconcile(job.clone()));
     let job = provisioner.clone();
     every(life, "idempotency keys", Duration::from_secs(3600), move || {
-        provision::forget_old_keys(job.clone())
+        provision::clean_up(job.clone())
     });
 }
 

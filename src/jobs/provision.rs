@@ -23,9 +23,9 @@ pub(super) async fn top_up_spares(provisioner: Provisioner) {
     }
 }
 
-pub(super) async fn forget_old_keys(provisioner: Provisioner) {
-    if let Err(error) = provisioner.forget_old_keys().await {
-        tracing::debug!(%error, "old idempotency keys could not be removed");
+pub(super) async fn clean_up(provisioner: Provisioner) {
+    if let Err(error) = provisioner.clean_up().await {
+        tracing::debug!(%error, "old registrations could not be forgotten");
     }
 }
 

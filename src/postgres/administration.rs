@@ -10,19 +10,17 @@ use super::failure::{self, ConnectFailure};
 use super::scram;
 
 mod census;
+mod locks;
 mod fitness;
 
 pub use census::Census;
 pub use fitness::{Fitness, Unfit};
+pub use locks::ServerLock;
 
 /// The database that every server has, for statements that concern the server as a whole.
 const MAINTENANCE_DATABASE: &str = "postgres";
 /// No statement, and no lock of another, may hold an act of administration for ever.
 const LIMITS: [(&str, &str); 2] = [("statement_timeout", "120s"), ("lock_timeout", "60s")];
-/// Names the advisory locks of this file (first key); the second key says which.
-const LOCK_SPACE: i32 = 0x6e61_7274;
-/// At most this many copies of a template at once per server, over all replicas: more were slower.
-const COPY_SLOTS: i32 = 2;
 const OBJECT_IN_USE: &str = "55006";
 const DUPLICATE_DATABASE: &str = "42P04";
 const DUPLICATE_OBJECT: &str = "42710";
@@ -100,7 +98,7 @@ impl Server {
 
     /// As [`Server::administer`], inside one database: for its schema and grants.
     pub async fn connect(&self, database: &str) -> Result<Administration, AdministrationError> {
-        let options = self.options_for(database).options(LIMITS);
+        let options = self.options_for(database).options(LIMITS).options(super::KEEPALIVES);
         let socket =
             tokio::time::timeout(self.connect_timeout, PgConnection::connect_with(&options))
                 .await
@@ -359,68 +357,6 @@ impl Administration {
         self.while_in_use(from, rename).await
     }
 
-    /// Takes a lock that all replicas share, for the life of this connection or until released by its drop.
-    pub async fn lock(&mut self, which: ServerLock) -> Result<(), AdministrationError> {
-        sqlx::query("SELECT pg_advisory_lock($1, $2)")
-            .bind(LOCK_SPACE)
-            .bind(which as i32)
-            .execute(&mut self.socket)
-            .await?;
-        Ok(())
-    }
-
-    /// As [`Administration::lock`], without waiting: `false` where another has it.
-    pub async fn try_lock(&mut self, which: ServerLock) -> Result<bool, AdministrationError> {
-        self.try_lock_number(which as i32).await
-    }
-
-    async fn try_lock_number(&mut self, number: i32) -> Result<bool, AdministrationError> {
-        let row = sqlx::query("SELECT pg_try_advisory_lock($1, $2)")
-            .bind(LOCK_SPACE)
-            .bind(number)
-            .fetch_one(&mut self.socket)
-            .await?;
-        Ok(row.try_get(0)?)
-    }
-
-    /// Takes the lock of one tenant, as long as this connection lives. The server lets it go when the last statement of
-    /// the connection is over, even where the process that sent it is long dead.
-    pub async fn lock_for(&mut self, tenant: uuid::Uuid) -> Result<(), AdministrationError> {
-        // The last half of the id is random.
-        let key = i64::from_be_bytes(tenant.as_u64_pair().1.to_be_bytes());
-        sqlx::query("SELECT pg_advisory_lock($1)").bind(key).execute(&mut self.socket).await?;
-        Ok(())
-    }
-
-    async fn take_copy_slot(&mut self) -> Result<i32, AdministrationError> {
-        for slot in 0..COPY_SLOTS {
-            if self.try_lock_number(slot).await? {
-                return Ok(slot);
-            }
-        }
-        // Both are taken: stand in line for one of them, spread by our own process number on the server.
-        let row = sqlx::query("SELECT pg_backend_pid() % $1")
-            .bind(COPY_SLOTS)
-            .fetch_one(&mut self.socket)
-            .await?;
-        let slot: i32 = row.try_get(0)?;
-        sqlx::query("SELECT pg_advisory_lock($1, $2)")
-            .bind(LOCK_SPACE)
-            .bind(slot)
-            .execute(&mut self.socket)
-            .await?;
-        Ok(slot)
-    }
-
-    async fn unlock(&mut self, slot: i32) -> Result<(), AdministrationError> {
-        sqlx::query("SELECT pg_advisory_unlock($1, $2)")
-            .bind(LOCK_SPACE)
-            .bind(slot)
-            .execute(&mut self.socket)
-            .await?;
-        Ok(())
-    }
-
     /// How many connections the server takes.
     pub async fn capacity(&mut self) -> Result<Capacity, AdministrationError> {
         let sql = sqlx::AssertSqlSafe(format!("SELECT {}", Capacity::SQL));
@@ -432,21 +368,6 @@ impl Administration {
         let rows = sqlx::query(sql).fetch_all(&mut self.socket).await?;
         rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
-}
-
-/// The locks of a server that are held for longer than a copy.
-#[derive(Clone, Copy, Debug)]
-pub enum ServerLock {
-    /// Making the template database.
-    Template = 100,
-    /// Migrating the registry.
-    RegistryMigration = 101,
-    /// Making spare databases.
-    Spares = 102,
-    /// Dropping a tenant's database for good.
-    Drop = 103,
-    /// Comparing all servers with the registry.
-    Reconcile = 104,
 }
 
 /// A login role that is to be.

@@ -16,3 +16,12 @@ pub use failure::ConnectFailure;
 pub use gate::{Attempt, Gate, Permit};
 pub use physical::{OnConnect, Target};
 pub use pool::{Checkout, CheckoutFailure, Pool, PoolLimits};
+
+/// A server lets go of what a machine held that has vanished without a word, within half a minute; by itself it would
+/// after two hours. See "TCP Settings" in PostgreSQL's manual.
+pub const KEEPALIVES: [(&str, &str); 4] = [
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "30s"),
+];

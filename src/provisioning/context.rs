@@ -11,7 +11,7 @@ use crate::identifiers::TenantId;
 use crate::postgres::administration::{Administration, Server};
 use crate::registry::database_servers;
 use crate::registry::run_leases::{self, Claim};
-use crate::registry::tenants::{self, Tenant};
+use crate::registry::tenants::{self, Status, Tenant};
 use crate::registry::{RegistryDb, RegistryTransaction};
 use crate::tenant_router::TenantDb;
 
@@ -21,6 +21,7 @@ pub(super) struct Context {
     pub tenant_id: TenantId,
     pub claim: Claim,
     input: Option<Input>,
+    is_cancelled: bool,
     seat: Mutex<Option<Administration>>,
     tenant_db: OnceCell<TenantDb>,
 }
@@ -28,7 +29,17 @@ pub(super) struct Context {
 impl Context {
     pub fn new(tools: Tools, tenant_id: TenantId, claim: Claim, input: Option<Input>) -> Self {
         let (seat, tenant_db) = (Mutex::default(), OnceCell::new());
-        Self { tools, tenant_id, claim, input, seat, tenant_db }
+        Self { tools, tenant_id, claim, input, is_cancelled: false, seat, tenant_db }
+    }
+
+    /// The run is undone because somebody has cancelled it.
+    pub fn cancel(&mut self) {
+        self.is_cancelled = true;
+    }
+
+    /// Is it?
+    pub fn is_cancelled(&self) -> bool {
+        self.is_cancelled
     }
 
     /// What the run was planned with. To undo something nobody may need it: it can be gone.
@@ -59,6 +70,21 @@ impl Context {
         self.find_tenant().await?.ok_or_else(missing)
     }
 
+    /// The tenant's row, if it has one, for taking away what it has. Refused where anybody may be using it: whatever a
+    /// run says, no tenant that is served is undone.
+    pub async fn find_doomed(&self) -> Result<Option<Tenant>, StepError> {
+        let found = self.find_tenant().await?;
+        match found.as_ref().map(|tenant| tenant.status) {
+            None
+            | Some(Status::Pending | Status::Provisioning | Status::Failed | Status::Purging) => {
+                Ok(found)
+            }
+            Some(other) => {
+                Err(StepError::Final(format!("the tenant is {other:?}: nothing of it is undone")))
+            }
+        }
+    }
+
     /// The server that the tenant is to be, or is, on.
     pub async fn place_of(&self, tenant: &Tenant) -> Result<Place, StepError> {
         let db = self.registry().await?;
@@ -82,11 +108,21 @@ impl Context {
         self.tools.health.note(place.id, opened.is_ok());
         let mut administration = opened?;
         administration.lock_for(self.tenant_id.0).await?;
+        self.still_ours().await?;
+        Ok(Seat { kept, administration })
+    }
+
+    /// Fails where the run is somebody else's by now.
+    pub async fn still_ours(&self) -> Result<(), StepError> {
         let db = self.registry().await?;
         run_leases::renew(&db, &self.claim)
             .await?
-            .map_err(|lost| StepError::Passing(lost.to_string()))?;
-        Ok(Seat { kept, administration })
+            .map_err(|lost| StepError::Passing(lost.to_string()))
+    }
+
+    /// After a failed attempt: the connection may be broken, or stand in the way of the undo.
+    pub fn put_down_tenant_db(&mut self) {
+        self.tenant_db = OnceCell::new();
     }
 
     /// A connection of the tenant's own role, which proves that role, password, rights and identity are in order.

@@ -44,8 +44,8 @@ pub(super) struct ReprovisionInput {
 }
 
 impl ReprovisionInput {
-    pub fn was_suspended(&self) -> bool {
-        self.status == sea_orm::ActiveEnum::to_value(&Status::Suspended)
+    pub fn former(&self) -> Option<Status> {
+        sea_orm::ActiveEnum::try_from_value(&self.status).ok()
     }
 }
 

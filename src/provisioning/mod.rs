@@ -60,11 +60,21 @@ use statistics::Statistics;
 const LINE_PER_TURN: usize = 32;
 /// How often somebody who waits for a run looks at it, once it is not in this process's hands.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// The history of a registration of which no tenant has come is kept for so long.
+const FRUITLESS_KEPT_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Tenants that are purged in one go of the job.
 const PURGE_BATCH: i64 = 20;
 /// What people wait for.
-const PROMPT: &[RunKind] =
-    &[RunKind::CreateTenant, RunKind::ReprovisionTenant, RunKind::AnnounceTenant];
+const PROMPT: &[RunKind] = &[RunKind::CreateTenant, RunKind::AnnounceTenant];
+/// What may take long, each kind one at a time beside the others: mending migrates, a purge stands in line for its drop.
+const SLOW: [&[RunKind]; 2] = [&[RunKind::ReprovisionTenant], &[RunKind::PurgeTenant]];
+/// All of them.
+const ANY: &[RunKind] = &[
+    RunKind::CreateTenant,
+    RunKind::AnnounceTenant,
+    RunKind::ReprovisionTenant,
+    RunKind::PurgeTenant,
+];
 
 /// Why a registration was not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -144,8 +154,8 @@ impl Tools {
 pub struct Provisioner {
     tools: Tools,
     turns: Arc<Semaphore>,
-    /// Of what nobody waits for.
-    slow_turns: Arc<Semaphore>,
+    /// Of what may take long, by kind.
+    slow_turns: [Arc<Semaphore>; SLOW.len()],
     /// Places in the line before the turns.
     line: Arc<Semaphore>,
 }
@@ -212,7 +222,7 @@ impl Provisioner {
         Ok(Self {
             tools,
             turns: Arc::new(Semaphore::new(concurrency)),
-            slow_turns: Arc::new(Semaphore::new(1)),
+            slow_turns: SLOW.map(|_| Arc::new(Semaphore::new(1))),
             line: Arc::new(Semaphore::new(concurrency * LINE_PER_TURN)),
         })
     }
@@ -324,10 +334,12 @@ impl Provisioner {
         registrations::free(&db, &idempotency.key_hash, failed.run_id).await
     }
 
-    /// Forgets the keys of registrations whose time is over. Returns how many.
-    pub async fn forget_old_keys(&self) -> Result<u64, RegistryError> {
+    /// Forgets what strangers leave behind: keys of registrations whose time is over, and runs of which no tenant has come.
+    /// Returns how many.
+    pub async fn clean_up(&self) -> Result<u64, RegistryError> {
         let db = self.tools.registry.connect().await?;
-        registrations::forget_expired(&db, self.tools.clock.now()).await
+        let keys = registrations::forget_expired(&db, self.tools.clock.now()).await?;
+        Ok(keys + provisioning_runs::forget_fruitless(&db, FRUITLESS_KEPT_FOR).await?)
     }
 
     /// Plans the mending of a tenant: role, database, rights, schema and preseed are made where they are missing.
@@ -380,9 +392,8 @@ impl Provisioner {
     /// Takes up every run that is due and for which there is a turn, and works on it in the background. Returns how many.
     pub async fn work_due(&self) -> Result<usize, RegistryError> {
         let mut taken = 0;
-        for (turns, kinds) in
-            [(&self.turns, PROMPT), (&self.slow_turns, &[RunKind::PurgeTenant][..])]
-        {
+        let slow = self.slow_turns.iter().zip(SLOW);
+        for (turns, kinds) in [(&self.turns, PROMPT)].into_iter().chain(slow) {
             let due = Due { run: None, known: &Definition::known(kinds) };
             while !self.tools.life.is_stopping()
                 && let Ok(turn) = turns.clone().try_acquire_owned()
@@ -416,7 +427,7 @@ impl Provisioner {
 
     /// Works on a run if it is due and nobody's.
     async fn work_on(&self, run: Uuid) {
-        let due = Due { run: Some(run), known: &Definition::known(PROMPT) };
+        let due = Due { run: Some(run), known: &Definition::known(ANY) };
         match self.claim(due).await {
             Ok(Some((claim, run))) => {
                 let _ = worker::work(&self.tools, claim, run).await;

@@ -63,7 +63,8 @@ impl OwnedWanted {
 }
 
 impl Provisioner {
-    /// Makes spare databases on every server that takes new tenants. Returns how many were made.
+    /// Makes spare databases on every server that takes new tenants, and removes those of the others. Returns how many were
+    /// made.
     pub async fn top_up_spares(&self) -> Result<u64, SpareError> {
         let db = self.tools.registry.connect().await?;
         let servers = database_servers::list(&db).await?;
@@ -71,7 +72,7 @@ impl Provisioner {
         let mut made = 0;
         let mut failure = None;
         for row in servers.into_iter().map(|occupied| occupied.server) {
-            if row.state != ServerState::Active || !row.can_be_administered() {
+            if !row.can_be_administered() {
                 continue;
             }
             // What one server cannot do is no reason for another to go without.
@@ -93,20 +94,21 @@ impl Provisioner {
 async fn top_up(tools: &Tools, row: &DatabaseServer, server: &Server) -> Result<u64, SpareError> {
     let template = template::name(server);
     let wanted = wanted(row.id, &template);
-    if !is_anything_to_do(tools, &wanted).await? {
+    let takes_tenants = row.state == ServerState::Active;
+    if !is_anything_to_do(tools, &wanted, takes_tenants).await? {
         return Ok(0);
     }
     let mut administration = server.administer().await?;
     if !administration.try_lock(ServerLock::Spares).await? {
         return Ok(0);
     }
-    clear_up(tools, &wanted, &mut administration).await?;
+    clear_up(tools, &wanted, takes_tenants, &mut administration).await?;
     let mut made = 0;
     loop {
         let db = tools.registry.connect().await?;
         let ready = spare_databases::count_ready(&db, &wanted.as_ref()).await?;
         drop(db);
-        if ready >= tools.settings.spares || tools.life.is_stopping() {
+        if !takes_tenants || ready >= tools.settings.spares || tools.life.is_stopping() {
             administration.close().await;
             return Ok(made);
         }
@@ -117,7 +119,11 @@ async fn top_up(tools: &Tools, row: &DatabaseServer, server: &Server) -> Result<
 }
 
 /// Asked of the registry alone, every few seconds.
-async fn is_anything_to_do(tools: &Tools, wanted: &OwnedWanted) -> Result<bool, SpareError> {
+async fn is_anything_to_do(
+    tools: &Tools,
+    wanted: &OwnedWanted,
+    takes_tenants: bool,
+) -> Result<bool, SpareError> {
     let db = tools.registry.connect().await?;
     let spares = spare_databases::on_server(&db, wanted.server).await?;
     let ready = spares.iter().filter(|spare| {
@@ -125,8 +131,10 @@ async fn is_anything_to_do(tools: &Tools, wanted: &OwnedWanted) -> Result<bool, 
             && spare.template == wanted.template
             && spare.schema_version == wanted.schema_version
     });
-    let enough = ready.count() as u64 >= tools.settings.spares;
-    Ok(!enough || spares.iter().any(|spare| is_cut_off(spare) || is_stale(tools, wanted, spare)))
+    let enough = !takes_tenants || ready.count() as u64 >= tools.settings.spares;
+    let is_useless =
+        |spare: &SpareDatabase| is_cut_off(spare) || is_stale(tools, wanted, takes_tenants, spare);
+    Ok(!enough || spares.iter().any(is_useless))
 }
 
 /// Nobody is at it any more, if the server's lock is ours.
@@ -134,10 +142,17 @@ fn is_cut_off(spare: &SpareDatabase) -> bool {
     matches!(spare.state, State::Making | State::Removing)
 }
 
-fn is_stale(tools: &Tools, wanted: &OwnedWanted, spare: &SpareDatabase) -> bool {
-    spare.state == State::Ready
-        && (spare.template != wanted.template || spare.schema_version != wanted.schema_version)
-        && spare.created_at < tools.clock.now() - STALE_AFTER
+/// No tenant will ever get it: on a server that takes none, or as a copy of what nobody wants any more.
+fn is_stale(
+    tools: &Tools,
+    wanted: &OwnedWanted,
+    takes_tenants: bool,
+    spare: &SpareDatabase,
+) -> bool {
+    let is_another =
+        spare.template != wanted.template || spare.schema_version != wanted.schema_version;
+    let is_old = spare.created_at < tools.clock.now() - STALE_AFTER;
+    spare.state == State::Ready && (!takes_tenants || (is_another && is_old))
 }
 
 async fn make(
@@ -165,15 +180,16 @@ async fn make(
 }
 
 /// What somebody was making or removing when their process died is removed: nobody else is at it, because the lock is
-/// ours. So are copies of other templates that are old enough, one at a time.
+/// ours. So is what no tenant will ever get, one at a time.
 async fn clear_up(
     tools: &Tools,
     wanted: &OwnedWanted,
+    takes_tenants: bool,
     administration: &mut Administration,
 ) -> Result<(), SpareError> {
     let db = tools.registry.connect().await?;
     let spares = spare_databases::on_server(&db, wanted.server).await?;
-    if let Some(stale) = spares.iter().find(|spare| is_stale(tools, wanted, spare))
+    if let Some(stale) = spares.iter().find(|spare| is_stale(tools, wanted, takes_tenants, spare))
         && spare_databases::change_state(&db, &stale.name, State::Ready, State::Removing).await?
     {
         remove(tools, &stale.name, administration).await?;

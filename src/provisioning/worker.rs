@@ -114,6 +114,9 @@ pub(super) async fn work(tools: &Tools, claim: Claim, run: Run) -> Result<RunSta
             }
         }
     }
+    if code.as_deref() == Some(Refusal::Cancelled.code()) {
+        worker.context.cancel();
+    }
     worker.backward().await?;
     worker.end(RunStatus::Failed, Outcome::of_failure(code.as_deref())).await
 }
@@ -155,6 +158,7 @@ impl Worker {
                         break;
                     }
                     Err(error) => {
+                        self.context.put_down_tenant_db();
                         if let Some(failure) = self.judge(at, step, &error).await? {
                             return Ok(Some(failure));
                         }
@@ -172,7 +176,8 @@ impl Worker {
         if attempts < most || self.definition.on_failure == OnFailure::KeepTrying {
             return None;
         }
-        let reason = format!("none of {attempts} attempts came to an end");
+        let unknown = || format!("none of {attempts} attempts came to an end");
+        let reason = self.steps[at].last_error.clone().unwrap_or_else(unknown);
         let error = StepError::Final(reason.clone());
         tracing::error!(run = %self.context.claim.run, step = step.name, %error, "ALARM: undoing the run");
         self.fail(at, reason, None);

@@ -17,7 +17,7 @@ use crate::configuration::RegistrySettings;
 use crate::postgres::administration::{AdministrationError, Capacity, Server};
 use crate::postgres::transport::Transport;
 use crate::postgres::{
-    CheckoutFailure, Connection, Pool, PoolLimits, Scoped, Target, Transaction, failure,
+    CheckoutFailure, Connection, KEEPALIVES, Pool, PoolLimits, Scoped, Target, Transaction, failure,
 };
 use crate::sealing::{LookupHasher, Sealer, SealingError};
 
@@ -47,6 +47,9 @@ pub mod webhook_deliveries;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A replica that was stopped in the middle of a transaction holds up the others no longer than this. Settling an
+/// organization takes up to 12 s.
+const IDLE_IN_TRANSACTION: &str = "20s";
 
 /// Marks a connection as one to the registry. Only this room makes one.
 pub struct RegistryScope(());
@@ -168,7 +171,11 @@ impl Registry {
         let target = Target {
             options: options
                 .clone()
-                .options([("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string())]),
+                .options([
+                    ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string()),
+                    ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION.to_owned()),
+                ])
+                .options(KEEPALIVES),
             connect_timeout: ACQUIRE_TIMEOUT,
             operation_timeout: STATEMENT_TIMEOUT + Duration::from_secs(1),
             on_connect: None,

@@ -1,6 +1,8 @@
 //! The ledger of provisioning: every run with its steps and its history. It outlives what the run has made. How a run
 //! is worked on by one process at a time is the matter of [`super::run_leases`].
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ColumnTrait, Condition, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder,
@@ -41,8 +43,8 @@ pub struct TenantBusy;
 
 const CREATE: &str = "
 WITH run AS (
-    INSERT INTO provisioning_runs (id, kind, version, tenant_id, status, sealed_input, created_at)
-    VALUES ($1, $2, $3, $4, 'pending', $5, $6) RETURNING id
+    INSERT INTO provisioning_runs (id, kind, version, tenant_id, status, sealed_input, created_at, next_attempt_at)
+    VALUES ($1, $2, $3, $4, 'pending', $5, $6, clock_timestamp()) RETURNING id
 ), noted AS (
     INSERT INTO provisioning_events (run_id, event, actor) SELECT id, 'planned', $8 FROM run
 )
@@ -135,6 +137,26 @@ pub async fn history(db: &impl OnRegistry, run: Uuid) -> Result<Vec<Event>, Regi
         .order_by_asc(events::Column::Id)
         .all(db)
         .await?)
+}
+
+const FORGET_FRUITLESS: &str = "
+DELETE FROM provisioning_runs WHERE id IN (SELECT id FROM provisioning_runs AS run
+    WHERE status = 'failed' AND kind = 'create_tenant' AND finished_at < clock_timestamp() - make_interval(secs => $1)
+      AND NOT EXISTS (SELECT FROM tenants WHERE tenants.id = run.tenant_id)
+      AND NOT EXISTS (SELECT FROM resources WHERE resources.tenant_id = run.tenant_id AND released_at IS NULL)
+      AND NOT EXISTS (SELECT FROM clerk_organizations WHERE clerk_organizations.run_id = run.id)
+    LIMIT 10000)
+";
+
+/// Forgets, with their history, runs that ended longer than `kept_for` ago and of which no tenant has come, some thousands
+/// at a time. Returns how many.
+pub async fn forget_fruitless(
+    db: &impl OnRegistry,
+    kept_for: Duration,
+) -> Result<u64, RegistryError> {
+    let values = [kept_for.as_secs_f64().into()];
+    let statement = Statement::from_sql_and_values(DbBackend::Postgres, FORGET_FRUITLESS, values);
+    Ok(db.execute_raw(statement).await?.rows_affected())
 }
 
 const RETRY_NOW: &str = "

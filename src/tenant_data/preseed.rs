@@ -56,6 +56,13 @@ pub enum Missing {
     },
 }
 
+impl Missing {
+    /// A tenant that has been in use may have taken it away: it is theirs to change.
+    pub fn is_optional(&self) -> bool {
+        matches!(self, Self::RolePermission { .. } | Self::Pipeline(_) | Self::Stage { .. })
+    }
+}
+
 /// Why a tenant is not proven complete.
 #[derive(Debug, thiserror::Error)]
 pub enum PreseedError {

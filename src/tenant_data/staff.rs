@@ -2,13 +2,13 @@
 
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, QueryFilter};
+use sea_orm::{ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, QueryFilter, QuerySelect};
 use uuid::Uuid;
 
 pub use super::entities::staff::Model as StaffMember;
 use super::entities::staff::{ActiveModel, Column, Entity};
 use crate::identifiers::EmailAddress;
-use crate::tenant_router::OnTenant;
+use crate::tenant_router::{OnTenant, TenantTransaction};
 
 /// Everything that makes a new member of staff.
 #[derive(Clone)]
@@ -61,6 +61,12 @@ pub async fn is_empty(db: &impl OnTenant) -> Result<bool, DbErr> {
 /// A member of staff who may sign in, by id.
 pub async fn find_active(db: &impl OnTenant, id: Uuid) -> Result<Option<StaffMember>, DbErr> {
     Entity::find_by_id(id).filter(Column::Status.eq("active")).one(db).await
+}
+
+/// May somebody still sign in? Nobody takes that from them until the transaction has ended.
+pub async fn hold_active(transaction: &TenantTransaction, id: Uuid) -> Result<bool, DbErr> {
+    let query = Entity::find_by_id(id).filter(Column::Status.eq("active")).lock_shared();
+    Ok(query.one(transaction).await?.is_some())
 }
 
 /// A member of staff who may sign in, by email.

@@ -26,7 +26,7 @@ const MAX_KEYS: usize = 64;
 const UNKNOWN_KEY_EVERY: TimeDelta = TimeDelta::seconds(30);
 /// After a reading that has failed.
 const AFTER_A_FAILURE: TimeDelta = TimeDelta::seconds(2);
-/// A key that Clerk has taken back is believed no longer than this.
+/// Keys are read again after this long. While they cannot be read, those that are known serve on.
 const OLDEST: TimeDelta = TimeDelta::hours(1);
 /// In bytes; what ring verifies with.
 const MODULUS: std::ops::RangeInclusive<usize> = 256..=1024;

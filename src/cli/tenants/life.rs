@@ -10,7 +10,7 @@ use crate::cli::actor::actor;
 use crate::clock::Clock;
 use crate::identifiers::TenantId;
 use crate::registry::tenants::{self, Status, Tenant};
-use crate::registry::{RegistryDb, RegistryError, RegistryTransaction, operator_acts};
+use crate::registry::{RegistryDb, RegistryError, RegistryTransaction, clerk, operator_acts};
 
 pub(super) async fn suspend(app: &App, name: &str) -> Result<(), CommandError> {
     change(app, name, "suspended", (Status::Active, Status::Suspended)).await
@@ -80,6 +80,8 @@ async fn finish(
     done: &str,
 ) -> Result<bool, RegistryError> {
     if changed {
+        // Whoever has left meanwhile gets in no more.
+        clerk::settle_again(&transaction, tenant, Clock::system().now()).await?;
         operator_acts::note(&transaction, &actor(), done, Some(tenant), None).await?;
     }
     transaction.commit().await?;

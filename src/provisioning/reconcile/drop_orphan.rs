@@ -110,6 +110,12 @@ impl Provisioner {
             let reason = if is_there { NotDropped::NotOurs } else { NotDropped::NotThere };
             return Err(reason(name.to_owned()));
         }
+        // Before it is gone: whoever asks later finds who wanted it.
+        let db = tools.registry.connect().await?;
+        let detail = format!("{name} on {server}");
+        let tenant = TenantId::of_database(name);
+        operator_acts::note(&db, actor, "dropped an orphan", tenant, Some(&detail)).await?;
+        drop(db);
         let release = async |kind: &str| {
             let db = tools.registry.connect().await?;
             resources::release(&db, kind, name, row.id, tools.clock.now()).await
@@ -122,11 +128,6 @@ impl Provisioner {
             administration.drop_role(name).await?;
             release(steps::ROLE).await?;
         }
-        let db = tools.registry.connect().await?;
-        let detail = format!("{name} on {server}");
-        let tenant = TenantId::of_database(name);
-        operator_acts::note(&db, actor, "dropped an orphan", tenant, Some(&detail)).await?;
-        drop(db);
         tracing::info!(actor, name, server, database, role, "dropped an orphan");
         if database {
             tokio::time::sleep(BETWEEN_DROPS).await;

@@ -6,7 +6,7 @@ use sea_orm::{TransactionSession, TransactionTrait};
 use uuid::Uuid;
 
 use super::{Context, DATABASE, Done, Retries, SagaStep, StepError};
-use crate::postgres::administration::Handover;
+use crate::postgres::administration::{Administration, Handover};
 use crate::provisioning::{spares, template};
 use crate::registry::spare_databases::{self, SpareDatabase};
 
@@ -72,16 +72,25 @@ async fn claim_spare(
 
 pub(super) async fn undo(context: &Context) -> Result<Done, StepError> {
     // Without a row nothing was made: the row comes first, and goes last.
-    if let Some(tenant) = context.find_tenant().await? {
+    if let Some(tenant) = context.find_doomed().await? {
         let place = context.place_of(&tenant).await?;
         let mut seat = context.administer(&place).await?;
         seat.drop_database(&tenant.database_name).await?;
-        let db = context.registry().await?;
-        if let Some(spare) = spare_databases::claimed_by(&db, context.tenant_id).await? {
-            seat.drop_database(&spare.name).await?;
-            spare_databases::forget(&db, &spare.name).await?;
-        }
+        drop_claimed_spare(context, &mut seat).await?;
         seat.keep();
     }
     Ok(Done::released(DATABASE))
+}
+
+/// A spare that the tenant was given and has not become its database is of no use to anybody.
+pub(super) async fn drop_claimed_spare(
+    context: &Context,
+    seat: &mut Administration,
+) -> Result<(), StepError> {
+    let db = context.registry().await?;
+    if let Some(spare) = spare_databases::claimed_by(&db, context.tenant_id).await? {
+        seat.drop_database(&spare.name).await?;
+        spare_databases::forget(&db, &spare.name).await?;
+    }
+    Ok(())
 }

@@ -90,6 +90,8 @@ fn failed(error: HookError) -> StepError {
 async fn make(context: &Context, hook: Hook) -> Result<Done, StepError> {
     let tenant = context.tenant().await?;
     let run = context.claim.run;
+    // A process that slept meanwhile must not make again what another has had released.
+    context.still_ours().await?;
     let made = context.tools.hooks.call(hook, Act::Make, run, &tenant, None).await;
     let reference = made.map_err(failed)?.unwrap_or_else(|| tenant.slug.clone());
     Ok(Done::made(hook.name(), &reference, None))

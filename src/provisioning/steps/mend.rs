@@ -40,14 +40,15 @@ pub(crate) const SCHEMA: SagaStep = SagaStep {
     ..step("mend_schema", |context| mend_schema(context).boxed())
 };
 pub(crate) const PRESEED: SagaStep =
-    step("mend_preseed", |context| preseed::verify(context).boxed());
+    step("mend_preseed", |context| preseed::verify_mended(context).boxed());
 pub(crate) const OWNER: SagaStep = step("mend_owner", |context| mend_owner(context).boxed());
 pub(crate) const RELEASE: SagaStep = step("release", |context| release(context).boxed());
 
+/// What it is when it is whole again.
 fn former(context: &Context) -> Result<Status, StepError> {
-    Ok(match reprovision_input(context)?.was_suspended() {
-        true => Status::Suspended,
-        false => Status::Active,
+    Ok(match reprovision_input(context)?.former() {
+        Some(Status::Suspended) => Status::Suspended,
+        _ => Status::Active,
     })
 }
 
@@ -66,10 +67,15 @@ async fn hold(context: &Context) -> Result<Done, StepError> {
     }
 }
 
-/// A suspended tenant stays suspended; any other could not be mended, and says so.
+/// A suspended tenant stays suspended, and one whose mending was called off what it was; any other could not be mended,
+/// and says so.
 async fn give_up(context: &Context) -> Result<Done, StepError> {
-    let was_suspended = reprovision_input(context).is_ok_and(|input| input.was_suspended());
-    let to = if was_suspended { Status::Suspended } else { Status::Failed };
+    let to = match reprovision_input(context).ok().and_then(|input| input.former()) {
+        Some(Status::Suspended) => Status::Suspended,
+        // Nobody has said that it could not be mended.
+        Some(former) if context.is_cancelled() => former,
+        _ => Status::Failed,
+    };
     Ok(Done::moved(Status::Provisioning, to))
 }
 
@@ -98,6 +104,7 @@ async fn mend_database(context: &Context) -> Result<Done, StepError> {
     inside.close().await;
     seat.hand_over(&Handover { from: None, to: name, role: &tenant.role_name, mark: &mark })
         .await?;
+    database::drop_claimed_spare(context, &mut seat).await?;
     seat.keep();
     Ok(Done::made(DATABASE, name, Some(place.id)))
 }

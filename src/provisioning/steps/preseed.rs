@@ -4,7 +4,7 @@
 use futures_util::FutureExt;
 
 use super::{Context, Done, Retries, SagaStep, StepError, nothing_to_undo};
-use crate::tenant_data::preseed::verify_preseed;
+use crate::tenant_data::preseed::{Missing, PreseedError, verify_preseed};
 
 pub(crate) const STEP: SagaStep = SagaStep {
     name: "preseed",
@@ -13,8 +13,28 @@ pub(crate) const STEP: SagaStep = SagaStep {
     retries: Retries::DATABASE,
 };
 
-pub(super) async fn verify(context: &Context) -> Result<Done, StepError> {
-    let db = context.tenant_db().await?;
-    verify_preseed(db).await.map_err(|error| StepError::Passing(error.to_string()))?;
-    Ok(Done::nothing_more())
+async fn verify(context: &Context) -> Result<Done, StepError> {
+    match verify_preseed(context.tenant_db().await?).await {
+        Ok(()) => Ok(Done::nothing_more()),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// As for a new tenant, but for what a tenant may have taken away itself.
+pub(super) async fn verify_mended(context: &Context) -> Result<Done, StepError> {
+    match verify_preseed(context.tenant_db().await?).await {
+        Err(PreseedError::Incomplete(missing)) if missing.iter().all(Missing::is_optional) => {
+            Ok(Done::nothing_more())
+        }
+        Ok(()) => Ok(Done::nothing_more()),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// What is missing does not come by waiting.
+fn failed(error: PreseedError) -> StepError {
+    match error {
+        PreseedError::Incomplete(_) => StepError::Final(error.to_string()),
+        PreseedError::Query(_) => StepError::Passing(error.to_string()),
+    }
 }

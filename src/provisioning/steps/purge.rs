@@ -66,6 +66,8 @@ async fn close(context: &Context) -> Result<Done, StepError> {
 async fn drop_database(context: &Context) -> Result<Done, StepError> {
     let Some(tenant) = condemned(context).await? else { return Ok(Done::nothing_more()) };
     let place = context.place_of(&tenant).await?;
+    // The tenant's lock before the server's, as everywhere.
+    context.administer(&place).await?.keep();
     let mut in_line = place.server.administer().await?;
     in_line.lock(ServerLock::Drop).await?;
     let done = database::undo(context).await?;

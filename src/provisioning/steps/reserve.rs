@@ -103,6 +103,7 @@ async fn reserve(context: &Context, slug: Slug) -> Result<Result<(), SlugTaken>,
 }
 
 async fn undo(context: &Context) -> Result<Done, StepError> {
+    context.find_doomed().await?;
     let db = context.registry().await?;
     let transaction = db.begin().await?;
     context.hold(&transaction).await?;

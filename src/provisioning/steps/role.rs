@@ -45,7 +45,7 @@ fn password_of(context: &Context, tenant: &Tenant) -> Result<String, StepError> 
 
 pub(super) async fn undo(context: &Context) -> Result<Done, StepError> {
     // Without a row nothing was made: the row comes first, and goes last.
-    if let Some(tenant) = context.find_tenant().await? {
+    if let Some(tenant) = context.find_doomed().await? {
         let place = context.place_of(&tenant).await?;
         let mut seat = context.administer(&place).await?;
         seat.drop_role(&tenant.role_name).await?;

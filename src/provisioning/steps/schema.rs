@@ -2,6 +2,7 @@
 //! whose it is.
 
 use futures_util::FutureExt;
+use sea_orm::{TransactionSession, TransactionTrait};
 
 use super::{Context, Done, Retries, SagaStep, StepError, nothing_to_undo};
 use crate::postgres::administration::Administration;
@@ -9,6 +10,10 @@ use crate::postgres::migrating;
 use crate::provisioning::context::Place;
 use crate::provisioning::template;
 use crate::registry::tenants::{self, Tenant};
+
+/// A migration neither waits for ever for somebody who uses the table, nor goes on when nobody waits for it any more.
+const MIGRATION_LIMITS: [(&str, &str); 2] =
+    [("lock_timeout", "60s"), ("client_connection_check_interval", "5s")];
 
 pub(crate) const STEP: SagaStep = SagaStep {
     name: "schema",
@@ -41,7 +46,7 @@ pub(super) async fn bring_up_to_date(
     let newest = migrating::newest::<tenant_migrations::Migrator>();
     let mut applied = applied(inside).await?;
     if !applied.contains(&newest) {
-        let options = place.server.options_for(&tenant.database_name);
+        let options = place.server.options_for(&tenant.database_name).options(MIGRATION_LIMITS);
         migrating::migrate::<tenant_migrations::Migrator>(options).await?;
         template::furnish(inside).await?;
         applied = self::applied(inside).await?;
@@ -65,7 +70,10 @@ pub(super) async fn record_version(
 ) -> Result<(), StepError> {
     if tenant.schema_version != version {
         let (db, now) = (context.registry().await?, context.tools.clock.now());
-        tenants::record_schema_version(&db, context.tenant_id, version, now).await?;
+        let transaction = db.begin().await?;
+        context.hold(&transaction).await?;
+        tenants::record_schema_version(&transaction, context.tenant_id, version, now).await?;
+        transaction.commit().await?;
     }
     Ok(())
 }

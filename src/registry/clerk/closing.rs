@@ -1,11 +1,17 @@
 //! What the end of a tenant, and a new beginning, mean for what Clerk has said.
 
 use chrono::{DateTime, Utc};
-use sea_orm::Statement;
+use sea_orm::{ConnectionTrait, Statement};
 
 use crate::identifiers::TenantId;
-use crate::registry::{OnRegistry, RegistryError};
+use crate::registry::{OnRegistry, RegistryError, RegistryTransaction};
 
+/// Users before anything else, in order, as events are recorded; whoever joins another organization at this moment is
+/// waited for, and seen by the second statement.
+const LOCK_USERS: &str = "
+SELECT id FROM clerk_users WHERE id IN (SELECT user_id FROM clerk_memberships AS m
+    JOIN clerk_organizations AS o ON o.id = m.organization_id WHERE o.tenant_id = $1) ORDER BY id FOR UPDATE
+";
 const FORGET: &str = "
 WITH gone AS (
     UPDATE clerk_organizations SET name = NULL, slug = NULL, created_by = NULL, deleted = true, settled = changes
@@ -22,16 +28,22 @@ DELETE FROM clerk_users WHERE NOT deleted AND id IN (SELECT user_id FROM members
 
 /// Forgets the organization of a tenant that is purged, and its people, unless they are members of others. Its id stays,
 /// so that no other tenant is ever made of it.
-pub async fn forget_tenant(db: &impl OnRegistry, tenant: TenantId) -> Result<(), RegistryError> {
-    let statement =
-        Statement::from_sql_and_values(db.get_database_backend(), FORGET, [tenant.0.into()]);
-    db.execute_raw(statement).await?;
+pub async fn forget_tenant(
+    transaction: &RegistryTransaction,
+    tenant: TenantId,
+) -> Result<(), RegistryError> {
+    for sql in [LOCK_USERS, FORGET] {
+        let backend = transaction.get_database_backend();
+        let statement = Statement::from_sql_and_values(backend, sql, [tenant.0.into()]);
+        transaction.execute_raw(statement).await?;
+    }
     Ok(())
 }
 
-const SETTLE_AGAIN: &str = "UPDATE clerk_organizations SET changes = changes + 1, next_settle_at = $2 WHERE tenant_id = $1";
+const SETTLE_AGAIN: &str = "UPDATE clerk_organizations SET changes = changes + 1, settle_attempts = 0, next_settle_at = $2 WHERE tenant_id = $1";
 
-/// Has the staff of a tenant held against its organization again: its database may be another one.
+/// Has the staff of a tenant held against its organization again, soon: its database may be another one, or it was closed
+/// while people left.
 pub async fn settle_again(
     db: &impl OnRegistry,
     tenant: TenantId,

@@ -8,7 +8,6 @@ use sea_orm::{DbErr, TransactionSession, TransactionTrait};
 use super::{ClerkWebhooks, tenant};
 use crate::identifiers::TenantId;
 use crate::postgres::failure;
-use crate::provisioning::Planned;
 use crate::registry::clerk::{self, Organization};
 use crate::registry::provisioning_runs::{self, RunStatus};
 use crate::registry::tenants::{self, Status};
@@ -93,16 +92,13 @@ impl ClerkWebhooks {
         }
         let settled = match clerk::find(&transaction, id).await? {
             // Somebody else has seen to it meanwhile.
-            None => Ok((Settled::Done, None)),
-            Some(organization) if is_settled(&organization) => Ok((Settled::Done, None)),
+            None => Ok(Settled::Done),
+            Some(organization) if is_settled(&organization) => Ok(Settled::Done),
             Some(organization) => self.settle_locked(&transaction, &organization).await,
         };
         match settled {
-            Ok((settled, planned)) => {
+            Ok(settled) => {
                 transaction.commit().await.map_err(Unsettled::of_registry)?;
-                if let Some(planned) = planned {
-                    tenant::begin(&self.provisioner, planned);
-                }
                 Ok(settled)
             }
             // What was written of those who are not in question stays.
@@ -122,35 +118,35 @@ impl ClerkWebhooks {
         &self,
         transaction: &RegistryTransaction,
         organization: &Organization,
-    ) -> Result<(Settled, Option<Planned>), Unsettled> {
+    ) -> Result<Settled, Unsettled> {
         let id = &organization.id;
         let Some(tenant_id) = organization.tenant_id.map(TenantId) else {
             if organization.deleted {
                 clerk::settled(transaction, id, organization.changes).await?;
-                return Ok((Settled::Done, None));
+                return Ok(Settled::Done);
             }
             let planned = tenant::plan(&self.provisioner, transaction, organization).await?;
             // The lock has seen to that; should it ever not, no second tenant comes of it.
             if !clerk::link_tenant(transaction, id, planned.tenant_id, planned.run_id).await? {
                 return Err(Unsettled::Busy);
             }
-            return Ok((Settled::BeingMade, Some(planned)));
+            return Ok(Settled::BeingMade);
         };
         let found = tenants::find(transaction, tenant_id).await?;
         match found.as_ref().map(|tenant| tenant.status) {
             Some(Status::Active) => {}
             Some(Status::Suspended | Status::Deleted | Status::Purging) => {
-                return Ok((Settled::Closed, None));
+                return Ok(Settled::Closed);
             }
             Some(Status::Purged) => {
                 clerk::settled(transaction, id, organization.changes).await?;
-                return Ok((Settled::Done, None));
+                return Ok(Settled::Done);
             }
             Some(Status::Pending | Status::Provisioning | Status::Failed) | None => {
-                return Ok((being_made(transaction, organization).await?, None));
+                return being_made(transaction, organization).await;
             }
         }
-        let Some(tenant) = found.map(Arc::new) else { return Ok((Settled::BeingMade, None)) };
+        let Some(tenant) = found.map(Arc::new) else { return Ok(Settled::BeingMade) };
         let members = if organization.deleted {
             tracing::warn!(organization = %id, tenant = %tenant.id, "Clerk has deleted an organization; its staff are disabled, and the tenant is left for a person to decide about");
             Vec::new()
@@ -164,7 +160,7 @@ impl ClerkWebhooks {
             return Err(Unsettled::Unproven(written.unproven));
         }
         clerk::settled(transaction, id, organization.changes).await?;
-        Ok((Settled::Done, None))
+        Ok(Settled::Done)
     }
 }
 

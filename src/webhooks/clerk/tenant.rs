@@ -6,7 +6,8 @@ use crate::registry::clerk::Organization;
 use crate::registry::{RegistryError, RegistryTransaction};
 
 /// Writes the making of a tenant down, in the transaction that notes whose tenant it is: neither can be without the
-/// other, however often the organization is announced. Nobody is on its staff at first; settling adds them.
+/// other, however often the organization is announced. Nobody is on its staff at first; settling adds them. A job begins
+/// with it: a person who registers does not stand in line behind a thousand organizations that are imported.
 pub(super) async fn plan(
     provisioner: &Provisioner,
     transaction: &RegistryTransaction,
@@ -19,11 +20,6 @@ pub(super) async fn plan(
         owner: None,
     };
     provisioner.plan(transaction, &new).await
-}
-
-/// Begins what was planned, once it is committed. Nobody waits for it: its end is seen in the ledger.
-pub(super) fn begin(provisioner: &Provisioner, planned: Planned) {
-    drop(provisioner.begin(planned));
 }
 
 /// For people. An organization without a name is called by its slug, or by its id.

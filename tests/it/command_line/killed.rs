@@ -15,7 +15,7 @@ use crate::support::{TestCluster, own_cluster, unique};
 const SETTINGS: [(&str, &str); 5] = [
     ("NARTHEX_AUTH__ARGON2__MEMORY_KIB", "64"),
     ("NARTHEX_AUTH__ARGON2__ITERATIONS", "1"),
-    ("NARTHEX_PROVISIONING__LEASE", "1s"),
+    ("NARTHEX_PROVISIONING__LEASE", "3s"),
     ("NARTHEX_PROVISIONING__SPARES", "3"),
     ("NARTHEX_PROVISIONING__CONCURRENCY", "3"),
 ];

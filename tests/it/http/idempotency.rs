@@ -146,7 +146,7 @@ async fn a_key_is_remembered_for_a_day() {
     let made = register(&app, &key, &other).await.expect(201);
     assert_eq!(made["user"]["email"], other["email"]);
     app.clock.advance(TimeDelta::hours(25));
-    assert_eq!(app.provisioner.forget_old_keys().await.unwrap(), 1);
+    assert_eq!(app.provisioner.clean_up().await.unwrap(), 1);
     assert_eq!(app.registry_count("SELECT count(*) FROM registrations").await, 0);
 }
 
@@ -198,4 +198,24 @@ async fn however_many_come_at_once_each_registration_makes_one_tenant() {
     assert_eq!(app.registry_count("SELECT count(*) FROM provisioning_runs").await, expected);
     let call = app.call(Method::GET, "/healthz", None).await;
     call.expect(200);
+}
+
+/// Anybody can have registrations refused; what stays of them does not stay for ever.
+#[tokio::test]
+async fn the_history_of_a_registration_that_came_to_nothing_is_forgotten_after_a_month() {
+    let app = TestApp::start_with(patient()).await;
+    let registration = app.registration();
+    register(&app, &unique(), &registration).await.expect(201);
+    register(&app, &unique(), &registration).await.expect_problem(409, "email_taken");
+    let runs = async || app.registry_count("SELECT count(*) FROM provisioning_runs").await;
+    let ended = async |days: i32| {
+        let then =
+            format!("UPDATE provisioning_runs SET finished_at = now() - interval '{days} days'");
+        app.registry_execute(&then).await;
+        app.provisioner.clean_up().await.unwrap();
+    };
+    ended(29).await;
+    assert_eq!(runs().await, 2);
+    ended(31).await;
+    assert_eq!(runs().await, 1, "that of the tenant stays");
 }

@@ -204,3 +204,25 @@ async fn a_worker_that_gives_signs_of_life_keeps_its_run() {
     let claims = "SELECT count(*) FROM provisioning_events WHERE event = 'claimed'";
     assert_eq!(app.registry_count(claims).await, 1);
 }
+
+/// Whatever a run says: what somebody may be using is not undone.
+#[rstest]
+#[case("active")]
+#[case("suspended")]
+#[case("deleted")]
+#[tokio::test]
+async fn a_tenant_that_is_whole_is_never_undone(#[case] status: &str) {
+    let app = TestApp::start().await;
+    let made = run(&app.provisioner, &new_tenant()).await.0.unwrap();
+    app.registry_execute(&format!(
+        "UPDATE tenants SET status = '{status}';
+         UPDATE provisioning_steps SET status = 'failed';
+         UPDATE provisioning_runs SET status = 'compensating', finished_at = NULL, next_attempt_at = now()"
+    ))
+    .await;
+    let refused = "SELECT count(*) FROM provisioning_events
+        WHERE event = 'undo_failed' AND step = 'database' AND detail LIKE '%nothing of it is undone'";
+    eventually("it is refused", async || app.registry_count(refused).await > 1).await;
+    let app_things = (on_server(&app, made.tenant_id).await, things(&app).await);
+    assert_eq!(app_things, (2, 4));
+}

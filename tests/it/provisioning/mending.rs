@@ -184,3 +184,43 @@ async fn a_suspension_that_comes_in_between_stays() {
     mend(&app, &staff, None, false).await.unwrap();
     assert_eq!(row(&app, &staff).await.status, Status::Suspended);
 }
+
+const CANCEL: &str =
+    "UPDATE provisioning_runs SET cancel_requested_at = now() WHERE status = 'running'";
+
+/// Called off, it is what it was: nobody has said that it could not be mended.
+#[rstest]
+#[case(Status::Active)]
+#[case(Status::Suspended)]
+#[case(Status::Failed)]
+#[tokio::test]
+async fn a_tenant_whose_mending_is_cancelled_is_what_it_was(#[case] before: Status) {
+    let url: Arc<OnceLock<String>> = Arc::default();
+    let registry = url.clone();
+    let cancels: Interruption = Arc::new(move |at, when| {
+        if (at, when) == ("mend_role", Moment::AfterEffect) {
+            at_once(registry.get().unwrap(), &[CANCEL]);
+        }
+        None::<Fault>
+    });
+    let app = TestApp::interrupted(cancels, Box::new(|_| {})).await;
+    url.set(app.cluster.url(&app.registry_database)).unwrap();
+    let staff = app.register().await;
+    let db = app.registry.connect().await.unwrap();
+    let now = app.clock.now();
+    tenants::change_status(&db, staff.tenant_id, Status::Active, before, now).await.unwrap();
+    let cancelled = mend(&app, &staff, None, false).await.unwrap_err();
+    assert!(matches!(cancelled, RunFailure::Refused(_)), "{cancelled:?}");
+    assert_eq!(row(&app, &staff).await.status, before);
+}
+
+/// A role's permissions and the stages of a pipeline are the tenant's to change.
+#[tokio::test]
+async fn what_a_tenant_has_taken_away_is_no_damage() {
+    let app = TestApp::start().await;
+    let staff = app.register().await;
+    let changes = "UPDATE roles SET permissions = permissions[2:] WHERE name = 'viewer'";
+    app.cluster.execute(&staff.database(), changes).await;
+    mend(&app, &staff, None, false).await.unwrap();
+    assert_eq!(row(&app, &staff).await.status, Status::Active);
+}

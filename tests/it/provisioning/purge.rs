@@ -193,8 +193,8 @@ async fn a_tenant_that_is_not_condemned_is_never_purged() {
     let app = TestApp::start().await;
     let staff = app.register().await;
     let forged = format!(
-        "INSERT INTO provisioning_runs (id, kind, tenant_id, status, created_at)
-         VALUES ('{id}', 'purge_tenant', '{tenant}', 'pending', now());
+        "INSERT INTO provisioning_runs (id, kind, tenant_id, status, created_at, next_attempt_at)
+         VALUES ('{id}', 'purge_tenant', '{tenant}', 'pending', now(), now());
          INSERT INTO provisioning_steps (run_id, position, name, status)
          SELECT '{id}', n, name, 'pending' FROM (VALUES (0, 'drop_database'), (1, 'drop_role'), (2, 'forget')) s (n, name)",
         id = uuid::Uuid::new_v4(),

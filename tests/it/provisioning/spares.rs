@@ -216,3 +216,21 @@ async fn a_copy_that_is_not_what_it_should_be_never_waits_for_a_tenant() {
     .await;
     assert_eq!(spares(&app, "ready").await, Vec::<String>::new());
 }
+
+/// No tenant will ever get them.
+#[tokio::test]
+async fn spares_of_a_server_that_takes_no_tenants_are_removed() {
+    let app = TestApp::start_with(TWO()).await;
+    two_are_ready(&app).await;
+    let useless = spares(&app, "ready").await;
+    app.registry_execute("UPDATE database_servers SET state = 'draining'").await;
+    eventually("they are gone", async || {
+        app.registry_count("SELECT count(*) FROM spare_databases").await == 0
+    })
+    .await;
+    for name in useless {
+        assert_eq!(oid(&app, &name).await, Vec::<String>::new());
+    }
+    app.registry_execute("UPDATE database_servers SET state = 'active'").await;
+    two_are_ready(&app).await;
+}

@@ -1,5 +1,6 @@
 //! The template is made once, whoever asks for it, and again when it is lost.
 
+use narthex::identifiers::TenantId;
 use narthex::postgres::migrating;
 use narthex::provisioning::template;
 use narthex::registry::tenants::{self, Status};
@@ -9,8 +10,8 @@ use sea_orm::{TransactionSession, TransactionTrait};
 use sea_orm_migration::MigratorTrait;
 use tenant_migrations::Migrator;
 
-use super::{new_tenant, run};
-use crate::support::{TestApp, TestCluster, TestSettings, own_cluster};
+use super::{new_tenant, on_server, run, things};
+use crate::support::{TestApp, TestCluster, TestSettings, eventually, own_cluster};
 
 #[tokio::test]
 async fn eight_registrations_at_once_make_the_template_and_eight_databases() {
@@ -101,4 +102,40 @@ async fn a_copy_made_by_another_version_of_the_program_becomes_a_whole_tenant(#[
     let tenant = tenants::find(&db, planned.tenant_id).await.unwrap().unwrap();
     assert_eq!((tenant.status, tenant.schema_version), (Status::Active, expected));
     verify_preseed(&app.tenant_db(planned.tenant_id).await).await.unwrap();
+}
+
+/// Somebody has had a hand in the template: no tenant is served that lacks what every tenant has.
+#[tokio::test]
+async fn a_tenant_that_lacks_something_is_not_activated() {
+    let cluster = own_cluster().await;
+    let app = TestApp::start_on(TestCluster::of(&cluster), Box::new(|_| {})).await;
+    app.provisioner.prepare().await.unwrap();
+    let name = template::name(app.registry.server());
+    let open = |is_open| format!("ALTER DATABASE {name} WITH ALLOW_CONNECTIONS {is_open}");
+    app.cluster.execute("postgres", &open(true)).await;
+    app.cluster.execute(&name, "DELETE FROM settings").await;
+    app.cluster.execute("postgres", &open(false)).await;
+    let (outcome, ended, _) = run(&app.provisioner, &new_tenant()).await;
+    let failure = outcome.unwrap_err().to_string();
+    assert!(failure.starts_with("the step `preseed` failed: the tenant lacks"), "{failure}");
+    assert_eq!(things(&app).await, 0);
+    assert_eq!(on_server(&app, TenantId(ended.tenant_id)).await, 0);
+}
+
+/// Copies load a server: a third one waits, whoever makes the first two.
+#[tokio::test]
+async fn no_more_than_two_copies_are_made_at_once() {
+    let cluster = own_cluster().await;
+    let app = TestApp::start_on(TestCluster::of(&cluster), Box::new(|_| {})).await;
+    app.provisioner.prepare().await.unwrap();
+    let mut busy = app.cluster.connect("postgres").await;
+    // "nart", and the numbers of the two places.
+    let both = "SELECT pg_advisory_lock(1851880052, 0), pg_advisory_lock(1851880052, 1)";
+    sqlx::Executor::execute(&mut busy, both).await.unwrap();
+    let started = app.provisioner.start(&new_tenant(), None).await.unwrap();
+    let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND classid = 1851880052";
+    eventually("it waits", async || app.cluster.count("postgres", waits).await == 1).await;
+    assert_eq!(on_server(&app, started.planned.tenant_id).await, 1, "its role");
+    sqlx::Connection::close(busy).await.unwrap();
+    started.outcome().await.unwrap();
 }

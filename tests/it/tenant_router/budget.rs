@@ -221,10 +221,10 @@ async fn settings_that_do_not_fit_the_server_are_refused_at_the_start() {
     let refused = App::open(settings.clone(), Clock::system()).await.err();
     let Some(StartError::Budget(error)) = refused else { panic!("{refused:?}") };
     let text = error.to_string();
-    for expected in ["max_connections 600", "2 replica(s)", "asks for 400", "at most 270"] {
+    for expected in ["max_connections 600", "2 replica(s)", "asks for 400", "at most 267"] {
         assert!(text.contains(expected), "{expected} is missing in: {text}");
     }
-    settings.router.max_connections_per_server = Some(270);
+    settings.router.max_connections_per_server = Some(267);
     App::open(settings, Clock::system()).await.unwrap().close().await;
 }
 
