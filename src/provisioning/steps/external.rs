@@ -99,7 +99,7 @@ async fn make(context: &Context, hook: Hook) -> Result<Done, StepError> {
 
 /// Whether or not it was ever made: its answer may have been lost.
 async fn release(context: &Context, hook: Hook) -> Result<Done, StepError> {
-    if let Some(tenant) = context.find_tenant().await? {
+    if let Some(tenant) = context.find_doomed().await? {
         let db = context.registry().await?;
         let reference = resources::reference(&db, context.tenant_id, hook.name()).await?;
         drop(db);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::in_session;
 use crate::http::quiet::{quiet, send};
-use crate::support::{Answer, Staff, TestApp};
+use crate::support::{Answer, Staff, TestApp, eventually};
 
 pub(super) async fn login(app: &TestApp, email: &str, password: &str) -> Answer {
     let credentials = json!({"email": email, "password": password});
@@ -96,6 +96,29 @@ async fn whoever_guesses_learns_nothing_from_the_answer_or_its_time() {
     seen.dedup();
     assert_eq!(seen.len(), 1, "{seen:#?}");
     quiet().expect_untouched().await;
+}
+
+/// Whoever shuts them out ends the sessions that there are; this one is not there yet.
+#[tokio::test]
+async fn who_is_shut_out_while_signing_in_gets_no_session() {
+    let app = TestApp::start().await;
+    let staff = app.register().await;
+    let database = staff.database();
+    app.cluster.execute(&database, "DELETE FROM sessions").await;
+    let mut administrator = app.cluster.connect(&database).await;
+    let shut_out = "BEGIN; UPDATE staff SET status = 'disabled'";
+    sqlx::Executor::execute(&mut administrator, shut_out).await.unwrap();
+    let signing_in = login(&app, &staff.email, &staff.password);
+    let committing = async {
+        let waits = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}' AND wait_event_type = 'Lock'"
+        );
+        eventually("it waits", async || app.cluster.count("postgres", &waits).await == 1).await;
+        sqlx::Executor::execute(&mut administrator, "COMMIT").await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(signing_in, committing);
+    answer.expect_problem(401, "invalid_credentials");
+    assert_eq!(app.cluster.count(&database, "SELECT count(*) FROM sessions").await, 0);
 }
 
 #[tokio::test]
