@@ -111,6 +111,9 @@ fn run(arguments: &Arguments) -> Result<bool> {
 async fn measure(arguments: &Arguments) -> Result<bool> {
     let faults = matches!(arguments.what, Some(What::Faults));
     let known = if faults { faults::PARTS } else { numbers::PARTS };
+    if arguments.write_docs && !arguments.only.is_empty() {
+        return Err("--write-docs replaces all results: leave --only out".into());
+    }
     if let Some(unknown) = arguments.only.iter().find(|part| !known.contains(&part.as_str())) {
         return Err(
             format!("there is no part `{unknown}`; the parts are {}", known.join(", ")).into()
