@@ -6,10 +6,11 @@ use uuid::Uuid;
 
 use super::Tools;
 use super::input::Input;
-use super::saga::StepError;
+use super::saga::{Refusal, StepError};
 use crate::identifiers::TenantId;
 use crate::postgres::administration::{Administration, Server};
 use crate::registry::database_servers;
+use crate::registry::provisioning_runs;
 use crate::registry::run_leases::{self, Claim};
 use crate::registry::tenants::{self, Status, Tenant};
 use crate::registry::{RegistryDb, RegistryTransaction};
@@ -21,7 +22,6 @@ pub(super) struct Context {
     pub tenant_id: TenantId,
     pub claim: Claim,
     input: Option<Input>,
-    is_cancelled: bool,
     seat: Mutex<Option<Administration>>,
     tenant_db: OnceCell<TenantDb>,
 }
@@ -29,17 +29,14 @@ pub(super) struct Context {
 impl Context {
     pub fn new(tools: Tools, tenant_id: TenantId, claim: Claim, input: Option<Input>) -> Self {
         let (seat, tenant_db) = (Mutex::default(), OnceCell::new());
-        Self { tools, tenant_id, claim, input, is_cancelled: false, seat, tenant_db }
+        Self { tools, tenant_id, claim, input, seat, tenant_db }
     }
 
-    /// The run is undone because somebody has cancelled it.
-    pub fn cancel(&mut self) {
-        self.is_cancelled = true;
-    }
-
-    /// Is it?
-    pub fn is_cancelled(&self) -> bool {
-        self.is_cancelled
+    /// Is the run undone because somebody has cancelled it?
+    pub async fn is_cancelled(&self) -> Result<bool, StepError> {
+        let found = provisioning_runs::find(&self.registry().await?, self.claim.run).await?;
+        let code = found.and_then(|(run, _)| run.error_code);
+        Ok(code.as_deref() == Some(Refusal::Cancelled.code()))
     }
 
     /// What the run was planned with. To undo something nobody may need it: it can be gone.

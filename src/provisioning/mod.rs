@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::{TransactionSession, TransactionTrait};
+use sea_orm::{Iterable, TransactionSession, TransactionTrait};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
@@ -68,13 +68,6 @@ const PURGE_BATCH: i64 = 20;
 const PROMPT: &[RunKind] = &[RunKind::CreateTenant, RunKind::AnnounceTenant];
 /// What may take long, each kind one at a time beside the others: mending migrates, a purge stands in line for its drop.
 const SLOW: [&[RunKind]; 2] = [&[RunKind::ReprovisionTenant], &[RunKind::PurgeTenant]];
-/// All of them.
-const ANY: &[RunKind] = &[
-    RunKind::CreateTenant,
-    RunKind::AnnounceTenant,
-    RunKind::ReprovisionTenant,
-    RunKind::PurgeTenant,
-];
 
 /// Why a registration was not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -427,7 +420,8 @@ impl Provisioner {
 
     /// Works on a run if it is due and nobody's.
     async fn work_on(&self, run: Uuid) {
-        let due = Due { run: Some(run), known: &Definition::known(ANY) };
+        let due =
+            Due { run: Some(run), known: &Definition::known(&RunKind::iter().collect::<Vec<_>>()) };
         match self.claim(due).await {
             Ok(Some((claim, run))) => {
                 let _ = worker::work(&self.tools, claim, run).await;

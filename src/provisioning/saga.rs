@@ -187,6 +187,14 @@ pub(super) fn nothing_to_undo(_: &Context) -> StepFuture<'_> {
     async { Ok(Done::nothing_more()) }.boxed()
 }
 
+/// Such a step.
+pub(super) const fn without_undo(
+    name: &'static str,
+    apply: for<'a> fn(&'a Context) -> StepFuture<'a>,
+) -> SagaStep {
+    SagaStep { name, apply, undo: nothing_to_undo, retries: Retries::DATABASE }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,6 +12,7 @@ use super::definitions::{Definition, OnFailure};
 use super::input::Input;
 use super::saga::{Done, Refusal, Retries, SagaStep, StepError, StepFuture};
 use super::{Fault, Moment, Outcome, Tools};
+use crate::identifiers::TenantId;
 use crate::registry::RegistryError;
 use crate::registry::provisioning_runs::{self, Run, RunKind, RunStatus, Step, StepStatus};
 use crate::registry::run_leases::{self, Claim, Happened, LeaseLost, Progress, StepChange};
@@ -75,23 +76,8 @@ pub(super) async fn work(tools: &Tools, claim: Claim, run: Run) -> Result<RunSta
         provisioning_runs::steps_of(&db, run.id).await
     };
     let steps = steps.await.map_err(|_| Stopped::Lost)?;
-    let sealed = run.sealed_input.as_deref();
-    let opened = sealed.map(|sealed| Input::open(tools.registry.sealer(), run.id, sealed));
-    // What only goes back needs no input.
-    let goes_on = run.status != RunStatus::Compensating && run.cancel_requested_at.is_none();
-    let input = match opened.transpose() {
-        Ok(input) => input,
-        Err(error) if goes_on => {
-            tracing::error!(run = %run.id, %error, "ALARM: this process cannot read what a run was planned with; has it every master key?");
-            let put_off = Progress { put_off: Some(UNREADABLE_PAUSE), ..Progress::default() };
-            let db = tools.registry.connect().await.map_err(|_| Stopped::Lost)?;
-            let _ = run_leases::advance(&db, &claim, put_off, tools.clock.now()).await;
-            return Err(Stopped::PutOff);
-        }
-        Err(_) => None,
-    };
-    let context =
-        Context::new(tools.clone(), crate::identifiers::TenantId(run.tenant_id), claim, input);
+    let input = open_input(tools, &claim, &run).await?;
+    let context = Context::new(tools.clone(), TenantId(run.tenant_id), claim, input);
     let mut worker = Worker {
         definition,
         steps,
@@ -114,11 +100,26 @@ pub(super) async fn work(tools: &Tools, claim: Claim, run: Run) -> Result<RunSta
             }
         }
     }
-    if code.as_deref() == Some(Refusal::Cancelled.code()) {
-        worker.context.cancel();
-    }
     worker.backward().await?;
     worker.end(RunStatus::Failed, Outcome::of_failure(code.as_deref())).await
+}
+
+/// What the run was planned with. A run that goes on and cannot be read here is put off: another process may have the
+/// key. What only goes back needs none.
+async fn open_input(tools: &Tools, claim: &Claim, run: &Run) -> Result<Option<Input>, Stopped> {
+    let Some(sealed) = run.sealed_input.as_deref() else { return Ok(None) };
+    let error = match Input::open(tools.registry.sealer(), run.id, sealed) {
+        Ok(input) => return Ok(Some(input)),
+        Err(error) => error,
+    };
+    if run.status == RunStatus::Compensating || run.cancel_requested_at.is_some() {
+        return Ok(None);
+    }
+    tracing::error!(run = %run.id, %error, "ALARM: this process cannot read what a run was planned with; has it every master key?");
+    let put_off = Progress { put_off: Some(UNREADABLE_PAUSE), ..Progress::default() };
+    let db = tools.registry.connect().await.map_err(|_| Stopped::Lost)?;
+    let _ = run_leases::advance(&db, claim, put_off, tools.clock.now()).await;
+    Err(Stopped::PutOff)
 }
 
 struct Worker {
@@ -429,7 +430,6 @@ impl Worker {
     /// Records what is staged.
     async fn record(&mut self, put_off: Option<Duration>) -> Result<(), Stopped> {
         let mut progress = std::mem::take(&mut self.staged);
-
         progress.put_off = put_off;
         let is_put_off = progress.put_off.is_some();
         for attempt in 1..=RECORD_ATTEMPTS {

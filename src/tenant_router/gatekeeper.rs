@@ -30,9 +30,10 @@ const LISTENERS: u32 = 1;
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the connections do not fit the registry's database server: its max_connections {} less {} reserved leaves {}, of \
-     which {} replica(s) (router.replicas) need {} each for the registry (registry.max_connections and {} \
-     more, which provisioning.concurrency decides), so that each has {} for tenants, and router.max_connections_per_server asks for {}. Raise max_connections \
-     of the server, or set router.max_connections_per_server to at most {} or registry.max_connections lower",
+     which {} replica(s) (router.replicas) need {} each for the registry (registry.max_connections and {} more, which \
+     provisioning.concurrency decides), so that each has {} for tenants, and router.max_connections_per_server asks \
+     for {}. Raise max_connections of the server, or set router.max_connections_per_server to at most {}, or \
+     registry.max_connections or provisioning.concurrency lower",
     .capacity.max_connections, .capacity.reserved, .capacity.max_connections.saturating_sub(.capacity.reserved),
     .replicas, .pool + .more, .more, .left, .wanted, .left
 )]

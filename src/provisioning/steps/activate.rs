@@ -3,17 +3,13 @@
 
 use futures_util::FutureExt;
 
-use super::{Context, Done, Retries, SagaStep, nothing_to_undo};
+use super::{Context, Done, SagaStep, without_undo};
 use crate::provisioning::hooks::Hook;
 use crate::registry::provisioning_runs::RunKind;
 use crate::registry::tenants::Status;
 
-pub(crate) const STEP: SagaStep = SagaStep {
-    name: "activate",
-    apply: |context| async { Ok(activated(context)) }.boxed(),
-    undo: nothing_to_undo,
-    retries: Retries::DATABASE,
-};
+pub(crate) const STEP: SagaStep =
+    without_undo("activate", |context| async { Ok(activated(context)) }.boxed());
 
 fn activated(context: &Context) -> Done {
     let is_told = context.tools.hooks.is_on(Hook::Notify);

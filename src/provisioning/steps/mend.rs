@@ -7,8 +7,8 @@ use futures_util::FutureExt;
 use sea_orm::ActiveEnum;
 
 use super::{
-    Context, DATABASE, Done, Retries, SagaStep, StepError, database, nothing_to_undo, owner_row,
-    preseed, reprovision_input, role, schema,
+    Context, DATABASE, Done, Retries, SagaStep, StepError, database, owner_row, preseed,
+    reprovision_input, role, schema, without_undo,
 };
 use crate::postgres::administration::Handover;
 use crate::postgres::migrating;
@@ -17,13 +17,6 @@ use crate::registry::tenants::Status;
 use crate::registry::{clerk, email_index};
 use crate::tenant_data::staff;
 
-const fn step(
-    name: &'static str,
-    apply: for<'a> fn(&'a Context) -> crate::provisioning::saga::StepFuture<'a>,
-) -> SagaStep {
-    SagaStep { name, apply, undo: nothing_to_undo, retries: Retries::DATABASE }
-}
-
 /// Nobody is served while it is mended.
 pub(crate) const HOLD: SagaStep = SagaStep {
     name: "hold",
@@ -31,18 +24,19 @@ pub(crate) const HOLD: SagaStep = SagaStep {
     undo: |context| give_up(context).boxed(),
     retries: Retries::DATABASE,
 };
-pub(crate) const ROLE: SagaStep = step("mend_role", |context| role::apply(context).boxed());
+pub(crate) const ROLE: SagaStep = without_undo("mend_role", |context| role::apply(context).boxed());
 pub(crate) const DATABASE_STEP: SagaStep =
-    step("mend_database", |context| mend_database(context).boxed());
+    without_undo("mend_database", |context| mend_database(context).boxed());
 pub(crate) const SCHEMA: SagaStep = SagaStep {
     // Migrations of a tenant with much in it.
     retries: Retries { timeout: Duration::from_secs(30 * 60), ..Retries::DATABASE },
-    ..step("mend_schema", |context| mend_schema(context).boxed())
+    ..without_undo("mend_schema", |context| mend_schema(context).boxed())
 };
 pub(crate) const PRESEED: SagaStep =
-    step("mend_preseed", |context| preseed::verify_mended(context).boxed());
-pub(crate) const OWNER: SagaStep = step("mend_owner", |context| mend_owner(context).boxed());
-pub(crate) const RELEASE: SagaStep = step("release", |context| release(context).boxed());
+    without_undo("mend_preseed", |context| preseed::verify_mended(context).boxed());
+pub(crate) const OWNER: SagaStep =
+    without_undo("mend_owner", |context| mend_owner(context).boxed());
+pub(crate) const RELEASE: SagaStep = without_undo("release", |context| release(context).boxed());
 
 /// What it is when it is whole again.
 fn former(context: &Context) -> Result<Status, StepError> {
@@ -73,7 +67,7 @@ async fn give_up(context: &Context) -> Result<Done, StepError> {
     let to = match reprovision_input(context).ok().and_then(|input| input.former()) {
         Some(Status::Suspended) => Status::Suspended,
         // Nobody has said that it could not be mended.
-        Some(former) if context.is_cancelled() => former,
+        Some(former) if context.is_cancelled().await? => former,
         _ => Status::Failed,
     };
     Ok(Done::moved(Status::Provisioning, to))
@@ -86,8 +80,8 @@ async fn mend_database(context: &Context) -> Result<Done, StepError> {
     let is_there = seat.database_exists(&tenant.database_name).await?;
     let mark = context.tools.mark();
     let name = tenant.database_name.as_str();
-    seat.keep();
     if !is_there {
+        seat.keep();
         if !reprovision_input(context)?.accept_empty {
             return Err(StepError::Final(format!(
                 "the database {name} is missing: restore it from a backup, or accept an empty one \
@@ -96,7 +90,6 @@ async fn mend_database(context: &Context) -> Result<Done, StepError> {
         }
         return database::apply(context).await;
     }
-    let mut seat = context.administer(&place).await?;
     // Before anybody gets a right to it: is it this tenant's at all?
     seat.open_database(name).await?;
     let mut inside = place.server.connect(name).await?;

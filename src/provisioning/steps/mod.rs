@@ -13,7 +13,7 @@ pub(super) mod schema;
 
 use super::context::Context;
 use super::input::{CreateInput, Input, OwnerInput, ReprovisionInput};
-use super::saga::{Done, Refusal, Retries, SagaStep, StepError, nothing_to_undo};
+use super::saga::{Done, Refusal, Retries, SagaStep, StepError, nothing_to_undo, without_undo};
 use crate::identifiers::InvalidAddress;
 use crate::tenant_data::staff::NewStaffMember;
 

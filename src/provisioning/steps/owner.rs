@@ -2,17 +2,10 @@
 
 use futures_util::FutureExt;
 
-use super::{
-    Context, Done, Retries, SagaStep, StepError, create_input, nothing_to_undo, owner_row,
-};
+use super::{Context, Done, SagaStep, StepError, create_input, owner_row, without_undo};
 use crate::tenant_data::staff;
 
-pub(crate) const STEP: SagaStep = SagaStep {
-    name: "owner",
-    apply: |context| apply(context).boxed(),
-    undo: nothing_to_undo,
-    retries: Retries::DATABASE,
-};
+pub(crate) const STEP: SagaStep = without_undo("owner", |context| apply(context).boxed());
 
 async fn apply(context: &Context) -> Result<Done, StepError> {
     if let Some(owner) = &create_input(context)?.owner {

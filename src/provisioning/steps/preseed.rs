@@ -3,15 +3,10 @@
 
 use futures_util::FutureExt;
 
-use super::{Context, Done, Retries, SagaStep, StepError, nothing_to_undo};
+use super::{Context, Done, SagaStep, StepError, without_undo};
 use crate::tenant_data::preseed::{Missing, PreseedError, verify_preseed};
 
-pub(crate) const STEP: SagaStep = SagaStep {
-    name: "preseed",
-    apply: |context| verify(context).boxed(),
-    undo: nothing_to_undo,
-    retries: Retries::DATABASE,
-};
+pub(crate) const STEP: SagaStep = without_undo("preseed", |context| verify(context).boxed());
 
 async fn verify(context: &Context) -> Result<Done, StepError> {
     match verify_preseed(context.tenant_db().await?).await {

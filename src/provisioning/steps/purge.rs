@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use sea_orm::{TransactionSession, TransactionTrait};
 
-use super::{Context, Done, Retries, SagaStep, StepError, database, nothing_to_undo, role};
+use super::{Context, Done, Retries, SagaStep, StepError, database, role, without_undo};
 use crate::postgres::administration::ServerLock;
 use crate::registry::tenants::{self, Status, Tenant};
 use crate::registry::{clerk, domains, email_index, phone_numbers};
@@ -14,31 +14,15 @@ use crate::registry::{clerk, domains, email_index, phone_numbers};
 /// A drop makes the server write a checkpoint: no more than one in this time on a server, over all replicas.
 const BETWEEN_DROPS: Duration = Duration::from_secs(1);
 
-pub(crate) const CLOSE: SagaStep = SagaStep {
-    name: "close",
-    apply: |context| close(context).boxed(),
-    undo: nothing_to_undo,
-    retries: Retries::DATABASE,
-};
+pub(crate) const CLOSE: SagaStep = without_undo("close", |context| close(context).boxed());
 pub(crate) const DROP_DATABASE: SagaStep = SagaStep {
-    name: "drop_database",
-    apply: |context| drop_database(context).boxed(),
-    undo: nothing_to_undo,
     // Behind others that are dropped on the same server.
     retries: Retries { timeout: Duration::from_secs(300), ..Retries::DATABASE },
+    ..without_undo("drop_database", |context| drop_database(context).boxed())
 };
-pub(crate) const DROP_ROLE: SagaStep = SagaStep {
-    name: "drop_role",
-    apply: |context| drop_role(context).boxed(),
-    undo: nothing_to_undo,
-    retries: Retries::DATABASE,
-};
-pub(crate) const FORGET: SagaStep = SagaStep {
-    name: "forget",
-    apply: |context| forget(context).boxed(),
-    undo: nothing_to_undo,
-    retries: Retries::DATABASE,
-};
+pub(crate) const DROP_ROLE: SagaStep =
+    without_undo("drop_role", |context| drop_role(context).boxed());
+pub(crate) const FORGET: SagaStep = without_undo("forget", |context| forget(context).boxed());
 
 /// The tenant, if it may be purged. One that is purged already has nothing more to lose.
 async fn condemned(context: &Context) -> Result<Option<Tenant>, StepError> {

@@ -4,7 +4,7 @@
 use futures_util::FutureExt;
 use sea_orm::{TransactionSession, TransactionTrait};
 
-use super::{Context, Done, Retries, SagaStep, StepError, nothing_to_undo};
+use super::{Context, Done, SagaStep, StepError, without_undo};
 use crate::postgres::administration::Administration;
 use crate::postgres::migrating;
 use crate::provisioning::context::Place;
@@ -15,12 +15,7 @@ use crate::registry::tenants::{self, Tenant};
 const MIGRATION_LIMITS: [(&str, &str); 2] =
     [("lock_timeout", "60s"), ("client_connection_check_interval", "5s")];
 
-pub(crate) const STEP: SagaStep = SagaStep {
-    name: "schema",
-    apply: |context| apply(context).boxed(),
-    undo: nothing_to_undo,
-    retries: Retries::DATABASE,
-};
+pub(crate) const STEP: SagaStep = without_undo("schema", |context| apply(context).boxed());
 
 async fn apply(context: &Context) -> Result<Done, StepError> {
     let tenant = context.tenant().await?;

@@ -63,6 +63,8 @@ async fn whoever_is_killed_in_the_middle_leaves_nothing_half_made() {
     let mut kills = 0;
     while !left.is_empty() {
         let serving = Serving::start(&place, &SETTINGS).await;
+        // Those that are being made must not keep the others from being asked for.
+        random.shuffle(&mut left);
         let batch: Vec<_> = left.iter().take(random.usize(2..=5)).cloned().collect();
         let asked = join_all(batch.iter().map(|(key, body)| {
             let (client, address) = (&client, &serving.address);
@@ -83,6 +85,7 @@ async fn whoever_is_killed_in_the_middle_leaves_nothing_half_made() {
             }
         }
         let _ = serving.ended().await;
+        eprintln!("{} of {all} wait for an answer after {kills} kills", left.len());
         // A key that was written down before the answer was lost is found in progress: that is an answer, too.
         let known =
             place.cluster.count(&place.database, "SELECT count(*) FROM registrations").await;
