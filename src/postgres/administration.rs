@@ -21,6 +21,8 @@ pub use locks::ServerLock;
 const MAINTENANCE_DATABASE: &str = "postgres";
 /// No statement, and no lock of another, may hold an act of administration for ever.
 const LIMITS: [(&str, &str); 2] = [("statement_timeout", "120s"), ("lock_timeout", "60s")];
+/// A connection that takes longer to answer nothing is of no use.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
 const OBJECT_IN_USE: &str = "55006";
 const DUPLICATE_DATABASE: &str = "42P04";
 const DUPLICATE_OBJECT: &str = "42710";
@@ -141,6 +143,12 @@ impl Administration {
         let _ = self.socket.close().await;
     }
 
+    /// Does the server answer on this connection, and soon?
+    pub async fn is_alive(&mut self) -> bool {
+        let answer = tokio::time::timeout(PING_TIMEOUT, self.socket.ping()).await;
+        matches!(answer, Ok(Ok(())))
+    }
+
     async fn run(&mut self, sql: String) -> Result<(), sqlx::Error> {
         self.socket.execute(sqlx::AssertSqlSafe(sql)).await.map(|_| ())
     }
@@ -177,7 +185,7 @@ impl Administration {
     /// Makes a login role, or gives an existing one this password, this group and this mark.
     pub async fn create_login(&mut self, login: Login<'_>) -> Result<(), AdministrationError> {
         let (role, group) = (quoted(login.name)?, quoted(login.group)?);
-        let verifier = scram::verifier(login.password, login.salt);
+        let verifier = scram::verifier(login.password, login.salt, scram::OF_A_RANDOM_PASSWORD);
         let mark = format!("COMMENT ON ROLE {role} IS '{}'", plain(login.mark)?);
         let created = self
             .run(format!("CREATE ROLE {role} LOGIN PASSWORD '{verifier}' IN ROLE {group}; {mark}"))
@@ -220,7 +228,7 @@ impl Administration {
         let sql = format!("CREATE DATABASE {} TEMPLATE {}", quoted(name)?, quoted(template)?);
         let slot = self.take_copy_slot().await?;
         let copied = self.create_database(name, sql).await;
-        self.unlock(slot).await?;
+        self.unlock_number(slot).await?;
         copied
     }
 
@@ -318,7 +326,7 @@ impl Administration {
 
     /// Has the current database a table of this name in its public schema?
     pub async fn has_table(&mut self, name: &str) -> Result<bool, AdministrationError> {
-        self.exists("SELECT 1 FROM pg_tables WHERE schemaname = 'public' AND tablename = $1", name)
+        self.exists("SELECT 1 WHERE to_regclass('public.' || quote_ident($1)) IS NOT NULL", name)
             .await
     }
 
@@ -377,7 +385,7 @@ pub struct Login<'a> {
     pub name: &'a str,
     /// From which it has its rights.
     pub group: &'a str,
-    /// In clear; only its verifier is sent.
+    /// In clear, 24 random bytes in hexadecimal; only its verifier is sent.
     pub password: &'a str,
     /// 16 random bytes.
     pub salt: &'a [u8; 16],

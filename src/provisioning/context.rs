@@ -2,14 +2,13 @@
 
 use std::ops::{Deref, DerefMut};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
-use uuid::Uuid;
 
 use super::Tools;
 use super::input::Input;
 use super::saga::{Refusal, StepError};
 use crate::identifiers::TenantId;
 use crate::postgres::administration::{Administration, Server};
-use crate::registry::database_servers;
+use crate::registry::database_servers::{self, DatabaseServer};
 use crate::registry::provisioning_runs;
 use crate::registry::run_leases::{self, Claim};
 use crate::registry::tenants::{self, Status, Tenant};
@@ -22,14 +21,15 @@ pub(super) struct Context {
     pub tenant_id: TenantId,
     pub claim: Claim,
     input: Option<Input>,
-    seat: Mutex<Option<Administration>>,
+    seat: Mutex<Option<(DatabaseServer, Administration)>>,
+    place: OnceCell<Place>,
     tenant_db: OnceCell<TenantDb>,
 }
 
 impl Context {
     pub fn new(tools: Tools, tenant_id: TenantId, claim: Claim, input: Option<Input>) -> Self {
-        let (seat, tenant_db) = (Mutex::default(), OnceCell::new());
-        Self { tools, tenant_id, claim, input, seat, tenant_db }
+        let (seat, place, tenant_db) = (Mutex::default(), OnceCell::new(), OnceCell::new());
+        Self { tools, tenant_id, claim, input, seat, place, tenant_db }
     }
 
     /// Is the run undone because somebody has cancelled it?
@@ -83,14 +83,18 @@ impl Context {
     }
 
     /// The server that the tenant is to be, or is, on.
-    pub async fn place_of(&self, tenant: &Tenant) -> Result<Place, StepError> {
+    pub async fn place_of(&self, tenant: &Tenant) -> Result<&Place, StepError> {
+        self.place.get_or_try_init(|| self.find_place(tenant)).await
+    }
+
+    async fn find_place(&self, tenant: &Tenant) -> Result<Place, StepError> {
         let db = self.registry().await?;
         let row = database_servers::find(&db, tenant.server_id).await?;
         let row =
             row.ok_or_else(|| StepError::Passing("its database server is unknown".to_owned()))?;
         drop(db);
         let server = self.tools.server(&row)?;
-        Ok(Place { id: row.id, server })
+        Ok(Place { server, row })
     }
 
     /// A connection for administration of the tenant's server that nobody else has for this tenant, not even a process
@@ -98,15 +102,28 @@ impl Context {
     /// asked whether the run is still ours, so that nobody who has lost it can act any more.
     pub async fn administer(&self, place: &Place) -> Result<Seat<'_>, StepError> {
         let mut kept = self.seat.lock().await;
-        if let Some(administration) = kept.take() {
-            return Ok(Seat { kept, administration });
+        if let Some((server, administration)) = kept.take() {
+            return Ok(Seat { kept, server, administration });
         }
-        let opened = place.server.administer().await;
-        self.tools.health.note(place.id, opened.is_ok());
-        let mut administration = opened?;
+        let mut administration = match self.tools.seats.take(&place.row).await {
+            Some(vacant) => vacant,
+            None => {
+                let opened = place.server.administer().await;
+                self.tools.health.note(place.row.id, opened.is_ok());
+                opened?
+            }
+        };
         administration.lock_for(self.tenant_id.0).await?;
         self.still_ours().await?;
-        Ok(Seat { kept, administration })
+        Ok(Seat { kept, server: place.row.clone(), administration })
+    }
+
+    /// At the end of the run others may have its connection to the server.
+    pub async fn leave_seat(&self) {
+        let kept = self.seat.lock().await.take();
+        if let Some((server, administration)) = kept {
+            self.tools.seats.leave(&server, administration).await;
+        }
     }
 
     /// Fails where the run is somebody else's by now.
@@ -117,8 +134,10 @@ impl Context {
             .map_err(|lost| StepError::Passing(lost.to_string()))
     }
 
-    /// After a failed attempt: the connection may be broken, or stand in the way of the undo.
-    pub fn put_down_tenant_db(&mut self) {
+    /// After a failed attempt: the connection may be broken, or stand in the way of the undo, and the server may have
+    /// moved.
+    pub fn look_again(&mut self) {
+        self.place = OnceCell::new();
         self.tenant_db = OnceCell::new();
     }
 
@@ -131,19 +150,20 @@ impl Context {
 
 /// A database server, as steps use it.
 pub(super) struct Place {
-    pub id: Uuid,
+    pub row: DatabaseServer,
     pub server: Server,
 }
 
 /// The run's connection to its server. Dropped, the connection is closed; [`Seat::keep`] leaves it to the next step.
 pub(super) struct Seat<'a> {
-    kept: MutexGuard<'a, Option<Administration>>,
+    kept: MutexGuard<'a, Option<(DatabaseServer, Administration)>>,
+    server: DatabaseServer,
     administration: Administration,
 }
 
 impl Seat<'_> {
     pub fn keep(mut self) {
-        *self.kept = Some(self.administration);
+        *self.kept = Some((self.server, self.administration));
     }
 }
 

@@ -35,6 +35,7 @@ mod interruption;
 mod pending;
 mod reconcile;
 mod saga;
+mod seats;
 mod spares;
 mod statistics;
 mod steps;
@@ -53,6 +54,7 @@ use definitions::Definition;
 use health::Health;
 use hooks::Hooks;
 use input::{Input, ReprovisionInput};
+use seats::Seats;
 use statistics::Statistics;
 
 /// Registrations that may wait for each one that is worked on. At some 100 ms each, the last of the line waits for a
@@ -123,6 +125,7 @@ struct Tools {
     router: TenantRouter,
     hooks: Hooks,
     health: Health,
+    seats: Seats,
     statistics: Statistics,
     settings: ProvisioningSettings,
     life: Lifecycle,
@@ -200,17 +203,17 @@ impl Provisioner {
     ) -> Result<Self, reqwest::Error> {
         let hooks = Hooks::new(settings.hooks.clone(), clock.clone())?;
         let concurrency = settings.concurrency;
-        let (health, statistics, interruption) = (Health::default(), Statistics::default(), None);
         let tools = Tools {
             registry,
             router,
             hooks,
-            health,
-            statistics,
+            health: Health::default(),
+            seats: Seats::default(),
+            statistics: Statistics::default(),
             settings,
             life,
             clock,
-            interruption,
+            interruption: None,
         };
         Ok(Self {
             tools,
@@ -384,6 +387,7 @@ impl Provisioner {
 
     /// Takes up every run that is due and for which there is a turn, and works on it in the background. Returns how many.
     pub async fn work_due(&self) -> Result<usize, RegistryError> {
+        self.tools.seats.close_idle().await;
         let mut taken = 0;
         let slow = self.slow_turns.iter().zip(SLOW);
         for (turns, kinds) in [(&self.turns, PROMPT)].into_iter().chain(slow) {

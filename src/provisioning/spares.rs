@@ -112,7 +112,7 @@ async fn top_up(tools: &Tools, row: &DatabaseServer, server: &Server) -> Result<
             administration.close().await;
             return Ok(made);
         }
-        template::ensure(server).await?;
+        template::ensure_by(&mut administration, server).await?;
         make(tools, server, &wanted, &mut administration).await?;
         made += 1;
     }

@@ -44,8 +44,18 @@ pub(super) async fn furnish(inside: &mut Administration) -> Result<(), Administr
 
 /// Builds the template if it is not there. Replicas that come at once wait for the first of them.
 pub async fn ensure(server: &Server) -> Result<(), AdministrationError> {
-    let template = name(server);
     let mut administration = server.administer().await?;
+    ensure_by(&mut administration, server).await?;
+    administration.close().await;
+    Ok(())
+}
+
+/// As [`ensure`], over an open connection to that server.
+pub(super) async fn ensure_by(
+    administration: &mut Administration,
+    server: &Server,
+) -> Result<(), AdministrationError> {
+    let template = name(server);
     if !administration.database_exists(&template).await? {
         administration.lock(ServerLock::Template).await?;
         if !administration.database_exists(&template).await? {
@@ -62,7 +72,7 @@ pub async fn ensure(server: &Server) -> Result<(), AdministrationError> {
             inside.close().await;
             administration.finish_template(&draft, &template).await?;
         }
+        administration.unlock(ServerLock::Template).await?;
     }
-    administration.close().await;
     Ok(())
 }

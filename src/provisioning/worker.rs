@@ -159,7 +159,7 @@ impl Worker {
                         break;
                     }
                     Err(error) => {
-                        self.context.put_down_tenant_db();
+                        self.context.look_again();
                         if let Some(failure) = self.judge(at, step, &error).await? {
                             return Ok(Some(failure));
                         }
@@ -234,6 +234,7 @@ impl Worker {
                         break;
                     }
                     Err(error) => {
+                        self.context.look_again();
                         let run = self.context.claim.run;
                         if attempt >= ALARM {
                             tracing::error!(%run, step = step.name, attempt, %error, "ALARM: a step cannot be undone; it will be tried again");
@@ -403,6 +404,7 @@ impl Worker {
         self.note(event, None, None, None);
         self.record(None).await?;
         self.context.tools.statistics.count_end(self.definition.kind, outcome);
+        self.context.leave_seat().await;
         Ok(status)
     }
 

@@ -25,7 +25,7 @@ pub enum ServerLock {
 }
 
 impl Administration {
-    /// Takes a lock that all replicas share, for the life of this connection or until released by its drop.
+    /// Takes a lock that all replicas share, until [`Administration::unlock`] or the end of this connection.
     pub async fn lock(&mut self, which: ServerLock) -> Result<(), AdministrationError> {
         sqlx::query("SELECT pg_advisory_lock($1, $2)")
             .bind(LOCK_SPACE)
@@ -49,7 +49,7 @@ impl Administration {
         Ok(row.try_get(0)?)
     }
 
-    /// Takes the lock of one tenant, as long as this connection lives. The server lets it go when the last statement of
+    /// Takes the lock of one tenant, until [`Administration::unlock_all`] or the end of this connection. The server lets it go when the last statement of
     /// the connection is over, even where the process that sent it is long dead.
     pub async fn lock_for(&mut self, tenant: uuid::Uuid) -> Result<(), AdministrationError> {
         // The last half of the id is random.
@@ -78,10 +78,21 @@ impl Administration {
         Ok(slot)
     }
 
-    pub(super) async fn unlock(&mut self, slot: i32) -> Result<(), AdministrationError> {
+    /// Lets every lock of this connection go.
+    pub async fn unlock_all(&mut self) -> Result<(), AdministrationError> {
+        sqlx::query("SELECT pg_advisory_unlock_all()").execute(&mut self.socket).await?;
+        Ok(())
+    }
+
+    /// Lets one lock go.
+    pub async fn unlock(&mut self, which: ServerLock) -> Result<(), AdministrationError> {
+        self.unlock_number(which as i32).await
+    }
+
+    pub(super) async fn unlock_number(&mut self, number: i32) -> Result<(), AdministrationError> {
         sqlx::query("SELECT pg_advisory_unlock($1, $2)")
             .bind(LOCK_SPACE)
-            .bind(slot)
+            .bind(number)
             .execute(&mut self.socket)
             .await?;
         Ok(())

@@ -20,12 +20,12 @@ pub(crate) const STEP: SagaStep = SagaStep {
 pub(super) async fn apply(context: &Context) -> Result<Done, StepError> {
     let tenant = context.tenant().await?;
     let place = context.place_of(&tenant).await?;
-    let mut seat = context.administer(&place).await?;
+    let mut seat = context.administer(place).await?;
     let template = template::name(&place.server);
     let is_there = seat.database_exists(&tenant.database_name).await?;
     let spare = match is_there {
         true => spare_databases::claimed_by(&context.registry().await?, context.tenant_id).await?,
-        false => claim_spare(context, place.id, &template).await?,
+        false => claim_spare(context, place.row.id, &template).await?,
     };
     let spare_is_there = match &spare {
         Some(spare) => seat.database_exists(&spare.name).await?,
@@ -33,7 +33,7 @@ pub(super) async fn apply(context: &Context) -> Result<Done, StepError> {
     };
     let renamed = spare.as_ref().filter(|_| spare_is_there && !is_there);
     if !is_there && renamed.is_none() {
-        template::ensure(&place.server).await?;
+        template::ensure_by(&mut seat, &place.server).await?;
         seat.copy_database(&template, &tenant.database_name).await?;
     }
     seat.hand_over(&Handover {
@@ -51,7 +51,7 @@ pub(super) async fn apply(context: &Context) -> Result<Done, StepError> {
         spare_databases::forget(&context.registry().await?, &spare.name).await?;
     }
     seat.keep();
-    Ok(Done::made(DATABASE, &tenant.database_name, Some(place.id)))
+    Ok(Done::made(DATABASE, &tenant.database_name, Some(place.row.id)))
 }
 
 /// Only for a run that is still ours when it commits: whoever undoes the run finds what it has claimed.
@@ -74,7 +74,7 @@ pub(super) async fn undo(context: &Context) -> Result<Done, StepError> {
     // Without a row nothing was made: the row comes first, and goes last.
     if let Some(tenant) = context.find_doomed().await? {
         let place = context.place_of(&tenant).await?;
-        let mut seat = context.administer(&place).await?;
+        let mut seat = context.administer(place).await?;
         seat.drop_database(&tenant.database_name).await?;
         drop_claimed_spare(context, &mut seat).await?;
         seat.keep();

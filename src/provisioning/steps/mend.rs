@@ -76,7 +76,7 @@ async fn give_up(context: &Context) -> Result<Done, StepError> {
 async fn mend_database(context: &Context) -> Result<Done, StepError> {
     let tenant = context.tenant().await?;
     let place = context.place_of(&tenant).await?;
-    let mut seat = context.administer(&place).await?;
+    let mut seat = context.administer(place).await?;
     let is_there = seat.database_exists(&tenant.database_name).await?;
     let mark = context.tools.mark();
     let name = tenant.database_name.as_str();
@@ -99,17 +99,17 @@ async fn mend_database(context: &Context) -> Result<Done, StepError> {
         .await?;
     database::drop_claimed_spare(context, &mut seat).await?;
     seat.keep();
-    Ok(Done::made(DATABASE, name, Some(place.id)))
+    Ok(Done::made(DATABASE, name, Some(place.row.id)))
 }
 
 /// Applies what is pending, with the grants and the preseed of a new tenant.
 async fn mend_schema(context: &Context) -> Result<Done, StepError> {
     let tenant = context.tenant().await?;
     let place = context.place_of(&tenant).await?;
-    let seat = context.administer(&place).await?;
+    let seat = context.administer(place).await?;
     let mut inside = place.server.connect(&tenant.database_name).await?;
     schema::expect_ours(context, &mut inside).await?;
-    let version = schema::bring_up_to_date(&place, &tenant, &mut inside).await?;
+    let version = schema::bring_up_to_date(place, &tenant, &mut inside).await?;
     // What a later version of the program has left out, this one must not grant.
     if version == migrating::newest::<tenant_migrations::Migrator>() {
         template::furnish(&mut inside).await?;

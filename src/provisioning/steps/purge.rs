@@ -38,7 +38,7 @@ async fn condemned(context: &Context) -> Result<Option<Tenant>, StepError> {
 async fn close(context: &Context) -> Result<Done, StepError> {
     if let Some(tenant) = condemned(context).await? {
         let place = context.place_of(&tenant).await?;
-        let mut seat = context.administer(&place).await?;
+        let mut seat = context.administer(place).await?;
         if seat.database_exists(&tenant.database_name).await? {
             seat.close_database(&tenant.database_name).await?;
         }
@@ -51,7 +51,7 @@ async fn drop_database(context: &Context) -> Result<Done, StepError> {
     let Some(tenant) = condemned(context).await? else { return Ok(Done::nothing_more()) };
     let place = context.place_of(&tenant).await?;
     // The tenant's lock before the server's, as everywhere.
-    context.administer(&place).await?.keep();
+    context.administer(place).await?.keep();
     let mut in_line = place.server.administer().await?;
     in_line.lock(ServerLock::Drop).await?;
     let done = database::undo(context).await?;

@@ -20,7 +20,7 @@ pub(super) async fn apply(context: &Context) -> Result<Done, StepError> {
     let password = password_of(context, &tenant)?;
     let sealer = context.tools.registry.sealer();
     let salt = sealer.random_bytes().map_err(|e| StepError::Passing(e.to_string()))?;
-    let mut seat = context.administer(&place).await?;
+    let mut seat = context.administer(place).await?;
     if !seat.role_exists(TENANT_GROUP).await? {
         seat.create_group(TENANT_GROUP).await?;
     }
@@ -33,7 +33,7 @@ pub(super) async fn apply(context: &Context) -> Result<Done, StepError> {
     })
     .await?;
     seat.keep();
-    Ok(Done::made(ROLE, &tenant.role_name, Some(place.id)))
+    Ok(Done::made(ROLE, &tenant.role_name, Some(place.row.id)))
 }
 
 fn password_of(context: &Context, tenant: &Tenant) -> Result<String, StepError> {
@@ -47,7 +47,7 @@ pub(super) async fn undo(context: &Context) -> Result<Done, StepError> {
     // Without a row nothing was made: the row comes first, and goes last.
     if let Some(tenant) = context.find_doomed().await? {
         let place = context.place_of(&tenant).await?;
-        let mut seat = context.administer(&place).await?;
+        let mut seat = context.administer(place).await?;
         seat.drop_role(&tenant.role_name).await?;
         seat.keep();
     }

@@ -21,9 +21,9 @@ async fn apply(context: &Context) -> Result<Done, StepError> {
     let tenant = context.tenant().await?;
     let place = context.place_of(&tenant).await?;
     // For its lock, under which nobody else drops the database.
-    let seat = context.administer(&place).await?;
+    let seat = context.administer(place).await?;
     let mut inside = place.server.connect(&tenant.database_name).await?;
-    let version = bring_up_to_date(&place, &tenant, &mut inside).await?;
+    let version = bring_up_to_date(place, &tenant, &mut inside).await?;
     identify(context, &mut inside).await?;
     inside.close().await;
     seat.keep();

@@ -9,6 +9,7 @@ mod purge;
 mod reconcile;
 mod rights;
 mod saga;
+mod seats;
 mod service;
 mod spares;
 mod template;

@@ -1,0 +1,61 @@
+//! Connections for administration that a run has no more use for: the next run on the same server spares itself the
+//! opening of one.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::postgres::administration::Administration;
+use crate::registry::database_servers::DatabaseServer;
+
+/// Then nobody seems to come any more.
+const KEPT_FOR: Duration = Duration::from_secs(5);
+
+/// Clones share them. Never more than runs were worked on at once: who needs one takes one from here first.
+#[derive(Clone, Default)]
+pub(super) struct Seats(Arc<Mutex<Vec<Vacant>>>);
+
+struct Vacant {
+    /// As it was when the connection was opened.
+    server: DatabaseServer,
+    since: Instant,
+    administration: Administration,
+}
+
+impl Seats {
+    fn lock(&self) -> MutexGuard<'_, Vec<Vacant>> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Leaves a connection without any lock to whoever comes next.
+    pub async fn leave(&self, server: &DatabaseServer, mut administration: Administration) {
+        if administration.unlock_all().await.is_ok() {
+            let (server, since) = (server.clone(), Instant::now());
+            self.lock().push(Vacant { server, since, administration });
+        }
+    }
+
+    /// One that still answers, if there is one. Whatever has changed of the server since, it gets a new one.
+    pub async fn take(&self, server: &DatabaseServer) -> Option<Administration> {
+        loop {
+            let mut vacant = {
+                let mut all = self.lock();
+                let at = all.iter().rposition(|vacant| vacant.server == *server)?;
+                all.swap_remove(at).administration
+            };
+            if vacant.is_alive().await {
+                return Some(vacant);
+            }
+        }
+    }
+
+    /// Closes those for which nobody has come for a while.
+    pub async fn close_idle(&self) {
+        let idle: Vec<_> =
+            self.lock().extract_if(.., |vacant| vacant.since.elapsed() >= KEPT_FOR).collect();
+        for vacant in idle {
+            vacant.administration.close().await;
+        }
+    }
+}
