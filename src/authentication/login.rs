@@ -13,6 +13,7 @@ use crate::identifiers::{EmailAddress, TenantId};
 use crate::registry::email_index;
 use crate::registry::tenants::{self, Status, Tenant};
 use crate::tenant_data::external_identities::NO_PASSWORD;
+use crate::tenant_data::sessions::Client;
 use crate::tenant_data::staff::{self, StaffMember};
 use crate::tenant_router::HostName;
 
@@ -54,6 +55,7 @@ impl Authentication {
         &self,
         mut credentials: Credentials,
         host: Option<&HostName<'_>>,
+        client: &Client,
     ) -> Result<SignedIn, AuthenticationError> {
         let earliest_failure = Instant::now() + FAILURE_TIME;
         let named = self.slug_at(host).await?;
@@ -65,7 +67,7 @@ impl Authentication {
             (_, Some(named)) => credentials.tenant = Some(named),
             (_, None) => {}
         }
-        let result = self.check(credentials).await;
+        let result = self.check(credentials, client).await;
         if let Err(AuthenticationError::InvalidCredentials) = result {
             tokio::time::sleep_until(earliest_failure).await;
         }
@@ -88,7 +90,11 @@ impl Authentication {
         Ok(directory.tenant(holder).await?.map(|tenant| tenant.slug.clone()))
     }
 
-    async fn check(&self, credentials: Credentials) -> Result<SignedIn, AuthenticationError> {
+    async fn check(
+        &self,
+        credentials: Credentials,
+        client: &Client,
+    ) -> Result<SignedIn, AuthenticationError> {
         let Accounts { found: accounts, unreachable } = match &credentials.email {
             Some(email) => self.accounts(email, credentials.tenant.as_deref()).await?,
             None => Accounts::default(),
@@ -112,7 +118,7 @@ impl Authentication {
             0 => Err(unreachable.unwrap_or(AuthenticationError::InvalidCredentials)),
             1 => {
                 let (tenant, user) = proven.remove(0);
-                self.sign_in(tenant, user).await
+                self.sign_in(tenant, user, client).await
             }
             _ => Err(AuthenticationError::SelectTenant(
                 proven
@@ -163,10 +169,11 @@ impl Authentication {
         &self,
         tenant: Arc<Tenant>,
         mut user: StaffMember,
+        client: &Client,
     ) -> Result<SignedIn, AuthenticationError> {
         let now = self.clock.now();
         let db = self.router.connect(&tenant).await?;
-        let tokens = self.open_session(&db, &user, now).await?;
+        let tokens = self.open_session(&db, &user, client, now).await?;
         staff::record_login(&db, user.id, now).await?;
         user.last_login_at = Some(now);
         Ok(SignedIn { tenant, user, tokens })
@@ -179,6 +186,7 @@ impl Authentication {
         tenant: TenantId,
         owner: uuid::Uuid,
         password: Option<SecretString>,
+        client: &Client,
     ) -> Result<SignedIn, AuthenticationError> {
         let unknown = || AuthenticationError::Router(crate::tenant_router::RouterError::Unknown);
         // Asked of the registry itself: a look-up that ran while the tenant was being made may be remembered.
@@ -196,7 +204,7 @@ impl Authentication {
                 user.filter(|_| proven).ok_or(AuthenticationError::InvalidCredentials)?
             }
         };
-        self.sign_in(tenant, user).await
+        self.sign_in(tenant, user, client).await
     }
 }
 

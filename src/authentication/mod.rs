@@ -18,6 +18,7 @@ mod ring_provider;
 mod session;
 mod token;
 
+pub use crate::tenant_data::sessions::{Client, Session};
 use clerk::ClerkTokens;
 pub use keys::{KeyRing, PublicJwk};
 pub use login::{Credentials, SignedIn};

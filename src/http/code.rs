@@ -37,6 +37,7 @@ codes! {
     TenantSuspended "tenant_suspended" FORBIDDEN "Organization suspended": "The organization is suspended. Nothing of it is lost; write to support.";
     TenantDeleted "tenant_deleted" FORBIDDEN "Organization deleted": "The organization has been deleted.";
     TenantMismatch "tenant_mismatch" FORBIDDEN "Organization mismatch": "The request names more than one organization: its access or refresh token, `tenant`, `X-Tenant-Id` and its host must agree.";
+    CsrfRejected "csrf_rejected" FORBIDDEN "Request of another site": "A request that is signed in by cookie and changes something must come from a page of the same origin.";
     NotFound "not_found" NOT_FOUND "Not found": "There is nothing here, or it is not yours.";
     TenantNotFound "tenant_not_found" NOT_FOUND "Organization not found": "The host belongs to no organization.";
     MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED "Method not allowed": "This resource does not take this method; the Allow header lists those it takes.";

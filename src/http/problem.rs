@@ -32,6 +32,13 @@ pub struct FieldFault {
     pub message: String,
 }
 
+impl FieldFault {
+    /// It is missing.
+    pub fn required(field: &str) -> Self {
+        Self { field: field.to_owned(), code: "required", message: "is required".to_owned() }
+    }
+}
+
 /// A tenant that the credentials are good for.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Choice {
