@@ -50,6 +50,7 @@ codes! {
     UnsupportedMediaType "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE "Unsupported media type": "Send the body as application/json.";
     ValidationFailed "validation_failed" UNPROCESSABLE_ENTITY "Validation failed": "Some fields or query parameters are missing, unknown or out of range; `errors` lists all of them.";
     IdempotencyKeyReused "idempotency_key_reused" UNPROCESSABLE_ENTITY "Idempotency key reused": "This Idempotency-Key came before with another body. Use a new key for a new request.";
+    RateLimited "rate_limited" TOO_MANY_REQUESTS "Too many requests": "You have called too often, or too many sign-ins have failed. Try again after the time in Retry-After; the RateLimit header says which limit it was.";
     Internal "internal_error" INTERNAL_SERVER_ERROR "Internal error": "A fault of ours. It has been recorded under the request id.";
     Busy "busy" SERVICE_UNAVAILABLE "Busy": "Too much is going on at once. Try again after the time in Retry-After.";
     TenantFailed "tenant_failed" SERVICE_UNAVAILABLE "Organization not usable": "The organization could not be created. Write to support.";

@@ -80,6 +80,7 @@ impl IntoResponses for OpenProblems {
             (413, "`body_too_large`"),
             (415, "`unsupported_media_type`"),
             (422, "`validation_failed`"),
+            (429, "`rate_limited`"),
             (503, "`busy`, `registry_unavailable`, `tenant_database_unavailable`, `draining`"),
         ])
     }
@@ -102,6 +103,7 @@ impl IntoResponses for TenantProblems {
             (413, "`body_too_large`"),
             (415, "`unsupported_media_type`"),
             (422, "`validation_failed`"),
+            (429, "`rate_limited`"),
             (
                 503,
                 "`pool_busy`, `router_saturated`, `tenant_database_unavailable`, `tenant_provisioning`, \
@@ -116,7 +118,11 @@ pub struct LookUpProblems;
 
 impl IntoResponses for LookUpProblems {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
-        described(&[(404, "`not_found`"), (503, "`registry_unavailable`, `busy`, `draining`")])
+        described(&[
+            (404, "`not_found`"),
+            (429, "`rate_limited`"),
+            (503, "`registry_unavailable`, `busy`, `draining`"),
+        ])
     }
 }
 
@@ -129,6 +135,7 @@ impl IntoResponses for HostProblems {
             (400, "`malformed_request`"),
             (403, "`tenant_suspended`, `tenant_mismatch`"),
             (404, "`tenant_not_found`"),
+            (429, "`rate_limited`"),
             (503, "`registry_unavailable`, `busy`, `draining`"),
         ])
     }

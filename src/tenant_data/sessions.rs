@@ -1,5 +1,7 @@
 //! Sessions of staff, and the refresh tokens that prolong them. Of a token only its SHA-256 is kept.
 
+use std::net::IpAddr;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::sea_query::{Expr, LockBehavior, LockType};
 use sea_orm::{
@@ -17,11 +19,14 @@ const KEPT_AFTER_ITS_END: TimeDelta = TimeDelta::days(1);
 /// Old rows that one sign-in removes at most. Each adds one, so that they get fewer all the same.
 const REMOVED_AT_ONCE: u64 = 100;
 
+/// Nobody is at home in more places.
+const ADDRESSES_AT_MOST: u64 = 200;
+
 /// Who uses a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
     /// Its address.
-    pub ip: std::net::IpAddr,
+    pub ip: IpAddr,
     /// What it calls itself, shortened.
     pub user_agent: Option<String>,
 }
@@ -118,6 +123,16 @@ async fn add_token(
     };
     refresh_tokens::Entity::insert(token).exec_without_returning(transaction).await?;
     Ok(())
+}
+
+/// From where the sessions of a member of staff that go on were last used.
+pub async fn addresses_of(
+    db: &impl OnTenant,
+    staff: Uuid,
+    now: DateTime<Utc>,
+) -> Result<Vec<IpAddr>, DbErr> {
+    let page = list(db, staff, now, PageRequest { limit: ADDRESSES_AT_MOST, after: None }).await?;
+    Ok(page.rows.into_iter().filter_map(|session| session.ip?.parse().ok()).collect())
 }
 
 /// What came of a refresh token.

@@ -57,6 +57,7 @@ impl<P: Permission> FromRequestParts<Gateway> for Authorized<P> {
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Problem> {
         let Caller(claims) = Caller::from_request_parts(parts, gateway).await?;
+        gateway.limits.charge_tenant(claims.tid, &parts.method)?;
         let tenant =
             gateway.router.directory().tenant(claims.tid).await?.ok_or(RouterError::Unknown)?;
         for named in parts.headers.get_all("x-tenant-id") {

@@ -60,7 +60,7 @@ impl FromRequestParts<Gateway> for CalledBy {
 
 /// The last address that no proxy of ours has written of another of ours: what is left of it in `X-Forwarded-For` the
 /// client can have written itself.
-fn client_address(parts: &Parts, proxies: &[IpNet]) -> IpAddr {
+pub(super) fn client_address(parts: &Parts, proxies: &[IpNet]) -> IpAddr {
     let Peer { mut address, is_proxy: mut is_believed } = Peer::of_request(parts);
     let lines: Vec<_> = parts.headers.get_all("x-forwarded-for").iter().collect();
     let entries = lines.iter().rev().flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));

@@ -7,6 +7,7 @@ mod cookies;
 mod faults;
 mod host;
 mod idempotency;
+mod limited;
 mod page;
 pub(super) mod permission;
 
@@ -17,4 +18,5 @@ pub(super) use cookies::{Cookies, RefreshCookie};
 pub(super) use faults::{Checked, Faults};
 pub(super) use host::CalledHost;
 pub(super) use idempotency::idempotency_key;
+pub(super) use limited::{Limited, Open, Registering};
 pub(super) use page::{ListParameters, PageDocument, list_page};

@@ -7,7 +7,9 @@ use utoipa::ToSchema;
 use super::{SessionDocument, with_tokens};
 use crate::authentication::Credentials;
 use crate::http::Gateway;
-use crate::http::extract::{CalledBy, CalledHost, Checked, Cookies, Faults, JsonBody};
+use crate::http::extract::{
+    CalledBy, CalledHost, Checked, Cookies, Faults, JsonBody, Limited, Open,
+};
 use crate::http::openapi::OpenProblems;
 use crate::http::problem::Problem;
 
@@ -59,6 +61,7 @@ impl Checked for LoginRequest {
 )]
 pub(crate) async fn login(
     State(gateway): State<Gateway>,
+    _: Limited<Open>,
     CalledHost(host): CalledHost,
     CalledBy(client): CalledBy,
     cookies: Cookies,

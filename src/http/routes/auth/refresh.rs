@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::{SessionDocument, with_tokens};
 use crate::http::Gateway;
 use crate::http::extract::{
-    CalledBy, CalledHost, Checked, Cookies, Faults, JsonBody, RefreshCookie,
+    CalledBy, CalledHost, Checked, Cookies, Faults, JsonBody, Limited, Open, RefreshCookie,
 };
 use crate::http::openapi::OpenProblems;
 use crate::http::problem::{FieldFault, Problem};
@@ -43,6 +43,7 @@ impl Checked for RefreshRequest {
 )]
 pub(crate) async fn refresh(
     State(gateway): State<Gateway>,
+    _: Limited<Open>,
     CalledHost(host): CalledHost,
     CalledBy(client): CalledBy,
     cookies: Cookies,

@@ -11,7 +11,9 @@ use uuid::Uuid;
 
 use super::{SessionDocument, with_tokens};
 use crate::authentication::{Client, SignedIn};
-use crate::http::extract::{CalledBy, Checked, Cookies, Faults, JsonBody, idempotency_key};
+use crate::http::extract::{
+    CalledBy, Checked, Cookies, Faults, JsonBody, Limited, Registering, idempotency_key,
+};
 use crate::http::openapi::OpenProblems;
 use crate::http::problem::Problem;
 use crate::http::routes::registrations::RegistrationDocument;
@@ -159,6 +161,7 @@ pub(crate) struct AcceptedDocument {
 )]
 pub(crate) async fn register(
     State(gateway): State<Gateway>,
+    _: Limited<Registering>,
     headers: HeaderMap,
     CalledBy(client): CalledBy,
     cookies: Cookies,
