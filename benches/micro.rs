@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group};
 use narthex::app::App;
+use narthex::authentication::Client;
 use narthex::clock::Clock;
 use narthex::configuration::{Argon2Settings, Settings};
 use narthex::identifiers::{TenantId, Timezone, unguessable_id};
@@ -59,7 +60,8 @@ impl World {
         };
         let created = app.provisioner.start(&new, None).await?.outcome().await?;
         let (tenant, owner) = (created.tenant_id, created.owner_id.ok_or("no owner")?);
-        let signed_in = app.authentication.sign_in_owner(tenant, owner, None).await?;
+        let client = Client { ip: [127, 0, 0, 1].into(), user_agent: None };
+        let signed_in = app.authentication.sign_in_owner(tenant, owner, None, &client).await?;
         Ok(Self { cluster, app, tenant, token: signed_in.tokens.access_token })
     }
 

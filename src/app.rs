@@ -123,6 +123,7 @@ impl App {
             registry.clone(),
             router.clone(),
             settings.auth.clone(),
+            &settings.limits,
             &settings.clerk,
             &life,
             clock.clone(),
@@ -182,6 +183,7 @@ impl App {
         let gateway = Gateway::new(
             rooms,
             http.clone(),
+            &self.settings.limits,
             self.settings.provisioning.wait,
             &self.life,
             self.clock,

@@ -1,18 +1,22 @@
 //! Signing in with email and password. An unknown address and a wrong password take the same path, cost the same
 //! number of hashes and are answered after the same time.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
 use tokio::time::Instant;
 
+use super::attempts::{Account, Attempt, Refused};
 use super::session::TokenPair;
 use super::{Authentication, AuthenticationError, TenantChoice};
 use crate::identifiers::{EmailAddress, TenantId};
+use crate::limits::network_of;
 use crate::registry::email_index;
 use crate::registry::tenants::{self, Status, Tenant};
 use crate::tenant_data::external_identities::NO_PASSWORD;
+use crate::tenant_data::sessions::{self, Client};
 use crate::tenant_data::staff::{self, StaffMember};
 use crate::tenant_router::HostName;
 
@@ -54,6 +58,7 @@ impl Authentication {
         &self,
         mut credentials: Credentials,
         host: Option<&HostName<'_>>,
+        client: &Client,
     ) -> Result<SignedIn, AuthenticationError> {
         let earliest_failure = Instant::now() + FAILURE_TIME;
         let named = self.slug_at(host).await?;
@@ -65,11 +70,75 @@ impl Authentication {
             (_, Some(named)) => credentials.tenant = Some(named),
             (_, None) => {}
         }
-        let result = self.check(credentials).await;
-        if let Err(AuthenticationError::InvalidCredentials) = result {
+        let result = match &credentials.email {
+            // A text that is no address has no account that could be guessed at.
+            None => self.check(credentials, client).await,
+            Some(email) => {
+                let account = self.registry.hasher().email(email);
+                let network = network_of(client.ip);
+                match self.begin_attempt(&account, email, network).await {
+                    Err(error) => Err(error),
+                    Ok(attempt) => {
+                        let result = self.check(credentials, client).await;
+                        self.end_attempt(attempt, account, network, &result);
+                        result
+                    }
+                }
+            }
+        };
+        use AuthenticationError::{InvalidCredentials, TooManyAttempts};
+        if let Err(InvalidCredentials | TooManyAttempts(_)) = result {
             tokio::time::sleep_until(earliest_failure).await;
         }
         result
+    }
+
+    async fn begin_attempt(
+        &self,
+        account: &Account,
+        email: &EmailAddress,
+        network: IpAddr,
+    ) -> Result<Option<Attempt>, AuthenticationError> {
+        match self.attempts.begin(account.clone(), network) {
+            Ok(attempt) => Ok(attempt),
+            // While strangers guess, whoever is at home in the account gets in: this process may only have forgotten them.
+            Err(Refused::Strangers(_)) if self.is_signed_in_from(email, network).await => {
+                self.attempts.know(account.clone(), network);
+                let again = self.attempts.begin(account.clone(), network);
+                again.map_err(|refused| AuthenticationError::TooManyAttempts(refused.standing()))
+            }
+            Err(refused) => Err(AuthenticationError::TooManyAttempts(refused.standing())),
+        }
+    }
+
+    /// A wrong guess stays counted. Whoever was right is no stranger any more.
+    fn end_attempt(
+        &self,
+        attempt: Option<Attempt>,
+        account: Account,
+        network: IpAddr,
+        result: &Result<SignedIn, AuthenticationError>,
+    ) {
+        let Some(attempt) = attempt else { return };
+        if result.is_ok() {
+            self.attempts.know(account, network);
+        }
+        if !matches!(result, Err(AuthenticationError::InvalidCredentials)) {
+            self.attempts.forgive(attempt);
+        }
+    }
+
+    /// Has anybody with this address a session that was last used from this network?
+    async fn is_signed_in_from(&self, email: &EmailAddress, network: IpAddr) -> bool {
+        let Ok(accounts) = self.accounts(email, None).await else { return false };
+        for (tenant, user) in accounts.found {
+            let Ok(db) = self.router.connect(&tenant).await else { continue };
+            let ips = sessions::addresses_of(&db, user.id, self.clock.now()).await;
+            if ips.is_ok_and(|ips| ips.into_iter().any(|ip| network_of(ip) == network)) {
+                return true;
+            }
+        }
+        false
     }
 
     /// The slug that a host stands for. One below our own domain is not looked up: a slug that nobody has finds no
@@ -88,7 +157,11 @@ impl Authentication {
         Ok(directory.tenant(holder).await?.map(|tenant| tenant.slug.clone()))
     }
 
-    async fn check(&self, credentials: Credentials) -> Result<SignedIn, AuthenticationError> {
+    async fn check(
+        &self,
+        credentials: Credentials,
+        client: &Client,
+    ) -> Result<SignedIn, AuthenticationError> {
         let Accounts { found: accounts, unreachable } = match &credentials.email {
             Some(email) => self.accounts(email, credentials.tenant.as_deref()).await?,
             None => Accounts::default(),
@@ -112,7 +185,7 @@ impl Authentication {
             0 => Err(unreachable.unwrap_or(AuthenticationError::InvalidCredentials)),
             1 => {
                 let (tenant, user) = proven.remove(0);
-                self.sign_in(tenant, user).await
+                self.sign_in(tenant, user, client).await
             }
             _ => Err(AuthenticationError::SelectTenant(
                 proven
@@ -163,10 +236,11 @@ impl Authentication {
         &self,
         tenant: Arc<Tenant>,
         mut user: StaffMember,
+        client: &Client,
     ) -> Result<SignedIn, AuthenticationError> {
         let now = self.clock.now();
         let db = self.router.connect(&tenant).await?;
-        let tokens = self.open_session(&db, &user, now).await?;
+        let tokens = self.open_session(&db, &user, client, now).await?;
         staff::record_login(&db, user.id, now).await?;
         user.last_login_at = Some(now);
         Ok(SignedIn { tenant, user, tokens })
@@ -179,6 +253,7 @@ impl Authentication {
         tenant: TenantId,
         owner: uuid::Uuid,
         password: Option<SecretString>,
+        client: &Client,
     ) -> Result<SignedIn, AuthenticationError> {
         let unknown = || AuthenticationError::Router(crate::tenant_router::RouterError::Unknown);
         // Asked of the registry itself: a look-up that ran while the tenant was being made may be remembered.
@@ -196,7 +271,7 @@ impl Authentication {
                 user.filter(|_| proven).ok_or(AuthenticationError::InvalidCredentials)?
             }
         };
-        self.sign_in(tenant, user).await
+        self.sign_in(tenant, user, client).await
     }
 }
 

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::configuration::{AuthSettings, ClerkSettings};
+use crate::configuration::{AuthSettings, ClerkSettings, LimitsSettings};
 use crate::lifecycle::Lifecycle;
+use crate::limits::Standing;
 use crate::passwords::{PasswordError, Passwords};
 use crate::registry::{Registry, RegistryError};
 use crate::tenant_router::{RouterError, TenantRouter};
 
+mod attempts;
 mod clerk;
 mod keys;
 mod login;
@@ -18,6 +20,8 @@ mod ring_provider;
 mod session;
 mod token;
 
+pub use crate::tenant_data::sessions::{Client, Session};
+use attempts::Attempts;
 use clerk::ClerkTokens;
 pub use keys::{KeyRing, PublicJwk};
 pub use login::{Credentials, SignedIn};
@@ -40,6 +44,9 @@ pub enum AuthenticationError {
     /// The tenant that was named, or whose refresh token this is, is not the one to whom the host belongs.
     #[error("the host belongs to another organization")]
     TenantMismatch,
+    /// Too many sign-ins to the account have failed. The same for an account that nobody has.
+    #[error("too many sign-ins have failed")]
+    TooManyAttempts(Standing),
     /// Too many passwords are being checked.
     #[error(transparent)]
     Password(#[from] PasswordError),
@@ -78,6 +85,7 @@ pub struct Authentication {
     tokens: Arc<Tokens>,
     clerk: Arc<Option<ClerkTokens>>,
     revocations: Revocations,
+    attempts: Arc<Attempts>,
     settings: AuthSettings,
     clock: Clock,
 }
@@ -89,6 +97,7 @@ impl Authentication {
         registry: Registry,
         router: TenantRouter,
         settings: AuthSettings,
+        limits: &LimitsSettings,
         clerk: &ClerkSettings,
         life: &Lifecycle,
         clock: Clock,
@@ -102,6 +111,7 @@ impl Authentication {
             registry,
             router,
             revocations,
+            attempts: Arc::new(Attempts::new(limits, &clock)),
             settings,
             clock,
         })

@@ -8,8 +8,9 @@ use super::refresh_token::RefreshToken;
 use super::token::{Claims, Subject};
 use super::{Authentication, AuthenticationError, SignedIn, TokenError};
 use crate::identifiers::{TenantId, unguessable_id};
+use crate::paging::{Page, PageRequest};
 use crate::postgres::Scoped;
-use crate::tenant_data::sessions::{self, Rotation};
+use crate::tenant_data::sessions::{self, Client, NewSession, Rotation, Session};
 use crate::tenant_data::staff::{self, StaffMember};
 use crate::tenant_router::{HostName, RouterError, TenantDb};
 
@@ -21,6 +22,8 @@ pub struct TokenPair {
     pub refresh_token: String,
     /// Seconds until the access token expires.
     pub expires_in: i64,
+    /// Seconds until the refresh token does.
+    pub refresh_expires_in: i64,
 }
 
 impl Authentication {
@@ -28,6 +31,7 @@ impl Authentication {
         &self,
         db: &TenantDb,
         user: &StaffMember,
+        client: &Client,
         now: DateTime<Utc>,
     ) -> Result<TokenPair, AuthenticationError> {
         let tenant = TenantId(db.scope().tenant().id);
@@ -40,8 +44,14 @@ impl Authentication {
             transaction.rollback().await?;
             return Err(AuthenticationError::InvalidCredentials);
         }
-        let expires_at = now + self.session_life();
-        sessions::open(&transaction, session, user.id, refresh.hash(), now, expires_at).await?;
+        let new = NewSession {
+            id: session,
+            staff: user.id,
+            client,
+            token_hash: refresh.hash(),
+            expires_at: now + self.session_life(),
+        };
+        sessions::open(&transaction, new, now).await?;
         transaction.commit().await?;
         Ok(self.token_pair(tenant, user, session, &refresh)?)
     }
@@ -53,6 +63,7 @@ impl Authentication {
         &self,
         token: &str,
         host: Option<&HostName<'_>>,
+        client: &Client,
     ) -> Result<SignedIn, AuthenticationError> {
         let refused = || AuthenticationError::InvalidRefreshToken;
         let old = RefreshToken::parse(token).ok_or_else(refused)?;
@@ -66,9 +77,9 @@ impl Authentication {
         let new = self.new_refresh_token(old.tenant)?;
         let now = self.clock.now();
         let transaction = db.begin().await?;
-        let expires_at = now + self.session_life();
+        let life = self.session_life();
         let rotation =
-            sessions::rotate(&transaction, old.hash(), new.hash(), now, expires_at).await?;
+            sessions::rotate(&transaction, old.hash(), new.hash(), client, now, life).await?;
         let session = match rotation {
             Rotation::Rotated(session) => session,
             Rotation::Reused(session) => {
@@ -117,6 +128,32 @@ impl Authentication {
         Ok(self.revocations.revoke(claims.tid, &ended, life).await?)
     }
 
+    /// The caller's sessions.
+    pub async fn sessions(
+        &self,
+        db: &TenantDb,
+        claims: &Claims,
+        page: PageRequest,
+    ) -> Result<Page<Session>, AuthenticationError> {
+        Ok(sessions::list(db, claims.sub, self.clock.now(), page).await?)
+    }
+
+    /// Ends one of the caller's sessions; `false`: they have none with this id. Its refresh token dies first, as at
+    /// [`Authentication::logout`].
+    pub async fn end_session(
+        &self,
+        db: TenantDb,
+        claims: &Claims,
+        session: Uuid,
+    ) -> Result<bool, AuthenticationError> {
+        let is_theirs = sessions::revoke_of(&db, claims.sub, session, self.clock.now()).await?;
+        drop(db);
+        if is_theirs {
+            self.revocations.revoke(claims.tid, &[session], self.tokens.life()).await?;
+        }
+        Ok(is_theirs)
+    }
+
     fn session_life(&self) -> TimeDelta {
         TimeDelta::from_std(self.settings.refresh_token_ttl).unwrap_or(TimeDelta::days(30))
     }
@@ -138,6 +175,7 @@ impl Authentication {
             access_token: self.tokens.issue(subject)?,
             refresh_token: refresh.to_text(),
             expires_in: self.tokens.life().num_seconds(),
+            refresh_expires_in: self.session_life().num_seconds(),
         })
     }
 }

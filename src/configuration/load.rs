@@ -8,6 +8,7 @@ use config::{Config, File, FileFormat, Value};
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 
+use super::public_url;
 use super::sections::{ClerkSettings, Settings};
 
 const PREFIX: &str = "NARTHEX_";
@@ -62,6 +63,7 @@ pub fn load_from(
     sections.read("provisioning", &mut settings.provisioning);
     sections.read("telnyx", &mut settings.telnyx);
     sections.read("clerk", &mut settings.clerk);
+    sections.read("limits", &mut settings.limits);
     sections.read("log", &mut settings.log);
     sections.refuse_others();
     check(&settings, &mut faults);
@@ -247,14 +249,7 @@ fn check_clerk(clerk: &ClerkSettings, require: &mut impl FnMut(bool, &str)) {
 
 /// Whoever could change what is read from there could make tokens.
 fn is_safe_url(url: &str) -> bool {
-    reqwest::Url::parse(url).is_ok_and(|url| match (url.scheme(), url.host_str()) {
-        ("https", Some(_)) => true,
-        ("http", Some(host)) => {
-            let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
-            host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-        }
-        _ => false,
-    })
+    reqwest::Url::parse(url).is_ok_and(|url| public_url::is_safe(&url))
 }
 
 #[cfg(test)]

@@ -2,11 +2,13 @@
 
 mod load;
 mod provisioning;
+mod public_url;
 mod sections;
 
 pub use load::{ConfigurationError, load, load_from};
 pub use provisioning::{HookKey, HookSettings, HooksSettings, ProvisioningSettings};
+pub use public_url::{NoPublicUrl, PublicUrl};
 pub use sections::{
-    Argon2Settings, AuthSettings, ClerkSettings, HttpSettings, LogFormat, LogSettings,
-    RegistrySettings, RouterSettings, SecretsSettings, Settings, TelnyxSettings,
+    Argon2Settings, AuthSettings, ClerkSettings, HttpSettings, LimitsSettings, LogFormat,
+    LogSettings, RegistrySettings, RouterSettings, SecretsSettings, Settings, TelnyxSettings,
 };

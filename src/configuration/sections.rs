@@ -9,7 +9,9 @@ use serde::Deserialize;
 use serde::de::Error as _;
 
 use super::provisioning::ProvisioningSettings;
+use super::public_url::PublicUrl;
 use crate::identifiers::DomainName;
+use crate::limits::Rate;
 
 /// All sections.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +32,8 @@ pub struct Settings {
     pub telnyx: TelnyxSettings,
     /// The identity provider.
     pub clerk: ClerkSettings,
+    /// How often somebody may call.
+    pub limits: LimitsSettings,
     /// What is logged, and how.
     pub log: LogSettings,
 }
@@ -66,8 +70,12 @@ pub struct HttpSettings {
     pub drain_timeout: Duration,
     /// The domain below which every tenant has a host, `<slug>.<base_domain>`. Without it no host names a tenant.
     pub base_domain: Option<DomainName>,
-    /// Networks of the proxies whose `X-Forwarded-Host` is believed, separated by commas in the environment. One
-    /// that is too wide lets clients say by themselves which host they have called.
+    /// The URL under which clients reach the gateway, such as `https://app.example.org`: it says whether they speak TLS, and
+    /// where links in mails lead.
+    pub public_url: Option<PublicUrl>,
+    /// Networks of the proxies whose `X-Forwarded-Host`, `X-Forwarded-For` and `X-Forwarded-Proto` are believed, separated by
+    /// commas in the environment. One that is too wide lets clients say by themselves which host they have called, and from
+    /// where.
     #[serde(deserialize_with = "list_of_networks")]
     pub trusted_proxies: Vec<IpNet>,
 }
@@ -83,6 +91,7 @@ impl Default for HttpSettings {
             max_connections: 10_000,
             webhook_deadline: Duration::from_millis(1200),
             base_domain: None,
+            public_url: None,
             trusted_proxies: Vec::new(),
             // Together below the 30 s after which Kubernetes kills.
             drain_delay: Duration::from_secs(5),
@@ -280,6 +289,44 @@ pub struct ClerkSettings {
     /// environment. Needed with `issuer`: a token that was made for another application is none for us.
     #[serde(deserialize_with = "list_of_texts")]
     pub authorized_parties: Vec<String>,
+}
+
+/// `limits`: how often somebody may call, for each replica by itself. A rate is a number and a time, `10/15m`: all of them at
+/// once, or one after the other as time goes by.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsSettings {
+    /// `false`: nobody is ever turned away for calling too often.
+    pub enabled: bool,
+    /// Requests of a tenant that only read.
+    pub tenant_reads: Rate,
+    /// All other requests of a tenant.
+    pub tenant_writes: Rate,
+    /// Requests without a token from one address (of IPv6: one /64).
+    pub address: Rate,
+    /// Registrations from one address.
+    pub registration: Rate,
+    /// Failed sign-ins to one account from one address.
+    pub login: Rate,
+    /// Failed sign-ins to one account from all addresses from which nobody has signed in to it.
+    pub account: Rate,
+}
+
+impl Default for LimitsSettings {
+    fn default() -> Self {
+        let rate = |count, seconds| {
+            Rate::new(count, Duration::from_secs(seconds)).unwrap_or(Rate::ONE_A_SECOND)
+        };
+        Self {
+            enabled: true,
+            tenant_reads: rate(6_000, 60),
+            tenant_writes: rate(1_200, 60),
+            address: rate(300, 60),
+            registration: rate(20, 3600),
+            login: rate(10, 15 * 60),
+            account: rate(100, 3600),
+        }
+    }
 }
 
 /// Everything of ours from `info`; of the database driver what is wrong.

@@ -37,6 +37,7 @@ codes! {
     TenantSuspended "tenant_suspended" FORBIDDEN "Organization suspended": "The organization is suspended. Nothing of it is lost; write to support.";
     TenantDeleted "tenant_deleted" FORBIDDEN "Organization deleted": "The organization has been deleted.";
     TenantMismatch "tenant_mismatch" FORBIDDEN "Organization mismatch": "The request names more than one organization: its access or refresh token, `tenant`, `X-Tenant-Id` and its host must agree.";
+    CsrfRejected "csrf_rejected" FORBIDDEN "Request of another site": "A request that is signed in by cookie and changes something must come from a page of the same origin.";
     NotFound "not_found" NOT_FOUND "Not found": "There is nothing here, or it is not yours.";
     TenantNotFound "tenant_not_found" NOT_FOUND "Organization not found": "The host belongs to no organization.";
     MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED "Method not allowed": "This resource does not take this method; the Allow header lists those it takes.";
@@ -49,6 +50,7 @@ codes! {
     UnsupportedMediaType "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE "Unsupported media type": "Send the body as application/json.";
     ValidationFailed "validation_failed" UNPROCESSABLE_ENTITY "Validation failed": "Some fields or query parameters are missing, unknown or out of range; `errors` lists all of them.";
     IdempotencyKeyReused "idempotency_key_reused" UNPROCESSABLE_ENTITY "Idempotency key reused": "This Idempotency-Key came before with another body. Use a new key for a new request.";
+    RateLimited "rate_limited" TOO_MANY_REQUESTS "Too many requests": "You have called too often, or too many sign-ins have failed. Try again after the time in Retry-After; the RateLimit header says which limit it was.";
     Internal "internal_error" INTERNAL_SERVER_ERROR "Internal error": "A fault of ours. It has been recorded under the request id.";
     Busy "busy" SERVICE_UNAVAILABLE "Busy": "Too much is going on at once. Try again after the time in Retry-After.";
     TenantFailed "tenant_failed" SERVICE_UNAVAILABLE "Organization not usable": "The organization could not be created. Write to support.";

@@ -14,7 +14,7 @@ use tracing::Instrument;
 use super::answers::Listener;
 use super::code::Code;
 use super::problem::Problem;
-use super::{Gateway, leftover};
+use super::{Gateway, leftover, limits};
 use crate::identifiers::new_id;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -34,8 +34,9 @@ pub(super) async fn envelope(
     let (request, leftover) = leftover::keep(request);
     let guarded = AssertUnwindSafe(next.run(request)).catch_unwind();
     let limited = tokio::time::timeout(gateway.settings.request_timeout, guarded);
-    let handled =
-        if span.is_disabled() { limited.await } else { limited.instrument(span.clone()).await };
+    let watched = limits::watched(limited);
+    let (handled, limit) =
+        if span.is_disabled() { watched.await } else { watched.instrument(span.clone()).await };
     let mut response = match handled {
         Ok(Ok(response)) => response,
         Ok(Err(_panic)) => {
@@ -67,6 +68,9 @@ pub(super) async fn envelope(
         elapsed_us = start.elapsed().as_micros(),
         "answered"
     );
+    if let Some(limit) = limit {
+        limits::describe(limit, response.headers_mut());
+    }
     response.headers_mut().insert(REQUEST_ID, id);
     response
 }

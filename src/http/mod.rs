@@ -4,6 +4,7 @@ mod answers;
 mod code;
 mod extract;
 mod leftover;
+mod limits;
 mod middleware;
 mod openapi;
 mod operations;
@@ -25,10 +26,11 @@ pub use readiness::Readiness;
 pub use server::{Listeners, serve};
 
 use answers::Answers;
+use limits::Limits;
 
 use crate::authentication::Authentication;
 use crate::clock::Clock;
-use crate::configuration::HttpSettings;
+use crate::configuration::{HttpSettings, LimitsSettings};
 use crate::identifiers::TenantId;
 use crate::provisioning::Provisioner;
 use crate::registry::Registry;
@@ -65,6 +67,7 @@ pub struct Inner {
     clerk: ClerkWebhooks,
     readiness: Readiness,
     answers: Answers,
+    limits: Limits,
     permissions: Cache<(TenantId, String), Arc<[String]>>,
     settings: HttpSettings,
     registration_wait: Duration,
@@ -94,6 +97,7 @@ impl Gateway {
     pub fn new(
         rooms: Rooms,
         settings: HttpSettings,
+        limits: &LimitsSettings,
         registration_wait: Duration,
         life: &crate::lifecycle::Lifecycle,
         clock: Clock,
@@ -106,6 +110,7 @@ impl Gateway {
             provisioner: rooms.provisioner,
             telnyx: rooms.telnyx,
             clerk: rooms.clerk,
+            limits: Limits::new(limits, &clock),
             permissions: Cache::builder()
                 .max_capacity(10_000)
                 .time_to_live(PERMISSIONS_TTL)

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use utoipa::IntoResponses;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::{
     Components, ContentBuilder, Info, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder,
 };
@@ -26,6 +28,8 @@ pub(super) fn finish(mut document: OpenApi) -> OpenApi {
     let components = document.components.get_or_insert_with(Components::default);
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
     components.add_security_scheme("token", SecurityScheme::Http(bearer));
+    let cookie = ApiKey::Cookie(ApiKeyValue::new("__Host-narthex_access"));
+    components.add_security_scheme("cookie", SecurityScheme::ApiKey(cookie));
     let mut schemas = Vec::new();
     <ProblemDocument as utoipa::ToSchema>::schemas(&mut schemas);
     schemas.push((
@@ -33,6 +37,13 @@ pub(super) fn finish(mut document: OpenApi) -> OpenApi {
         <ProblemDocument as utoipa::PartialSchema>::schema(),
     ));
     components.schemas.extend(schemas);
+    // Whatever takes a token takes the cookie as well.
+    let operations = document.paths.paths.values_mut().flat_map(|item| {
+        [&mut item.get, &mut item.post, &mut item.patch, &mut item.put, &mut item.delete]
+    });
+    for security in operations.flatten().filter_map(|operation| operation.security.as_mut()) {
+        security.push(SecurityRequirement::new::<_, _, String>("cookie", []));
+    }
     document
 }
 
@@ -64,11 +75,12 @@ impl IntoResponses for OpenProblems {
         described(&[
             (400, "`malformed_body`, `malformed_request`"),
             (401, "`invalid_credentials`, `invalid_token`"),
-            (403, "`tenant_mismatch`"),
+            (403, "`tenant_mismatch`, `csrf_rejected`"),
             (409, "`email_taken`, `slug_taken`, `tenant_selection_required`"),
             (413, "`body_too_large`"),
             (415, "`unsupported_media_type`"),
             (422, "`validation_failed`"),
+            (429, "`rate_limited`"),
             (503, "`busy`, `registry_unavailable`, `tenant_database_unavailable`, `draining`"),
         ])
     }
@@ -82,12 +94,16 @@ impl IntoResponses for TenantProblems {
         described(&[
             (400, "`malformed_body`, `malformed_request`"),
             (401, "`invalid_token`, `token_expired`, `token_revoked`"),
-            (403, "`forbidden`, `tenant_suspended`, `tenant_deleted`, `tenant_mismatch`"),
+            (
+                403,
+                "`forbidden`, `tenant_suspended`, `tenant_deleted`, `tenant_mismatch`, `csrf_rejected`",
+            ),
             (404, "`not_found`"),
             (409, "`conflict`"),
             (413, "`body_too_large`"),
             (415, "`unsupported_media_type`"),
             (422, "`validation_failed`"),
+            (429, "`rate_limited`"),
             (
                 503,
                 "`pool_busy`, `router_saturated`, `tenant_database_unavailable`, `tenant_provisioning`, \
@@ -102,7 +118,11 @@ pub struct LookUpProblems;
 
 impl IntoResponses for LookUpProblems {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
-        described(&[(404, "`not_found`"), (503, "`registry_unavailable`, `busy`, `draining`")])
+        described(&[
+            (404, "`not_found`"),
+            (429, "`rate_limited`"),
+            (503, "`registry_unavailable`, `busy`, `draining`"),
+        ])
     }
 }
 
@@ -115,6 +135,7 @@ impl IntoResponses for HostProblems {
             (400, "`malformed_request`"),
             (403, "`tenant_suspended`, `tenant_mismatch`"),
             (404, "`tenant_not_found`"),
+            (429, "`rate_limited`"),
             (503, "`registry_unavailable`, `busy`, `draining`"),
         ])
     }

@@ -7,6 +7,7 @@ use tracing::Level;
 use utoipa::ToSchema;
 
 use super::code::Code;
+use super::limits;
 use crate::authentication::{AuthenticationError, TokenError};
 use crate::messaging::branches::BranchError;
 use crate::messaging::members::MemberError;
@@ -32,6 +33,13 @@ pub struct FieldFault {
     pub message: String,
 }
 
+impl FieldFault {
+    /// It is missing.
+    pub fn required(field: &str) -> Self {
+        Self { field: field.to_owned(), code: "required", message: "is required".to_owned() }
+    }
+}
+
 /// A tenant that the credentials are good for.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Choice {
@@ -48,7 +56,7 @@ pub struct Problem {
     detail: Option<String>,
     errors: Vec<FieldFault>,
     choices: Vec<Choice>,
-    /// Seconds; with 503 where another time than the usual is known.
+    /// Seconds; with 429, and with 503 where another time than the usual is known.
     retry_after: Option<u32>,
     cause: Option<Box<Cause>>,
 }
@@ -88,6 +96,11 @@ impl Problem {
     /// With a detail that says what this very request did wrong.
     pub fn with_detail(code: Code, detail: impl Into<String>) -> Self {
         Self { detail: Some(detail.into()), ..Self::from(code) }
+    }
+
+    /// To be tried again after so many seconds.
+    pub fn with_retry_after(code: Code, seconds: u32) -> Self {
+        Self { retry_after: Some(seconds), ..Self::from(code) }
     }
 
     /// Fields or parameters are wrong.
@@ -143,7 +156,7 @@ impl Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         match status {
-            StatusCode::SERVICE_UNAVAILABLE => {
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
                 headers.insert(
                     header::RETRY_AFTER,
                     HeaderValue::from(self.retry_after.unwrap_or(RETRY_AFTER_SECONDS)),
@@ -275,6 +288,7 @@ impl From<AuthenticationError> for Problem {
                     .collect(),
                 ..Self::from(Code::TenantSelectionRequired)
             },
+            AuthenticationError::TooManyAttempts(standing) => limits::refused("login", standing),
             AuthenticationError::TenantMismatch => Code::TenantMismatch.into(),
             AuthenticationError::Password(error) => error.into(),
             AuthenticationError::Router(error) => error.into(),

@@ -31,6 +31,8 @@ pub(super) fn documented() -> OpenApiRouter<Gateway> {
         // Staff of a tenant
         .routes(routes!(auth::logout::logout))
         .routes(routes!(auth::me::me))
+        .routes(routes!(auth::sessions::list_sessions))
+        .routes(routes!(auth::sessions::end_session))
         .routes(routes!(members::list::list_members, members::create::create_member))
         .routes(routes!(
             members::show::show_member,

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::extract::FromTrustedProxy;
+use super::extract::Peer;
 use super::{Gateway, router};
 use crate::configuration::HttpSettings;
 use crate::lifecycle::Lifecycle;
@@ -87,11 +87,9 @@ async fn serve_on(
         let Some((stream, peer, place)) = accepted else { continue };
         let service = TowerToHyperService::new(router.clone().into_service::<Incoming>());
         // Asked once for each connection, not for each request.
-        let trusted = is_trusted_proxy(peer, settings);
+        let peer = Peer::of(peer, &settings.trusted_proxies);
         let service = service_fn(move |mut request: Request<Incoming>| {
-            if trusted {
-                request.extensions_mut().insert(FromTrustedProxy);
-            }
+            request.extensions_mut().insert(peer);
             service.call(request)
         });
         let watcher = graceful.watcher();
@@ -135,14 +133,6 @@ async fn accept(
     }
 }
 
-/// Is what this peer says of the host believed? Where no host names a tenant, nobody asks for it.
-fn is_trusted_proxy(peer: SocketAddr, settings: &HttpSettings) -> bool {
-    // A listener on IPv6 shows IPv4 peers in IPv6's clothes.
-    let address = peer.ip().to_canonical();
-    settings.base_domain.is_some()
-        && settings.trusted_proxies.iter().any(|network| network.contains(&address))
-}
-
 /// How an HTTP/2 client begins (RFC 9113, section 3.4). While it can still be this, nobody knows what it speaks.
 const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -160,30 +150,4 @@ async fn begins_to_speak(stream: &tokio::net::TcpStream, limit: Duration) -> boo
         }
     };
     tokio::time::timeout(limit, clear).await.unwrap_or(false)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use rstest::rstest;
-
-    #[rstest]
-    #[case("10.1.2.3:9", true)]
-    #[case("[::ffff:10.1.2.3]:9", true)]
-    #[case("[fd00::7]:9", true)]
-    #[case("192.0.2.7:9", true)]
-    #[case("192.0.2.8:9", false)]
-    #[case("11.0.0.1:9", false)]
-    #[case("[::1]:9", false)]
-    fn a_proxy_is_known_by_its_network(#[case] peer: SocketAddr, #[case] trusted: bool) {
-        let networks = ["10.0.0.0/8", "fd00::/8", "192.0.2.7/32"];
-        let mut settings = HttpSettings {
-            base_domain: Some("app.example.org".parse().unwrap()),
-            trusted_proxies: networks.iter().map(|network| network.parse().unwrap()).collect(),
-            ..HttpSettings::default()
-        };
-        assert_eq!(is_trusted_proxy(peer, &settings), trusted);
-        settings.base_domain = None;
-        assert!(!is_trusted_proxy(peer, &settings), "nobody asks for hosts");
-    }
 }

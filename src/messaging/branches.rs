@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 pub use super::entities::branches::Model as Branch;
 use super::entities::branches::{ActiveModel, Column, Entity};
-use super::{Page, PageRequest, Position, keyset};
 use crate::identifiers::new_id;
+use crate::paging::{Page, PageRequest, Position, keyset};
 use crate::postgres::failure;
 use crate::tenant_router::OnTenant;
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 pub use super::entities::conversation_messages::Model as ConversationMessage;
 pub use super::entities::conversations::Model as Conversation;
 use super::entities::{conversation_messages, conversations};
-use super::{Page, PageRequest, Position, keyset};
+use crate::paging::{Page, PageRequest, Position, keyset};
 use crate::tenant_router::OnTenant;
 
 /// Which conversations a list holds; what is absent does not matter.

@@ -14,8 +14,8 @@ use uuid::Uuid;
 use super::entities::group_members;
 pub use super::entities::members::Model as Member;
 use super::entities::members::{ActiveModel, Column, Entity};
-use super::{Page, PageRequest, Position, keyset};
 use crate::identifiers::{EmailAddress, PhoneNumber, new_id};
+use crate::paging::{Page, PageRequest, Position, keyset};
 use crate::postgres::failure;
 use crate::tenant_router::OnTenant;
 

@@ -1,22 +1,57 @@
 //! Sessions of staff, and the refresh tokens that prolong them. Of a token only its SHA-256 is kept.
 
-use chrono::{DateTime, Utc};
-use sea_orm::{ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, QueryFilter, QuerySelect};
+use std::net::IpAddr;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sea_orm::sea_query::{Expr, LockBehavior, LockType};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+};
 use uuid::Uuid;
 
 pub use super::entities::sessions::Model as Session;
 use super::entities::{refresh_tokens, sessions};
+use crate::paging::{Page, PageRequest, Position, keyset};
 use crate::tenant_router::{OnTenant, TenantTransaction};
 
-/// Opens a session with its first refresh token.
+/// For so long what is over stays: a sign-out that stopped half-way is repeated sooner.
+const KEPT_AFTER_ITS_END: TimeDelta = TimeDelta::days(1);
+/// Old rows that one sign-in removes at most. Each adds one, so that they get fewer all the same.
+const REMOVED_AT_ONCE: u64 = 100;
+
+/// Nobody is at home in more places.
+const ADDRESSES_AT_MOST: u64 = 200;
+
+/// Who uses a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Its address.
+    pub ip: IpAddr,
+    /// What it calls itself, shortened.
+    pub user_agent: Option<String>,
+}
+
+/// A session that is to be.
+pub struct NewSession<'a> {
+    /// `sid` of its access tokens.
+    pub id: Uuid,
+    /// Whose.
+    pub staff: Uuid,
+    /// Who has signed in.
+    pub client: &'a Client,
+    /// Of its first refresh token.
+    pub token_hash: Vec<u8>,
+    /// When it ends by itself.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Opens a session with its first refresh token, and removes some of what has long been over.
 pub async fn open(
     transaction: &TenantTransaction,
-    id: Uuid,
-    staff: Uuid,
-    token_hash: Vec<u8>,
+    new: NewSession<'_>,
     now: DateTime<Utc>,
-    expires_at: DateTime<Utc>,
 ) -> Result<(), DbErr> {
+    let NewSession { id, staff, client, token_hash, expires_at } = new;
     let session = sessions::ActiveModel {
         id: Set(id),
         staff_id: Set(staff),
@@ -24,9 +59,54 @@ pub async fn open(
         last_used_at: Set(now),
         expires_at: Set(expires_at),
         revoked_at: Set(None),
+        ip: Set(Some(client.ip.to_string())),
+        user_agent: Set(client.user_agent.clone()),
     };
     sessions::Entity::insert(session).exec_without_returning(transaction).await?;
-    add_token(transaction, id, token_hash, now).await
+    add_token(transaction, id, token_hash, now).await?;
+    remove_ended(transaction, now).await
+}
+
+/// Where others are at the same rows, they are left to them.
+async fn remove_ended(transaction: &TenantTransaction, now: DateTime<Utc>) -> Result<(), DbErr> {
+    let ended: Vec<Uuid> = sessions::Entity::find()
+        .select_only()
+        .column(sessions::Column::Id)
+        .filter(Expr::cust_with_values(
+            "LEAST(expires_at, revoked_at) < $1",
+            [now - KEPT_AFTER_ITS_END],
+        ))
+        .limit(REMOVED_AT_ONCE)
+        .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
+        .into_tuple()
+        .all(transaction)
+        .await?;
+    if !ended.is_empty() {
+        let theirs = sessions::Column::Id.is_in(ended);
+        sessions::Entity::delete_many().filter(theirs).exec(transaction).await?;
+    }
+    Ok(())
+}
+
+/// The sessions of a member of staff that go on, the newest first.
+pub async fn list(
+    db: &impl OnTenant,
+    staff: Uuid,
+    now: DateTime<Utc>,
+    page: PageRequest,
+) -> Result<Page<Session>, DbErr> {
+    let mut query = sessions::Entity::find()
+        .filter(sessions::Column::StaffId.eq(staff))
+        .filter(sessions::Column::RevokedAt.is_null())
+        .filter(sessions::Column::ExpiresAt.gt(now))
+        .order_by_desc(sessions::Column::CreatedAt)
+        .order_by_desc(sessions::Column::Id)
+        .limit(page.limit + 1);
+    if let Some(after) = page.after {
+        query = query.filter(Expr::cust_with_values("(created_at, id) < ($1, $2)", keyset(after)));
+    }
+    let rows = query.all(db).await?;
+    Ok(Page::cut(rows, page.limit, |row| Position { at: row.created_at, id: row.id }))
 }
 
 async fn add_token(
@@ -43,6 +123,16 @@ async fn add_token(
     };
     refresh_tokens::Entity::insert(token).exec_without_returning(transaction).await?;
     Ok(())
+}
+
+/// From where the sessions of a member of staff that go on were last used.
+pub async fn addresses_of(
+    db: &impl OnTenant,
+    staff: Uuid,
+    now: DateTime<Utc>,
+) -> Result<Vec<IpAddr>, DbErr> {
+    let page = list(db, staff, now, PageRequest { limit: ADDRESSES_AT_MOST, after: None }).await?;
+    Ok(page.rows.into_iter().filter_map(|session| session.ip?.parse().ok()).collect())
 }
 
 /// What came of a refresh token.
@@ -62,8 +152,9 @@ pub async fn rotate(
     transaction: &TenantTransaction,
     old_hash: Vec<u8>,
     new_hash: Vec<u8>,
+    client: &Client,
     now: DateTime<Utc>,
-    expires_at: DateTime<Utc>,
+    life: TimeDelta,
 ) -> Result<Rotation, DbErr> {
     let token = refresh_tokens::Entity::find_by_id(old_hash.clone())
         .lock_exclusive()
@@ -89,10 +180,18 @@ pub async fn rotate(
         .exec(transaction)
         .await?;
     add_token(transaction, session.id, new_hash, now).await?;
+    // Nobody can do anything with one that was used so long ago, not even betray himself.
+    refresh_tokens::Entity::delete_many()
+        .filter(refresh_tokens::Column::SessionId.eq(session.id))
+        .filter(refresh_tokens::Column::UsedAt.lt(now - life))
+        .exec(transaction)
+        .await?;
     sessions::Entity::update_many()
         .set(sessions::ActiveModel {
             last_used_at: Set(now),
-            expires_at: Set(expires_at),
+            expires_at: Set(now + life),
+            ip: Set(Some(client.ip.to_string())),
+            user_agent: Set(client.user_agent.clone()),
             ..Default::default()
         })
         .filter(sessions::Column::Id.eq(session.id))
@@ -110,6 +209,25 @@ pub async fn revoke(db: &impl OnTenant, id: Uuid, now: DateTime<Utc>) -> Result<
         .exec(db)
         .await?;
     Ok(())
+}
+
+/// Ends a session of a member of staff; `false`: they have none with this id. One that has ended before counts: a
+/// first attempt may have stopped half-way.
+pub async fn revoke_of(
+    db: &impl OnTenant,
+    staff: Uuid,
+    id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<bool, DbErr> {
+    let found = sessions::Entity::find_by_id(id)
+        .filter(sessions::Column::StaffId.eq(staff))
+        .one(db)
+        .await?;
+    if found.is_none() {
+        return Ok(false);
+    }
+    revoke(db, id, now).await?;
+    Ok(true)
 }
 
 /// Ends every session of a member of staff and names those that were used since `used_since`, the ones that were

@@ -5,11 +5,13 @@ use sea_orm_migration::prelude::*;
 
 mod m20261120_000001_create_tenant;
 mod m20261121_000002_preseed;
+mod m20261121_000003_accounts;
 
 /// The text of every migration: what a template database is made of, for its fingerprint.
 pub const SOURCES: &[&str] = &[
     include_str!("m20261120_000001_create_tenant.rs"),
     include_str!("m20261121_000002_preseed.rs"),
+    include_str!("m20261121_000003_accounts.rs"),
 ];
 
 /// The migrations of every tenant database, oldest first.
@@ -21,6 +23,7 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(m20261120_000001_create_tenant::Migration),
             Box::new(m20261121_000002_preseed::Migration),
+            Box::new(m20261121_000003_accounts::Migration),
         ]
     }
 }

@@ -7,7 +7,8 @@ use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
-use super::host::called_host;
+use super::cookies;
+use super::host::{called_host, only};
 use super::permission::Permission;
 use crate::authentication::Claims;
 use crate::http::Code;
@@ -24,12 +25,13 @@ impl FromRequestParts<Gateway> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Problem> {
-        let mut values = parts.headers.get_all(AUTHORIZATION).iter();
-        let value = values.next().ok_or(Code::InvalidToken)?;
-        if values.next().is_some() {
-            return Err(Code::InvalidToken.into());
-        }
-        let token = value
+        let header =
+            only(&parts.headers, AUTHORIZATION.as_str()).map_err(|_| Code::InvalidToken)?;
+        let Some(header) = header else {
+            let token = cookies::access_token(parts, gateway)?.ok_or(Code::InvalidToken)?;
+            return Ok(Self(gateway.authentication.authenticate(&token).await?));
+        };
+        let token = header
             .to_str()
             .ok()
             .and_then(|text| text.split_once(' '))
@@ -55,6 +57,7 @@ impl<P: Permission> FromRequestParts<Gateway> for Authorized<P> {
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Problem> {
         let Caller(claims) = Caller::from_request_parts(parts, gateway).await?;
+        gateway.limits.charge_tenant(claims.tid, &parts.method)?;
         let tenant =
             gateway.router.directory().tenant(claims.tid).await?.ok_or(RouterError::Unknown)?;
         for named in parts.headers.get_all("x-tenant-id") {

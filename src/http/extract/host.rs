@@ -5,16 +5,12 @@ use axum::http::header::HOST;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Version};
 
+use super::client::Peer;
 use crate::http::Code;
 use crate::http::Gateway;
 use crate::http::problem::Problem;
 use crate::identifiers::DomainName;
 use crate::tenant_router::HostName;
-
-/// Marks a request whose connection comes from one of `http.trusted_proxies`. It has no size, so that putting it
-/// into a request's extensions allocates nothing for it.
-#[derive(Clone, Copy)]
-pub(in crate::http) struct FromTrustedProxy;
 
 /// The host of a request that needs no token; `None`: it names nobody.
 pub(in crate::http) struct CalledHost(pub Option<HostName<'static>>);
@@ -56,10 +52,17 @@ fn own_host<'a>(parts: &'a Parts, base: &DomainName) -> Result<Option<&'a [u8]>,
     Ok(target.or(header))
 }
 
+/// The host, and perhaps port, that the client has called.
+pub(super) fn called_authority(parts: &Parts) -> Result<Option<&[u8]>, Problem> {
+    let header = only(&parts.headers, HOST.as_str()).map_err(|_| Code::MalformedRequest)?;
+    let target = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+    Ok(forwarded_host(parts)?.or(target).or(header.map(HeaderValue::as_bytes)))
+}
+
 /// `X-Forwarded-Host`, where a trusted proxy has sent it. In a list nobody can tell which entry is the proxy's and
 /// which the client's: such a request is refused rather than given to one of several tenants.
 fn forwarded_host(parts: &Parts) -> Result<Option<&[u8]>, Problem> {
-    if parts.extensions.get::<FromTrustedProxy>().is_none() {
+    if !Peer::of_request(parts).is_proxy {
         return Ok(None);
     }
     match only(&parts.headers, "x-forwarded-host").map(|value| value.map(HeaderValue::as_bytes)) {
@@ -72,9 +75,13 @@ fn forwarded_host(parts: &Parts) -> Result<Option<&[u8]>, Problem> {
     }
 }
 
-struct Several;
+pub(super) struct Several;
 
-fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a HeaderValue>, Several> {
+/// The header, unless it came several times.
+pub(super) fn only<'a>(
+    headers: &'a HeaderMap,
+    name: &str,
+) -> Result<Option<&'a HeaderValue>, Several> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     if values.next().is_some() { Err(Several) } else { Ok(first) }

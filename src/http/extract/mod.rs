@@ -2,15 +2,21 @@
 
 mod access;
 mod body;
+mod client;
+mod cookies;
 mod faults;
 mod host;
 mod idempotency;
+mod limited;
 mod page;
 pub(super) mod permission;
 
 pub(super) use access::Authorized;
 pub(super) use body::{Id, JsonBody, Parameters, read_body};
+pub(super) use client::{CalledBy, Peer};
+pub(super) use cookies::{Cookies, RefreshCookie};
 pub(super) use faults::{Checked, Faults};
-pub(super) use host::{CalledHost, FromTrustedProxy};
+pub(super) use host::CalledHost;
 pub(super) use idempotency::idempotency_key;
+pub(super) use limited::{Limited, Open, Registering};
 pub(super) use page::{ListParameters, PageDocument, list_page};

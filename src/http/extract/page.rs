@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::{Checked, Faults};
-use crate::messaging::{Page, PageRequest, Position};
+use crate::paging::{Page, PageRequest, Position};
 
 const DEFAULT_LIMIT: u64 = 50;
 const MAX_LIMIT: u64 = 200;

@@ -1,10 +1,12 @@
 //! Signing in and out, and which tokens are believed.
 
 mod clerk;
+mod cookies;
 mod forgeries;
 mod login;
 mod logout;
 mod refresh;
+mod sessions;
 mod tenants;
 
 pub use login::join;

@@ -12,9 +12,10 @@ use super::serving::Serving;
 use crate::support::{TestCluster, own_cluster, unique};
 
 /// Fast hashes; the dead are noticed soon.
-const SETTINGS: [(&str, &str); 5] = [
+const SETTINGS: [(&str, &str); 6] = [
     ("NARTHEX_AUTH__ARGON2__MEMORY_KIB", "64"),
     ("NARTHEX_AUTH__ARGON2__ITERATIONS", "1"),
+    ("NARTHEX_LIMITS__ENABLED", "false"),
     ("NARTHEX_PROVISIONING__LEASE", "3s"),
     ("NARTHEX_PROVISIONING__SPARES", "3"),
     ("NARTHEX_PROVISIONING__CONCURRENCY", "3"),

@@ -13,6 +13,7 @@ mod drain;
 mod health;
 mod hosts;
 mod idempotency;
+mod limits;
 mod lists;
 mod metrics;
 mod operations;

@@ -96,6 +96,7 @@ impl Quiet {
     pub fn calls_with_body(&self) -> Vec<RequestBuilder> {
         let mut calls = self.calls_that_need_a_body();
         calls.push(self.request(Method::POST, "/v1/auth/logout"));
+        calls.push(self.anonymous(Method::POST, "/v1/auth/refresh"));
         calls
     }
 
@@ -108,7 +109,6 @@ impl Quiet {
             self.request(Method::PATCH, &format!("/v1/branches/{}", self.branch)),
             self.anonymous(Method::POST, "/v1/auth/register"),
             self.anonymous(Method::POST, "/v1/auth/login"),
-            self.anonymous(Method::POST, "/v1/auth/refresh"),
         ]
     }
 

@@ -14,6 +14,8 @@ pub enum Audience {
     Anybody,
     /// It speaks of the caller, whatever their role.
     AnyStaff,
+    /// It changes or removes one thing of the caller's own, named in the path, whatever their role.
+    ChangesOwn,
     /// It reads lists of the tenant.
     ReadsList,
     /// It reads one thing of the tenant, named in the path.
@@ -23,7 +25,7 @@ pub enum Audience {
     /// It changes or removes one thing of the tenant, named in the path.
     Changes,
 }
-use Audience::{Adds, AnyStaff, Anybody, Changes, ReadsList, ReadsOne};
+use Audience::{Adds, AnyStaff, Anybody, Changes, ChangesOwn, ReadsList, ReadsOne};
 
 /// In the order in which a walk can take them: what removes comes last.
 pub const ROUTES: &[(&str, &str, Audience)] = &[
@@ -40,6 +42,7 @@ pub const ROUTES: &[(&str, &str, Audience)] = &[
     ("post", "/v1/auth/refresh", Anybody),
     ("get", "/v1/tenant/public", Anybody),
     ("get", "/v1/auth/me", AnyStaff),
+    ("get", "/v1/auth/sessions", AnyStaff),
     ("get", "/v1/members", ReadsList),
     ("post", "/v1/members", Adds),
     ("get", "/v1/members/{id}", ReadsOne),
@@ -53,6 +56,7 @@ pub const ROUTES: &[(&str, &str, Audience)] = &[
     ("get", "/v1/conversations", ReadsList),
     ("get", "/v1/conversations/{id}", ReadsOne),
     ("get", "/v1/conversations/{id}/messages", ReadsOne),
+    ("delete", "/v1/auth/sessions/{id}", ChangesOwn),
     ("post", "/v1/auth/logout", AnyStaff),
 ];
 
@@ -115,6 +119,8 @@ pub struct Furnished {
     pub member: Value,
     pub branch: Value,
     pub conversation: Value,
+    /// Another session of the same person.
+    pub session: Value,
     /// Words that stand in this tenant's data and nowhere else.
     pub marks: Vec<String>,
 }
@@ -138,6 +144,9 @@ impl Furnished {
             .expect(200);
         let list = staff.get("/v1/conversations").await.expect(200);
         let conversation = list["data"][0].clone();
+        let credentials = json!({"email": staff.email, "password": staff.password});
+        app.call(Method::POST, "/v1/auth/login", Some(credentials)).await.expect(200);
+        let session = staff.get("/v1/auth/sessions").await.expect(200)["data"][0].clone();
         let me = staff.get("/v1/auth/me").await.expect(200);
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let marks = vec![
@@ -151,14 +160,16 @@ impl Furnished {
             text(&member["id"]),
             text(&branch["id"]),
             text(&conversation["id"]),
+            text(&session["id"]),
             own,
         ];
-        Self { staff, member, branch, conversation, marks }
+        Self { staff, member, branch, conversation, session, marks }
     }
 
     /// The path of a route to this tenant's own things.
     pub fn path(&self, route: &Route) -> String {
         let thing = match route.path.split('/').nth(2).unwrap_or_default() {
+            "auth" => &self.session,
             "members" => &self.member,
             "branches" => &self.branch,
             _ => &self.conversation,

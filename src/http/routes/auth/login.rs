@@ -1,13 +1,15 @@
-use axum::Json;
 use axum::extract::State;
+use axum::response::IntoResponse;
 use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::SessionDocument;
+use super::{SessionDocument, with_tokens};
 use crate::authentication::Credentials;
 use crate::http::Gateway;
-use crate::http::extract::{CalledHost, Checked, Faults, JsonBody};
+use crate::http::extract::{
+    CalledBy, CalledHost, Checked, Cookies, Faults, JsonBody, Limited, Open,
+};
 use crate::http::openapi::OpenProblems;
 use crate::http::problem::Problem;
 
@@ -59,9 +61,12 @@ impl Checked for LoginRequest {
 )]
 pub(crate) async fn login(
     State(gateway): State<Gateway>,
+    _: Limited<Open>,
     CalledHost(host): CalledHost,
+    CalledBy(client): CalledBy,
+    cookies: Cookies,
     JsonBody(credentials): JsonBody<LoginRequest>,
-) -> Result<Json<SessionDocument>, Problem> {
-    let signed_in = gateway.authentication.login(credentials, host.as_ref()).await?;
-    Ok(Json(signed_in.into()))
+) -> Result<impl IntoResponse, Problem> {
+    let signed_in = gateway.authentication.login(credentials, host.as_ref(), &client).await?;
+    Ok(with_tokens(cookies, signed_in, |session| session))
 }

@@ -1,11 +1,13 @@
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::SET_COOKIE;
+use axum::response::{AppendHeaders, IntoResponse};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::http::Gateway;
 use crate::http::extract::permission::AnyStaff;
-use crate::http::extract::{Authorized, Checked, Faults, JsonBody};
+use crate::http::extract::{Authorized, Checked, Cookies, Faults, JsonBody};
 use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
 
@@ -37,9 +39,11 @@ impl Checked for LogoutRequest {
 pub(crate) async fn logout(
     State(gateway): State<Gateway>,
     access: Authorized<AnyStaff>,
+    cookies: Cookies,
     JsonBody(everywhere): JsonBody<LogoutRequest>,
-) -> Result<StatusCode, Problem> {
+) -> Result<impl IntoResponse, Problem> {
     let db = access.connect().await?;
     gateway.authentication.logout(db, &access.claims, everywhere).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let cleared = cookies.clear().map(|cookie| (SET_COOKIE, cookie));
+    Ok((StatusCode::NO_CONTENT, AppendHeaders(cleared)))
 }

@@ -5,13 +5,18 @@ pub(crate) mod logout;
 pub(crate) mod me;
 pub(crate) mod refresh;
 pub(crate) mod register;
+pub(crate) mod sessions;
 
+use axum::Json;
+use axum::http::header::{CACHE_CONTROL, SET_COOKIE};
+use axum::response::{AppendHeaders, IntoResponse};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::authentication::SignedIn;
+use crate::http::extract::Cookies;
 use crate::registry::tenants::{Status, Tenant};
 use crate::tenant_data::staff::StaffMember;
 
@@ -94,4 +99,15 @@ impl From<SignedIn> for SessionDocument {
             expires_in: signed_in.tokens.expires_in,
         }
     }
+}
+
+/// A document with tokens in it: nobody keeps a copy on the way, and browsers get them as cookies too.
+fn with_tokens<T: Serialize>(
+    cookies: Cookies,
+    signed_in: SignedIn,
+    document: impl FnOnce(SessionDocument) -> T,
+) -> impl IntoResponse {
+    let set = cookies.set(&signed_in.tokens).map(|cookie| (SET_COOKIE, cookie));
+    let document = Json(document(signed_in.into()));
+    ([(CACHE_CONTROL, "no-store")], AppendHeaders(set), document)
 }

@@ -1,26 +1,32 @@
-use axum::Json;
 use axum::extract::State;
+use axum::response::IntoResponse;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::SessionDocument;
+use super::{SessionDocument, with_tokens};
 use crate::http::Gateway;
-use crate::http::extract::{CalledHost, Checked, Faults, JsonBody};
+use crate::http::extract::{
+    CalledBy, CalledHost, Checked, Cookies, Faults, JsonBody, Limited, Open, RefreshCookie,
+};
 use crate::http::openapi::OpenProblems;
-use crate::http::problem::Problem;
+use crate::http::problem::{FieldFault, Problem};
 
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RefreshRequest {
-    #[schema(required = true)]
-    refresh_token: String,
+    /// Where absent: that of the cookie.
+    refresh_token: Option<String>,
 }
 
 impl Checked for RefreshRequest {
-    type Output = String;
+    type Output = Option<String>;
+    const MAY_BE_ABSENT: bool = true;
 
-    fn check(self, faults: &mut Faults) -> Option<String> {
-        faults.text("refresh_token", &self.refresh_token, 1..=200)
+    fn check(self, faults: &mut Faults) -> Option<Option<String>> {
+        match self.refresh_token {
+            None => Some(None),
+            Some(token) => faults.text("refresh_token", &token, 1..=200).map(Some),
+        }
     }
 }
 
@@ -32,14 +38,23 @@ impl Checked for RefreshRequest {
     post,
     path = "/v1/auth/refresh",
     tag = "Registration and sessions",
-    request_body = RefreshRequest,
+    request_body = Option<RefreshRequest>,
     responses((status = 200, description = "The new pair.", body = SessionDocument), OpenProblems),
 )]
 pub(crate) async fn refresh(
     State(gateway): State<Gateway>,
+    _: Limited<Open>,
     CalledHost(host): CalledHost,
+    CalledBy(client): CalledBy,
+    cookies: Cookies,
+    RefreshCookie(cookie): RefreshCookie,
     JsonBody(token): JsonBody<RefreshRequest>,
-) -> Result<Json<SessionDocument>, Problem> {
-    let signed_in = gateway.authentication.refresh(&token, host.as_ref()).await?;
-    Ok(Json(signed_in.into()))
+) -> Result<impl IntoResponse, Problem> {
+    let token = match token {
+        Some(token) => token,
+        None => cookie?
+            .ok_or_else(|| Problem::validation(vec![FieldFault::required("refresh_token")]))?,
+    };
+    let signed_in = gateway.authentication.refresh(&token, host.as_ref(), &client).await?;
+    Ok(with_tokens(cookies, signed_in, |session| session))
 }

@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::SessionDocument;
-use crate::authentication::SignedIn;
-use crate::http::extract::{Checked, Faults, JsonBody, idempotency_key};
+use super::{SessionDocument, with_tokens};
+use crate::authentication::{Client, SignedIn};
+use crate::http::extract::{
+    CalledBy, Checked, Cookies, Faults, JsonBody, Limited, Registering, idempotency_key,
+};
 use crate::http::openapi::OpenProblems;
 use crate::http::problem::Problem;
 use crate::http::routes::registrations::RegistrationDocument;
@@ -159,14 +161,17 @@ pub(crate) struct AcceptedDocument {
 )]
 pub(crate) async fn register(
     State(gateway): State<Gateway>,
+    _: Limited<Registering>,
     headers: HeaderMap,
+    CalledBy(client): CalledBy,
+    cookies: Cookies,
     JsonBody(request): JsonBody<RegisterRequest>,
 ) -> Result<Response, Problem> {
-    let key = idempotency_key(&headers)?;
+    let (key, by) = (idempotency_key(&headers)?, (&client, cookies));
     let seen = key.as_ref().map(|key| gateway.provisioner.idempotency(key, &request.fingerprint()));
     if let Some(seen) = &seen
         && let Some(first) = gateway.provisioner.registered_as(seen).await?
-        && let Some(answer) = again(&gateway, first, seen, &request).await?
+        && let Some(answer) = again(&gateway, first, seen, &request, by).await?
     {
         return Ok(answer);
     }
@@ -177,7 +182,7 @@ pub(crate) async fn register(
         (Err(NotStarted::KeyTaken), Some(seen)) => {
             let first = gateway.provisioner.registered_as(seen).await?;
             let first = first.ok_or(Code::IdempotencyInProgress)?;
-            let answer = again(&gateway, first, seen, &request).await?;
+            let answer = again(&gateway, first, seen, &request, by).await?;
             return Ok(answer.ok_or(Code::IdempotencyInProgress)?);
         }
         (started, _) => started?,
@@ -187,8 +192,9 @@ pub(crate) async fn register(
     match tokio::time::timeout(wait, started.outcome()).await {
         Ok(Ok(CreatedTenant { tenant_id, owner_id })) => {
             let owner = owner_id.ok_or(Code::Internal)?;
-            let session = gateway.authentication.sign_in_owner(tenant_id, owner, None).await?;
-            registered(&gateway, id, session).await
+            let session =
+                gateway.authentication.sign_in_owner(tenant_id, owner, None, &client).await?;
+            registered(&gateway, id, session, cookies).await
         }
         Ok(Err(failure @ (RunFailure::Refused(_) | RunFailure::Broken { .. }))) => {
             Err(failure.into())
@@ -209,6 +215,7 @@ async fn again(
     first: Registration,
     seen: &Idempotency,
     request: &CheckedRegistration,
+    (client, cookies): (&Client, Cookies),
 ) -> Result<Option<Response>, Problem> {
     if first.request_hash != seen.request_hash {
         return Err(Code::IdempotencyKeyReused.into());
@@ -220,8 +227,9 @@ async fn again(
             let tenant = TenantId(run.tenant_id);
             let password = Some(request.password.clone());
             let authentication = &gateway.authentication;
-            let session = authentication.sign_in_owner(tenant, first.owner_id, password).await?;
-            registered(gateway, run.id, session).await.map(Some)
+            let session =
+                authentication.sign_in_owner(tenant, first.owner_id, password, client).await?;
+            registered(gateway, run.id, session, cookies).await.map(Some)
         }
         RunStatus::Failed => match failure_of(&run, &steps) {
             RunFailure::Refused(refusal) => Err(RunFailure::Refused(refusal).into()),
@@ -236,10 +244,16 @@ async fn again(
     }
 }
 
-async fn registered(gateway: &Gateway, id: Uuid, session: SignedIn) -> Result<Response, Problem> {
+async fn registered(
+    gateway: &Gateway,
+    id: Uuid,
+    session: SignedIn,
+    cookies: Cookies,
+) -> Result<Response, Problem> {
     let registration = progress(gateway, id).await?;
-    let document = RegisteredDocument { registration, session: session.into() };
-    Ok((StatusCode::CREATED, location(id), Json(document)).into_response())
+    let answer =
+        with_tokens(cookies, session, |session| RegisteredDocument { registration, session });
+    Ok((StatusCode::CREATED, location(id), answer).into_response())
 }
 
 fn location(id: Uuid) -> [(header::HeaderName, String); 1] {

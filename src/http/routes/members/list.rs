@@ -7,8 +7,8 @@ use crate::http::extract::permission::MembersRead;
 use crate::http::extract::{Authorized, Checked, Faults, PageDocument, Parameters, list_page};
 use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
-use crate::messaging::PageRequest;
 use crate::messaging::members::{self, MemberFilter};
+use crate::paging::PageRequest;
 
 #[derive(Deserialize, Default, IntoParams)]
 #[serde(default, deny_unknown_fields)]

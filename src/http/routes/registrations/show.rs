@@ -2,7 +2,7 @@ use axum::Json;
 use axum::extract::State;
 
 use super::RegistrationDocument;
-use crate::http::extract::Id;
+use crate::http::extract::{Id, Limited, Open};
 use crate::http::openapi::LookUpProblems;
 use crate::http::problem::Problem;
 use crate::http::{Code, Gateway};
@@ -17,6 +17,7 @@ use crate::http::{Code, Gateway};
 )]
 pub(crate) async fn show_registration(
     State(gateway): State<Gateway>,
+    _: Limited<Open>,
     Id(id): Id,
 ) -> Result<Json<RegistrationDocument>, Problem> {
     let found = gateway.provisioner.progress(id).await?.ok_or(Code::NotFound)?;

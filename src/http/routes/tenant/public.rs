@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::http::Code;
 use crate::http::Gateway;
-use crate::http::extract::CalledHost;
+use crate::http::extract::{CalledHost, Limited, Open};
 use crate::http::openapi::HostProblems;
 use crate::http::problem::Problem;
 use crate::registry::tenants::Status;
@@ -32,6 +32,7 @@ pub(crate) struct PublicTenantDocument {
 )]
 pub(crate) async fn show_public_tenant(
     State(gateway): State<Gateway>,
+    _: Limited<Open>,
     CalledHost(host): CalledHost,
 ) -> Result<Json<PublicTenantDocument>, Problem> {
     let directory = gateway.router.directory();

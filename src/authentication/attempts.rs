@@ -1,0 +1,87 @@
+//! Guessing at passwords: failed sign-ins are counted for each account and network, and for each account over all
+//! networks from which nobody has signed in to it. A stranger who guesses shuts himself out, and not whom he guesses at.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use moka::sync::Cache;
+
+use crate::clock::Clock;
+use crate::configuration::LimitsSettings;
+use crate::limits::{Limiter, Standing};
+
+/// A network from which somebody has signed in is theirs for so long.
+const KNOWN_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
+const KNOWN_NETWORKS: u64 = 100_000;
+
+/// An account, whether there is one or not: the keyed hash of its address.
+pub(super) type Account = Vec<u8>;
+
+/// What is known of those who sign in. Without buckets nobody is counted.
+pub(super) struct Attempts(Option<Buckets>);
+
+struct Buckets {
+    by_network: Limiter<(Account, IpAddr)>,
+    by_strangers: Limiter<Account>,
+    known: Cache<(Account, IpAddr), ()>,
+}
+
+/// One attempt, taken out of its buckets before anybody knows how it ends.
+pub(super) struct Attempt {
+    key: (Account, IpAddr),
+    is_strangers: bool,
+}
+
+/// Why an attempt may not be made.
+pub(super) enum Refused {
+    /// Too many from there have failed.
+    Network(Standing),
+    /// Too many of strangers have failed, and nobody here remembers this network.
+    Strangers(Standing),
+}
+
+impl Refused {
+    pub fn standing(&self) -> Standing {
+        match self {
+            Self::Network(standing) | Self::Strangers(standing) => *standing,
+        }
+    }
+}
+
+impl Attempts {
+    pub fn new(settings: &LimitsSettings, clock: &Clock) -> Self {
+        Self(settings.enabled.then(|| Buckets {
+            by_network: Limiter::new(settings.login, clock.clone()),
+            by_strangers: Limiter::new(settings.account, clock.clone()),
+            known: Cache::builder().max_capacity(KNOWN_NETWORKS).time_to_live(KNOWN_FOR).build(),
+        }))
+    }
+
+    pub fn begin(&self, account: Account, network: IpAddr) -> Result<Option<Attempt>, Refused> {
+        let Some(buckets) = &self.0 else { return Ok(None) };
+        let key = (account, network);
+        buckets.by_network.take(key.clone()).map_err(Refused::Network)?;
+        let is_strangers = !buckets.known.contains_key(&key);
+        if is_strangers && let Err(standing) = buckets.by_strangers.take(key.0.clone()) {
+            buckets.by_network.give_back(&key);
+            return Err(Refused::Strangers(standing));
+        }
+        Ok(Some(Attempt { key, is_strangers }))
+    }
+
+    /// Whoever comes from there is no stranger to the account.
+    pub fn know(&self, account: Account, network: IpAddr) {
+        if let Some(buckets) = &self.0 {
+            buckets.known.insert((account, network), ());
+        }
+    }
+
+    /// It has not failed, or not for what was guessed.
+    pub fn forgive(&self, attempt: Attempt) {
+        let Some(buckets) = &self.0 else { return };
+        buckets.by_network.give_back(&attempt.key);
+        if attempt.is_strangers {
+            buckets.by_strangers.give_back(&attempt.key.0);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Who calls: the address, past the proxies in front, and what the client calls itself.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use axum::extract::FromRequestParts;
+use axum::http::header::USER_AGENT;
+use axum::http::request::Parts;
+use ipnet::IpNet;
+
+use super::host::only;
+use crate::authentication::Client;
+use crate::http::Gateway;
+
+/// Of what a client calls itself, so many characters are kept.
+const LONGEST_USER_AGENT: usize = 300;
+
+/// The other end of a request's connection.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::http) struct Peer {
+    /// IPv4 as IPv4, also where the listener is one of IPv6.
+    pub address: IpAddr,
+    /// One of `http.trusted_proxies`: what it says of host, client and scheme is believed.
+    pub is_proxy: bool,
+}
+
+impl Peer {
+    /// The peer of a connection.
+    pub fn of(address: SocketAddr, proxies: &[IpNet]) -> Self {
+        let address = address.ip().to_canonical();
+        Self { address, is_proxy: is_proxy(address, proxies) }
+    }
+
+    /// That of a request. Without one nobody is believed.
+    pub fn of_request(parts: &Parts) -> Self {
+        let nobody = Self { address: Ipv4Addr::UNSPECIFIED.into(), is_proxy: false };
+        parts.extensions.get::<Self>().copied().unwrap_or(nobody)
+    }
+}
+
+fn is_proxy(address: IpAddr, proxies: &[IpNet]) -> bool {
+    proxies.iter().any(|network| network.contains(&address))
+}
+
+/// The client of a request.
+pub(in crate::http) struct CalledBy(pub Client);
+
+impl FromRequestParts<Gateway> for CalledBy {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Infallible> {
+        let user_agent = parts.headers.get(USER_AGENT).map(|value| {
+            let text = String::from_utf8_lossy(value.as_bytes());
+            text.chars().filter(|c| !c.is_control()).take(LONGEST_USER_AGENT).collect()
+        });
+        let ip = client_address(parts, &gateway.settings.trusted_proxies);
+        Ok(Self(Client { ip, user_agent }))
+    }
+}
+
+/// The last address that no proxy of ours has written of another of ours: what is left of it in `X-Forwarded-For` the
+/// client can have written itself.
+pub(super) fn client_address(parts: &Parts, proxies: &[IpNet]) -> IpAddr {
+    let Peer { mut address, is_proxy: mut is_believed } = Peer::of_request(parts);
+    let lines: Vec<_> = parts.headers.get_all("x-forwarded-for").iter().collect();
+    let entries = lines.iter().rev().flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
+    for entry in entries {
+        let Some(named) = std::str::from_utf8(entry).ok().and_then(|text| read(text.trim())) else {
+            break;
+        };
+        if !is_believed {
+            break;
+        }
+        address = named;
+        is_believed = is_proxy(named, proxies);
+    }
+    address
+}
+
+/// Some proxies add the port.
+fn read(text: &str) -> Option<IpAddr> {
+    let plain = text.trim_start_matches('[').trim_end_matches(']').parse().ok();
+    let address = plain.or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()));
+    address.map(|address: IpAddr| address.to_canonical())
+}
+
+/// Does the client speak TLS to whatever stands in front? The public URL says it; where there is none, the proxy.
+pub(in crate::http) fn is_https(parts: &Parts, gateway: &Gateway) -> bool {
+    if let Some(url) = &gateway.settings.public_url {
+        return url.is_https();
+    }
+    Peer::of_request(parts).is_proxy
+        && matches!(only(&parts.headers, "x-forwarded-proto"), Ok(Some(proto)) if proto == "https")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::Request;
+    use rstest::rstest;
+
+    const PROXIES: [&str; 2] = ["10.0.0.0/8", "fd00::/8"];
+
+    fn proxies() -> Vec<IpNet> {
+        PROXIES.iter().map(|network| network.parse().unwrap()).collect()
+    }
+
+    #[rstest]
+    #[case("10.1.2.3:9", true)]
+    #[case("[::ffff:10.1.2.3]:9", true)]
+    #[case("[fd00::7]:9", true)]
+    #[case("11.0.0.1:9", false)]
+    #[case("[::1]:9", false)]
+    fn a_proxy_is_known_by_its_network(#[case] peer: SocketAddr, #[case] trusted: bool) {
+        assert_eq!(Peer::of(peer, &proxies()).is_proxy, trusted);
+    }
+
+    #[rstest]
+    #[case::no_proxy("192.0.2.1:9", &["203.0.113.9"], "192.0.2.1")]
+    #[case::one("10.0.0.1:9", &["203.0.113.9"], "203.0.113.9")]
+    #[case::none_said("10.0.0.1:9", &[], "10.0.0.1")]
+    #[case::two_of_ours("10.0.0.1:9", &["203.0.113.9, 10.0.0.2"], "203.0.113.9")]
+    #[case::in_two_lines("10.0.0.1:9", &["203.0.113.9", "10.0.0.2"], "203.0.113.9")]
+    #[case::the_client_lies("10.0.0.1:9", &["127.0.0.1, 203.0.113.9"], "203.0.113.9")]
+    #[case::only_ours("10.0.0.1:9", &["10.0.0.3, 10.0.0.2"], "10.0.0.3")]
+    #[case::nonsense("10.0.0.1:9", &["203.0.113.9, unknown"], "10.0.0.1")]
+    #[case::nonsense_before("10.0.0.1:9", &["_hidden, 203.0.113.9"], "203.0.113.9")]
+    #[case::with_a_port("10.0.0.1:9", &["203.0.113.9:4711"], "203.0.113.9")]
+    #[case::ipv6("[fd00::1]:9", &["2001:db8::1"], "2001:db8::1")]
+    #[case::ipv6_with_a_port("[fd00::1]:9", &["[2001:db8::1]:9"], "2001:db8::1")]
+    #[case::mapped("10.0.0.1:9", &["::ffff:203.0.113.9"], "203.0.113.9")]
+    fn the_client_is_whoever_the_proxies_have_seen(
+        #[case] peer: SocketAddr,
+        #[case] forwarded: &[&str],
+        #[case] client: IpAddr,
+    ) {
+        let mut request = Request::builder().extension(Peer::of(peer, &proxies()));
+        for line in forwarded {
+            request = request.header("x-forwarded-for", *line);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        assert_eq!(client_address(&parts, &proxies()), client);
+    }
+}

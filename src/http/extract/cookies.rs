@@ -1,0 +1,138 @@
+//! Sessions of browsers: the same two tokens, as cookies, and the proof that a request which uses them comes from our
+//! own pages.
+
+use std::convert::Infallible;
+
+use axum::extract::FromRequestParts;
+use axum::http::header::{COOKIE, ORIGIN};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
+use cookie::time::Duration;
+use cookie::{Cookie, SameSite};
+use reqwest::Url;
+
+use super::client::is_https;
+use super::host::{called_authority, only};
+use crate::authentication::TokenPair;
+use crate::http::problem::Problem;
+use crate::http::{Code, Gateway};
+
+/// Which of the two tokens.
+#[derive(Clone, Copy)]
+enum Kind {
+    Access,
+    Refresh,
+}
+
+impl Kind {
+    /// A browser takes a name with `__Host-` over TLS alone, and never from another host (RFC 6265bis, section 4.1.3.2).
+    fn name(self, is_https: bool) -> &'static str {
+        match (self, is_https) {
+            (Self::Access, true) => "__Host-narthex_access",
+            (Self::Access, false) => "narthex_access",
+            (Self::Refresh, true) => "__Host-narthex_refresh",
+            (Self::Refresh, false) => "narthex_refresh",
+        }
+    }
+}
+
+/// The cookies of a client that speaks TLS, or plain HTTP.
+#[derive(Clone, Copy)]
+pub(in crate::http) struct Cookies {
+    is_https: bool,
+}
+
+impl FromRequestParts<Gateway> for Cookies {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Infallible> {
+        Ok(Self { is_https: is_https(parts, gateway) })
+    }
+}
+
+impl Cookies {
+    /// Both tokens. They are for this host, out of reach of scripts, and not sent along by pages of others.
+    pub fn set(self, tokens: &TokenPair) -> [HeaderValue; 2] {
+        [
+            self.header(Kind::Access, &tokens.access_token, tokens.expires_in),
+            self.header(Kind::Refresh, &tokens.refresh_token, tokens.refresh_expires_in),
+        ]
+    }
+
+    /// Takes both away.
+    pub fn clear(self) -> [HeaderValue; 2] {
+        [self.header(Kind::Access, "", 0), self.header(Kind::Refresh, "", 0)]
+    }
+
+    fn header(self, kind: Kind, value: &str, seconds: i64) -> HeaderValue {
+        let same_site = match kind {
+            Kind::Access => SameSite::Lax,
+            Kind::Refresh => SameSite::Strict,
+        };
+        let cookie = Cookie::build((kind.name(self.is_https), value))
+            .path("/")
+            .http_only(true)
+            .secure(self.is_https)
+            .same_site(same_site)
+            .max_age(Duration::seconds(seconds));
+        // Tokens are of base64url and dots.
+        HeaderValue::from_str(&cookie.to_string()).unwrap_or(HeaderValue::from_static(""))
+    }
+}
+
+/// The access token of a request without `Authorization`, if it has one.
+pub(super) fn access_token(parts: &Parts, gateway: &Gateway) -> Result<Option<String>, Problem> {
+    of_our_page(Kind::Access, parts, gateway)
+}
+
+/// The refresh token of a request, if it has the cookie. Whether that may be used matters only to who uses it.
+pub(in crate::http) struct RefreshCookie(pub Result<Option<String>, Problem>);
+
+impl FromRequestParts<Gateway> for RefreshCookie {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Infallible> {
+        Ok(Self(of_our_page(Kind::Refresh, parts, gateway)))
+    }
+}
+
+/// The browser sends cookies whoever has made it send the request: one that changes something must come from a page of
+/// this very origin.
+fn of_our_page(kind: Kind, parts: &Parts, gateway: &Gateway) -> Result<Option<String>, Problem> {
+    let is_https = is_https(parts, gateway);
+    let found = read(&parts.headers, kind.name(is_https));
+    if found.is_some() && !parts.method.is_safe() && !is_same_origin(parts, is_https) {
+        return Err(Code::CsrfRejected.into());
+    }
+    Ok(found)
+}
+
+/// The cookie of that name. Of two nobody can tell which is ours.
+fn read(headers: &HeaderMap, name: &str) -> Option<String> {
+    let texts = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut found = texts
+        .flat_map(Cookie::split_parse)
+        .filter_map(Result::ok)
+        .filter(|cookie| cookie.name() == name && !cookie.value().is_empty());
+    let first = found.next()?;
+    found.next().is_none().then(|| first.value().to_owned())
+}
+
+/// Browsers of today say it; the older ones name the origin. Whoever says neither is no browser, and has a token to show.
+fn is_same_origin(parts: &Parts, is_https: bool) -> bool {
+    match only(&parts.headers, "sec-fetch-site") {
+        Ok(Some(site)) => return site == "same-origin",
+        Ok(None) => {}
+        Err(_) => return false,
+    }
+    let Ok(Some(origin)) = only(&parts.headers, ORIGIN.as_str()) else { return false };
+    let (Ok(origin), Ok(Some(own))) = (origin.to_str(), called_authority(parts)) else {
+        return false;
+    };
+    let scheme = if is_https { "https" } else { "http" };
+    let own = std::str::from_utf8(own).ok().map(|own| Url::parse(&format!("{scheme}://{own}")));
+    match (Url::parse(origin), own) {
+        (Ok(origin), Some(Ok(own))) => origin.origin() == own.origin(),
+        _ => false,
+    }
+}

@@ -1,0 +1,118 @@
+//! How often a client may call: from which bucket a request takes, and what its answer says of that
+//! (draft-ietf-httpapi-ratelimit-headers).
+
+use std::cell::Cell;
+use std::net::IpAddr;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+use super::code::Code;
+use super::problem::Problem;
+use crate::clock::Clock;
+use crate::configuration::LimitsSettings;
+use crate::identifiers::TenantId;
+use crate::limits::{Limiter, Standing, network_of};
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+tokio::task_local! {
+    /// The bucket of the request that is being answered in which least is left.
+    static TIGHTEST: Cell<Option<Named>>;
+}
+
+/// A bucket, by the name of its setting.
+type Named = (&'static str, Standing);
+
+/// All buckets; none where limits are switched off.
+pub(super) struct Limits(Option<Buckets>);
+
+struct Buckets {
+    tenant_reads: Limiter<TenantId>,
+    tenant_writes: Limiter<TenantId>,
+    address: Limiter<IpAddr>,
+    registration: Limiter<IpAddr>,
+}
+
+impl Limits {
+    pub fn new(settings: &LimitsSettings, clock: &Clock) -> Self {
+        Self(settings.enabled.then(|| Buckets {
+            tenant_reads: Limiter::new(settings.tenant_reads, clock.clone()),
+            tenant_writes: Limiter::new(settings.tenant_writes, clock.clone()),
+            address: Limiter::new(settings.address, clock.clone()),
+            registration: Limiter::new(settings.registration, clock.clone()),
+        }))
+    }
+
+    /// A request of somebody of the tenant.
+    pub fn charge_tenant(&self, tenant: TenantId, method: &Method) -> Result<(), Problem> {
+        let Some(buckets) = &self.0 else { return Ok(()) };
+        match method.is_safe() {
+            true => settle("tenant_reads", buckets.tenant_reads.take(tenant)),
+            false => settle("tenant_writes", buckets.tenant_writes.take(tenant)),
+        }
+    }
+
+    /// A request of somebody who shows no token.
+    pub fn charge_address(&self, address: IpAddr) -> Result<(), Problem> {
+        let Some(buckets) = &self.0 else { return Ok(()) };
+        settle("address", buckets.address.take(network_of(address)))
+    }
+
+    /// A registration.
+    pub fn charge_registration(&self, address: IpAddr) -> Result<(), Problem> {
+        let Some(buckets) = &self.0 else { return Ok(()) };
+        settle("registration", buckets.registration.take(network_of(address)))
+    }
+}
+
+fn settle(name: &'static str, taken: Result<Standing, Standing>) -> Result<(), Problem> {
+    match taken {
+        Ok(standing) => {
+            note(name, standing);
+            Ok(())
+        }
+        Err(standing) => Err(refused(name, standing)),
+    }
+}
+
+/// The answer to who has found a bucket empty.
+pub(super) fn refused(name: &'static str, standing: Standing) -> Problem {
+    note(name, standing);
+    Problem::with_retry_after(Code::RateLimited, seconds(standing.wait))
+}
+
+fn note(name: &'static str, standing: Standing) {
+    let _ = TIGHTEST.try_with(|noted| {
+        let tighter = noted.get().is_none_or(|(_, other)| standing.remaining <= other.remaining);
+        if tighter {
+            noted.set(Some((name, standing)));
+        }
+    });
+}
+
+/// Runs a request, and says which of the buckets that it took from is nearest to empty.
+pub(super) async fn watched<F: Future>(request: F) -> (F::Output, Option<Named>) {
+    let watched = async {
+        let output = request.await;
+        (output, TIGHTEST.with(Cell::get))
+    };
+    TIGHTEST.scope(Cell::new(None), watched).await
+}
+
+/// `RateLimit-Policy: "login";q=10;w=900` and `RateLimit: "login";r=9;t=90`.
+pub(super) fn describe((name, standing): Named, headers: &mut HeaderMap) {
+    let Standing { rate, remaining, full_in, .. } = standing;
+    let policy = format!("\"{name}\";q={};w={}", rate.count(), seconds(rate.period()));
+    let left = format!("\"{name}\";r={remaining};t={}", seconds(full_in));
+    for (header, text) in [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, left)] {
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            headers.insert(header, value);
+        }
+    }
+}
+
+/// Whole ones, so that whoever waits for so long has waited long enough.
+fn seconds(time: std::time::Duration) -> u32 {
+    time.as_secs_f64().ceil() as u32
+}

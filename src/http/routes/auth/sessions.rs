@@ -1,0 +1,80 @@
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::authentication::Session;
+use crate::http::extract::permission::AnyStaff;
+use crate::http::extract::{Authorized, Id, ListParameters, PageDocument, Parameters};
+use crate::http::openapi::TenantProblems;
+use crate::http::problem::Problem;
+use crate::http::{Code, Gateway};
+
+/// One of the caller's sessions.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct OwnSessionDocument {
+    id: Uuid,
+    created_at: DateTime<Utc>,
+    /// When its tokens were last renewed.
+    last_used_at: DateTime<Utc>,
+    /// Of the client that last renewed them.
+    ip: Option<String>,
+    /// What that client calls itself.
+    user_agent: Option<String>,
+    /// Is it the one of this request?
+    current: bool,
+}
+
+impl From<(Session, bool)> for OwnSessionDocument {
+    fn from((session, current): (Session, bool)) -> Self {
+        let Session { id, created_at, last_used_at, ip, user_agent, .. } = session;
+        Self { id, created_at, last_used_at, ip, user_agent, current }
+    }
+}
+
+/// Where the caller is signed in, the newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/auth/sessions",
+    tag = "Registration and sessions",
+    params(ListParameters),
+    responses((status = 200, description = "A part of the list.", body = PageDocument<OwnSessionDocument>), TenantProblems),
+    security(("token" = [])),
+)]
+pub(crate) async fn list_sessions(
+    State(gateway): State<Gateway>,
+    access: Authorized<AnyStaff>,
+    Parameters(page): Parameters<ListParameters>,
+) -> Result<Json<PageDocument<OwnSessionDocument>>, Problem> {
+    let db = access.connect().await?;
+    let sessions = gateway.authentication.sessions(&db, &access.claims, page).await?;
+    let current = access.claims.sid;
+    Ok(PageDocument::from_page(sessions.map(|session| {
+        let is_current = session.id == current;
+        (session, is_current)
+    })))
+}
+
+/// Signs the caller out somewhere: within a second that session's access token works nowhere any more.
+#[utoipa::path(
+    delete,
+    path = "/v1/auth/sessions/{id}",
+    tag = "Registration and sessions",
+    params(("id" = Uuid, Path)),
+    responses((status = 204, description = "Ended."), TenantProblems),
+    security(("token" = [])),
+)]
+pub(crate) async fn end_session(
+    State(gateway): State<Gateway>,
+    access: Authorized<AnyStaff>,
+    Id(id): Id,
+) -> Result<StatusCode, Problem> {
+    let db = access.connect().await?;
+    match gateway.authentication.end_session(db, &access.claims, id).await? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(Code::NotFound.into()),
+    }
+}
