@@ -11,6 +11,7 @@ use crate::configuration::Settings;
 use crate::http::{self, Gateway, Listeners, Rooms};
 use crate::jobs;
 use crate::lifecycle::Lifecycle;
+use crate::mail::{MailError, Mailer};
 use crate::provisioning::Provisioner;
 use crate::registry::{Registry, RegistryError};
 use crate::sealing::{Sealer, SealingError};
@@ -58,6 +59,9 @@ pub enum StartError {
     /// No calls to the services of others.
     #[error("the HTTP client for calls to other services could not be made: {0}")]
     Outbound(#[from] reqwest::Error),
+    /// The mail server.
+    #[error(transparent)]
+    Mail(#[from] MailError),
     /// Keys, revocations or password hashing.
     #[error(transparent)]
     Authentication(#[from] AuthenticationError),
@@ -86,6 +90,8 @@ pub struct App {
     pub telnyx: TelnyxWebhooks,
     /// Organizations, users and memberships of Clerk.
     pub clerk: ClerkWebhooks,
+    /// Letters to people.
+    pub mailer: Mailer,
     /// Start and stop.
     pub life: Lifecycle,
     settings: Settings,
@@ -119,12 +125,13 @@ impl App {
             life.clone(),
             clock.clone(),
         )?;
+        let public_url = settings.http.public_url.clone();
+        let mailer = Mailer::new(&settings.smtp, public_url, life.clone())?;
         let authentication = Authentication::open(
             registry.clone(),
             router.clone(),
-            settings.auth.clone(),
-            &settings.limits,
-            &settings.clerk,
+            &settings,
+            mailer.clone(),
             &life,
             clock.clone(),
         )
@@ -152,6 +159,7 @@ impl App {
             authentication,
             telnyx,
             clerk,
+            mailer,
             life,
             settings,
             clock,
@@ -169,6 +177,9 @@ impl App {
     pub async fn serve(self, listeners: Listeners) -> bool {
         if self.settings.telnyx.public_key.is_none() {
             tracing::warn!("telnyx.public_key is not set: every inbound message will be refused");
+        }
+        if !self.mailer.is_set_up() {
+            tracing::warn!("smtp.url is not set: nobody can prove an address or forget a password");
         }
         jobs::start(&self.life, self.telnyx.clone(), &self.clerk, &self.provisioner);
         let rooms = Rooms {

@@ -34,6 +34,7 @@ pub mod identifiers;
 pub mod lifecycle;
 pub mod limits;
 pub mod local_cluster;
+pub mod mail;
 pub mod outbound;
 pub mod paging;
 pub mod passwords;

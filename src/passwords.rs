@@ -10,6 +10,7 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use ring::digest;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
+use zxcvbn::{Score, zxcvbn};
 
 use crate::configuration::Argon2Settings;
 
@@ -32,6 +33,11 @@ pub enum PasswordError {
 pub fn glimpse(password: &SecretString) -> u16 {
     let digest = digest::digest(&digest::SHA256, password.expose_secret().as_bytes());
     digest.as_ref().iter().take(2).fold(0, |bits, byte| bits << 8 | u16::from(*byte))
+}
+
+/// Is it among the first million that somebody would try who knows these words about its owner?
+pub fn is_common(password: &str, about: &[&str]) -> bool {
+    zxcvbn(password, about).score() < Score::Two
 }
 
 /// Hashes and verifies passwords, at most a few at a time.
@@ -76,6 +82,16 @@ impl Passwords {
             })
             .await?;
         Ok(matches && known)
+    }
+
+    /// Does a hash cost less, or more, than the settings say? Only one that we have made.
+    pub fn is_outdated(&self, stored: &str) -> bool {
+        let Ok(hash) = PasswordHash::new(stored) else { return false };
+        let today = self.hasher.params();
+        Params::try_from(&hash).is_ok_and(|params| {
+            (params.m_cost(), params.t_cost(), params.p_cost())
+                != (today.m_cost(), today.t_cost(), today.p_cost())
+        })
     }
 
     async fn in_turn<T: Send + 'static>(

@@ -23,6 +23,7 @@ pub(super) struct Attempts(Option<Buckets>);
 struct Buckets {
     by_network: Limiter<(Account, IpAddr)>,
     by_strangers: Limiter<Account>,
+    letters: Limiter<Account>,
     known: Cache<(Account, IpAddr), ()>,
 }
 
@@ -53,6 +54,7 @@ impl Attempts {
         Self(settings.enabled.then(|| Buckets {
             by_network: Limiter::new(settings.login, clock.clone()),
             by_strangers: Limiter::new(settings.account, clock.clone()),
+            letters: Limiter::new(settings.letters, clock.clone()),
             known: Cache::builder().max_capacity(KNOWN_NETWORKS).time_to_live(KNOWN_FOR).build(),
         }))
     }
@@ -67,6 +69,11 @@ impl Attempts {
             return Err(Refused::Strangers(standing));
         }
         Ok(Some(Attempt { key, is_strangers }))
+    }
+
+    /// Somebody wants a letter to be sent to the address.
+    pub fn ask_for_letter(&self, account: Account) -> Result<(), Standing> {
+        self.0.as_ref().map_or(Ok(()), |buckets| buckets.letters.take(account).map(drop))
     }
 
     /// Whoever comes from there is no stranger to the account.

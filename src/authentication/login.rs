@@ -1,6 +1,7 @@
 //! Signing in with email and password. An unknown address and a wrong password take the same path, cost the same
 //! number of hashes and are answered after the same time.
 
+use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio::time::Instant;
 
-use super::attempts::{Account, Attempt, Refused};
+use super::attempts::Refused;
 use super::session::TokenPair;
 use super::{Authentication, AuthenticationError, TenantChoice};
 use crate::identifiers::{EmailAddress, TenantId};
@@ -46,8 +47,8 @@ pub struct SignedIn {
 
 /// Whom an address may be.
 #[derive(Default)]
-struct Accounts {
-    found: Vec<(Arc<Tenant>, StaffMember)>,
+pub(super) struct Accounts {
+    pub found: Vec<(Arc<Tenant>, StaffMember)>,
     /// Why there may be more: somebody whose password fits none of those found is not told that it is wrong.
     unreachable: Option<AuthenticationError>,
 }
@@ -61,30 +62,11 @@ impl Authentication {
         client: &Client,
     ) -> Result<SignedIn, AuthenticationError> {
         let earliest_failure = Instant::now() + FAILURE_TIME;
-        let named = self.slug_at(host).await?;
-        // Both are the client's own words, so that this tells nothing of who there is.
-        match (&credentials.tenant, named) {
-            (Some(tenant), Some(named)) if *tenant != named => {
-                return Err(AuthenticationError::TenantMismatch);
-            }
-            (_, Some(named)) => credentials.tenant = Some(named),
-            (_, None) => {}
-        }
-        let result = match &credentials.email {
+        credentials.tenant = self.named(credentials.tenant, host).await?;
+        let result = match credentials.email.clone() {
             // A text that is no address has no account that could be guessed at.
             None => self.check(credentials, client).await,
-            Some(email) => {
-                let account = self.registry.hasher().email(email);
-                let network = network_of(client.ip);
-                match self.begin_attempt(&account, email, network).await {
-                    Err(error) => Err(error),
-                    Ok(attempt) => {
-                        let result = self.check(credentials, client).await;
-                        self.end_attempt(attempt, account, network, &result);
-                        result
-                    }
-                }
-            }
+            Some(email) => self.counted(&email, client, self.check(credentials, client)).await,
         };
         use AuthenticationError::{InvalidCredentials, TooManyAttempts};
         if let Err(InvalidCredentials | TooManyAttempts(_)) = result {
@@ -93,39 +75,35 @@ impl Authentication {
         result
     }
 
-    async fn begin_attempt(
+    /// Something that proves who somebody is, and is counted where it fails.
+    pub(super) async fn counted<T>(
         &self,
-        account: &Account,
         email: &EmailAddress,
-        network: IpAddr,
-    ) -> Result<Option<Attempt>, AuthenticationError> {
-        match self.attempts.begin(account.clone(), network) {
-            Ok(attempt) => Ok(attempt),
+        client: &Client,
+        proof: impl Future<Output = Result<T, AuthenticationError>>,
+    ) -> Result<T, AuthenticationError> {
+        let account = self.registry.hasher().email(email);
+        let network = network_of(client.ip);
+        let begun = match self.attempts.begin(account.clone(), network) {
             // While strangers guess, whoever is at home in the account gets in: this process may only have forgotten them.
             Err(Refused::Strangers(_)) if self.is_signed_in_from(email, network).await => {
                 self.attempts.know(account.clone(), network);
-                let again = self.attempts.begin(account.clone(), network);
-                again.map_err(|refused| AuthenticationError::TooManyAttempts(refused.standing()))
+                self.attempts.begin(account.clone(), network)
             }
-            Err(refused) => Err(AuthenticationError::TooManyAttempts(refused.standing())),
-        }
-    }
-
-    /// A wrong guess stays counted. Whoever was right is no stranger any more.
-    fn end_attempt(
-        &self,
-        attempt: Option<Attempt>,
-        account: Account,
-        network: IpAddr,
-        result: &Result<SignedIn, AuthenticationError>,
-    ) {
-        let Some(attempt) = attempt else { return };
+            begun => begun,
+        };
+        let refused = |refused: Refused| AuthenticationError::TooManyAttempts(refused.standing());
+        let attempt = begun.map_err(refused)?;
+        let result = proof.await;
+        let Some(attempt) = attempt else { return result };
+        // A wrong guess stays counted. Whoever was right is no stranger any more.
         if result.is_ok() {
             self.attempts.know(account, network);
         }
         if !matches!(result, Err(AuthenticationError::InvalidCredentials)) {
             self.attempts.forgive(attempt);
         }
+        result
     }
 
     /// Has anybody with this address a session that was last used from this network?
@@ -139,6 +117,19 @@ impl Authentication {
             }
         }
         false
+    }
+
+    /// The tenant that somebody means: by its slug, or by the host that they call. Both are the client's own words, so that
+    /// nothing is told of who there is.
+    pub(super) async fn named(
+        &self,
+        slug: Option<String>,
+        host: Option<&HostName<'_>>,
+    ) -> Result<Option<String>, AuthenticationError> {
+        match (slug, self.slug_at(host).await?) {
+            (Some(slug), Some(named)) if slug != named => Err(AuthenticationError::TenantMismatch),
+            (slug, named) => Ok(named.or(slug)),
+        }
     }
 
     /// The slug that a host stands for. One below our own domain is not looked up: a slug that nobody has finds no
@@ -178,6 +169,7 @@ impl Authentication {
         for (tenant, user) in accounts {
             let stored = password_of(&user);
             if self.passwords.verify(credentials.password.clone(), stored).await? {
+                self.rehash(&tenant, &user, &credentials.password).await;
                 proven.push((tenant, user));
             }
         }
@@ -201,7 +193,7 @@ impl Authentication {
 
     /// The accounts of an address, each read and its connection given back before any password is hashed. A tenant that
     /// cannot be reached is in nobody's way who is at home in another.
-    async fn accounts(
+    pub(super) async fn accounts(
         &self,
         email: &EmailAddress,
         slug: Option<&str>,
@@ -231,6 +223,19 @@ impl Authentication {
         Ok(accounts)
     }
 
+    /// Keeps the password as dear to guess as the settings want it today. If it cannot be done now, the next sign-in does it.
+    async fn rehash(&self, tenant: &Arc<Tenant>, user: &StaffMember, password: &SecretString) {
+        if !self.passwords.is_outdated(&user.password_hash) {
+            return;
+        }
+        let Ok(hash) = self.passwords.hash(password.clone()).await else { return };
+        if let Ok(db) = self.router.connect(tenant).await
+            && let Err(error) = staff::rehash(&db, user.id, (&user.password_hash, hash)).await
+        {
+            tracing::warn!(%error, "a password could not be hashed anew");
+        }
+    }
+
     /// Signs in somebody whose identity is beyond doubt: the password was right, or the account was made just now.
     async fn sign_in(
         &self,
@@ -242,6 +247,7 @@ impl Authentication {
         let db = self.router.connect(&tenant).await?;
         let tokens = self.open_session(&db, &user, client, now).await?;
         staff::record_login(&db, user.id, now).await?;
+        self.ask_to_verify(&db, &tenant, &user).await?;
         user.last_login_at = Some(now);
         Ok(SignedIn { tenant, user, tokens })
     }
@@ -276,6 +282,6 @@ impl Authentication {
 }
 
 /// Whom an identity provider keeps has no password here, which looks like nobody from outside.
-fn password_of(user: &StaffMember) -> Option<String> {
+pub(super) fn password_of(user: &StaffMember) -> Option<String> {
     Some(user.password_hash.clone()).filter(|hash| hash != NO_PASSWORD)
 }

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use crate::clock::Clock;
-use crate::configuration::{AuthSettings, ClerkSettings, LimitsSettings};
+use crate::configuration::{AuthSettings, Settings};
 use crate::lifecycle::Lifecycle;
 use crate::limits::Standing;
+use crate::mail::Mailer;
 use crate::passwords::{PasswordError, Passwords};
 use crate::registry::{Registry, RegistryError};
 use crate::tenant_router::{RouterError, TenantRouter};
@@ -14,7 +17,8 @@ mod attempts;
 mod clerk;
 mod keys;
 mod login;
-mod refresh_token;
+mod opaque_token;
+mod recovery;
 mod revocation;
 mod ring_provider;
 mod session;
@@ -29,6 +33,9 @@ pub use revocation::Revocations;
 pub use session::TokenPair;
 pub use token::{Claims, TokenError, Tokens};
 
+/// Each takes a connection for a moment; what comes on top is not written.
+const LETTERS_AT_ONCE: usize = 16;
+
 /// Why somebody could not be signed in, or a session not be prolonged.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthenticationError {
@@ -38,6 +45,9 @@ pub enum AuthenticationError {
     /// The refresh token is unknown, expired, used or revoked.
     #[error("the refresh token is not valid")]
     InvalidRefreshToken,
+    /// The token of a letter is unknown, used up or too old.
+    #[error("the token is not valid")]
+    InvalidOneTimeToken,
     /// The credentials are right for several tenants; one must be named.
     #[error("the credentials belong to several organizations")]
     SelectTenant(Vec<TenantChoice>),
@@ -86,6 +96,10 @@ pub struct Authentication {
     clerk: Arc<Option<ClerkTokens>>,
     revocations: Revocations,
     attempts: Arc<Attempts>,
+    mailer: Mailer,
+    /// Letters that are being written at once.
+    letters: Arc<Semaphore>,
+    life: Lifecycle,
     settings: AuthSettings,
     clock: Clock,
 }
@@ -96,23 +110,25 @@ impl Authentication {
     pub async fn open(
         registry: Registry,
         router: TenantRouter,
-        settings: AuthSettings,
-        limits: &LimitsSettings,
-        clerk: &ClerkSettings,
+        settings: &Settings,
+        mailer: Mailer,
         life: &Lifecycle,
         clock: Clock,
     ) -> Result<Self, AuthenticationError> {
         let keys = KeyRing::load(&registry, &clock).await?;
         let revocations = Revocations::load(registry.clone(), life, clock.clone()).await?;
         Ok(Self {
-            passwords: Arc::new(Passwords::new(&settings.argon2)?),
-            tokens: Arc::new(Tokens::new(keys, &settings, clock.clone())),
-            clerk: Arc::new(ClerkTokens::new(clerk, registry.clone(), clock.clone())?),
+            passwords: Arc::new(Passwords::new(&settings.auth.argon2)?),
+            tokens: Arc::new(Tokens::new(keys, &settings.auth, clock.clone())),
+            clerk: Arc::new(ClerkTokens::new(&settings.clerk, registry.clone(), clock.clone())?),
             registry,
             router,
             revocations,
-            attempts: Arc::new(Attempts::new(limits, &clock)),
-            settings,
+            attempts: Arc::new(Attempts::new(&settings.limits, &clock)),
+            mailer,
+            letters: Arc::new(Semaphore::new(LETTERS_AT_ONCE)),
+            life: life.clone(),
+            settings: settings.auth.clone(),
             clock,
         })
     }

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{TransactionSession, TransactionTrait};
 use uuid::Uuid;
 
-use super::refresh_token::RefreshToken;
+use super::opaque_token::OpaqueToken;
 use super::token::{Claims, Subject};
 use super::{Authentication, AuthenticationError, SignedIn, TokenError};
 use crate::identifiers::{TenantId, unguessable_id};
@@ -35,7 +35,7 @@ impl Authentication {
         now: DateTime<Utc>,
     ) -> Result<TokenPair, AuthenticationError> {
         let tenant = TenantId(db.scope().tenant().id);
-        let refresh = self.new_refresh_token(tenant)?;
+        let refresh = self.new_token(tenant)?;
         let session = unguessable_id();
         let transaction = db.begin().await?;
         // They may have been shut out while their password was being checked; whoever did that has ended the sessions
@@ -66,7 +66,7 @@ impl Authentication {
         client: &Client,
     ) -> Result<SignedIn, AuthenticationError> {
         let refused = || AuthenticationError::InvalidRefreshToken;
-        let old = RefreshToken::parse(token).ok_or_else(refused)?;
+        let old = OpaqueToken::parse(token).ok_or_else(refused)?;
         let tenant = self.router.directory().tenant(old.tenant).await?.ok_or_else(refused)?;
         if let Some(host) = host
             && !self.router.directory().host_agrees(host, &tenant).await?
@@ -74,7 +74,7 @@ impl Authentication {
             return Err(AuthenticationError::TenantMismatch);
         }
         let db = self.router.connect(&tenant).await?;
-        let new = self.new_refresh_token(old.tenant)?;
+        let new = self.new_token(old.tenant)?;
         let now = self.clock.now();
         let transaction = db.begin().await?;
         let life = self.session_life();
@@ -115,7 +115,7 @@ impl Authentication {
         let mut ended = vec![claims.sid];
         if everywhere {
             let oldest_token = now - self.tokens.life();
-            ended.extend(sessions::revoke_all(&db, claims.sub, now, oldest_token).await?);
+            ended.extend(sessions::revoke_all(&db, claims.sub, None, now, oldest_token).await?);
         } else {
             sessions::revoke(&db, claims.sid, now).await?;
         }
@@ -158,8 +158,8 @@ impl Authentication {
         TimeDelta::from_std(self.settings.refresh_token_ttl).unwrap_or(TimeDelta::days(30))
     }
 
-    fn new_refresh_token(&self, tenant: TenantId) -> Result<RefreshToken, AuthenticationError> {
-        RefreshToken::generate(tenant, self.registry.sealer())
+    pub(super) fn new_token(&self, tenant: TenantId) -> Result<OpaqueToken, AuthenticationError> {
+        OpaqueToken::generate(tenant, self.registry.sealer())
             .map_err(|e| AuthenticationError::Router(RouterError::Registry(e.into())))
     }
 
@@ -168,7 +168,7 @@ impl Authentication {
         tenant: TenantId,
         user: &StaffMember,
         session: Uuid,
-        refresh: &RefreshToken,
+        refresh: &OpaqueToken,
     ) -> Result<TokenPair, TokenError> {
         let subject = Subject { tenant, staff: user.id, session, role: user.role.clone() };
         Ok(TokenPair {

@@ -12,6 +12,7 @@ use sea_orm::ActiveEnum;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 
+use super::actor::actor;
 use super::instance::Instance;
 use super::{CommandError, quiet, signals, tenants};
 use crate::app::App;
@@ -20,7 +21,8 @@ use crate::configuration::{HttpSettings, Settings};
 use crate::http::Listeners;
 use crate::identifiers::{EmailAddress, PhoneNumber, TenantId, Timezone};
 use crate::local_cluster::{ClusterOptions, LocalCluster, default_data_dir};
-use crate::provisioning::{NewOwner, NewTenant, Planned, WantedSlug};
+use crate::mail::Mailer;
+use crate::provisioning::{NewOwner, NewTenant, Planned, WantedSlug, template};
 use crate::registry::provisioning_runs::{self, Filter, RunKind};
 use crate::registry::schema;
 use crate::registry::tenants::{Status, Tenant};
@@ -83,6 +85,8 @@ async fn serve(
     settings.secrets.master_key = Some(SecretString::from(instance.master_key.clone()));
     let telnyx_key = SigningKey::from_base64(&instance.telnyx_seed)
         .map_err(|e| CommandError::Other(e.to_string()))?;
+    // Whoever runs this reads them.
+    settings.smtp.url.get_or_insert_with(Mailer::log_url);
     settings.telnyx.public_key.get_or_insert_with(|| telnyx_key.public_key().to_base64());
 
     progress("migrating the registry");
@@ -120,6 +124,7 @@ async fn prepare(
     progress("preparing the tenant template and the demo tenants");
     app.provisioner.prepare().await?;
     finish_what_was_begun(app).await?;
+    bring_up_to_date(app).await?;
     let demo = demo_tenants(app, instance).await?;
     let listeners = Listeners {
         public: bind(asked, configured.listen).await?,
@@ -182,6 +187,26 @@ async fn finish_what_was_begun(app: &App) -> Result<(), CommandError> {
 }
 
 /// Registers the demo tenants at the first start; finds them at every later one.
+/// Tenants that an older program has made get this one's schema: on this machine nobody else would see to it.
+async fn bring_up_to_date(app: &App) -> Result<(), CommandError> {
+    let other = |e: &dyn std::fmt::Display| CommandError::Other(e.to_string());
+    let db = app.registry.connect().await?;
+    let all = registry::tenants::list(&db, None).await?;
+    drop(db);
+    let newest = template::schema_version();
+    for tenant in all {
+        let is_served = matches!(tenant.status, Status::Active | Status::Suspended);
+        if !is_served || tenant.schema_version >= newest {
+            continue;
+        }
+        progress(&format!("bringing the schema of {} up to date", tenant.slug));
+        let planned = app.provisioner.mend(&tenant, None, false, &actor()).await;
+        let planned = planned.map_err(|e| other(&e))?;
+        app.provisioner.finish(planned).await.map_err(|e| other(&e))?;
+    }
+    Ok(())
+}
+
 async fn demo_tenants(app: &App, instance: &Instance) -> Result<Vec<Tenant>, CommandError> {
     let mut found = Vec::new();
     for (name, email, number) in DEMO_TENANTS {

@@ -10,6 +10,7 @@ use crate::app::App;
 use crate::clock::Clock;
 use crate::configuration::Settings;
 use crate::http::Listeners;
+use crate::mail::Mailer;
 use crate::registry::require_safe_transport;
 use crate::telemetry;
 
@@ -17,6 +18,11 @@ pub(super) async fn run(settings: Settings) -> Result<ExitCode, CommandError> {
     telemetry::start(&settings.log);
     if let Some(url) = &settings.registry.url {
         require_safe_transport(url)?;
+    }
+    if Mailer::writes_into_log(&settings.smtp) {
+        let refused =
+            "smtp.url is `log:`: whoever reads the log could take over accounts; set a mail server";
+        return Err(CommandError::Other(refused.to_owned()));
     }
     let http = settings.http.clone();
     let app = App::open(settings, Clock::system()).await?;

@@ -64,6 +64,7 @@ pub fn load_from(
     sections.read("telnyx", &mut settings.telnyx);
     sections.read("clerk", &mut settings.clerk);
     sections.read("limits", &mut settings.limits);
+    sections.read("smtp", &mut settings.smtp);
     sections.read("log", &mut settings.log);
     sections.refuse_others();
     check(&settings, &mut faults);

@@ -58,14 +58,19 @@ impl TryFrom<String> for PublicUrl {
 
 /// Is what is sent there read by nobody else? `https`, or this machine.
 pub(super) fn is_safe(url: &Url) -> bool {
-    match (url.scheme(), url.host_str()) {
-        ("https", Some(_)) => true,
-        ("http", Some(host)) => {
-            let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-            host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-        }
+    match url.scheme() {
+        "https" => url.host_str().is_some(),
+        "http" => is_this_machine(url),
         _ => false,
     }
+}
+
+/// Does the URL lead to this very machine?
+pub fn is_this_machine(url: &Url) -> bool {
+    url.host_str().is_some_and(|host| {
+        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    })
 }
 
 #[cfg(test)]

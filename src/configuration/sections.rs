@@ -34,6 +34,8 @@ pub struct Settings {
     pub clerk: ClerkSettings,
     /// How often somebody may call.
     pub limits: LimitsSettings,
+    /// Letters to people.
+    pub smtp: SmtpSettings,
     /// What is logged, and how.
     pub log: LogSettings,
 }
@@ -306,6 +308,8 @@ pub struct LimitsSettings {
     pub address: Rate,
     /// Registrations from one address.
     pub registration: Rate,
+    /// Letters to one address that somebody asks for.
+    pub letters: Rate,
     /// Failed sign-ins to one account from one address.
     pub login: Rate,
     /// Failed sign-ins to one account from all addresses from which nobody has signed in to it.
@@ -323,10 +327,21 @@ impl Default for LimitsSettings {
             tenant_writes: rate(1_200, 60),
             address: rate(300, 60),
             registration: rate(20, 3600),
+            letters: rate(5, 3600),
             login: rate(10, 15 * 60),
             account: rate(100, 3600),
         }
     }
+}
+
+/// `smtp`: the server that takes letters to people.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SmtpSettings {
+    /// `smtps://user:password@host:465`, or `smtp://host:587?tls=required`. Without it no letter is sent.
+    pub url: Option<SecretString>,
+    /// Whom letters are from, such as `Church office <office@example.org>`.
+    pub from: Option<String>,
 }
 
 /// Everything of ours from `info`; of the database driver what is wrong.

@@ -27,7 +27,7 @@ pub(super) const RETRY_AFTER_SECONDS: u32 = 2;
 pub struct FieldFault {
     /// Path of the field.
     pub field: String,
-    /// Stable: `required`, `unknown_field`, `invalid_type`, `invalid`, `too_long`, `too_short`, `nul_character`.
+    /// Stable: `required`, `unknown_field`, `invalid_type`, `invalid`, `too_long`, `too_short`, `too_common`, `nul_character`.
     pub code: &'static str,
     /// For people.
     pub message: String,
@@ -281,6 +281,10 @@ impl From<AuthenticationError> for Problem {
         match error {
             AuthenticationError::InvalidCredentials => Code::InvalidCredentials.into(),
             AuthenticationError::InvalidRefreshToken => Code::InvalidToken.into(),
+            AuthenticationError::InvalidOneTimeToken => Self::with_detail(
+                Code::InvalidToken,
+                "The token is unknown, used up or too old. Ask for a new letter.",
+            ),
             AuthenticationError::SelectTenant(choices) => Self {
                 choices: choices
                     .into_iter()

@@ -25,6 +25,9 @@ pub(super) fn documented() -> OpenApiRouter<Gateway> {
         .routes(routes!(registrations::show::show_registration))
         .routes(routes!(auth::login::login))
         .routes(routes!(auth::refresh::refresh))
+        .routes(routes!(auth::password::forgot_password))
+        .routes(routes!(auth::password::reset_password))
+        .routes(routes!(auth::email::verify_email))
         .routes(routes!(tenant::public::show_public_tenant))
         .routes(routes!(meta::jwks::show_jwks))
         .routes(routes!(meta::problems::show_problem))
@@ -32,6 +35,8 @@ pub(super) fn documented() -> OpenApiRouter<Gateway> {
         .routes(routes!(auth::logout::logout))
         .routes(routes!(auth::me::me))
         .routes(routes!(auth::sessions::list_sessions))
+        .routes(routes!(auth::password::change_password))
+        .routes(routes!(auth::email::resend_verification))
         .routes(routes!(auth::sessions::end_session))
         .routes(routes!(members::list::list_members, members::create::create_member))
         .routes(routes!(

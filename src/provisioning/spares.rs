@@ -8,7 +8,6 @@ use uuid::Uuid;
 use super::{Provisioner, Tools, template};
 use crate::identifiers::unguessable_id;
 use crate::postgres::administration::{Administration, AdministrationError, Server, ServerLock};
-use crate::postgres::migrating;
 use crate::registry::RegistryError;
 use crate::registry::database_servers::{self, DatabaseServer, State as ServerState};
 use crate::registry::spare_databases::{self, SpareDatabase, State, Wanted};
@@ -51,7 +50,7 @@ pub(super) struct OwnedWanted {
 }
 
 pub(super) fn wanted(server: Uuid, template: &str) -> OwnedWanted {
-    let schema_version = migrating::newest::<tenant_migrations::Migrator>();
+    let schema_version = template::schema_version();
     OwnedWanted { server, template: template.to_owned(), schema_version }
 }
 

@@ -12,6 +12,11 @@ use crate::tenant_router::TENANT_GROUP;
 /// Every template's name begins so.
 pub const TEMPLATE_PREFIX: &str = "narthex_template_";
 
+/// The newest tenant migration that this program knows.
+pub fn schema_version() -> String {
+    migrating::newest::<Migrator>()
+}
+
 /// Rights of the tenants' group. The identity, the bookkeeping of migrations, and what this program says of itself
 /// (which permissions and objects there are) are not for tenants to write: that is the administration's alone.
 fn grants() -> String {

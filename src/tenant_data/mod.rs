@@ -3,6 +3,7 @@
 
 pub mod entities;
 pub mod external_identities;
+pub mod one_time_tokens;
 pub mod preseed;
 pub mod roles;
 pub mod sessions;

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::sea_query::{Expr, LockBehavior, LockType};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    ActiveValue::Set, ColumnTrait, Condition, DbErr, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect,
 };
 use uuid::Uuid;
 
@@ -230,22 +231,26 @@ pub async fn revoke_of(
     Ok(true)
 }
 
-/// Ends every session of a member of staff and names those that were used since `used_since`, the ones that were
-/// ended before included: should a first attempt have stopped half-way, a second one names them again.
+/// Ends every session of a member of staff, but perhaps for one, and names those that were used since `used_since`, the
+/// ones that were ended before included: should a first attempt have stopped half-way, a second one names them again.
 pub async fn revoke_all(
     db: &impl OnTenant,
     staff: Uuid,
+    but: Option<Uuid>,
     now: DateTime<Utc>,
     used_since: DateTime<Utc>,
 ) -> Result<Vec<Uuid>, DbErr> {
+    let others = Condition::all()
+        .add(sessions::Column::StaffId.eq(staff))
+        .add_option(but.map(|kept| sessions::Column::Id.ne(kept)));
     sessions::Entity::update_many()
         .set(sessions::ActiveModel { revoked_at: Set(Some(now)), ..Default::default() })
-        .filter(sessions::Column::StaffId.eq(staff))
+        .filter(others.clone())
         .filter(sessions::Column::RevokedAt.is_null())
         .exec(db)
         .await?;
     let used = sessions::Entity::find()
-        .filter(sessions::Column::StaffId.eq(staff))
+        .filter(others)
         .filter(sessions::Column::LastUsedAt.gte(used_since))
         .all(db)
         .await?;

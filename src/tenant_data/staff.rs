@@ -42,6 +42,7 @@ pub async fn add(
         role: Set(new.role.to_owned()),
         status: Set("active".to_owned()),
         mfa_enabled: Set(false),
+        email_verified_at: Set(None),
         last_login_at: Set(None),
         created_at: Set(now),
         updated_at: Set(now),
@@ -79,6 +80,48 @@ pub async fn find_active_by_email(
         .filter(Column::Status.eq("active"))
         .one(db)
         .await
+}
+
+/// Sets a new password.
+pub async fn set_password(
+    db: &impl OnTenant,
+    id: Uuid,
+    password_hash: String,
+    now: DateTime<Utc>,
+) -> Result<(), DbErr> {
+    let change = ActiveModel {
+        password_hash: Set(password_hash),
+        updated_at: Set(now),
+        ..Default::default()
+    };
+    Entity::update_many().set(change).filter(Column::Id.eq(id)).exec(db).await?;
+    Ok(())
+}
+
+/// Puts a hash of today's cost in the place of this one, of the same password.
+pub async fn rehash(db: &impl OnTenant, id: Uuid, (old, new): (&str, String)) -> Result<(), DbErr> {
+    Entity::update_many()
+        .set(ActiveModel { password_hash: Set(new), ..Default::default() })
+        .filter(Column::Id.eq(id))
+        .filter(Column::PasswordHash.eq(old))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// Notes that letters to somebody's address arrive; the first time counts.
+pub async fn record_verified(
+    db: &impl OnTenant,
+    id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<(), DbErr> {
+    Entity::update_many()
+        .set(ActiveModel { email_verified_at: Set(Some(now)), ..Default::default() })
+        .filter(Column::Id.eq(id))
+        .filter(Column::EmailVerifiedAt.is_null())
+        .exec(db)
+        .await?;
+    Ok(())
 }
 
 /// Notes a sign-in.

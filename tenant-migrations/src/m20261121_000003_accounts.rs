@@ -1,4 +1,5 @@
-//! What staff need to keep their accounts safe: from where each session is used.
+//! What staff need to keep their accounts safe: from where each session is used, and
+//! letters that prove something.
 
 use sea_orm_migration::prelude::*;
 
@@ -10,11 +11,26 @@ const UP: &str = r"
 ALTER TABLE sessions ADD COLUMN ip text, ADD COLUMN user_agent text;
 -- What is over is found by this, and removed.
 CREATE INDEX sessions_by_end ON sessions (LEAST(expires_at, revoked_at));
-CREATE INDEX refresh_tokens_by_use ON refresh_tokens (used_at) WHERE used_at IS NOT NULL;
+
+-- When somebody has proven that letters to their address arrive. Identity providers have had it proven to them.
+ALTER TABLE staff ADD COLUMN email_verified_at timestamptz;
+UPDATE staff SET email_verified_at = now() WHERE id IN (SELECT staff_id FROM external_identities);
+
+-- What was sent to an address and is good once, by its SHA-256.
+CREATE TABLE one_time_tokens (
+    token_hash bytea PRIMARY KEY,
+    purpose text NOT NULL CHECK (purpose IN ('password_reset', 'email_verification')),
+    staff_id uuid NOT NULL REFERENCES staff (id) ON DELETE CASCADE,
+    email text NOT NULL,
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL
+);
+CREATE INDEX one_time_tokens_by_staff ON one_time_tokens (staff_id);
 ";
 
 const DOWN: &str = r"
-DROP INDEX refresh_tokens_by_use;
+DROP TABLE one_time_tokens;
+ALTER TABLE staff DROP COLUMN email_verified_at;
 DROP INDEX sessions_by_end;
 ALTER TABLE sessions DROP COLUMN user_agent, DROP COLUMN ip;
 ";

@@ -5,7 +5,7 @@ use sea_orm::{TransactionSession, TransactionTrait};
 
 use super::{Context, Done, Refusal, Retries, SagaStep, StepError, create_input, unreadable};
 use crate::identifiers::{EmailAddress, Slug, Timezone};
-use crate::postgres::migrating;
+use crate::provisioning::template;
 use crate::registry::database_servers;
 use crate::registry::email_index::{self, EmailTaken};
 use crate::registry::tenants::{self, NewTenant, SlugTaken, password_bound_to};
@@ -83,7 +83,7 @@ async fn reserve(context: &Context, slug: Slug) -> Result<Result<(), SlugTaken>,
         sealed_password: sealer
             .seal(&password_bound_to(id), password.as_bytes())
             .map_err(broken)?,
-        schema_version: migrating::newest::<tenant_migrations::Migrator>(),
+        schema_version: template::schema_version(),
         server_id: server.id,
     };
     if let Err(taken) = tenants::reserve(&transaction, &tenant, now).await? {

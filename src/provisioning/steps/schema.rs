@@ -38,7 +38,7 @@ pub(super) async fn bring_up_to_date(
     tenant: &Tenant,
     inside: &mut Administration,
 ) -> Result<String, StepError> {
-    let newest = migrating::newest::<tenant_migrations::Migrator>();
+    let newest = template::schema_version();
     let mut applied = applied(inside).await?;
     if !applied.contains(&newest) {
         let options = place.server.options_for(&tenant.database_name).options(MIGRATION_LIMITS);

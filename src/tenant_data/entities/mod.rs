@@ -1,6 +1,7 @@
 //! Tables that every tenant database holds, one file each.
 
 pub mod external_identities;
+pub mod one_time_tokens;
 pub mod refresh_tokens;
 pub mod roles;
 pub mod sessions;

@@ -12,6 +12,7 @@ pub struct Model {
     pub role: String,
     pub status: String,
     pub mfa_enabled: bool,
+    pub email_verified_at: Option<DateTimeUtc>,
     pub last_login_at: Option<DateTimeUtc>,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,

@@ -80,6 +80,8 @@ impl ClerkWebhooks {
         }
         for (id, user) in changes.links {
             identities::link(transaction, id, PROVIDER, &user, now).await?;
+            // Whether an address is theirs is for Clerk to ask.
+            staff::record_verified(transaction, id, now).await?;
         }
         for new in changes.additions {
             let member = NewStaffMember {
@@ -92,6 +94,7 @@ impl ClerkWebhooks {
             };
             staff::add(transaction, &member, now).await?;
             identities::link(transaction, member.id, PROVIDER, &new.user_id, now).await?;
+            staff::record_verified(transaction, member.id, now).await?;
         }
         Ok(())
     }
@@ -109,7 +112,9 @@ impl ClerkWebhooks {
             let row = &known.staff;
             if row.status != "active" && row.password_hash != NO_PASSWORD {
                 let oldest_token = now - self.token_life;
-                ended.extend(sessions::revoke_all(transaction, row.id, now, oldest_token).await?);
+                ended.extend(
+                    sessions::revoke_all(transaction, row.id, None, now, oldest_token).await?,
+                );
             }
         }
         Ok(ended)

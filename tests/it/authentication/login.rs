@@ -36,7 +36,7 @@ async fn who_knows_the_password_gets_a_session() {
     let again = in_session(&staff, &session);
     assert_ne!(again.token, staff.token);
     let me = again.get("/v1/auth/me").await.expect(200);
-    assert_eq!(keys(&me), ["permissions", "tenant", "user"]);
+    assert_eq!(keys(&me), ["email_verified", "permissions", "tenant", "user"]);
     assert_eq!((&me["user"], &me["tenant"]), (&session["user"], &session["tenant"]));
     assert!(me["permissions"].as_array().unwrap().contains(&json!("members:write")));
     assert!(!me.to_string().contains("argon2"), "the password's hash is nobody's business");
@@ -55,7 +55,7 @@ async fn an_address_is_the_same_however_it_is_written(#[case] written: fn(&str) 
 }
 
 /// What is left of an answer without what differs from answer to answer.
-fn essence(mut answer: Answer) -> (u16, Vec<String>, Value) {
+pub(super) fn essence(mut answer: Answer) -> (u16, Vec<String>, Value) {
     answer.body["request_id"] = Value::Null;
     let own = ["x-request-id", "date"];
     let mut headers: Vec<String> = answer

@@ -5,9 +5,11 @@ mod cookies;
 mod forgeries;
 mod login;
 mod logout;
+mod passwords;
 mod refresh;
 mod sessions;
 mod tenants;
+mod verification;
 
 pub use login::join;
 use serde_json::Value;

@@ -151,7 +151,16 @@ async fn dev_and_demo_tell_the_whole_story() {
         WHERE t.id = r.tenant_id AND t.status = 'provisioning';
         UPDATE provisioning_steps s SET status = 'running' FROM provisioning_runs r
         WHERE r.id = s.run_id AND r.status = 'running' AND s.name = 'activate'";
-    TestCluster::of(&cluster).execute("narthex_registry", half_made).await;
+    let server = TestCluster::of(&cluster);
+    server.execute("narthex_registry", half_made).await;
+    // And the other one made by an older program.
+    let older = "m20261121_000002_preseed";
+    let other = "SELECT database_name FROM tenants WHERE slug = 'hope-fellowship'";
+    let other = server.texts("narthex_registry", other).await.remove(0);
+    let aged =
+        format!("UPDATE tenants SET schema_version = '{older}' WHERE database_name = '{other}'");
+    server.execute("narthex_registry", &aged).await;
+    server.age(&other, 2).await;
     cluster.stop().await.unwrap();
     let mut third = Dev::start(&data_dir).await;
     assert_eq!(third.databases(), restarted.databases());

@@ -109,6 +109,10 @@ impl Quiet {
             self.request(Method::PATCH, &format!("/v1/branches/{}", self.branch)),
             self.anonymous(Method::POST, "/v1/auth/register"),
             self.anonymous(Method::POST, "/v1/auth/login"),
+            self.anonymous(Method::POST, "/v1/auth/password/forgot"),
+            self.anonymous(Method::POST, "/v1/auth/password/reset"),
+            self.anonymous(Method::POST, "/v1/auth/email/verify"),
+            self.request(Method::POST, "/v1/auth/password/change"),
         ]
     }
 

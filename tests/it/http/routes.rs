@@ -14,6 +14,8 @@ pub enum Audience {
     Anybody,
     /// It speaks of the caller, whatever their role.
     AnyStaff,
+    /// It asks the caller for a secret beside the token, which nobody in the walks knows.
+    AsksForSecret,
     /// It changes or removes one thing of the caller's own, named in the path, whatever their role.
     ChangesOwn,
     /// It reads lists of the tenant.
@@ -25,7 +27,7 @@ pub enum Audience {
     /// It changes or removes one thing of the tenant, named in the path.
     Changes,
 }
-use Audience::{Adds, AnyStaff, Anybody, Changes, ChangesOwn, ReadsList, ReadsOne};
+use Audience::{Adds, AnyStaff, Anybody, AsksForSecret, Changes, ChangesOwn, ReadsList, ReadsOne};
 
 /// In the order in which a walk can take them: what removes comes last.
 pub const ROUTES: &[(&str, &str, Audience)] = &[
@@ -40,9 +42,14 @@ pub const ROUTES: &[(&str, &str, Audience)] = &[
     ("get", "/v1/registrations/{id}", Anybody),
     ("post", "/v1/auth/login", Anybody),
     ("post", "/v1/auth/refresh", Anybody),
+    ("post", "/v1/auth/password/forgot", Anybody),
+    ("post", "/v1/auth/password/reset", Anybody),
+    ("post", "/v1/auth/email/verify", Anybody),
     ("get", "/v1/tenant/public", Anybody),
     ("get", "/v1/auth/me", AnyStaff),
     ("get", "/v1/auth/sessions", AnyStaff),
+    ("post", "/v1/auth/email/verify/resend", AnyStaff),
+    ("post", "/v1/auth/password/change", AsksForSecret),
     ("get", "/v1/members", ReadsList),
     ("post", "/v1/members", Adds),
     ("get", "/v1/members/{id}", ReadsOne),
@@ -106,6 +113,8 @@ impl Route {
                 Some(json!({"first_name": "Eve", "phone_number": "+13125550666"}))
             }
             ("POST", "/v1/branches") => Some(json!({"name": format!("Branch {}", unique())})),
+            ("POST", "/v1/auth/password/change") => Some(json!({
+                "current_password": "a guess", "new_password": "a quite new password 7"})),
             ("PATCH", "/v1/members/{id}") => Some(json!({"first_name": "Mallory"})),
             ("PATCH", "/v1/branches/{id}") => Some(json!({"name": format!("Hill {}", unique())})),
             _ => None,

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use narthex::local_cluster::{ClusterOptions, LocalCluster};
-use sqlx::postgres::PgConnectOptions;
+use sea_orm_migration::MigratorTrait;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, Executor, PgConnection};
+use tenant_migrations::Migrator;
 
 /// Where a cluster is reached.
 #[derive(Clone, Debug)]
@@ -51,6 +53,16 @@ impl TestCluster {
             .unwrap();
         connection.close().await.unwrap();
         rows.into_iter().map(Option::unwrap_or_default).collect()
+    }
+
+    /// Takes a tenant's schema back to what an older program has made: its first migrations alone.
+    pub async fn age(&self, database: &str, first: u32) {
+        let pool = PgPoolOptions::new().max_connections(1).connect_with(self.options(database));
+        let pool = pool.await.unwrap();
+        let db = sea_orm::SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
+        let all = u32::try_from(Migrator::migrations().len()).unwrap();
+        Migrator::down(&db, Some(all - first)).await.unwrap();
+        db.close().await.unwrap();
     }
 
     /// One number.

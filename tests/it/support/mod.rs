@@ -9,6 +9,7 @@ mod people;
 mod provider;
 mod proxy;
 mod servers;
+mod smtp;
 mod tls;
 
 pub use app::{TestApp, TestSettings, eventually};
@@ -16,4 +17,5 @@ pub use clerk::{CLERK_SECRET, ClerkInstance, ClerkKey, clerk_delivery};
 pub use cluster::{TestCluster, own_cluster, shared_cluster};
 pub use people::{Answer, Staff, unique};
 pub use proxy::Proxy;
+pub use smtp::MailServer;
 pub use tls::{Authority, TlsServer};

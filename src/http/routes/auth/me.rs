@@ -15,6 +15,8 @@ pub(crate) struct MeDocument {
     user: UserDocument,
     tenant: TenantDocument,
     permissions: Vec<String>,
+    /// Has the caller proven that letters to their address arrive?
+    email_verified: bool,
 }
 
 /// Who the token speaks for, and what they may do.
@@ -31,6 +33,7 @@ pub(crate) async fn me(access: Authorized<AnyStaff>) -> Result<Json<MeDocument>,
     // Removed or disabled since the token was made: it speaks for nobody.
     let user = staff::find_active(&db, access.claims.sub).await?.ok_or(Code::InvalidToken)?;
     Ok(Json(MeDocument {
+        email_verified: user.email_verified_at.is_some(),
         user: user.into(),
         tenant: TenantDocument::from(&*access.tenant),
         permissions,

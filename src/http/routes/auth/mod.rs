@@ -1,8 +1,10 @@
 //! `/v1/auth`: registering, signing in and out.
 
+pub(crate) mod email;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod me;
+pub(crate) mod password;
 pub(crate) mod refresh;
 pub(crate) mod register;
 pub(crate) mod sessions;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::password::check_new_password;
 use super::{SessionDocument, with_tokens};
 use crate::authentication::{Client, SignedIn};
 use crate::http::extract::{
@@ -66,7 +67,8 @@ impl Checked for RegisterRequest {
     fn check(self, faults: &mut Faults) -> Option<CheckedRegistration> {
         let organization_name = faults.text("organization_name", &self.organization_name, 1..=120);
         let email = faults.required("email", &self.email);
-        let password = check_password(faults, self.password);
+        let about = [&*self.organization_name, &self.email, &self.first_name, &self.last_name];
+        let password = check_new_password(faults, "password", self.password, &about);
         let first_name = faults.text("first_name", &self.first_name, 1..=80);
         let last_name = faults.text("last_name", &self.last_name, 1..=80);
         let timezone = faults.optional("timezone", self.timezone.as_deref());
@@ -116,16 +118,6 @@ impl CheckedRegistration {
 }
 
 /// Taken as it is, white space included.
-fn check_password(faults: &mut Faults, password: String) -> Option<SecretString> {
-    match password.chars().count() {
-        0 => faults.add("password", "required", "is required"),
-        1..=9 => faults.add("password", "too_short", "must have at least 10 characters"),
-        10..=128 => return Some(SecretString::from(password)),
-        _ => faults.add("password", "too_long", "must have at most 128 characters"),
-    }
-    None
-}
-
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RegisteredDocument {
     registration: RegistrationDocument,

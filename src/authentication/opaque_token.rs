@@ -1,5 +1,5 @@
-//! Refresh tokens: opaque to the client. Ours name the tenant, so that a token leads to its database, and carry
-//! 32 random bytes; of these only the SHA-256 is kept.
+//! Refresh tokens, and those in letters: opaque to the client. They name the tenant, so that a token leads to its database,
+//! and carry 32 random bytes; of these only the SHA-256 is kept.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,12 +12,12 @@ use crate::sealing::{Sealer, SealingError};
 const TENANT_BYTES: usize = 16;
 const SECRET_BYTES: usize = 32;
 
-pub(super) struct RefreshToken {
+pub(super) struct OpaqueToken {
     pub tenant: TenantId,
     secret: [u8; SECRET_BYTES],
 }
 
-impl RefreshToken {
+impl OpaqueToken {
     pub(super) fn generate(tenant: TenantId, sealer: &Sealer) -> Result<Self, SealingError> {
         Ok(Self { tenant, secret: sealer.random_bytes()? })
     }

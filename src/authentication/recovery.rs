@@ -1,0 +1,277 @@
+//! Passwords and addresses: changing and forgetting the one, proving the other. What is sent to an address is good once,
+//! for a while, and as long as the address is still theirs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sea_orm::{TransactionSession, TransactionTrait};
+use secrecy::SecretString;
+
+use super::login::password_of;
+use super::opaque_token::OpaqueToken;
+use super::token::Claims;
+use super::{Authentication, AuthenticationError, Client};
+use crate::identifiers::{EmailAddress, TenantId};
+use crate::mail::Letter;
+use crate::postgres::Scoped;
+use crate::registry::tenants::Tenant;
+use crate::tenant_data::one_time_tokens::{self, OneTimeToken, Purpose};
+use crate::tenant_data::sessions;
+use crate::tenant_data::staff::{self, StaffMember};
+use crate::tenant_router::{HostName, TenantDb, TenantTransaction};
+
+/// Whoever asks for a new password sits in front of their mail.
+const RESET_LIFE: TimeDelta = TimeDelta::hours(1);
+const VERIFICATION_LIFE: TimeDelta = TimeDelta::hours(24);
+/// A letter that was asked for is written within this, or not at all.
+const WRITING: Duration = Duration::from_secs(30);
+
+impl Authentication {
+    /// Sends a letter to everybody with this address by which they can set a new password. It is written behind the back of
+    /// the request, which learns nothing of whether there is anybody. `tenant`, or the tenant of `host`: only there.
+    pub async fn forgot_password(
+        &self,
+        email: EmailAddress,
+        tenant: Option<String>,
+        host: Option<&HostName<'_>>,
+    ) -> Result<(), AuthenticationError> {
+        let tenant = self.named(tenant, host).await?;
+        let (Ok(turn), true) = (self.letters.clone().try_acquire_owned(), self.mailer.is_set_up())
+        else {
+            tracing::warn!("a letter for a new password was asked for and is not sent");
+            return Ok(());
+        };
+        // Nobody is told: the answer would say who has asked before.
+        if self.attempts.ask_for_letter(self.registry.hasher().email(&email)).is_err() {
+            return Ok(());
+        }
+        let this = self.clone();
+        self.life.spawn_work(async move {
+            let _turn = turn;
+            let written =
+                tokio::time::timeout(WRITING, this.send_resets(&email, tenant.as_deref()));
+            match written.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "a letter for a new password was not sent")
+                }
+                Err(_) => tracing::warn!("a letter for a new password was not sent in time"),
+            }
+        });
+        Ok(())
+    }
+
+    async fn send_resets(
+        &self,
+        email: &EmailAddress,
+        tenant: Option<&str>,
+    ) -> Result<(), AuthenticationError> {
+        let accounts = self.accounts(email, tenant).await?;
+        for (tenant, user) in accounts.found {
+            // Whom an identity provider keeps changes the password there.
+            if password_of(&user).is_none() {
+                continue;
+            }
+            let db = self.router.connect(&tenant).await?;
+            let token = self.one_time_token(&db, &user, Purpose::PasswordReset, RESET_LIFE).await?;
+            let link = self.mailer.link("reset-password", &token);
+            self.mailer.send(Letter {
+                to: email.clone(),
+                subject: format!("A new password for {}", tenant.organization_name),
+                text: format!(
+                    "Somebody, you we hope, has asked for a new password for {} at {}.\n\nTo set it, within an hour:\n\n{link}\n\n\
+                     If it was not you, you need do nothing: the old one stays.\n",
+                    user.email, tenant.organization_name
+                ),
+            });
+        }
+        Ok(())
+    }
+
+    /// Sets a new password by a token from a letter. All sessions end.
+    pub async fn reset_password(
+        &self,
+        token: &str,
+        password: SecretString,
+    ) -> Result<(), AuthenticationError> {
+        let refused = || AuthenticationError::InvalidOneTimeToken;
+        let (token, tenant, db) = self.bring(token).await?;
+        // Before a hash is paid for.
+        if !one_time_tokens::is_there(&db, token.hash(), Purpose::PasswordReset).await? {
+            return Err(refused());
+        }
+        drop(db);
+        let hash = self.passwords.hash(password).await?;
+        let (db, now) = (self.router.connect(&tenant).await?, self.clock.now());
+        let transaction = db.begin().await?;
+        let Some(user) = take(&transaction, &token, Purpose::PasswordReset, now).await? else {
+            transaction.rollback().await?;
+            return Err(refused());
+        };
+        staff::set_password(&transaction, user.id, hash, now).await?;
+        staff::record_verified(&transaction, user.id, now).await?;
+        self.end_sessions(&transaction, token.tenant, &user, None, now).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Sets a new password for somebody who knows the old one. Their other sessions end.
+    pub async fn change_password(
+        &self,
+        tenant: &Arc<Tenant>,
+        claims: &Claims,
+        (current, new): (SecretString, SecretString),
+        client: &Client,
+    ) -> Result<(), AuthenticationError> {
+        let db = self.router.connect(tenant).await?;
+        let user = staff::find_active(&db, claims.sub).await?;
+        drop(db);
+        let user = user.ok_or(AuthenticationError::InvalidCredentials)?;
+        let proof = async {
+            let is_right = self.passwords.verify(current, password_of(&user)).await?;
+            is_right.then_some(()).ok_or(AuthenticationError::InvalidCredentials)
+        };
+        match user.email.parse() {
+            // Who has got hold of a token must not guess here what he could not guess at the door.
+            Ok(email) => self.counted(&email, client, proof).await?,
+            Err(_) => proof.await?,
+        }
+        let hash = self.passwords.hash(new).await?;
+        let (db, now) = (self.router.connect(tenant).await?, self.clock.now());
+        let transaction = db.begin().await?;
+        staff::set_password(&transaction, user.id, hash, now).await?;
+        one_time_tokens::remove(&transaction, user.id, Purpose::PasswordReset).await?;
+        self.end_sessions(&transaction, claims.tid, &user, Some(claims.sid), now).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Sends a letter by which somebody proves that their address is theirs, unless one that is still good is on its way.
+    pub(super) async fn ask_to_verify(
+        &self,
+        db: &TenantDb,
+        tenant: &Tenant,
+        user: &StaffMember,
+    ) -> Result<(), AuthenticationError> {
+        if user.email_verified_at.is_some() || !self.mailer.is_set_up() {
+            return Ok(());
+        }
+        let purpose = Purpose::EmailVerification;
+        if one_time_tokens::is_any_there(db, user.id, purpose, self.clock.now()).await? {
+            return Ok(());
+        }
+        self.send_verification(db, tenant, user).await
+    }
+
+    /// Sends the letter again.
+    pub async fn resend_verification(
+        &self,
+        tenant: &Tenant,
+        claims: &Claims,
+        db: &TenantDb,
+    ) -> Result<(), AuthenticationError> {
+        let user = staff::find_active(db, claims.sub).await?;
+        let user = user.ok_or(AuthenticationError::InvalidCredentials)?;
+        if user.email_verified_at.is_some() || !self.mailer.is_set_up() {
+            return Ok(());
+        }
+        if let Ok(email) = user.email.parse() {
+            let account = self.registry.hasher().email(&email);
+            let counted = self.attempts.ask_for_letter(account);
+            counted.map_err(AuthenticationError::TooManyAttempts)?;
+        }
+        self.send_verification(db, tenant, &user).await
+    }
+
+    async fn send_verification(
+        &self,
+        db: &TenantDb,
+        tenant: &Tenant,
+        user: &StaffMember,
+    ) -> Result<(), AuthenticationError> {
+        let Ok(to) = user.email.parse() else { return Ok(()) };
+        let purpose = Purpose::EmailVerification;
+        let token = self.one_time_token(db, user, purpose, VERIFICATION_LIFE).await?;
+        let link = self.mailer.link("verify-email", &token);
+        self.mailer.send(Letter {
+            to,
+            subject: format!("Is this your address? {}", tenant.organization_name),
+            text: format!(
+                "You are on the staff of {} with this address. To say that it is yours, within a day:\n\n{link}\n\n\
+                 If you know nothing of it, you need do nothing.\n",
+                tenant.organization_name
+            ),
+        });
+        Ok(())
+    }
+
+    /// Somebody has got the letter: the address is theirs.
+    pub async fn verify_email(&self, token: &str) -> Result<(), AuthenticationError> {
+        let (token, _, db) = self.bring(token).await?;
+        let now = self.clock.now();
+        let transaction = db.begin().await?;
+        let Some(user) = take(&transaction, &token, Purpose::EmailVerification, now).await? else {
+            transaction.rollback().await?;
+            return Err(AuthenticationError::InvalidOneTimeToken);
+        };
+        staff::record_verified(&transaction, user.id, now).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// A new token for somebody, as it is sent.
+    async fn one_time_token(
+        &self,
+        db: &TenantDb,
+        user: &StaffMember,
+        purpose: Purpose,
+        life: TimeDelta,
+    ) -> Result<String, AuthenticationError> {
+        let (token, now) = (self.new_token(TenantId(db.scope().tenant().id))?, self.clock.now());
+        let transaction = db.begin().await?;
+        one_time_tokens::add(&transaction, token.hash(), purpose, user, now, now + life).await?;
+        transaction.commit().await?;
+        Ok(token.to_text())
+    }
+
+    /// A token that somebody brings, and the database in which it may be.
+    async fn bring(
+        &self,
+        text: &str,
+    ) -> Result<(OpaqueToken, Arc<Tenant>, TenantDb), AuthenticationError> {
+        let refused = || AuthenticationError::InvalidOneTimeToken;
+        let token = OpaqueToken::parse(text).ok_or_else(refused)?;
+        let tenant = self.router.directory().tenant(token.tenant).await?.ok_or_else(refused)?;
+        let db = self.router.connect(&tenant).await?;
+        Ok((token, tenant, db))
+    }
+
+    /// Ends the sessions of somebody, but perhaps for one. The registry hears of it before the tenant's transaction commits:
+    /// should it not be there, nothing has changed, and the caller can ask again.
+    async fn end_sessions(
+        &self,
+        transaction: &TenantTransaction,
+        tenant: TenantId,
+        user: &StaffMember,
+        but: Option<uuid::Uuid>,
+        now: DateTime<Utc>,
+    ) -> Result<(), AuthenticationError> {
+        let since = now - self.tokens.life();
+        let ended = sessions::revoke_all(transaction, user.id, but, now, since).await?;
+        Ok(self.revocations.revoke(tenant, &ended, self.tokens.life()).await?)
+    }
+}
+
+/// Whose token it is: it is used up, and good only if they are still there and have the address it was sent to.
+async fn take(
+    transaction: &TenantTransaction,
+    token: &OpaqueToken,
+    purpose: Purpose,
+    now: DateTime<Utc>,
+) -> Result<Option<StaffMember>, AuthenticationError> {
+    let taken = one_time_tokens::take(transaction, token.hash(), purpose, now).await?;
+    let Some(OneTimeToken { staff_id, email, .. }) = taken else { return Ok(None) };
+    let user = staff::find_active(transaction, staff_id).await?;
+    Ok(user.filter(|user| user.email == email))
+}

@@ -1,0 +1,165 @@
+use axum::extract::State;
+use axum::http::StatusCode;
+use secrecy::SecretString;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::http::Gateway;
+use crate::http::extract::permission::AnyStaff;
+use crate::http::extract::{
+    Authorized, CalledBy, CalledHost, Checked, Faults, JsonBody, Limited, Open,
+};
+use crate::http::openapi::{OpenProblems, TenantProblems};
+use crate::http::problem::Problem;
+use crate::identifiers::EmailAddress;
+use crate::passwords;
+
+/// A password that is to be somebody's from now on. `about`: what a guesser knows of them.
+pub(super) fn check_new_password(
+    faults: &mut Faults,
+    field: &str,
+    password: String,
+    about: &[&str],
+) -> Option<SecretString> {
+    match password.chars().count() {
+        0 => faults.add(field, "required", "is required"),
+        1..=9 => faults.add(field, "too_short", "must have at least 10 characters"),
+        10..=128 if passwords::is_common(&password, about) => {
+            faults.add(field, "too_common", "is one of the first that anybody would try");
+        }
+        10..=128 => return Some(SecretString::from(password)),
+        _ => faults.add(field, "too_long", "must have at most 128 characters"),
+    }
+    None
+}
+
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ForgotRequest {
+    #[schema(required = true)]
+    email: String,
+    /// Slug: a letter only for that organization. At an organization's own host: the host says it.
+    tenant: Option<String>,
+}
+
+/// Whose password is forgotten.
+pub(crate) struct Forgotten {
+    /// A text that is no address has no account.
+    email: Option<EmailAddress>,
+    tenant: Option<String>,
+}
+
+impl Checked for ForgotRequest {
+    type Output = Forgotten;
+
+    fn check(self, faults: &mut Faults) -> Option<Forgotten> {
+        if self.email.trim().is_empty() {
+            faults.add("email", "required", "is required");
+        }
+        Some(Forgotten { email: self.email.parse().ok(), tenant: self.tenant })
+    }
+}
+
+/// Sends a letter by which a new password can be set, if there is somebody with this address.
+///
+/// The answer is the same whether there is or not.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/password/forgot",
+    tag = "Registration and sessions",
+    request_body = ForgotRequest,
+    responses((status = 202, description = "If there is somebody, they get a letter."), OpenProblems),
+)]
+pub(crate) async fn forgot_password(
+    State(gateway): State<Gateway>,
+    _: Limited<Open>,
+    CalledHost(host): CalledHost,
+    JsonBody(forgotten): JsonBody<ForgotRequest>,
+) -> Result<StatusCode, Problem> {
+    if let Some(email) = forgotten.email {
+        gateway.authentication.forgot_password(email, forgotten.tenant, host.as_ref()).await?;
+    }
+    Ok(StatusCode::ACCEPTED)
+}
+
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ResetRequest {
+    /// From the letter.
+    #[schema(required = true)]
+    token: String,
+    /// 10 to 128 characters.
+    #[schema(required = true)]
+    password: String,
+}
+
+impl Checked for ResetRequest {
+    type Output = (String, SecretString);
+
+    fn check(self, faults: &mut Faults) -> Option<Self::Output> {
+        let token = faults.text("token", &self.token, 1..=200);
+        let password = check_new_password(faults, "password", self.password, &[]);
+        Some((token?, password?))
+    }
+}
+
+/// Sets a new password by the token from a letter, which is good once. All sessions of the person end.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/password/reset",
+    tag = "Registration and sessions",
+    request_body = ResetRequest,
+    responses((status = 204, description = "The new password is set."), OpenProblems),
+)]
+pub(crate) async fn reset_password(
+    State(gateway): State<Gateway>,
+    _: Limited<Open>,
+    JsonBody((token, password)): JsonBody<ResetRequest>,
+) -> Result<StatusCode, Problem> {
+    gateway.authentication.reset_password(&token, password).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ChangeRequest {
+    #[schema(required = true)]
+    current_password: String,
+    /// 10 to 128 characters.
+    #[schema(required = true)]
+    new_password: String,
+}
+
+impl Checked for ChangeRequest {
+    type Output = (SecretString, SecretString);
+
+    fn check(self, faults: &mut Faults) -> Option<Self::Output> {
+        if self.current_password.is_empty() {
+            faults.add("current_password", "required", "is required");
+        }
+        let new = check_new_password(faults, "new_password", self.new_password, &[]);
+        Some((SecretString::from(self.current_password), new?))
+    }
+}
+
+/// Sets a new password for a caller who knows the old one. Their other sessions end.
+///
+/// A wrong `current_password` gets `invalid_credentials`, and counts like a failed sign-in.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/password/change",
+    tag = "Registration and sessions",
+    request_body = ChangeRequest,
+    responses((status = 204, description = "The new password is set."), TenantProblems),
+    security(("token" = [])),
+)]
+pub(crate) async fn change_password(
+    State(gateway): State<Gateway>,
+    access: Authorized<AnyStaff>,
+    CalledBy(client): CalledBy,
+    JsonBody(passwords): JsonBody<ChangeRequest>,
+) -> Result<StatusCode, Problem> {
+    let Authorized { claims, tenant, .. } = &access;
+    gateway.authentication.change_password(tenant, claims, passwords, &client).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,187 @@
+//! Letters to people, by SMTP. Sending goes on behind the back of the request: whoever asked learns nothing from how
+//! long it takes, or whether it happens at all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lettre::message::Mailbox;
+use lettre::transport::smtp::AsyncSmtpTransport;
+use lettre::{AsyncTransport, Message, Tokio1Executor};
+use reqwest::Url;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Semaphore;
+
+use crate::configuration::{PublicUrl, SmtpSettings, is_this_machine};
+use crate::identifiers::EmailAddress;
+use crate::lifecycle::Lifecycle;
+
+/// Letters under way at once; further ones are not sent, and their senders have to ask again.
+const UNDER_WAY: usize = 200;
+/// One attempt.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// Between attempts. What a server refuses for good is not tried again.
+const PAUSES: [Duration; 3] =
+    [Duration::from_secs(1), Duration::from_secs(10), Duration::from_secs(60)];
+/// Instead of a URL: letters go into the log, where `narthex dev` shows them.
+const LOG: &str = "log:";
+
+/// Why letters cannot be sent.
+#[derive(Debug, thiserror::Error)]
+pub enum MailError {
+    /// Not the URL of a mail server.
+    #[error(
+        "smtp.url must be smtps://user:password@host:465 or smtp://host:587?tls=required (without TLS to this machine \
+         alone)"
+    )]
+    BadUrl,
+    /// Not an address.
+    #[error("smtp.from must be an address such as `Church office <office@example.org>`")]
+    BadFrom,
+    /// A server without a sender.
+    #[error("smtp.from is not set: who are letters from?")]
+    NoFrom,
+}
+
+/// A letter.
+#[derive(Clone, Debug)]
+pub struct Letter {
+    /// To whom.
+    pub to: EmailAddress,
+    /// In one line.
+    pub subject: String,
+    /// Plain text.
+    pub text: String,
+}
+
+struct Server {
+    transport: AsyncSmtpTransport<Tokio1Executor>,
+    from: Mailbox,
+}
+
+enum Post {
+    Smtp(Box<Server>),
+    Log,
+    /// None is set.
+    Nowhere,
+}
+
+/// Sends letters. Clones share the limit.
+#[derive(Clone)]
+pub struct Mailer {
+    post: Arc<Post>,
+    public_url: Option<PublicUrl>,
+    under_way: Arc<Semaphore>,
+    life: Lifecycle,
+}
+
+impl Mailer {
+    /// A mailer for the server of the settings. Nothing is connected yet.
+    pub fn new(
+        settings: &SmtpSettings,
+        public_url: Option<PublicUrl>,
+        life: Lifecycle,
+    ) -> Result<Self, MailError> {
+        let post = match &settings.url {
+            None => Post::Nowhere,
+            Some(url) if url.expose_secret() == LOG => Post::Log,
+            Some(url) => {
+                let from = settings.from.as_deref().ok_or(MailError::NoFrom)?;
+                Post::Smtp(Box::new(Server {
+                    transport: transport(url)?,
+                    from: from.parse().map_err(|_| MailError::BadFrom)?,
+                }))
+            }
+        };
+        let under_way = Arc::new(Semaphore::new(UNDER_WAY));
+        Ok(Self { post: Arc::new(post), public_url, under_way, life })
+    }
+
+    /// Where `narthex dev` shows letters.
+    pub fn log_url() -> SecretString {
+        SecretString::from(LOG)
+    }
+
+    /// Does the log get to see them? With what is in them, whoever reads it could take over accounts.
+    pub fn writes_into_log(settings: &SmtpSettings) -> bool {
+        settings.url.as_ref().is_some_and(|url| url.expose_secret() == LOG)
+    }
+
+    /// Can letters be sent at all?
+    pub fn is_set_up(&self) -> bool {
+        !matches!(*self.post, Post::Nowhere)
+    }
+
+    /// Where a letter sends its reader: a page of ours that takes the token; without `http.public_url` the token itself.
+    pub fn link(&self, page: &str, token: &str) -> String {
+        match &self.public_url {
+            Some(url) => url.at(&format!("{page}?token={token}")),
+            None => token.to_owned(),
+        }
+    }
+
+    /// Sends a letter in the background, with some patience.
+    pub fn send(&self, letter: Letter) {
+        let Ok(place) = self.under_way.clone().try_acquire_owned() else {
+            tracing::error!("too many letters are under way; one is not sent");
+            return;
+        };
+        let post = self.post.clone();
+        self.life.spawn_work(async move {
+            let _place = place;
+            match &*post {
+                Post::Nowhere => tracing::error!("smtp.url is not set: a letter is not sent"),
+                Post::Log => tracing::info!(
+                    to = letter.to.as_str(),
+                    subject = letter.subject,
+                    "a letter:\n{}",
+                    letter.text
+                ),
+                Post::Smtp(server) => deliver(server, &letter).await,
+            }
+        });
+    }
+}
+
+fn transport(url: &SecretString) -> Result<AsyncSmtpTransport<Tokio1Executor>, MailError> {
+    let text = url.expose_secret();
+    let parsed = Url::parse(text).map_err(|_| MailError::BadUrl)?;
+    let demands_tls =
+        parsed.query_pairs().any(|(name, value)| name == "tls" && value == "required");
+    let is_private = match parsed.scheme() {
+        "smtps" => true,
+        "smtp" => demands_tls || is_this_machine(&parsed),
+        _ => false,
+    };
+    if !is_private {
+        return Err(MailError::BadUrl);
+    }
+    let builder = AsyncSmtpTransport::<Tokio1Executor>::from_url(text);
+    Ok(builder.map_err(|_| MailError::BadUrl)?.timeout(Some(TIMEOUT)).build())
+}
+
+async fn deliver(Server { transport, from }: &Server, letter: &Letter) {
+    let Ok(to) = letter.to.as_str().parse() else {
+        tracing::error!("an address cannot be written to");
+        return;
+    };
+    let message = Message::builder()
+        .from(from.clone())
+        .to(Mailbox::new(None, to))
+        .subject(letter.subject.clone())
+        .body(letter.text.clone());
+    let message = match message {
+        Ok(message) => message,
+        Err(error) => return tracing::error!(%error, "a letter could not be written"),
+    };
+    let mut pauses = PAUSES.into_iter();
+    loop {
+        let Err(error) = transport.send(message.clone()).await else { return };
+        match pauses.next().filter(|_| !error.is_permanent()) {
+            Some(pause) => {
+                tracing::warn!(%error, "a letter was not taken; trying again");
+                tokio::time::sleep(pause).await;
+            }
+            None => return tracing::error!(%error, "a letter could not be sent"),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Is the address theirs? A letter asks, and whoever brings its token has it.
+
+use chrono::TimeDelta;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::login::login;
+use crate::support::{Answer, MailServer, Staff, TestApp};
+
+async fn verify(app: &TestApp, token: &str) -> Answer {
+    app.call(Method::POST, "/v1/auth/email/verify", Some(json!({"token": token}))).await
+}
+
+async fn is_verified(staff: &Staff) -> Value {
+    staff.get("/v1/auth/me").await.expect(200)["email_verified"].clone()
+}
+
+#[tokio::test]
+async fn whoever_registers_gets_a_letter_and_proves_the_address_once() {
+    let mail = MailServer::start().await;
+    let app = TestApp::start_with(mail.used()).await;
+    let owner = app.register().await;
+    let token = mail.letter(&owner.email, 1).await.token();
+    assert_eq!(is_verified(&owner).await, false);
+    verify(&app, "nonsense").await.expect_problem(401, "invalid_token");
+    verify(&app, &token).await.expect(204);
+    assert_eq!(is_verified(&owner).await, true);
+    verify(&app, &token).await.expect_problem(401, "invalid_token");
+    // Nothing more to prove: no letter, however it is asked for.
+    login(&app, &owner.email, &owner.password).await.expect(200);
+    owner.post("/v1/auth/email/verify/resend", json!({})).await.expect(204);
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    assert_eq!(mail.letters_to(&owner.email).len(), 1);
+}
+
+#[tokio::test]
+async fn the_letter_comes_again_when_it_is_asked_for_or_too_old() {
+    let mail = MailServer::start().await;
+    let app = TestApp::start_with(mail.used()).await;
+    let owner = app.register().await;
+    let first = mail.letter(&owner.email, 1).await.token();
+    // One that is on its way is enough.
+    login(&app, &owner.email, &owner.password).await.expect(200);
+    owner.post("/v1/auth/email/verify/resend", json!({})).await.expect(204);
+    let second = mail.letter(&owner.email, 2).await.token();
+    verify(&app, &first).await.expect_problem(401, "invalid_token");
+    app.clock.advance(TimeDelta::hours(25));
+    verify(&app, &second).await.expect_problem(401, "invalid_token");
+    login(&app, &owner.email, &owner.password).await.expect(200);
+    let third = mail.letter(&owner.email, 3).await.token();
+    verify(&app, &third).await.expect(204);
+}
+
+#[tokio::test]
+async fn a_token_for_an_address_that_is_theirs_no_more_proves_nothing() {
+    let mail = MailServer::start().await;
+    let app = TestApp::start_with(mail.used()).await;
+    let owner = app.register().await;
+    let token = mail.letter(&owner.email, 1).await.token();
+    app.cluster.execute(&owner.database(), "UPDATE staff SET email = 'new@example.org'").await;
+    verify(&app, &token).await.expect_problem(401, "invalid_token");
+    assert_eq!(is_verified(&owner).await, false);
+}
+
+#[tokio::test]
+async fn without_a_mail_server_everything_else_goes_on() {
+    let app = TestApp::start().await;
+    let owner = app.register().await;
+    login(&app, &owner.email, &owner.password).await.expect(200);
+    let count = "SELECT count(*) FROM one_time_tokens";
+    assert_eq!(app.cluster.count(&owner.database(), count).await, 0);
+    app.call(Method::POST, "/v1/auth/password/forgot", Some(json!({"email": owner.email})))
+        .await
+        .expect(202);
+}
