@@ -113,6 +113,8 @@ impl App {
             clerk_secret.map(|secret| Secret::parse(secret.expose_secret())).transpose()?;
 
         let life = Lifecycle::new();
+        let public_url = settings.http.public_url.clone();
+        let mailer = Mailer::new(&settings.smtp, public_url, life.clone())?;
         let registry = Registry::open(&settings.registry, url, sealer, &clock).await?;
         let router =
             TenantRouter::new(registry.clone(), settings.router.clone(), &life, clock.clone());
@@ -125,8 +127,6 @@ impl App {
             life.clone(),
             clock.clone(),
         )?;
-        let public_url = settings.http.public_url.clone();
-        let mailer = Mailer::new(&settings.smtp, public_url, life.clone())?;
         let authentication = Authentication::open(
             registry.clone(),
             router.clone(),

@@ -185,3 +185,39 @@ async fn deliver(Server { transport, from }: &Server, letter: &Letter) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("smtps://user:password@mail.example.org", true)]
+    #[case("smtps://user:password@mail.example.org:465", true)]
+    #[case("smtp://user:password@mail.example.org:587?tls=required", true)]
+    #[case("smtp://127.0.0.1:1025", true)]
+    #[case("smtp://localhost:1025", true)]
+    #[case("smtp://mail.example.org:587", false)]
+    #[case("smtp://mail.example.org:587?tls=opportunistic", false)]
+    #[case("http://mail.example.org", false)]
+    #[case("mail.example.org", false)]
+    #[tokio::test]
+    async fn letters_go_over_tls_or_not_at_all(#[case] url: &str, #[case] is_taken: bool) {
+        let settings = SmtpSettings {
+            url: Some(SecretString::from(url)),
+            from: Some("office@example.org".to_owned()),
+        };
+        let mailer = Mailer::new(&settings, None, Lifecycle::new());
+        assert_eq!(mailer.is_ok(), is_taken, "{:?}", mailer.err());
+    }
+
+    #[tokio::test]
+    async fn a_server_needs_a_sender() {
+        let url = Some(SecretString::from("smtp://127.0.0.1:1025"));
+        for from in [None, Some(""), Some("nobody")] {
+            let from = from.map(str::to_owned);
+            let settings = SmtpSettings { url: url.clone(), from };
+            assert!(Mailer::new(&settings, None, Lifecycle::new()).is_err());
+        }
+    }
+}

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use moka::future::Cache;
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 pub use code::Code;
 pub use openapi::document as openapi_document;
@@ -38,7 +39,8 @@ use crate::tenant_router::TenantRouter;
 use crate::webhooks::clerk::ClerkWebhooks;
 use crate::webhooks::telnyx::TelnyxWebhooks;
 
-/// How long the permissions of a role are remembered: a change takes effect within seconds.
+/// How long it is remembered what somebody may do: a change of the role, or of whose role it is, takes effect within
+/// seconds.
 const PERMISSIONS_TTL: Duration = Duration::from_secs(5);
 
 /// At most this much of request bodies is in memory at once.
@@ -68,7 +70,7 @@ pub struct Inner {
     readiness: Readiness,
     answers: Answers,
     limits: Limits,
-    permissions: Cache<(TenantId, String), Arc<[String]>>,
+    permissions: Cache<(TenantId, Uuid, String), Arc<[String]>>,
     settings: HttpSettings,
     registration_wait: Duration,
     /// Memory for request bodies, in KiB, over all requests: what has no room is turned away.
@@ -112,7 +114,7 @@ impl Gateway {
             clerk: rooms.clerk,
             limits: Limits::new(limits, &clock),
             permissions: Cache::builder()
-                .max_capacity(10_000)
+                .max_capacity(50_000)
                 .time_to_live(PERMISSIONS_TTL)
                 .build(),
             settings,

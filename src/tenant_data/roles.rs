@@ -1,8 +1,11 @@
 //! Roles and what they permit. The four built-in ones come with the template; a tenant may change them.
 
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+use sea_orm::sea_query::Query;
+use sea_orm::{ColumnTrait, DbErr, EntityTrait, QueryFilter};
+use uuid::Uuid;
 
 use super::entities::roles::{Column, Entity};
+use super::entities::staff;
 use crate::tenant_router::OnTenant;
 
 /// The role of whoever registered the tenant.
@@ -49,8 +52,14 @@ pub const BUILT_IN: &[(&str, &[&str])] = &[
     ("viewer", &["members:read", "conversations:read"]),
 ];
 
-/// What a role permits; nothing where the role does not exist.
-pub async fn permissions_of(db: &impl OnTenant, role: &str) -> Result<Vec<String>, sea_orm::DbErr> {
-    let row = Entity::find().filter(Column::Name.eq(role)).one(db).await?;
-    Ok(row.map(|role| role.permissions).unwrap_or_default())
+/// What a member of staff is permitted by the role that they have now; `None`: they may not call at all.
+pub async fn permissions_of(db: &impl OnTenant, id: Uuid) -> Result<Option<Vec<String>>, DbErr> {
+    let role = Query::select()
+        .column(staff::Column::Role)
+        .from(staff::Entity)
+        .and_where(staff::Column::Id.eq(id))
+        .and_where(staff::Column::Status.eq("active"))
+        .to_owned();
+    let row = Entity::find().filter(Column::Name.in_subquery(role)).one(db).await?;
+    Ok(row.map(|role| role.permissions))
 }

@@ -90,17 +90,18 @@ impl<P> Authorized<P> {
         self.gateway.router.connect(&self.tenant).await
     }
 
-    /// What the caller's role permits.
+    /// What the caller is permitted by the role that they have now, not by the one that the token names.
     pub async fn permissions(&self) -> Result<Arc<[String]>, Problem> {
-        let key = (self.claims.tid, self.claims.role.clone());
+        // A new token is not judged by what is remembered of an older one with another role.
+        let key = (self.claims.tid, self.claims.sub, self.claims.role.clone());
         if let Some(known) = self.gateway.permissions.get(&key).await {
             // A remembered permission must not open a tenant that is closed.
             self.gateway.router.admit(&self.tenant)?;
             return Ok(known);
         }
         let db = self.connect().await?;
-        let permissions: Arc<[String]> =
-            roles::permissions_of(&db, &self.claims.role).await?.into();
+        let permissions = roles::permissions_of(&db, self.claims.sub).await?;
+        let permissions: Arc<[String]> = permissions.ok_or(Code::InvalidToken)?.into();
         self.gateway.permissions.insert(key, permissions.clone()).await;
         Ok(permissions)
     }

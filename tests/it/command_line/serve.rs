@@ -37,6 +37,8 @@ async fn asking_for_help_is_no_fault(#[case] argument: &str) {
 #[case::no_key("NARTHEX_SECRETS__MASTER_KEY", None, &["secrets.master_key is not set", "NARTHEX_SECRETS__MASTER_KEY"])]
 #[case::no_url("NARTHEX_REGISTRY__URL", Some("nonsense"), &["registry.url is not usable"])]
 #[case::a_short_key("NARTHEX_SECRETS__MASTER_KEY", Some("c2hvcnQ="), &["secrets.master_key"])]
+#[case::letters_into_the_log("NARTHEX_SMTP__URL", Some("log:"), &["smtp.url is `log:`", "set a mail server"])]
+#[case::letters_of_nobody("NARTHEX_SMTP__URL", Some("smtps://u:verysecret@mail.example.org"), &["smtp.from is not set"])]
 #[case::a_bad_provider_key("NARTHEX_TELNYX__PUBLIC_KEY", Some("AAAA"), &["telnyx.public_key"])]
 #[case::nobody_there(
     "NARTHEX_REGISTRY__URL", Some("postgres://u:verysecret@127.0.0.1:1/r"), &["the registry is not available"]

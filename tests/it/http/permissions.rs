@@ -6,7 +6,7 @@ use serde_json::json;
 use super::quiet::{quiet, send, snapshot};
 use super::routes::{Audience, Furnished, tenant_routes};
 use crate::authentication::in_session;
-use crate::support::{Staff, TestApp};
+use crate::support::{Staff, TestApp, eventually, unique};
 
 #[tokio::test]
 async fn every_route_of_a_tenant_asks_for_a_token() {
@@ -72,4 +72,25 @@ async fn a_role_without_permissions_may_only_see_itself() {
         answer.expect_problem(403, "forbidden");
     }
     assert_eq!(guest.get("/v1/auth/me").await.expect(200)["permissions"], json!([]));
+}
+
+/// The token still names the role that they had.
+#[tokio::test]
+async fn another_role_or_none_counts_within_seconds() {
+    let app = TestApp::start().await;
+    let staff = app.register().await;
+    let add = async || {
+        let body = json!({"name": format!("Branch {}", unique())});
+        staff.post("/v1/branches", body).await
+    };
+    let change = async |sql: &str| app.cluster.execute(&staff.database(), sql).await;
+    add().await.expect(201);
+    change("UPDATE staff SET role = 'viewer'").await;
+    eventually("the role of today counts", async || add().await.code() == "forbidden").await;
+    change("UPDATE roles SET permissions = permissions || '{members:write}' WHERE name = 'viewer'")
+        .await;
+    eventually("what it permits counts", async || add().await.status == 201).await;
+    change("UPDATE staff SET status = 'disabled'").await;
+    eventually("who is out is out", async || add().await.code() == "invalid_token").await;
+    staff.get("/v1/members").await.expect_problem(401, "invalid_token");
 }
