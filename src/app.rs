@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use secrecy::ExposeSecret;
 
 use crate::authentication::{Authentication, AuthenticationError};
@@ -164,6 +165,11 @@ impl App {
             settings,
             clock,
         })
+    }
+
+    /// By the application's clock.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
     }
 
     /// For so long a deleted tenant can be restored.

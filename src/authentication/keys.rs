@@ -1,15 +1,21 @@
 //! The key ring: which keys sign, and which are believed.
 
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use ring::digest;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use sea_orm::{TransactionSession, TransactionTrait};
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::ring_provider;
 use crate::clock::Clock;
+use crate::lifecycle::Lifecycle;
 use crate::registry::signing_keys::{self, StoredKey};
 use crate::registry::{Registry, RegistryError};
 use crate::sealing::SealingError;
@@ -37,6 +43,8 @@ pub(super) struct SigningKey {
     pub encoding: EncodingKey,
     pub decoding: DecodingKey,
     public_key: Vec<u8>,
+    created_at: DateTime<Utc>,
+    retired_at: Option<DateTime<Utc>>,
 }
 
 impl SigningKey {
@@ -46,50 +54,44 @@ impl SigningKey {
             encoding: EncodingKey::from_ed_der(&stored.seed),
             decoding: DecodingKey::from_ed_der(&stored.public_key),
             public_key: stored.public_key,
+            created_at: stored.created_at,
+            retired_at: stored.retired_at,
         }
     }
 }
 
-/// Every key that is believed, the one that signs first.
-pub struct KeyRing {
-    signing: SigningKey,
-    older: Vec<SigningKey>,
-}
+/// So long a new key is published before it signs: whoever keeps our public keys has it by then, replicas included.
+const PUBLISHED_BEFORE: TimeDelta = TimeDelta::minutes(10);
+/// Beyond the life of the tokens that a key has signed.
+const MARGIN: TimeDelta = TimeDelta::minutes(1);
+/// How often a replica looks whether there are other keys.
+const PERIOD: Duration = Duration::from_secs(5);
+/// A token that names a key nobody knows makes it look at once, but no more often than this.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
+
+/// Every key that is believed at a moment.
+pub struct KeyRing(Vec<SigningKey>);
 
 impl KeyRing {
-    /// Reads the keys from the registry; makes the first one where there is none. Of replicas that start for the
-    /// first time at once, one makes the key and the others wait for it.
-    pub async fn load(registry: &Registry, clock: &Clock) -> Result<Self, RegistryError> {
-        ring_provider::install();
-        let db = registry.connect().await?;
-        let transaction = db.begin().await?;
-        signing_keys::lock(&transaction).await?;
-        if signing_keys::active(&transaction, registry.sealer()).await?.is_empty() {
-            let key = generate(registry)?;
-            signing_keys::add(&transaction, registry.sealer(), &key, clock.now()).await?;
-        }
-        let keys = signing_keys::active(&transaction, registry.sealer()).await?;
-        transaction.commit().await?;
-        let mut keys = keys.into_iter().map(SigningKey::new);
-        let signing = keys.next().ok_or(SealingError::Unreadable)?;
-        Ok(Self { signing, older: keys.collect() })
+    fn of(stored: Vec<StoredKey>) -> Result<Self, RegistryError> {
+        let keys: Vec<_> = stored.into_iter().map(SigningKey::new).collect();
+        if keys.is_empty() { Err(SealingError::Unreadable.into()) } else { Ok(Self(keys)) }
     }
 
-    pub(super) fn signing(&self) -> &SigningKey {
-        &self.signing
+    /// The newest one that everybody knows by now, else the oldest.
+    pub(super) fn signing(&self, now: DateTime<Utc>) -> Option<&SigningKey> {
+        let is_known = |key: &&SigningKey| key.created_at + PUBLISHED_BEFORE <= now;
+        self.0.iter().find(is_known).or(self.0.last())
     }
 
-    pub(super) fn find(&self, kid: &str) -> Option<&SigningKey> {
-        self.all().find(|key| key.kid == kid)
-    }
-
-    fn all(&self) -> impl Iterator<Item = &SigningKey> {
-        std::iter::once(&self.signing).chain(&self.older)
+    pub(super) fn find(&self, kid: &str, now: DateTime<Utc>) -> Option<&SigningKey> {
+        self.0.iter().find(|key| key.kid == kid && key.retired_at.is_none_or(|at| at > now))
     }
 
     /// The public halves.
     pub fn public(&self) -> Vec<PublicJwk> {
-        self.all()
+        self.0
+            .iter()
             .map(|key| PublicJwk {
                 kty: "OKP",
                 crv: "Ed25519",
@@ -102,11 +104,108 @@ impl KeyRing {
     }
 }
 
-fn generate(registry: &Registry) -> Result<StoredKey, RegistryError> {
+/// The key ring of today. Clones share it.
+#[derive(Clone)]
+pub struct Keys {
+    registry: Registry,
+    ring: Arc<RwLock<Arc<KeyRing>>>,
+    looked: Arc<Mutex<Instant>>,
+    clock: Clock,
+}
+
+impl Keys {
+    /// Reads the keys from the registry; makes the first one where there is none. Of replicas that start for the
+    /// first time at once, one makes the key and the others wait for it. Follows changes until `life` stops.
+    pub async fn load(
+        registry: Registry,
+        life: &Lifecycle,
+        clock: Clock,
+    ) -> Result<Self, RegistryError> {
+        ring_provider::install();
+        let db = registry.connect().await?;
+        let transaction = db.begin().await?;
+        signing_keys::lock(&transaction).await?;
+        let now = clock.now();
+        if signing_keys::active(&transaction, registry.sealer(), now).await?.is_empty() {
+            signing_keys::add(&transaction, registry.sealer(), &generate(&registry, now)?).await?;
+        }
+        let keys = signing_keys::active(&transaction, registry.sealer(), now).await?;
+        transaction.commit().await?;
+        drop(db);
+        let ring = Arc::new(RwLock::new(Arc::new(KeyRing::of(keys)?)));
+        let looked = Arc::new(Mutex::new(Instant::now()));
+        let keys = Self { registry, ring, looked, clock };
+        let (follower, stopping) = (keys.clone(), life.clone());
+        life.spawn("signing keys", async move {
+            tokio::select! {
+                () = stopping.stopping() => {}
+                () = follower.follow() => {}
+            }
+        });
+        Ok(keys)
+    }
+
+    /// Those of this moment.
+    pub fn ring(&self) -> Arc<KeyRing> {
+        self.ring.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    /// Looks whether there are other keys, unless it was done a moment ago.
+    pub(super) async fn look_again(&self) {
+        {
+            let mut looked = self.looked.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            if looked.elapsed() < LOOK_PAUSE {
+                return;
+            }
+            *looked = Instant::now();
+        }
+        // Readiness says aloud that the registry is away.
+        if let Err(error) = self.read().await {
+            tracing::debug!(%error, "the signing keys could not be read");
+        }
+    }
+
+    async fn read(&self) -> Result<(), RegistryError> {
+        let db = self.registry.connect().await?;
+        let keys = signing_keys::active(&db, self.registry.sealer(), self.clock.now()).await?;
+        let ring = Arc::new(KeyRing::of(keys)?);
+        *self.ring.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = ring;
+        Ok(())
+    }
+
+    async fn follow(&self) {
+        loop {
+            tokio::time::sleep(PERIOD).await;
+            self.look_again().await;
+        }
+    }
+
+    /// Makes a new key. It signs once everybody knows it; the others are believed until the last token that they have signed
+    /// has expired. `at_once`: they are believed no more, and everybody has to refresh their session. Returns its id.
+    pub(super) async fn rotate(
+        &self,
+        token_life: TimeDelta,
+        at_once: bool,
+    ) -> Result<String, RegistryError> {
+        let now = self.clock.now();
+        let key = generate(&self.registry, now)?;
+        let end = if at_once { now } else { now + PUBLISHED_BEFORE + token_life + MARGIN };
+        let db = self.registry.connect().await?;
+        let transaction = db.begin().await?;
+        signing_keys::lock(&transaction).await?;
+        signing_keys::add(&transaction, self.registry.sealer(), &key).await?;
+        signing_keys::retire_all_but(&transaction, &key.kid, end).await?;
+        signing_keys::remove_retired(&transaction, now - MARGIN).await?;
+        transaction.commit().await?;
+        Ok(key.kid)
+    }
+}
+
+fn generate(registry: &Registry, now: DateTime<Utc>) -> Result<StoredKey, RegistryError> {
     let seed: [u8; 32] = registry.sealer().random_bytes()?;
     let pair =
         Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|_| SealingError::NoRandomness)?;
     let public_key = pair.public_key().as_ref().to_vec();
     let kid = hex::encode(&digest::digest(&digest::SHA256, &public_key).as_ref()[..8]);
-    Ok(StoredKey { kid, public_key, seed: seed.to_vec() })
+    Ok(StoredKey { kid, public_key, seed: seed.to_vec(), created_at: now, retired_at: None })
 }

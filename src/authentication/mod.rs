@@ -27,7 +27,7 @@ mod token;
 pub use crate::tenant_data::sessions::{Client, Session};
 use attempts::Attempts;
 use clerk::ClerkTokens;
-pub use keys::{KeyRing, PublicJwk};
+pub use keys::{KeyRing, Keys, PublicJwk};
 pub use login::{Credentials, SignedIn};
 pub use revocation::Revocations;
 pub use session::TokenPair;
@@ -115,7 +115,7 @@ impl Authentication {
         life: &Lifecycle,
         clock: Clock,
     ) -> Result<Self, AuthenticationError> {
-        let keys = KeyRing::load(&registry, &clock).await?;
+        let keys = Keys::load(registry.clone(), life, clock.clone()).await?;
         let revocations = Revocations::load(registry.clone(), life, clock.clone()).await?;
         Ok(Self {
             passwords: Arc::new(Passwords::new(&settings.auth.argon2)?),

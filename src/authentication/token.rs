@@ -10,10 +10,11 @@ use ring::digest;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::keys::{KeyRing, PublicJwk};
+use super::keys::{Keys, PublicJwk};
 use crate::clock::Clock;
 use crate::configuration::AuthSettings;
 use crate::identifiers::{TenantId, new_id};
+use crate::registry::RegistryError;
 
 /// `aud` of the tokens of a tenant's staff.
 pub(super) const AUDIENCE: &str = "narthex:tenant";
@@ -76,18 +77,25 @@ pub struct Subject {
     pub role: String,
 }
 
+/// A token that was verified, and the key that has signed it.
+#[derive(Clone)]
+struct Believed {
+    claims: Arc<Claims>,
+    kid: Arc<str>,
+}
+
 /// Makes and verifies access tokens.
 pub struct Tokens {
-    keys: KeyRing,
+    keys: Keys,
     issuer: String,
     life: TimeDelta,
     validation: Validation,
-    remembered: Cache<[u8; 32], Arc<Claims>>,
+    remembered: Cache<[u8; 32], Believed>,
     clock: Clock,
 }
 
 impl Tokens {
-    pub(super) fn new(keys: KeyRing, settings: &AuthSettings, clock: Clock) -> Self {
+    pub(super) fn new(keys: Keys, settings: &AuthSettings, clock: Clock) -> Self {
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.set_audience(&[AUDIENCE]);
         validation.set_issuer(&[&settings.issuer]);
@@ -113,15 +121,21 @@ impl Tokens {
         self.life
     }
 
+    /// Makes a new key for tokens to be signed with: see [`Keys::rotate`].
+    pub async fn rotate_keys(&self, at_once: bool) -> Result<String, RegistryError> {
+        self.keys.rotate(self.life, at_once).await
+    }
+
     /// The keys by which others can verify our tokens.
     pub fn public_keys(&self) -> Vec<PublicJwk> {
-        self.keys.public()
+        self.keys.ring().public()
     }
 
     /// A new token.
     pub fn issue(&self, subject: Subject) -> Result<String, TokenError> {
-        let key = self.keys.signing();
-        let now = self.clock.now();
+        let (ring, now) = (self.keys.ring(), self.clock.now());
+        let none = || TokenError::Unsigned("there is no key".to_owned());
+        let key = ring.signing(now).ok_or_else(none)?;
         let claims = Claims {
             iss: self.issuer.clone(),
             aud: AUDIENCE.to_owned(),
@@ -144,31 +158,39 @@ impl Tokens {
         }
         let mut key = [0; 32];
         key.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
-        let claims = match self.remembered.get(&key).await {
-            Some(claims) => claims,
+        let Believed { claims, kid } = match self.remembered.get(&key).await {
+            Some(believed) => believed,
             None => {
-                let claims = Arc::new(self.decode(token)?);
-                if claims.exp > self.clock.now().timestamp() {
-                    self.remembered.insert(key, claims.clone()).await;
+                let believed = self.decode(token).await?;
+                if believed.claims.exp > self.clock.now().timestamp() {
+                    self.remembered.insert(key, believed.clone()).await;
                 }
-                claims
+                believed
             }
         };
-        if claims.exp <= self.clock.now().timestamp() {
+        let now = self.clock.now();
+        if claims.exp <= now.timestamp() {
             return Err(TokenError::Expired);
+        }
+        // A key that was given up takes what it has signed with it.
+        if self.keys.ring().find(&kid, now).is_none() {
+            return Err(TokenError::Invalid);
         }
         Ok(claims)
     }
 
-    fn decode(&self, token: &str) -> Result<Claims, TokenError> {
+    async fn decode(&self, token: &str) -> Result<Believed, TokenError> {
         let header = decode_header(token).map_err(|_| TokenError::Invalid)?;
-        let key = header
-            .kid
-            .filter(|_| header.alg == Algorithm::EdDSA)
-            .and_then(|kid| self.keys.find(&kid))
-            .ok_or(TokenError::Invalid)?;
-        decode::<Claims>(token, &key.decoding, &self.validation)
-            .map(|data| data.claims)
-            .map_err(|_| TokenError::Invalid)
+        let kid =
+            header.kid.filter(|_| header.alg == Algorithm::EdDSA).ok_or(TokenError::Invalid)?;
+        let now = self.clock.now();
+        if self.keys.ring().find(&kid, now).is_none() {
+            self.keys.look_again().await;
+        }
+        let ring = self.keys.ring();
+        let key = ring.find(&kid, now).ok_or(TokenError::Invalid)?;
+        let data = decode::<Claims>(token, &key.decoding, &self.validation);
+        let claims = data.map_err(|_| TokenError::Invalid)?.claims;
+        Ok(Believed { claims: Arc::new(claims), kid: kid.into() })
     }
 }

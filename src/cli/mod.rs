@@ -14,6 +14,7 @@ mod deliveries;
 mod demo;
 mod dev;
 mod instance;
+mod keys;
 mod migrate;
 mod openapi;
 mod print;
@@ -57,6 +58,9 @@ enum Command {
     /// What providers have delivered.
     #[command(subcommand)]
     Deliveries(deliveries::Deliveries),
+    /// The keys that sign access tokens.
+    #[command(subcommand)]
+    Keys(keys::Keys),
     /// The PostgreSQL servers that tenants live on.
     #[command(subcommand)]
     Servers(servers::Servers),
@@ -119,6 +123,7 @@ async fn dispatch(arguments: Arguments) -> Result<ExitCode, CommandError> {
         Command::Migrate(command) => migrate::run(command, settings()?).await,
         Command::Tenants(command) => tenants::run(command, settings()?).await,
         Command::Deliveries(command) => deliveries::run(command, settings()?).await,
+        Command::Keys(command) => keys::run(command, settings()?).await,
         Command::Servers(command) => servers::run(command, settings()?).await,
         Command::Runs(command) => runs::run(command, settings()?).await,
         Command::Reconcile(command) => reconcile::run(command, settings()?).await,

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder,
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder,
 };
 
 use super::entities::signing_keys::{ActiveModel, Column, Entity};
@@ -17,6 +17,10 @@ pub struct StoredKey {
     pub public_key: Vec<u8>,
     /// 32 bytes; secret.
     pub seed: Vec<u8>,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When nothing that it has signed is believed any more.
+    pub retired_at: Option<DateTime<Utc>>,
 }
 
 fn bound_to(kid: &str) -> String {
@@ -29,13 +33,14 @@ pub async fn lock(transaction: &RegistryTransaction) -> Result<(), RegistryError
     Ok(())
 }
 
-/// Every key that is not retired, newest first.
+/// Every key that is believed now, newest first.
 pub async fn active(
     db: &impl OnRegistry,
     sealer: &Sealer,
+    now: DateTime<Utc>,
 ) -> Result<Vec<StoredKey>, RegistryError> {
     Entity::find()
-        .filter(Column::RetiredAt.is_null())
+        .filter(Column::RetiredAt.is_null().or(Column::RetiredAt.gt(now)))
         .order_by_desc(Column::CreatedAt)
         .order_by_desc(Column::Kid)
         .all(db)
@@ -43,7 +48,13 @@ pub async fn active(
         .into_iter()
         .map(|row| {
             let seed = sealer.open(&bound_to(&row.kid), &row.sealed_seed)?;
-            Ok(StoredKey { kid: row.kid, public_key: row.public_key, seed })
+            Ok(StoredKey {
+                kid: row.kid,
+                public_key: row.public_key,
+                seed,
+                created_at: row.created_at,
+                retired_at: row.retired_at,
+            })
         })
         .collect()
 }
@@ -53,15 +64,38 @@ pub async fn add(
     db: &impl OnRegistry,
     sealer: &Sealer,
     key: &StoredKey,
-    now: DateTime<Utc>,
 ) -> Result<(), RegistryError> {
     let row = ActiveModel {
         kid: Set(key.kid.clone()),
         public_key: Set(key.public_key.clone()),
         sealed_seed: Set(sealer.seal(&bound_to(&key.kid), &key.seed)?),
-        created_at: Set(now),
-        retired_at: Set(None),
+        created_at: Set(key.created_at),
+        retired_at: Set(key.retired_at),
     };
     Entity::insert(row).exec_without_returning(db).await?;
     Ok(())
+}
+
+/// From then on no key but this one is believed. One whose time is over sooner keeps it.
+pub async fn retire_all_but(
+    db: &impl OnRegistry,
+    kid: &str,
+    at: DateTime<Utc>,
+) -> Result<(), RegistryError> {
+    Entity::update_many()
+        .set(ActiveModel { retired_at: Set(Some(at)), ..Default::default() })
+        .filter(Column::Kid.ne(kid))
+        .filter(Column::RetiredAt.is_null().or(Column::RetiredAt.gt(at)))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// Removes what is retired: nobody will ever ask for it. Returns how many.
+pub async fn remove_retired(
+    db: &impl OnRegistry,
+    now: DateTime<Utc>,
+) -> Result<u64, RegistryError> {
+    let removed = Entity::delete_many().filter(Column::RetiredAt.lte(now)).exec(db).await?;
+    Ok(removed.rows_affected)
 }

@@ -3,6 +3,7 @@
 mod clerk;
 mod cookies;
 mod forgeries;
+mod keys;
 mod login;
 mod logout;
 mod passwords;
