@@ -74,6 +74,12 @@ impl Sealer {
         Ok(sealed)
     }
 
+    /// How every value begins that is sealed under today's key.
+    pub fn mark(&self) -> Result<Vec<u8>, SealingError> {
+        let (id, _) = self.keys.first().ok_or(SealingError::UnknownKey)?;
+        Ok([&[FORMAT], id.as_slice()].concat())
+    }
+
     /// Opens what [`Sealer::seal`] made for the same row.
     pub fn open(&self, bound_to: &str, sealed: &[u8]) -> Result<Vec<u8>, SealingError> {
         let (header, body) = sealed.split_at_checked(HEADER_LEN).ok_or(SealingError::Unreadable)?;

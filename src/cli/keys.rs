@@ -1,4 +1,4 @@
-//! `narthex keys`: the keys that sign access tokens.
+//! `narthex keys`: the keys that sign access tokens, and the one under which the registry's secrets are sealed.
 
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use super::print::table;
 use super::{CommandError, open_app};
 use crate::app::App;
 use crate::configuration::Settings;
-use crate::registry::signing_keys;
+use crate::registry::{resealing, signing_keys};
 
 #[derive(Subcommand)]
 pub(super) enum Keys {
@@ -24,8 +24,12 @@ pub(super) enum Keys {
     Rotate {
         /// The other keys have got into wrong hands: nothing that they have signed is believed any more. Everybody who is
         /// signed in needs a new access token, which their refresh token gets them.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "master_key")]
         at_once: bool,
+        /// Instead: everything in the registry that an older master key has sealed is sealed anew under `secrets.master_key`. The
+        /// older ones must be in `secrets.previous_master_keys`. Can be cut off and run again.
+        #[arg(long)]
+        master_key: bool,
     },
 }
 
@@ -33,7 +37,8 @@ pub(super) async fn run(command: Keys, settings: Settings) -> Result<ExitCode, C
     let app = open_app(settings).await?;
     let done = match command {
         Keys::List { json } => list(&app, json).await,
-        Keys::Rotate { at_once } => rotate(&app, at_once).await,
+        Keys::Rotate { master_key: true, .. } => reseal(&app).await,
+        Keys::Rotate { at_once, .. } => rotate(&app, at_once).await,
     };
     app.close().await;
     done.map(|()| ExitCode::SUCCESS)
@@ -65,5 +70,26 @@ async fn rotate(app: &App, at_once: bool) -> Result<(), CommandError> {
             "{kid} is published and signs in 10 minutes; older keys go when their tokens have expired"
         );
     }
+    Ok(())
+}
+
+async fn reseal(app: &App) -> Result<(), CommandError> {
+    let db = app.registry.connect().await?;
+    let mut unreadable = 0;
+    for column in resealing::SEALED {
+        let resealed = resealing::reseal(&db, app.registry.sealer(), column).await?;
+        println!("{}.{}: {} sealed anew", column.table, column.column, resealed.done);
+        unreadable += resealed.unreadable;
+    }
+    if unreadable > 0 {
+        return Err(CommandError::Other(format!(
+            "{unreadable} value(s) open with none of the keys and stay as they are; add the key that sealed them to \
+             secrets.previous_master_keys and run this again"
+        )));
+    }
+    println!(
+        "nothing is left under an older key; once every replica seals with the new one and this finds nothing, \
+              secrets.previous_master_keys can go"
+    );
     Ok(())
 }

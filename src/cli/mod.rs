@@ -58,7 +58,7 @@ enum Command {
     /// What providers have delivered.
     #[command(subcommand)]
     Deliveries(deliveries::Deliveries),
-    /// The keys that sign access tokens.
+    /// The keys that sign access tokens, and the master key.
     #[command(subcommand)]
     Keys(keys::Keys),
     /// The PostgreSQL servers that tenants live on.

@@ -34,6 +34,7 @@ pub mod phone_numbers;
 pub mod provisioning_runs;
 pub mod registrations;
 pub mod resources;
+pub mod resealing;
 pub mod revoked_tokens;
 pub mod run_leases;
 pub mod schema;

@@ -2,6 +2,7 @@
 
 mod database_servers;
 mod registrations;
+mod resealing;
 mod run_leases;
 mod spare_databases;
 

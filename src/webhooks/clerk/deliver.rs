@@ -13,6 +13,7 @@ use super::{AT_ONCE, ClerkWebhooks, LEASE, PROVIDER};
 use crate::registry::clerk::{self, Facts};
 use crate::registry::webhook_deliveries::{self, Delivery, Status};
 use crate::registry::{RegistryError, provisioning_runs};
+use crate::sealing::SealingError;
 
 /// Taken up at once.
 const BATCH: u64 = 16;
@@ -113,8 +114,16 @@ impl ClerkWebhooks {
     }
 
     async fn apply_delivery(&self, delivery: &Delivery) -> Result<(), Incomplete> {
-        let body = webhook_deliveries::open_body(self.registry.sealer(), delivery)
-            .map_err(|error| Incomplete::Final(error.to_string()))?;
+        let body =
+            webhook_deliveries::open_body(self.registry.sealer(), delivery).map_err(|error| {
+                match error {
+                    // Another replica may have the key.
+                    SealingError::UnknownKey => {
+                        Incomplete::Waiting("this process has not the master key that sealed it")
+                    }
+                    error => Incomplete::Final(error.to_string()),
+                }
+            })?;
         let event =
             event::parse(&body).map_err(|malformed| Incomplete::Final(malformed.to_string()))?;
         let Event::Known { facts, .. } = event else { return Ok(()) };

@@ -10,6 +10,7 @@ use super::apply::Undeliverable;
 use super::{TelnyxWebhooks, event};
 use crate::registry::RegistryError;
 use crate::registry::parked_events::{self, ParkedEvent};
+use crate::sealing::SealingError;
 
 /// Events taken up at once, and for how long they are ours alone.
 const BATCH: u64 = 20;
@@ -27,6 +28,8 @@ const LONGEST_WAIT_SECONDS: i64 = 60;
 const LONGEST_WAIT_FOR_NUMBER_SECONDS: i64 = 3600;
 /// A statement that fails so often will fail for ever.
 const MAX_FAILED_STATEMENTS: i32 = 8;
+/// How long this process leaves to others what it cannot read.
+const UNREADABLE_WAIT: TimeDelta = TimeDelta::seconds(30);
 /// After this long nobody is coming for the event any more.
 const GIVE_UP_AFTER: TimeDelta = TimeDelta::days(30);
 
@@ -56,6 +59,13 @@ impl TelnyxWebhooks {
 
     async fn try_again(&self, parked: ParkedEvent) -> Result<(), RegistryError> {
         let body = parked_events::open_body(self.registry.sealer(), &parked);
+        if let Err(SealingError::UnknownKey) = body {
+            // Another replica may have the key.
+            tracing::error!(event = %parked.id, "ALARM: this process cannot read a parked event; has it every master key?");
+            let (db, later) = (self.registry.connect().await?, self.clock.now() + UNREADABLE_WAIT);
+            return parked_events::postpone(&db, &parked, later, &parked.reason, parked.attempts)
+                .await;
+        }
         let delivered = match body.map(|body| event::parse(&body)) {
             Ok(Ok(event)) => tokio::time::timeout(PATIENCE, self.deliver(&event))
                 .await

@@ -115,3 +115,20 @@ async fn after_thirty_days_nobody_waits_for_a_number_any_more() {
     eventually("it is given up", async || parked(&app).await[0].status == Status::Failed).await;
     assert_eq!(parked(&app).await[0].reason, "unknown_number");
 }
+
+/// Nobody gives up what another replica can read.
+#[tokio::test]
+async fn an_event_sealed_under_a_key_that_this_process_has_not_is_left_to_others() {
+    let app = TestApp::start().await;
+    let event = app.provider.sms(CONTACT, NUMBER, "sealed under another key");
+    assert_eq!(receipt(app.provider.send(&event).await), "parked");
+    let another = "UPDATE parked_events SET next_attempt_at = now(), sealed_body = overlay(sealed_body placing '\\x00000000'::bytea from 2)";
+    for _ in 0..8 {
+        app.registry_execute(another).await;
+        app.clock.advance(TimeDelta::minutes(2));
+        app.telnyx.deliver_parked().await.unwrap();
+    }
+    let kept = parked(&app).await;
+    assert_eq!((kept.len(), kept[0].status), (1, Status::Waiting));
+    assert_eq!(kept[0].reason, "unknown_number");
+}

@@ -1,0 +1,106 @@
+//! A new master key: what an older one has sealed is sealed anew, a few values at a time. Cut off anywhere, it goes on where
+//! it was; done twice at once, each value is done once.
+
+use sea_orm::{DbBackend, FromQueryResult, Statement};
+
+use super::{OnRegistry, RegistryError};
+use crate::sealing::Sealer;
+
+/// Read at once; a sealed body can have a mebibyte.
+const BATCH: i64 = 20;
+
+/// A column of sealed values.
+pub struct SealedColumn {
+    /// Where it is.
+    pub table: &'static str,
+    /// Its name.
+    pub column: &'static str,
+    /// What its values are bound to, before the row's id.
+    bound_to: &'static str,
+    /// The row's id as a text, as its values are bound to it.
+    id: &'static str,
+}
+
+const fn sealed(
+    table: &'static str,
+    column: &'static str,
+    bound_to: &'static str,
+    id: &'static str,
+) -> SealedColumn {
+    SealedColumn { table, column, bound_to, id }
+}
+
+/// All of them. A test holds the list against the schema.
+pub const SEALED: &[SealedColumn] = &[
+    sealed("system_config", "sealed_value", "system_config.value", "key"),
+    sealed("signing_keys", "sealed_seed", "signing_keys.seed", "kid"),
+    sealed(
+        "database_servers",
+        "sealed_administration_password",
+        "database_servers.password",
+        "id::text",
+    ),
+    sealed("tenants", "sealed_password", "tenants.password", "id::text"),
+    sealed("provisioning_runs", "sealed_input", "provisioning_runs.input", "id::text"),
+    sealed("clerk_users", "sealed_profile", "clerk_users.profile", "id"),
+    sealed("parked_events", "sealed_body", "parked_events.body", "id::text"),
+    sealed(
+        "webhook_deliveries",
+        "sealed_body",
+        "webhook_deliveries.body",
+        "provider || '/' || delivery_id",
+    ),
+];
+
+/// What came of a column.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resealed {
+    /// Sealed anew.
+    pub done: u64,
+    /// That no key of the settings opens. They stay as they are.
+    pub unreadable: u64,
+}
+
+#[derive(FromQueryResult)]
+struct Value {
+    id: String,
+    value: Vec<u8>,
+}
+
+/// Seals every value of a column anew that an older key has sealed.
+pub async fn reseal(
+    db: &impl OnRegistry,
+    sealer: &Sealer,
+    of: &SealedColumn,
+) -> Result<Resealed, RegistryError> {
+    let SealedColumn { table, column, bound_to, id } = of;
+    let select = format!(
+        "SELECT {id} AS id, {column} AS value FROM {table}
+         WHERE {column} IS NOT NULL AND substring({column} FROM 1 FOR $1) <> $2 AND {id} > $3
+         ORDER BY {id} LIMIT $4"
+    );
+    let update = format!("UPDATE {table} SET {column} = $1 WHERE {id} = $2 AND {column} = $3");
+    let (mark, mut after) = (sealer.mark()?, String::new());
+    let length = i32::try_from(mark.len()).unwrap_or(i32::MAX);
+    let mut resealed = Resealed::default();
+    loop {
+        let values = [length.into(), mark.clone().into(), after.clone().into(), BATCH.into()];
+        let select = Statement::from_sql_and_values(DbBackend::Postgres, &select, values);
+        let rows = Value::find_by_statement(select).all(db).await?;
+        let Some(last) = rows.last() else { return Ok(resealed) };
+        after.clone_from(&last.id);
+        for Value { id, value } in rows {
+            let bound_to = format!("{bound_to}/{id}");
+            let Ok(plain) = sealer.open(&bound_to, &value) else {
+                tracing::warn!(table, column, id, "a sealed value does not open");
+                resealed.unreadable += 1;
+                continue;
+            };
+            let anew = sealer.seal(&bound_to, &plain)?;
+            // Whoever has changed it meanwhile has sealed it under a key of their own.
+            let values = [anew.into(), id.into(), value.into()];
+            let update = Statement::from_sql_and_values(DbBackend::Postgres, &update, values);
+            resealed.done += db.execute_raw(update).await?.rows_affected();
+        }
+    }
+}
