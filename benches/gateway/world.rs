@@ -33,11 +33,16 @@ const MAKING: [(&str, &str); 6] = [
     ("NARTHEX_PROVISIONING__WAIT", "60s"),
 ];
 
+/// Of every owner.
+pub const PASSWORD: &str = "a password of the bench";
+
 /// A tenant with one member.
 #[derive(Clone)]
 pub struct Tenant {
     pub database: String,
     pub token: String,
+    /// The owner's address.
+    pub owner: String,
     /// Id of the member.
     pub member: String,
     /// The member's first name, which no other tenant has.
@@ -168,11 +173,12 @@ async fn register(gateway: &Gateway, count: usize) -> Result<Vec<Tenant>> {
 }
 
 async fn make_tenant(connection: &mut Connection, index: usize) -> Result<Tenant> {
+    let owner = format!("owner-{index}@example.org");
     let registration = json!({
         "organization_name": format!("Church {index}"),
         "slug": format!("church-{index}"),
-        "email": format!("owner-{index}@example.org"),
-        "password": "a password of the bench",
+        "email": owner,
+        "password": PASSWORD,
         "first_name": "Ada",
         "last_name": "Lovelace",
     });
@@ -195,7 +201,7 @@ async fn make_tenant(connection: &mut Connection, index: usize) -> Result<Tenant
         must_hold: tag.clone().into_bytes(),
         tagged: true,
     });
-    Ok(Tenant { database: id.database_name(), token, member, tag, read })
+    Ok(Tenant { database: id.database_name(), token, owner, member, tag, read })
 }
 
 async fn create(

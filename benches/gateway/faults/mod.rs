@@ -8,14 +8,16 @@ use crate::world::World;
 mod disconnects;
 mod killed;
 mod neighbours;
+mod revoked;
 mod stale;
 
-pub const PARTS: &[&str] = &["stale", "killed", "refusing", "crowding", "disconnects"];
+pub const PARTS: &[&str] = &["stale", "revoked", "killed", "refusing", "crowding", "disconnects"];
 
 pub async fn run(part: &str, world: &mut World, scale: &Scale, report: &mut Report) -> Result<()> {
     report.begin(part);
     match part {
         "stale" => stale::run(world, scale, report).await,
+        "revoked" => revoked::run(world, scale, report).await,
         "killed" => killed::run(world, scale, report).await,
         "refusing" => neighbours::refusing(world, scale, report).await,
         "crowding" => neighbours::crowding(world, scale, report).await,

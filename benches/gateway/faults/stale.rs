@@ -8,10 +8,10 @@ use crate::client::Connection;
 use crate::processes::Gateway;
 use crate::report::{Goal, Report};
 use crate::scale::Scale;
-use crate::world::{Tenant, World};
+use crate::world::World;
 
 /// Nobody waits longer for a replica to notice.
-const LIMIT: Duration = Duration::from_secs(5);
+pub(super) const LIMIT: Duration = Duration::from_secs(5);
 
 pub async fn run(world: &World, scale: &Scale, report: &mut Report) -> Result<()> {
     let (one, two) = (Gateway::start(world, &[]).await?, Gateway::start(world, &[]).await?);
@@ -21,13 +21,13 @@ pub async fn run(world: &World, scale: &Scale, report: &mut Report) -> Result<()
     let mut windows = vec![];
     for _ in 0..scale.suspensions {
         registry.execute(change, &[&tenant.database, &"active"]).await?;
-        let mut first = served(one.address, tenant).await?;
-        let mut second = served(two.address, tenant).await?;
+        let mut first = served(one.address, &tenant.read.bytes).await?;
+        let mut second = served(two.address, &tenant.read.bytes).await?;
         registry.execute(change, &[&tenant.database, &"suspended"]).await?;
         let committed = Instant::now();
         let (first, second) = tokio::join!(
-            last_served(&mut first, tenant, committed),
-            last_served(&mut second, tenant, committed)
+            last_served(&mut first, &tenant.read.bytes, 403, committed),
+            last_served(&mut second, &tenant.read.bytes, 403, committed)
         );
         for last in [first?, second?] {
             report.require(last < LIMIT, "a suspended tenant is served on");
@@ -47,31 +47,32 @@ pub async fn run(world: &World, scale: &Scale, report: &mut Report) -> Result<()
     two.stop().await
 }
 
-/// A connection on which the tenant is served.
-async fn served(address: SocketAddr, tenant: &Tenant) -> Result<Connection> {
+/// A connection on which a request is served.
+pub(super) async fn served(address: SocketAddr, read: &[u8]) -> Result<Connection> {
     let mut connection = Connection::open(address).await?;
     let start = Instant::now();
-    while connection.call(&tenant.read.bytes).await?.status != 200 {
+    while connection.call(read).await?.status != 200 {
         if start.elapsed() > LIMIT {
-            return Err("an active tenant is not served".into());
+            return Err("a good request is not served".into());
         }
     }
     Ok(connection)
 }
 
-/// How long after `committed` the last request began that was still served.
-async fn last_served(
+/// How long after `since` the last request began that was still served, and not answered with `refused`.
+pub(super) async fn last_served(
     connection: &mut Connection,
-    tenant: &Tenant,
-    committed: Instant,
+    read: &[u8],
+    refused: u16,
+    since: Instant,
 ) -> Result<Duration> {
     let mut last = Duration::ZERO;
     loop {
-        let begun = committed.elapsed();
-        match connection.call(&tenant.read.bytes).await?.status {
+        let begun = since.elapsed();
+        match connection.call(read).await?.status {
             200 => last = begun,
-            403 => return Ok(last),
-            other => return Err(format!("a suspended tenant is answered {other}").into()),
+            status if status == refused => return Ok(last),
+            other => return Err(format!("a request that is to be refused gets {other}").into()),
         }
         if begun > LIMIT {
             return Ok(begun);

@@ -17,7 +17,7 @@ use crate::report::{Goal, Report};
 use crate::requests::{self, Shot};
 use crate::scale::Scale;
 use crate::statistics::median;
-use crate::world::World;
+use crate::world::{PASSWORD, World};
 use crate::{Result, progress};
 
 /// A second, sustained.
@@ -33,7 +33,7 @@ pub async fn measure(world: &World, scale: &Scale, report: &mut Report) -> Resul
     let mut hash = Vec::new();
     for _ in 0..scale.registrations {
         let start = Instant::now();
-        passwords.hash("a password of the bench".into()).await?;
+        passwords.hash(PASSWORD.into()).await?;
         hash.push(milliseconds(start));
     }
     let hash = (median(&hash), high(&hash));
@@ -126,7 +126,7 @@ fn shots(count: usize) -> Vec<Arc<Shot>> {
         let body = json!({
             "organization_name": format!("Church {unique}"),
             "email": format!("{unique}@example.org"),
-            "password": "a password of the bench",
+            "password": PASSWORD,
             "first_name": "Ada",
             "last_name": "Lovelace",
         });
