@@ -130,10 +130,11 @@ impl Mailer {
             let _place = place;
             match &*post {
                 Post::Nowhere => tracing::error!("smtp.url is not set: a letter is not sent"),
-                Post::Log => tracing::info!(
+                // At the level that `narthex dev` shows.
+                Post::Log => tracing::warn!(
                     to = letter.to.as_str(),
                     subject = letter.subject,
-                    "a letter:\n{}",
+                    "a letter, instead of being sent:\n\n{}",
                     letter.text
                 ),
                 Post::Smtp(server) => deliver(server, &letter).await,
@@ -167,7 +168,8 @@ async fn deliver(Server { transport, from }: &Server, letter: &Letter) {
     let message = Message::builder()
         .from(from.clone())
         .to(Mailbox::new(None, to))
-        .subject(letter.subject.clone())
+        // Names of organizations can have line breaks in them.
+        .subject(letter.subject.replace(char::is_control, " "))
         .body(letter.text.clone());
     let message = match message {
         Ok(message) => message,

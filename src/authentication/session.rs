@@ -38,9 +38,9 @@ impl Authentication {
         let refresh = self.new_token(tenant)?;
         let session = unguessable_id();
         let transaction = db.begin().await?;
-        // They may have been shut out while their password was being checked; whoever did that has ended the sessions
-        // that there were.
-        if !staff::hold_active(&transaction, user.id).await? {
+        // They may have been shut out, or their password changed, while it was being checked; whoever did that has ended
+        // the sessions that there were.
+        if !staff::hold_active(&transaction, user).await? {
             transaction.rollback().await?;
             return Err(AuthenticationError::InvalidCredentials);
         }

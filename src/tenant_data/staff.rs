@@ -43,6 +43,7 @@ pub async fn add(
         status: Set("active".to_owned()),
         mfa_enabled: Set(false),
         email_verified_at: Set(None),
+        password_set_at: Set(None),
         last_login_at: Set(None),
         created_at: Set(now),
         updated_at: Set(now),
@@ -64,10 +65,15 @@ pub async fn find_active(db: &impl OnTenant, id: Uuid) -> Result<Option<StaffMem
     Entity::find_by_id(id).filter(Column::Status.eq("active")).one(db).await
 }
 
-/// May somebody still sign in? Nobody takes that from them until the transaction has ended.
-pub async fn hold_active(transaction: &TenantTransaction, id: Uuid) -> Result<bool, DbErr> {
-    let query = Entity::find_by_id(id).filter(Column::Status.eq("active")).lock_shared();
-    Ok(query.one(transaction).await?.is_some())
+/// May somebody still sign in, with the password that they had when they were read? Nobody takes that from them until the
+/// transaction has ended.
+pub async fn hold_active(
+    transaction: &TenantTransaction,
+    user: &StaffMember,
+) -> Result<bool, DbErr> {
+    let query = Entity::find_by_id(user.id).filter(Column::Status.eq("active")).lock_shared();
+    let found = query.one(transaction).await?;
+    Ok(found.is_some_and(|row| row.password_set_at == user.password_set_at))
 }
 
 /// A member of staff who may sign in, by email.
@@ -91,6 +97,7 @@ pub async fn set_password(
 ) -> Result<(), DbErr> {
     let change = ActiveModel {
         password_hash: Set(password_hash),
+        password_set_at: Set(Some(now)),
         updated_at: Set(now),
         ..Default::default()
     };

@@ -13,7 +13,7 @@ ALTER TABLE sessions ADD COLUMN ip text, ADD COLUMN user_agent text;
 CREATE INDEX sessions_by_end ON sessions (LEAST(expires_at, revoked_at));
 
 -- When somebody has proven that letters to their address arrive. Identity providers have had it proven to them.
-ALTER TABLE staff ADD COLUMN email_verified_at timestamptz;
+ALTER TABLE staff ADD COLUMN email_verified_at timestamptz, ADD COLUMN password_set_at timestamptz;
 UPDATE staff SET email_verified_at = now() WHERE id IN (SELECT staff_id FROM external_identities);
 
 -- What was sent to an address and is good once, by its SHA-256.
@@ -30,7 +30,7 @@ CREATE INDEX one_time_tokens_by_staff ON one_time_tokens (staff_id);
 
 const DOWN: &str = r"
 DROP TABLE one_time_tokens;
-ALTER TABLE staff DROP COLUMN email_verified_at;
+ALTER TABLE staff DROP COLUMN password_set_at, DROP COLUMN email_verified_at;
 DROP INDEX sessions_by_end;
 ALTER TABLE sessions DROP COLUMN user_agent, DROP COLUMN ip;
 ";

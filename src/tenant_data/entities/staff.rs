@@ -13,6 +13,8 @@ pub struct Model {
     pub status: String,
     pub mfa_enabled: bool,
     pub email_verified_at: Option<DateTimeUtc>,
+    /// When another password took the place of the first.
+    pub password_set_at: Option<DateTimeUtc>,
     pub last_login_at: Option<DateTimeUtc>,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,

@@ -98,16 +98,19 @@ async fn whoever_guesses_learns_nothing_from_the_answer_or_its_time() {
     quiet().expect_untouched().await;
 }
 
-/// Whoever shuts them out ends the sessions that there are; this one is not there yet.
+/// Whoever shuts them out, or sets another password, ends the sessions that there are; this one is not there yet.
+#[rstest]
+#[case::shut_out("status = 'disabled'")]
+#[case::another_password("password_hash = 'another', password_set_at = now()")]
 #[tokio::test]
-async fn who_is_shut_out_while_signing_in_gets_no_session() {
+async fn who_is_shut_out_while_signing_in_gets_no_session(#[case] change: &str) {
     let app = TestApp::start().await;
     let staff = app.register().await;
     let database = staff.database();
     app.cluster.execute(&database, "DELETE FROM sessions").await;
     let mut administrator = app.cluster.connect(&database).await;
-    let shut_out = "BEGIN; UPDATE staff SET status = 'disabled'";
-    sqlx::Executor::execute(&mut administrator, shut_out).await.unwrap();
+    let shut_out = format!("BEGIN; UPDATE staff SET {change}");
+    sqlx::Executor::execute(&mut administrator, sqlx::AssertSqlSafe(shut_out)).await.unwrap();
     let signing_in = login(&app, &staff.email, &staff.password);
     let committing = async {
         let waits = format!(

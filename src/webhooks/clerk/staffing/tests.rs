@@ -50,6 +50,7 @@ fn row(number: u128, email: &str, user: Option<&str>) -> Known {
         status: "active".to_owned(),
         mfa_enabled: false,
         email_verified_at: None,
+        password_set_at: None,
         last_login_at: None,
         created_at: moment,
         updated_at: moment,
