@@ -323,8 +323,8 @@ impl Default for LimitsSettings {
         };
         Self {
             enabled: true,
-            tenant_reads: rate(6_000, 60),
-            tenant_writes: rate(1_200, 60),
+            tenant_reads: rate(30_000, 60),
+            tenant_writes: rate(6_000, 60),
             address: rate(300, 60),
             registration: rate(20, 3600),
             letters: rate(5, 3600),

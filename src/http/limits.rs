@@ -55,14 +55,24 @@ impl Limits {
 
     /// A request of somebody who shows no token.
     pub fn charge_address(&self, address: IpAddr) -> Result<(), Problem> {
-        let Some(buckets) = &self.0 else { return Ok(()) };
-        settle("address", buckets.address.take(network_of(address)))
+        match self.buckets_of(address) {
+            Some(buckets) => settle("address", buckets.address.take(network_of(address))),
+            None => Ok(()),
+        }
     }
 
     /// A registration.
     pub fn charge_registration(&self, address: IpAddr) -> Result<(), Problem> {
-        let Some(buckets) = &self.0 else { return Ok(()) };
-        settle("registration", buckets.registration.take(network_of(address)))
+        match self.buckets_of(address) {
+            Some(buckets) => settle("registration", buckets.registration.take(network_of(address))),
+            None => Ok(()),
+        }
+    }
+
+    /// This machine is not counted: what comes from it without a client's address comes from its own programs, or from a
+    /// proxy that is not known as one, whose clients would all be turned away together.
+    fn buckets_of(&self, address: IpAddr) -> Option<&Buckets> {
+        self.0.as_ref().filter(|_| !address.is_loopback())
     }
 }
 

@@ -173,6 +173,10 @@ async fn whoever_has_no_token_is_counted_by_address() {
     refresh("203.0.113.1").await.expect_problem(401, "invalid_token");
     expect_limited(&refresh("203.0.113.1").await, "address", 30);
     refresh("203.0.113.2").await.expect_problem(401, "invalid_token");
+    // Programs of this machine, whoever they call for, are not counted by it.
+    for _ in 0..3 {
+        refresh("127.0.0.1").await.expect_problem(401, "invalid_token");
+    }
     // Load balancers and those who look keys up are not counted.
     for path in ["/readyz", "/healthz", "/.well-known/jwks.json", "/problems/not_found"] {
         let answer = from(&app, "203.0.113.1", Method::GET, path, None).await;
