@@ -41,14 +41,6 @@ pub(super) enum Refused {
     Strangers(Standing),
 }
 
-impl Refused {
-    pub fn standing(&self) -> Standing {
-        match self {
-            Self::Network(standing) | Self::Strangers(standing) => *standing,
-        }
-    }
-}
-
 impl Attempts {
     pub fn new(settings: &LimitsSettings, clock: &Clock) -> Self {
         Self(settings.enabled.then(|| Buckets {
@@ -64,11 +56,17 @@ impl Attempts {
         let key = (account, network);
         buckets.by_network.take(key.clone()).map_err(Refused::Network)?;
         let is_strangers = !buckets.known.contains_key(&key);
-        if is_strangers && let Err(standing) = buckets.by_strangers.take(key.0.clone()) {
-            buckets.by_network.give_back(&key);
-            return Err(Refused::Strangers(standing));
+        if is_strangers {
+            // What was taken for the network stays taken: whoever goes on asking is soon turned away by that alone.
+            buckets.by_strangers.take(key.0.clone()).map_err(Refused::Strangers)?;
         }
         Ok(Some(Attempt { key, is_strangers }))
+    }
+
+    /// Lets an attempt go on that was refused as a stranger's, and was not.
+    pub fn recognize(&self, account: Account, network: IpAddr) -> Option<Attempt> {
+        self.0.as_ref()?.known.insert((account.clone(), network), ());
+        Some(Attempt { key: (account, network), is_strangers: false })
     }
 
     /// Somebody wants a letter to be sent to the address.

@@ -84,16 +84,16 @@ impl Authentication {
     ) -> Result<T, AuthenticationError> {
         let account = self.registry.hasher().email(email);
         let network = network_of(client.ip);
-        let begun = match self.attempts.begin(account.clone(), network) {
+        let attempt = match self.attempts.begin(account.clone(), network) {
+            Ok(attempt) => attempt,
             // While strangers guess, whoever is at home in the account gets in: this process may only have forgotten them.
             Err(Refused::Strangers(_)) if self.is_signed_in_from(email, network).await => {
-                self.attempts.know(account.clone(), network);
-                self.attempts.begin(account.clone(), network)
+                self.attempts.recognize(account.clone(), network)
             }
-            begun => begun,
+            Err(Refused::Network(standing) | Refused::Strangers(standing)) => {
+                return Err(AuthenticationError::TooManyAttempts(standing));
+            }
         };
-        let refused = |refused: Refused| AuthenticationError::TooManyAttempts(refused.standing());
-        let attempt = begun.map_err(refused)?;
         let result = proof.await;
         let Some(attempt) = attempt else { return result };
         // A wrong guess stays counted. Whoever was right is no stranger any more.

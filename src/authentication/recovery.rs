@@ -109,7 +109,10 @@ impl Authentication {
             transaction.rollback().await?;
             return Err(refused());
         };
-        staff::set_password(&transaction, user.id, hash, now).await?;
+        if !staff::set_password(&transaction, &user, hash, now).await? {
+            transaction.rollback().await?;
+            return Err(refused());
+        }
         staff::record_verified(&transaction, user.id, now).await?;
         self.end_sessions(&transaction, token.tenant, &user, None, now).await?;
         transaction.commit().await?;
@@ -140,7 +143,11 @@ impl Authentication {
         let hash = self.passwords.hash(new).await?;
         let (db, now) = (self.router.connect(tenant).await?, self.clock.now());
         let transaction = db.begin().await?;
-        staff::set_password(&transaction, user.id, hash, now).await?;
+        // Whoever knows the old password alone must not undo a reset that has just been made against them.
+        if !staff::set_password(&transaction, &user, hash, now).await? {
+            transaction.rollback().await?;
+            return Err(AuthenticationError::InvalidCredentials);
+        }
         one_time_tokens::remove(&transaction, user.id, Purpose::PasswordReset).await?;
         self.end_sessions(&transaction, claims.tid, &user, Some(claims.sid), now).await?;
         transaction.commit().await?;

@@ -186,7 +186,6 @@ async fn finish_what_was_begun(app: &App) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Registers the demo tenants at the first start; finds them at every later one.
 /// Tenants that an older program has made get this one's schema: on this machine nobody else would see to it.
 async fn bring_up_to_date(app: &App) -> Result<(), CommandError> {
     let other = |e: &dyn std::fmt::Display| CommandError::Other(e.to_string());
@@ -207,6 +206,7 @@ async fn bring_up_to_date(app: &App) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// Registers the demo tenants at the first start; finds them at every later one.
 async fn demo_tenants(app: &App, instance: &Instance) -> Result<Vec<Tenant>, CommandError> {
     let mut found = Vec::new();
     for (name, email, number) in DEMO_TENANTS {

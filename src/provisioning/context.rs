@@ -1,6 +1,7 @@
 //! What the steps of one run can see and use.
 
 use std::ops::{Deref, DerefMut};
+
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 use super::Tools;

@@ -88,21 +88,30 @@ pub async fn find_active_by_email(
         .await
 }
 
-/// Sets a new password.
+/// Sets a new password in the place of the one that somebody had when they were read; `false`: they have another by now.
 pub async fn set_password(
     db: &impl OnTenant,
-    id: Uuid,
+    user: &StaffMember,
     password_hash: String,
     now: DateTime<Utc>,
-) -> Result<(), DbErr> {
+) -> Result<bool, DbErr> {
     let change = ActiveModel {
         password_hash: Set(password_hash),
         password_set_at: Set(Some(now)),
         updated_at: Set(now),
         ..Default::default()
     };
-    Entity::update_many().set(change).filter(Column::Id.eq(id)).exec(db).await?;
-    Ok(())
+    let unchanged = match user.password_set_at {
+        Some(at) => Column::PasswordSetAt.eq(at),
+        None => Column::PasswordSetAt.is_null(),
+    };
+    let set = Entity::update_many()
+        .set(change)
+        .filter(Column::Id.eq(user.id))
+        .filter(unchanged)
+        .exec(db)
+        .await?;
+    Ok(set.rows_affected > 0)
 }
 
 /// Puts a hash of today's cost in the place of this one, of the same password.

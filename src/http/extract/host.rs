@@ -37,12 +37,19 @@ pub(super) fn called_host<'a>(
     Ok(host.and_then(|host| HostName::read(host, base)))
 }
 
-/// `:authority` or the host of an absolute target, else `Host`. With an absolute target, HTTP/1 says to look past
-/// `Host` (RFC 9112, section 3.2.2), HTTP/2 not to believe either if they differ (RFC 9113, section 8.3.1).
-fn own_host<'a>(parts: &'a Parts, base: &DomainName) -> Result<Option<&'a [u8]>, Problem> {
+/// The host of the request's target (`:authority`, or that of an absolute target), and `Host`.
+type Named<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+
+fn named_hosts(parts: &Parts) -> Result<Named<'_>, Problem> {
     let header = only(&parts.headers, HOST.as_str()).map_err(|_| Code::MalformedRequest)?;
-    let header = header.map(HeaderValue::as_bytes);
     let target = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+    Ok((target, header.map(HeaderValue::as_bytes)))
+}
+
+/// With an absolute target, HTTP/1 says to look past `Host` (RFC 9112, section 3.2.2), HTTP/2 not to believe either if they
+/// differ (RFC 9113, section 8.3.1).
+fn own_host<'a>(parts: &'a Parts, base: &DomainName) -> Result<Option<&'a [u8]>, Problem> {
+    let (target, header) = named_hosts(parts)?;
     if parts.version >= Version::HTTP_2
         && let (Some(target), Some(header)) = (target, header)
         && HostName::read(target, base) != HostName::read(header, base)
@@ -54,9 +61,8 @@ fn own_host<'a>(parts: &'a Parts, base: &DomainName) -> Result<Option<&'a [u8]>,
 
 /// The host, and perhaps port, that the client has called.
 pub(super) fn called_authority(parts: &Parts) -> Result<Option<&[u8]>, Problem> {
-    let header = only(&parts.headers, HOST.as_str()).map_err(|_| Code::MalformedRequest)?;
-    let target = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
-    Ok(forwarded_host(parts)?.or(target).or(header.map(HeaderValue::as_bytes)))
+    let (target, header) = named_hosts(parts)?;
+    Ok(forwarded_host(parts)?.or(target).or(header))
 }
 
 /// `X-Forwarded-Host`, where a trusted proxy has sent it. In a list nobody can tell which entry is the proxy's and

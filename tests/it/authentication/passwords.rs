@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::in_session;
 use super::login::{essence, login};
-use crate::support::{Answer, MailServer, Staff, TestApp};
+use crate::support::{Answer, MailServer, Staff, TestApp, eventually};
 
 async fn forgot(app: &TestApp, email: &str) -> Answer {
     let body = json!({"email": email});
@@ -56,7 +56,7 @@ async fn whoever_forgets_a_password_gets_a_letter_and_sets_a_new_one() {
     app.call(Method::POST, "/v1/auth/refresh", Some(body))
         .await
         .expect_problem(401, "invalid_token");
-    crate::support::eventually("the other replica knows", async || {
+    eventually("the other replica knows", async || {
         owner.at(&replica).get("/v1/auth/me").await.code() == "token_revoked"
     })
     .await;
@@ -179,6 +179,31 @@ async fn whoever_knows_the_password_changes_it_and_stays_signed_in_here_alone() 
     other.get("/v1/auth/me").await.expect_problem(401, "token_revoked");
     login(&app, &owner.email, &owner.password).await.expect_problem(401, "invalid_credentials");
     login(&app, &owner.email, "a quite new password 7").await.expect(200);
+}
+
+/// Somebody who knows the old password is just changing it when its owner sets a new one by letter.
+#[tokio::test]
+async fn a_change_does_not_take_the_place_of_a_password_that_was_set_meanwhile() {
+    let app = TestApp::start().await;
+    let owner = app.register().await;
+    let database = owner.database();
+    let mut reset = app.cluster.connect(&database).await;
+    let set = "BEGIN; UPDATE staff SET password_hash = 'of the owner', password_set_at = now()";
+    sqlx::Executor::execute(&mut reset, set).await.unwrap();
+    let body =
+        json!({"current_password": owner.password, "new_password": "a quite new password 7"});
+    let changing = owner.post("/v1/auth/password/change", body);
+    let committing = async {
+        let waits = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}' AND wait_event_type = 'Lock'"
+        );
+        eventually("it waits", async || app.cluster.count("postgres", &waits).await == 1).await;
+        sqlx::Executor::execute(&mut reset, "COMMIT").await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(changing, committing);
+    answer.expect_problem(401, "invalid_credentials");
+    let hash = app.cluster.texts(&database, "SELECT password_hash FROM staff").await;
+    assert_eq!(hash, ["of the owner"]);
 }
 
 #[tokio::test]
