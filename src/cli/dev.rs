@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 use super::actor::actor;
 use super::instance::Instance;
-use super::{CommandError, quiet, signals, tenants};
+use super::{CommandError, other, quiet, signals, tenants};
 use crate::app::App;
 use crate::clock::Clock;
 use crate::configuration::{HttpSettings, Settings};
@@ -83,8 +83,7 @@ async fn serve(
     settings.http.drain_delay = Duration::ZERO;
     settings.registry.url = Some(SecretString::from(registry_url.clone()));
     settings.secrets.master_key = Some(SecretString::from(instance.master_key.clone()));
-    let telnyx_key = SigningKey::from_base64(&instance.telnyx_seed)
-        .map_err(|e| CommandError::Other(e.to_string()))?;
+    let telnyx_key = SigningKey::from_base64(&instance.telnyx_seed).map_err(other)?;
     // Whoever runs this reads them.
     settings.smtp.url.get_or_insert_with(Mailer::log_url);
     settings.telnyx.public_key.get_or_insert_with(|| telnyx_key.public_key().to_base64());
@@ -138,7 +137,7 @@ fn progress(text: &str) {
 }
 
 fn new_instance() -> Result<Instance, CommandError> {
-    let key = || sealing::generate_master_key().map_err(|e| CommandError::Other(e.to_string()));
+    let key = || sealing::generate_master_key().map_err(other);
     let password = STANDARD.decode(key()?).unwrap_or_default();
     Ok(Instance {
         master_key: key()?,
@@ -188,7 +187,6 @@ async fn finish_what_was_begun(app: &App) -> Result<(), CommandError> {
 
 /// Tenants that an older program has made get this one's schema: on this machine nobody else would see to it.
 async fn bring_up_to_date(app: &App) -> Result<(), CommandError> {
-    let other = |e: &dyn std::fmt::Display| CommandError::Other(e.to_string());
     let db = app.registry.connect().await?;
     let all = registry::tenants::list(&db, None).await?;
     drop(db);
@@ -200,8 +198,8 @@ async fn bring_up_to_date(app: &App) -> Result<(), CommandError> {
         }
         progress(&format!("bringing the schema of {} up to date", tenant.slug));
         let planned = app.provisioner.mend(&tenant, None, false, &actor()).await;
-        let planned = planned.map_err(|e| other(&e))?;
-        app.provisioner.finish(planned).await.map_err(|e| other(&e))?;
+        let planned = planned.map_err(other)?;
+        app.provisioner.finish(planned).await.map_err(other)?;
     }
     Ok(())
 }
@@ -210,9 +208,8 @@ async fn bring_up_to_date(app: &App) -> Result<(), CommandError> {
 async fn demo_tenants(app: &App, instance: &Instance) -> Result<Vec<Tenant>, CommandError> {
     let mut found = Vec::new();
     for (name, email, number) in DEMO_TENANTS {
-        let email: EmailAddress = email.parse().map_err(|e| CommandError::Other(format!("{e}")))?;
-        let number: PhoneNumber =
-            number.parse().map_err(|e| CommandError::Other(format!("{e}")))?;
+        let email: EmailAddress = email.parse().map_err(other)?;
+        let number: PhoneNumber = number.parse().map_err(other)?;
         let db = app.registry.connect().await?;
         let known =
             registry::email_index::tenants_of(&db, &app.registry.hasher().email(&email)).await?;
@@ -239,16 +236,10 @@ async fn register(
     email: EmailAddress,
     instance: &Instance,
 ) -> Result<TenantId, CommandError> {
-    let other = |e: &dyn std::fmt::Display| CommandError::Other(e.to_string());
     let password = SecretString::from(instance.demo_password.clone());
     let owner = NewOwner {
         email,
-        password_hash: app
-            .authentication
-            .passwords()
-            .hash(password)
-            .await
-            .map_err(|e| other(&e))?,
+        password_hash: app.authentication.passwords().hash(password).await.map_err(other)?,
         first_name: "Demo".to_owned(),
         last_name: "Owner".to_owned(),
     };
@@ -258,8 +249,8 @@ async fn register(
         timezone: "America/Chicago".parse().unwrap_or(Timezone::UTC),
         owner: Some(owner),
     };
-    let started = app.provisioner.start(&tenant, None).await.map_err(|e| other(&e))?;
-    let created = started.outcome().await.map_err(|e| other(&e))?;
+    let started = app.provisioner.start(&tenant, None).await.map_err(other)?;
+    let created = started.outcome().await.map_err(other)?;
     Ok(created.tenant_id)
 }
 

@@ -95,6 +95,11 @@ impl CommandError {
     }
 }
 
+/// A failure that says by itself what to do.
+fn other(error: impl std::fmt::Display) -> CommandError {
+    CommandError::Other(error.to_string())
+}
+
 /// Runs a command to its end.
 pub fn run(arguments: Arguments) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

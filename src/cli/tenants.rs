@@ -7,7 +7,7 @@ use clap::Subcommand;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::secret::read_secret;
-use super::{CommandError, open_app};
+use super::{CommandError, open_app, other};
 use crate::app::App;
 use crate::clock::Clock;
 use crate::configuration::Settings;
@@ -165,10 +165,6 @@ async fn owner(
 ) -> Result<NewOwner, CommandError> {
     let hashed = app.authentication.passwords().hash(password.unwrap_or_default()).await;
     Ok(NewOwner { email, password_hash: hashed.map_err(other)?, first_name, last_name })
-}
-
-fn other(error: impl std::fmt::Display) -> CommandError {
-    CommandError::Other(error.to_string())
 }
 
 /// Assigns the number and makes the events that wait for it due. Returns how many there are.

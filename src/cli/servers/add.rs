@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::url::ServerUrl;
 use crate::app::App;
-use crate::cli::CommandError;
+use crate::cli::{CommandError, other};
 use crate::clock::Clock;
 use crate::identifiers::new_id;
 use crate::postgres::administration::{Administration, AdministrationError, Server};
@@ -24,10 +24,6 @@ pub(super) struct NewServer {
     url: ServerUrl,
     max_tenants: i32,
     tls_authority: Option<String>,
-}
-
-fn other(error: impl std::fmt::Display) -> CommandError {
-    CommandError::Other(error.to_string())
 }
 
 impl NewServer {
