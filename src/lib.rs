@@ -28,6 +28,7 @@ pub mod tenant_router;
 pub mod registry;
 pub mod postgres;
 
+pub mod audit;
 pub mod clock;
 pub mod configuration;
 pub mod identifiers;

@@ -44,15 +44,15 @@ impl Sealer {
             .chain(previous)
             .map(|text| {
                 let bytes = STANDARD.decode(text.trim()).map_err(|_| SealingError::BadMasterKey)?;
-                let key = UnboundKey::new(&AES_256_GCM, &bytes)
-                    .map_err(|_| SealingError::BadMasterKey)?;
-                let mut id = [0; KEY_ID_LEN];
-                let fingerprint = digest::digest(&digest::SHA256, &bytes);
-                id.copy_from_slice(&fingerprint.as_ref()[..KEY_ID_LEN]);
-                Ok((id, LessSafeKey::new(key)))
+                named_key(&bytes)
             })
             .collect::<Result<_, SealingError>>()?;
         Ok(Self { keys, random: SystemRandom::new() })
+    }
+
+    /// With one key of 32 bytes.
+    pub fn with_key(key: &[u8]) -> Result<Self, SealingError> {
+        Ok(Self { keys: vec![named_key(key)?], random: SystemRandom::new() })
     }
 
     /// Seals `plain` for the row that `bound_to` names (`table.column/id`): it opens for that row alone.
@@ -107,6 +107,14 @@ impl Sealer {
     }
 }
 
+fn named_key(bytes: &[u8]) -> Result<([u8; KEY_ID_LEN], LessSafeKey), SealingError> {
+    let key = UnboundKey::new(&AES_256_GCM, bytes).map_err(|_| SealingError::BadMasterKey)?;
+    let mut id = [0; KEY_ID_LEN];
+    let fingerprint = digest::digest(&digest::SHA256, bytes);
+    id.copy_from_slice(&fingerprint.as_ref()[..KEY_ID_LEN]);
+    Ok((id, LessSafeKey::new(key)))
+}
+
 fn random_bytes<const N: usize>(random: &SystemRandom) -> Result<[u8; N], SealingError> {
     let mut bytes = [0; N];
     random.fill(&mut bytes).map_err(|_| SealingError::NoRandomness)?;
@@ -146,6 +154,22 @@ impl LookupHasher {
     /// The hash by which a repeated request is told from another one with the same key.
     pub fn request(&self, request: &str) -> Vec<u8> {
         self.hash("request", request)
+    }
+
+    /// The hash of an entry of an audit log and all before it.
+    pub fn audit(&self, log: &str, previous: &[u8], entry: &[u8]) -> Vec<u8> {
+        let mut context = hmac::Context::with_key(&self.0);
+        for part in [b"audit:".as_slice(), log.as_bytes(), b":", previous, b":", entry] {
+            context.update(part);
+        }
+        context.sign().as_ref().to_vec()
+    }
+
+    /// Proves that a text was made here: so many bytes that nobody else can make.
+    pub fn tag(&self, text: &str) -> [u8; 16] {
+        let mut tag = [0; 16];
+        tag.copy_from_slice(&self.hash("tag", text)[..16]);
+        tag
     }
 
     /// Names this installation towards the database servers it uses: what it makes there bears this mark. The same for

@@ -9,6 +9,7 @@ mod m20261121_000003_provision_durably;
 mod m20261121_000004_administer_servers;
 mod m20261121_000005_follow_clerk;
 mod m20261121_000006_remember_operators;
+mod m20261121_000007_operators;
 
 /// The registry's migrations, oldest first.
 pub struct Migrator;
@@ -23,6 +24,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000004_administer_servers::Migration),
             Box::new(m20261121_000005_follow_clerk::Migration),
             Box::new(m20261121_000006_remember_operators::Migration),
+            Box::new(m20261121_000007_operators::Migration),
         ]
     }
 }

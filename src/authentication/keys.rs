@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::ring_provider;
 use crate::clock::Clock;
 use crate::lifecycle::Lifecycle;
-use crate::registry::signing_keys::{self, StoredKey};
+use crate::registry::signing_keys::{self, Audience, StoredKey};
 use crate::registry::{Registry, RegistryError};
 use crate::sealing::SealingError;
 
@@ -108,16 +108,18 @@ impl KeyRing {
 #[derive(Clone)]
 pub struct Keys {
     registry: Registry,
+    audience: Audience,
     ring: Arc<RwLock<Arc<KeyRing>>>,
     looked: Arc<Mutex<Instant>>,
     clock: Clock,
 }
 
 impl Keys {
-    /// Reads the keys from the registry; makes the first one where there is none. Of replicas that start for the
+    /// Reads the keys of an audience from the registry; makes the first one where there is none. Of replicas that start for the
     /// first time at once, one makes the key and the others wait for it. Follows changes until `life` stops.
     pub async fn load(
         registry: Registry,
+        audience: Audience,
         life: &Lifecycle,
         clock: Clock,
     ) -> Result<Self, RegistryError> {
@@ -126,15 +128,20 @@ impl Keys {
         let transaction = db.begin().await?;
         signing_keys::lock(&transaction).await?;
         let now = clock.now();
-        if signing_keys::active(&transaction, registry.sealer(), now).await?.is_empty() {
-            signing_keys::add(&transaction, registry.sealer(), &generate(&registry, now)?).await?;
+        let active = async || {
+            signing_keys::active(&transaction, registry.sealer(), Some(audience), now).await
+        };
+        let mut keys = active().await?;
+        if keys.is_empty() {
+            let first = generate(&registry, audience, now)?;
+            signing_keys::add(&transaction, registry.sealer(), &first).await?;
+            keys = active().await?;
         }
-        let keys = signing_keys::active(&transaction, registry.sealer(), now).await?;
         transaction.commit().await?;
         drop(db);
         let ring = Arc::new(RwLock::new(Arc::new(KeyRing::of(keys)?)));
         let looked = Arc::new(Mutex::new(Instant::now()));
-        let keys = Self { registry, ring, looked, clock };
+        let keys = Self { registry, audience, ring, looked, clock };
         let (follower, stopping) = (keys.clone(), life.clone());
         life.spawn("signing keys", async move {
             tokio::select! {
@@ -167,7 +174,8 @@ impl Keys {
 
     async fn read(&self) -> Result<(), RegistryError> {
         let db = self.registry.connect().await?;
-        let keys = signing_keys::active(&db, self.registry.sealer(), self.clock.now()).await?;
+        let (sealer, now) = (self.registry.sealer(), self.clock.now());
+        let keys = signing_keys::active(&db, sealer, Some(self.audience), now).await?;
         let ring = Arc::new(KeyRing::of(keys)?);
         *self.ring.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = ring;
         Ok(())
@@ -188,24 +196,29 @@ impl Keys {
         at_once: bool,
     ) -> Result<String, RegistryError> {
         let now = self.clock.now();
-        let key = generate(&self.registry, now)?;
+        let key = generate(&self.registry, self.audience, now)?;
         let end = if at_once { now } else { now + PUBLISHED_BEFORE + token_life + MARGIN };
         let db = self.registry.connect().await?;
         let transaction = db.begin().await?;
         signing_keys::lock(&transaction).await?;
         signing_keys::add(&transaction, self.registry.sealer(), &key).await?;
-        signing_keys::retire_all_but(&transaction, &key.kid, end).await?;
+        signing_keys::retire_others(&transaction, &key, end).await?;
         signing_keys::remove_retired(&transaction, now - MARGIN).await?;
         transaction.commit().await?;
         Ok(key.kid)
     }
 }
 
-fn generate(registry: &Registry, now: DateTime<Utc>) -> Result<StoredKey, RegistryError> {
+fn generate(
+    registry: &Registry,
+    audience: Audience,
+    now: DateTime<Utc>,
+) -> Result<StoredKey, RegistryError> {
     let seed: [u8; 32] = registry.sealer().random_bytes()?;
     let pair =
         Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|_| SealingError::NoRandomness)?;
     let public_key = pair.public_key().as_ref().to_vec();
     let kid = hex::encode(&digest::digest(&digest::SHA256, &public_key).as_ref()[..8]);
-    Ok(StoredKey { kid, public_key, seed: seed.to_vec(), created_at: now, retired_at: None })
+    let seed = seed.to_vec();
+    Ok(StoredKey { kid, public_key, seed, created_at: now, retired_at: None, audience })
 }

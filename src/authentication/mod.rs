@@ -10,6 +10,7 @@ use crate::lifecycle::Lifecycle;
 use crate::limits::Standing;
 use crate::mail::Mailer;
 use crate::passwords::{PasswordError, Passwords};
+use crate::registry::signing_keys::Audience;
 use crate::registry::{Registry, RegistryError};
 use crate::tenant_router::{RouterError, TenantRouter};
 
@@ -23,6 +24,7 @@ mod revocation;
 mod ring_provider;
 mod session;
 mod token;
+mod totp;
 
 pub use crate::tenant_data::sessions::{Client, Session};
 use attempts::Attempts;
@@ -115,7 +117,7 @@ impl Authentication {
         life: &Lifecycle,
         clock: Clock,
     ) -> Result<Self, AuthenticationError> {
-        let keys = Keys::load(registry.clone(), life, clock.clone()).await?;
+        let keys = Keys::load(registry.clone(), Audience::Tenant, life, clock.clone()).await?;
         let revocations = Revocations::load(registry.clone(), life, clock.clone()).await?;
         Ok(Self {
             passwords: Arc::new(Passwords::new(&settings.auth.argon2)?),

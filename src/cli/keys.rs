@@ -46,17 +46,18 @@ pub(super) async fn run(command: Keys, settings: Settings) -> Result<ExitCode, C
 
 async fn list(app: &App, as_json: bool) -> Result<(), CommandError> {
     let db = app.registry.connect().await?;
-    let keys = signing_keys::active(&db, app.registry.sealer(), app.now()).await?;
+    let keys = signing_keys::active(&db, app.registry.sealer(), None, app.now()).await?;
     let rows: Vec<Value> = keys
         .into_iter()
         .map(|key| {
-            json!({"kid": key.kid, "created_at": key.created_at, "retired_at": key.retired_at})
+            json!({"kid": key.kid, "audience": key.audience, "created_at": key.created_at,
+                "retired_at": key.retired_at})
         })
         .collect();
     if as_json {
         println!("{:#}", Value::Array(rows));
     } else {
-        table(["kid", "created_at", "retired_at"], &rows);
+        table(["kid", "audience", "created_at", "retired_at"], &rows);
     }
     Ok(())
 }

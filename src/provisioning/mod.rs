@@ -32,6 +32,7 @@ mod health;
 mod hooks;
 mod input;
 mod interruption;
+mod life;
 mod pending;
 mod reconcile;
 mod saga;
@@ -44,6 +45,7 @@ mod worker;
 
 pub use create_tenant::{CreatedTenant, NewOwner, NewTenant, WantedSlug};
 pub use interruption::{Fault, Interruption, Moment};
+pub use life::LifeChange;
 pub use pending::PendingStep;
 pub use reconcile::{Dropped, Finding, FindingKind, NotDropped, ReconcileError};
 pub use saga::Refusal;

@@ -25,6 +25,7 @@ fn grants() -> String {
          GRANT USAGE ON SCHEMA public TO {TENANT_GROUP};
          GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {TENANT_GROUP};
          REVOKE INSERT, UPDATE, DELETE ON tenant_identity, permissions, object_metadata FROM {TENANT_GROUP};
+         REVOKE UPDATE, DELETE ON audit_log FROM {TENANT_GROUP};
          REVOKE ALL ON seaql_migrations FROM {TENANT_GROUP};"
     )
 }

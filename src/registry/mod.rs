@@ -21,6 +21,7 @@ use crate::postgres::{
 };
 use crate::sealing::{LookupHasher, Sealer, SealingError};
 
+pub mod audit_log;
 pub mod changes;
 pub mod clerk;
 pub mod database_servers;
@@ -28,7 +29,6 @@ pub mod domains;
 pub mod email_index;
 pub mod inventory;
 pub mod entities;
-pub mod operator_acts;
 pub mod parked_events;
 pub mod phone_numbers;
 pub mod provisioning_runs;
@@ -44,6 +44,10 @@ mod system_config;
 pub mod tenants;
 pub mod webhook_deliveries;
 
+/// The key of the look-up hashes.
+const LOOKUP_KEY: &str = "lookup_hash_key";
+/// The key of the secrets in tenants' databases.
+const TENANT_KEY: &str = "tenant_secrets_key";
 /// How long anything waits for a registry connection, and for opening one.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
@@ -154,6 +158,7 @@ pub struct Registry {
     process: String,
     outage_grace: Duration,
     sealer: Arc<Sealer>,
+    tenant_sealer: Arc<Sealer>,
     hasher: Arc<LookupHasher>,
 }
 
@@ -193,7 +198,8 @@ impl Registry {
             .await
             .map_err(|e| RegistryError::Unavailable(e.to_string()))?;
         let db = pool.lend(RegistryScope(())).await?;
-        let key = system_config::lookup_key(&db, &sealer, clock).await?;
+        let key = system_config::kept_key(&db, &sealer, LOOKUP_KEY, clock).await?;
+        let tenant_key = system_config::kept_key(&db, &sealer, TENANT_KEY, clock).await?;
         drop(db);
         Ok(Self {
             pool,
@@ -202,6 +208,7 @@ impl Registry {
             database: options.get_database().unwrap_or_default().to_owned(),
             server: Server::new(options, ACQUIRE_TIMEOUT),
             sealer,
+            tenant_sealer: Arc::new(Sealer::with_key(&tenant_key)?),
             hasher: Arc::new(LookupHasher::new(&key)),
         })
     }
@@ -253,6 +260,12 @@ impl Registry {
     /// What seals and opens the registry's secrets.
     pub fn sealer(&self) -> &Sealer {
         &self.sealer
+    }
+
+    /// What seals and opens the secrets that lie in tenants' databases. Its key is sealed in the registry: for a new master
+    /// key no tenant needs to be visited.
+    pub fn tenant_sealer(&self) -> &Sealer {
+        &self.tenant_sealer
     }
 
     /// The keyed hashes by which emails and foreign phone numbers are known.

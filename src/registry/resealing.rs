@@ -40,6 +40,8 @@ pub const SEALED: &[SealedColumn] = &[
         "database_servers.password",
         "id::text",
     ),
+    sealed("operators", "sealed_email", "operators.email", "id::text"),
+    sealed("operators", "sealed_totp_secret", "operators.totp_secret", "id::text"),
     sealed("tenants", "sealed_password", "tenants.password", "id::text"),
     sealed("provisioning_runs", "sealed_input", "provisioning_runs.input", "id::text"),
     sealed("clerk_users", "sealed_profile", "clerk_users.profile", "id"),

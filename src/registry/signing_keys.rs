@@ -5,6 +5,7 @@ use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder,
 };
 
+pub use super::entities::signing_keys::Audience;
 use super::entities::signing_keys::{ActiveModel, Column, Entity};
 use super::{OnRegistry, RegistryError, RegistryTransaction};
 use crate::sealing::Sealer;
@@ -21,6 +22,8 @@ pub struct StoredKey {
     pub created_at: DateTime<Utc>,
     /// When nothing that it has signed is believed any more.
     pub retired_at: Option<DateTime<Utc>>,
+    /// Whose tokens it signs.
+    pub audience: Audience,
 }
 
 fn bound_to(kid: &str) -> String {
@@ -33,13 +36,18 @@ pub async fn lock(transaction: &RegistryTransaction) -> Result<(), RegistryError
     Ok(())
 }
 
-/// Every key that is believed now, newest first.
+/// Every key that is believed now, newest first; those of one audience where one is named.
 pub async fn active(
     db: &impl OnRegistry,
     sealer: &Sealer,
+    audience: Option<Audience>,
     now: DateTime<Utc>,
 ) -> Result<Vec<StoredKey>, RegistryError> {
-    Entity::find()
+    let mut query = Entity::find();
+    if let Some(audience) = audience {
+        query = query.filter(Column::Audience.eq(audience));
+    }
+    query
         .filter(Column::RetiredAt.is_null().or(Column::RetiredAt.gt(now)))
         .order_by_desc(Column::CreatedAt)
         .order_by_desc(Column::Kid)
@@ -54,6 +62,7 @@ pub async fn active(
                 seed,
                 created_at: row.created_at,
                 retired_at: row.retired_at,
+                audience: row.audience,
             })
         })
         .collect()
@@ -71,20 +80,22 @@ pub async fn add(
         sealed_seed: Set(sealer.seal(&bound_to(&key.kid), &key.seed)?),
         created_at: Set(key.created_at),
         retired_at: Set(key.retired_at),
+        audience: Set(key.audience),
     };
     Entity::insert(row).exec_without_returning(db).await?;
     Ok(())
 }
 
-/// From then on no key but this one is believed. One whose time is over sooner keeps it.
-pub async fn retire_all_but(
+/// From then on no other key of the same audience is believed. One whose time is over sooner keeps it.
+pub async fn retire_others(
     db: &impl OnRegistry,
-    kid: &str,
+    key: &StoredKey,
     at: DateTime<Utc>,
 ) -> Result<(), RegistryError> {
     Entity::update_many()
         .set(ActiveModel { retired_at: Set(Some(at)), ..Default::default() })
-        .filter(Column::Kid.ne(kid))
+        .filter(Column::Kid.ne(&key.kid))
+        .filter(Column::Audience.eq(key.audience))
         .filter(Column::RetiredAt.is_null().or(Column::RetiredAt.gt(at)))
         .exec(db)
         .await?;

@@ -7,22 +7,21 @@ use super::{OnRegistry, RegistryError};
 use crate::clock::Clock;
 use crate::sealing::{Sealer, SealingError};
 
-const LOOKUP_KEY: &str = "lookup_hash_key";
-
 fn bound_to(key: &str) -> String {
     format!("system_config.value/{key}")
 }
 
-/// The key of the look-up hashes. The first replica that asks makes it; every other one reads it.
-pub(super) async fn lookup_key(
+/// A key of 32 bytes. The first replica that asks makes it; every other one reads it.
+pub(super) async fn kept_key(
     db: &impl OnRegistry,
     sealer: &Sealer,
+    name: &str,
     clock: &Clock,
 ) -> Result<Vec<u8>, RegistryError> {
     let fresh: [u8; 32] = sealer.random_bytes()?;
     let row = ActiveModel {
-        key: Set(LOOKUP_KEY.to_owned()),
-        sealed_value: Set(sealer.seal(&bound_to(LOOKUP_KEY), &fresh)?),
+        key: Set(name.to_owned()),
+        sealed_value: Set(sealer.seal(&bound_to(name), &fresh)?),
         created_at: Set(clock.now()),
     };
     Entity::insert(row)
@@ -30,6 +29,6 @@ pub(super) async fn lookup_key(
         .exec_without_returning(db)
         .await?;
     let kept =
-        Entity::find_by_id(LOOKUP_KEY.to_owned()).one(db).await?.ok_or(SealingError::Unreadable)?;
-    Ok(sealer.open(&bound_to(LOOKUP_KEY), &kept.sealed_value)?)
+        Entity::find_by_id(name.to_owned()).one(db).await?.ok_or(SealingError::Unreadable)?;
+    Ok(sealer.open(&bound_to(name), &kept.sealed_value)?)
 }

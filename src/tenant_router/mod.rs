@@ -141,7 +141,7 @@ impl RouterError {
 
 /// The oldest tenant schema this program can work with: the newest migration without which a statement of ours
 /// fails. Migration names begin with their date, so that they sort by age.
-const OLDEST_SUPPORTED_SCHEMA: &str = "m20261121_000003_accounts";
+const OLDEST_SUPPORTED_SCHEMA: &str = "m20261121_000004_staff";
 
 /// A change that concerns an open pool is looked at until the registry answers, so often.
 const LOOK_AGAIN_ATTEMPTS: usize = 10;

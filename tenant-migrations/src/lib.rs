@@ -6,12 +6,14 @@ use sea_orm_migration::prelude::*;
 mod m20261120_000001_create_tenant;
 mod m20261121_000002_preseed;
 mod m20261121_000003_accounts;
+mod m20261121_000004_staff;
 
 /// The text of every migration: what a template database is made of, for its fingerprint.
 pub const SOURCES: &[&str] = &[
     include_str!("m20261120_000001_create_tenant.rs"),
     include_str!("m20261121_000002_preseed.rs"),
     include_str!("m20261121_000003_accounts.rs"),
+    include_str!("m20261121_000004_staff.rs"),
 ];
 
 /// The migrations of every tenant database, oldest first.
@@ -24,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261120_000001_create_tenant::Migration),
             Box::new(m20261121_000002_preseed::Migration),
             Box::new(m20261121_000003_accounts::Migration),
+            Box::new(m20261121_000004_staff::Migration),
         ]
     }
 }

@@ -1,46 +1,33 @@
 //! `narthex tenants suspend`, `resume`, `delete` and `restore`: from one status to another, if it is still that one.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sea_orm::{ActiveEnum, TransactionSession, TransactionTrait};
+use sea_orm::ActiveEnum;
 
 use super::find;
 use crate::app::App;
+use crate::audit::Actor;
 use crate::cli::CommandError;
 use crate::cli::actor::actor;
-use crate::clock::Clock;
 use crate::identifiers::TenantId;
-use crate::registry::tenants::{self, Status, Tenant};
-use crate::registry::{RegistryDb, RegistryError, RegistryTransaction, clerk, operator_acts};
+use crate::provisioning::LifeChange;
+use crate::registry::tenants::{self, Tenant};
 
 pub(super) async fn suspend(app: &App, name: &str) -> Result<(), CommandError> {
-    change(app, name, "suspended", (Status::Active, Status::Suspended)).await
+    change(app, name, LifeChange::Suspend).await
 }
 
 pub(super) async fn resume(app: &App, name: &str) -> Result<(), CommandError> {
-    change(app, name, "resumed", (Status::Suspended, Status::Active)).await
+    change(app, name, LifeChange::Resume).await
 }
 
-async fn change(
-    app: &App,
-    name: &str,
-    done: &str,
-    (from, to): (Status, Status),
-) -> Result<(), CommandError> {
-    let db = app.registry.connect().await?;
-    let tenant = find(&db, name).await?;
-    let (id, now) = (TenantId(tenant.id), Clock::system().now());
-    let transaction = db.begin().await.map_err(RegistryError::from)?;
-    let changed = tenants::change_status(&transaction, id, from, to, now).await?;
-    if !finish(transaction, id, changed, done).await? {
-        return refused(app, &db, &tenant, done, to).await;
-    }
-    println!("{} is {}", tenant.slug, to.to_value());
-    Ok(())
+pub(super) async fn restore(app: &App, name: &str) -> Result<(), CommandError> {
+    change(app, name, LifeChange::Restore).await
 }
 
 pub(super) async fn delete(app: &App, name: &str, confirm: &str) -> Result<(), CommandError> {
     let db = app.registry.connect().await?;
     let tenant = find(&db, name).await?;
+    drop(db);
     if confirm != tenant.slug {
         return Err(CommandError::Other(format!(
             "`{name}` is the tenant `{0}` ({1}), and --confirm says `{confirm}`; nothing was done. To delete it, \
@@ -48,44 +35,28 @@ pub(super) async fn delete(app: &App, name: &str, confirm: &str) -> Result<(), C
             tenant.slug, tenant.organization_name
         )));
     }
-    let (id, now) = (TenantId(tenant.id), Clock::system().now());
-    let transaction = db.begin().await.map_err(RegistryError::from)?;
-    let changed = tenants::delete(&transaction, id, now).await?;
-    if !finish(transaction, id, changed, "deleted").await? {
-        return refused(app, &db, &tenant, "deleted", Status::Deleted).await;
-    }
-    println!("{}", deleted(app, &tenant, now));
-    Ok(())
+    change(app, name, LifeChange::Delete).await
 }
 
-pub(super) async fn restore(app: &App, name: &str) -> Result<(), CommandError> {
+async fn change(app: &App, name: &str, change: LifeChange) -> Result<(), CommandError> {
     let db = app.registry.connect().await?;
     let tenant = find(&db, name).await?;
+    drop(db);
     let id = TenantId(tenant.id);
-    let transaction = db.begin().await.map_err(RegistryError::from)?;
-    let changed = tenants::restore(&transaction, id, Clock::system().now()).await?;
-    if !finish(transaction, id, changed, "restored").await? {
-        return refused(app, &db, &tenant, "restored", Status::Active).await;
+    let origin = Actor::command(&actor()).into();
+    let changed = app.provisioner.change_life(id, change, &origin).await?;
+    let db = app.registry.connect().await?;
+    let tenant = tenants::find(&db, id).await?.unwrap_or(tenant);
+    if !changed {
+        return refused(app, &tenant, change);
     }
-    let status = tenants::find(&db, id).await?.map_or(Status::Active, |tenant| tenant.status);
-    println!("{} is {} again", tenant.slug, status.to_value());
+    let status = tenant.status.to_value();
+    match (change, tenant.deleted_at) {
+        (LifeChange::Delete, Some(at)) => println!("{}", deleted(app, &tenant, at)),
+        (LifeChange::Restore, _) => println!("{} is {status} again", tenant.slug),
+        _ => println!("{} is {status}", tenant.slug),
+    }
     Ok(())
-}
-
-/// Ends the transaction of a change, with a note of whose it is. Says whether anything was changed.
-async fn finish(
-    transaction: RegistryTransaction,
-    tenant: TenantId,
-    changed: bool,
-    done: &str,
-) -> Result<bool, RegistryError> {
-    if changed {
-        // Whoever has left meanwhile gets in no more.
-        clerk::settle_again(&transaction, tenant, Clock::system().now()).await?;
-        operator_acts::note(&transaction, &actor(), done, Some(tenant), None).await?;
-    }
-    transaction.commit().await?;
-    Ok(changed)
 }
 
 /// What a deleted tenant can expect.
@@ -100,26 +71,19 @@ fn deleted(app: &App, tenant: &Tenant, at: DateTime<Utc>) -> String {
 }
 
 /// Why the tenant is not in the status that was asked for, and what to do instead. It can be in it already.
-async fn refused(
-    app: &App,
-    db: &RegistryDb,
-    tenant: &Tenant,
-    wanted: &str,
-    status: Status,
-) -> Result<(), CommandError> {
-    let found = tenants::find(db, TenantId(tenant.id)).await?;
-    let tenant = found.as_ref().unwrap_or(tenant);
-    if tenant.status == status {
-        match tenant.deleted_at.filter(|_| status == Status::Deleted) {
+fn refused(app: &App, tenant: &Tenant, change: LifeChange) -> Result<(), CommandError> {
+    if tenant.status == change.status() {
+        match tenant.deleted_at.filter(|_| change == LifeChange::Delete) {
             Some(at) => println!("{}", deleted(app, tenant, at)),
-            None => println!("{} is {} already", tenant.slug, status.to_value()),
+            None => println!("{} is {} already", tenant.slug, tenant.status.to_value()),
         }
         return Ok(());
     }
     let advice = super::advice(tenant);
     Err(CommandError::Other(format!(
-        "`{}` is {} and cannot be {wanted}: {advice}",
+        "`{}` is {} and cannot be {}: {advice}",
         tenant.slug,
-        tenant.status.to_value()
+        tenant.status.to_value(),
+        change.done()
     )))
 }

@@ -6,13 +6,16 @@ use super::find;
 use crate::app::App;
 use crate::cli::{CommandError, print, runs};
 use crate::identifiers::TenantId;
+use crate::registry::audit_log::Entry;
 use crate::registry::provisioning_runs::{self, Filter};
 use crate::registry::resources::{self, Resource};
 use crate::registry::tenants::Tenant;
-use crate::registry::{operator_acts, phone_numbers, tenants};
+use crate::registry::{audit_log, phone_numbers, tenants};
 
 /// Runs of a tenant that are shown with it.
 const LAST_RUNS: u64 = 5;
+/// Acts of operators that are shown with it.
+const LAST_ACTS: u64 = 50;
 
 fn document(tenant: &Tenant) -> Value {
     json!({
@@ -51,6 +54,16 @@ fn resource_row(resource: &Resource) -> Value {
     })
 }
 
+/// An entry of the audit log.
+fn act_row(entry: &Entry) -> Value {
+    json!({
+        "occurred_at": entry.occurred_at,
+        "actor": entry.actor_name,
+        "action": entry.action,
+        "detail": entry.detail,
+    })
+}
+
 /// With its numbers, what was made for it, what operators did to it, and its last runs.
 pub(super) async fn show(app: &App, name: &str, as_json: bool) -> Result<(), CommandError> {
     let db = app.registry.connect().await?;
@@ -61,8 +74,8 @@ pub(super) async fn show(app: &App, name: &str, as_json: bool) -> Result<(), Com
     row["phone_numbers"] = numbers.into_iter().map(|held| held.number).collect();
     let of_tenant = resources::of_tenant(&db, id).await?;
     let things: Vec<Value> = of_tenant.iter().map(resource_row).collect();
-    let acts = operator_acts::of_tenant(&db, id).await?;
-    let acts: Vec<Value> = acts.iter().map(|act| json!(act)).collect();
+    let acts = audit_log::of_tenant(&db, id, LAST_ACTS).await?;
+    let acts: Vec<Value> = acts.iter().rev().map(act_row).collect();
     let filter = Filter { tenant: Some(tenant.id), ..Filter::default() };
     let last = provisioning_runs::list(&db, &filter, LAST_RUNS).await?;
     let last: Vec<Value> = last.iter().map(runs::row).collect();
@@ -78,7 +91,7 @@ pub(super) async fn show(app: &App, name: &str, as_json: bool) -> Result<(), Com
     print::table(["kind", "reference", "server_id", "made_at", "released_at"], &things);
     println!();
     if !acts.is_empty() {
-        print::table(["occurred_at", "actor", "act", "detail"], &acts);
+        print::table(["occurred_at", "actor", "action", "detail"], &acts);
         println!();
     }
     print::table(runs::COLUMNS, &last);

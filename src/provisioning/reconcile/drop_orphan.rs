@@ -1,15 +1,16 @@
 //! An operator's answer to an orphan: it is dropped, if it still is one when nobody can make it somebody's any more.
 
-use sea_orm::ActiveEnum;
+use sea_orm::{ActiveEnum, TransactionSession, TransactionTrait};
 use uuid::Uuid;
 
+use crate::audit::{Act, Actor};
 use crate::identifiers::TenantId;
 use crate::postgres::administration::{Administration, AdministrationError, ServerLock};
 use crate::provisioning::spares::{BETWEEN_DROPS, SPARE_PREFIX};
 use crate::provisioning::template::TEMPLATE_PREFIX;
 use crate::provisioning::{Provisioner, steps};
 use crate::registry::inventory::{self, Entry, Holder};
-use crate::registry::{RegistryError, database_servers, operator_acts, resources};
+use crate::registry::{RegistryError, audit_log, database_servers, resources};
 use crate::tenant_router::RouterError;
 
 /// What was dropped.
@@ -112,9 +113,15 @@ impl Provisioner {
         }
         // Before it is gone: whoever asks later finds who wanted it.
         let db = tools.registry.connect().await?;
-        let detail = format!("{name} on {server}");
-        let tenant = TenantId::of_database(name);
-        operator_acts::note(&db, actor, "dropped an orphan", tenant, Some(&detail)).await?;
+        let act = Act {
+            action: "orphan.dropped",
+            target: TenantId::of_database(name).map(|id| (audit_log::TENANT, id.to_string())),
+            detail: serde_json::json!({"name": name, "server": server}),
+        };
+        let transaction = db.begin().await.map_err(RegistryError::from)?;
+        let (hasher, origin) = (tools.registry.hasher(), Actor::command(actor).into());
+        audit_log::note(&transaction, hasher, &origin, act, tools.clock.now()).await?;
+        transaction.commit().await.map_err(RegistryError::from)?;
         drop(db);
         let release = async |kind: &str| {
             let db = tools.registry.connect().await?;

@@ -9,6 +9,18 @@ pub struct Model {
     pub sealed_seed: Vec<u8>,
     pub created_at: DateTimeUtc,
     pub retired_at: Option<DateTimeUtc>,
+    pub audience: Audience,
+}
+
+/// Whose tokens a key signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum, serde::Serialize)]
+#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum Audience {
+    /// Those of tenants' staff.
+    Tenant,
+    /// Those of operators.
+    Operator,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

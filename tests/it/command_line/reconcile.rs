@@ -88,7 +88,7 @@ async fn what_was_dropped_and_by_whom_is_written_down() {
     let there = format!("SELECT count(*) FROM pg_database WHERE datname = '{name}'");
     assert_eq!(app.cluster.count("postgres", &there).await, 0);
     place.run(&drop).await.expect_error(1, &[&name]);
-    let noted = "SELECT act || ': ' || detail || ' ' || left(actor, 4) FROM operator_acts";
+    let noted = "SELECT action || ': ' || (detail::json ->> 'name') || ' on ' || (detail::json ->> 'server') || ' ' || left(actor_name, 4) FROM audit_log";
     let noted = app.cluster.texts(&app.registry_database, noted).await;
-    assert_eq!(noted, [format!("dropped an orphan: {name} on registry cli:")]);
+    assert_eq!(noted, [format!("orphan.dropped: {name} on registry cli:")]);
 }

@@ -99,8 +99,17 @@ async fn a_deleted_tenant_is_restored_as_what_it_was_until_it_is_purged() {
     let acts = shown["acts"].as_array().unwrap();
     let by_hand = |act: &&Value| act["actor"].as_str().unwrap().starts_with("cli:");
     assert!(acts.iter().all(|act| by_hand(&act)), "{shown}");
-    let acts: Vec<_> = acts.iter().map(|act| act["act"].as_str().unwrap()).collect();
-    assert_eq!(acts, ["deleted", "restored", "suspended", "deleted", "restored"]);
+    let acts: Vec<_> = acts.iter().map(|act| act["action"].as_str().unwrap()).collect();
+    assert_eq!(
+        acts,
+        [
+            "tenant.deleted",
+            "tenant.restored",
+            "tenant.suspended",
+            "tenant.deleted",
+            "tenant.restored"
+        ]
+    );
     assert!(chapel.tenants("show", &[]).await.expect(0).contains("cli:"));
     for status in ["purging", "purged"] {
         chapel.set(&format!("status = '{status}', deleted_at = now()")).await;

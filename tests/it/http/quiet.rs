@@ -52,8 +52,11 @@ async fn prepare(app: &TestApp) -> Quiet {
     let member = id(tenant.add_member("Grace", "+13125550100").await);
     let branch = id(tenant.post("/v1/branches", json!({"name": "North"})).await.expect(201));
     let db = app.registry.connect().await.unwrap();
-    let key =
-        signing_keys::active(&db, app.registry.sealer(), app.clock.now()).await.unwrap().remove(0);
+    let audience = Some(signing_keys::Audience::Tenant);
+    let key = signing_keys::active(&db, app.registry.sealer(), audience, app.clock.now())
+        .await
+        .unwrap()
+        .remove(0);
     let databases = [tenant.database(), app.registry_database.clone()];
     Quiet {
         url: app.url.clone(),

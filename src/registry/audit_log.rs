@@ -1,0 +1,60 @@
+//! What operators do, by the API and by command. What they do to a run stands in its history as well.
+
+use chrono::{DateTime, Utc};
+
+use super::{OnRegistry, RegistryError, RegistryTransaction};
+use crate::audit::{self};
+pub use crate::audit::{Act, Actor, Chain, Entry, Filter, Head, Origin, Tampering};
+use crate::identifiers::TenantId;
+use crate::paging::{Page, PageRequest};
+use crate::sealing::LookupHasher;
+
+/// What an act on a tenant has as the kind of its target.
+pub const TENANT: &str = "tenant";
+
+fn chain(hasher: &LookupHasher) -> Chain<'_> {
+    Chain { name: "registry".to_owned(), hasher }
+}
+
+/// Writes down what is being done, in one transaction with it where that is in the registry. At its end: others wait.
+pub async fn note(
+    transaction: &RegistryTransaction,
+    hasher: &LookupHasher,
+    origin: &Origin,
+    act: Act,
+    now: DateTime<Utc>,
+) -> Result<(), RegistryError> {
+    Ok(audit::append(transaction, &chain(hasher), origin, act, now).await?)
+}
+
+/// Entries, the newest first.
+pub async fn list(
+    db: &impl OnRegistry,
+    filter: Filter,
+    page: PageRequest,
+) -> Result<Page<Entry>, RegistryError> {
+    Ok(audit::list(db, filter, page).await?)
+}
+
+/// The last that was done to a tenant, the newest first.
+pub async fn of_tenant(
+    db: &impl OnRegistry,
+    tenant: TenantId,
+    limit: u64,
+) -> Result<Vec<Entry>, RegistryError> {
+    let filter = Filter {
+        target_kind: Some(TENANT.to_owned()),
+        target_id: Some(tenant.to_string()),
+        ..Filter::default()
+    };
+    Ok(list(db, filter, PageRequest { limit, after: None }).await?.rows)
+}
+
+/// Follows the chain.
+pub async fn verify(
+    db: &impl OnRegistry,
+    hasher: &LookupHasher,
+    noted: &Head,
+) -> Result<Result<Head, Tampering>, RegistryError> {
+    Ok(audit::verify(db, &chain(hasher), noted).await?)
+}
