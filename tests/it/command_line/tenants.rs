@@ -118,11 +118,11 @@ async fn the_registry_is_migrated_by_command() {
     let place = Place::new();
     place.run(&["tenants", "list"]).await.expect_error(1, &["narthex migrate registry"]);
     let made = place.run(&["migrate", "registry"]).await.expect(0);
-    assert!(made.contains("applied m2027") && made.contains("up to date (6 applied)"), "{made}");
+    assert!(made.contains("applied m2026") && made.contains("up to date (7 applied)"), "{made}");
     let again = place.run(&["migrate", "registry"]).await.expect(0);
     assert_eq!(again, "the registry is up to date (0 applied)\n");
     let status = place.run(&["migrate", "status"]).await.expect(0);
-    assert!(status.contains("6 applied, 0 pending"), "{status}");
+    assert!(status.contains("7 applied, 0 pending"), "{status}");
     assert_eq!(place.run(&["migrate", "registry", "--dry-run"]).await.expect(0), status);
 }
 
