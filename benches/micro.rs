@@ -60,7 +60,7 @@ impl World {
         };
         let created = app.provisioner.start(&new, None).await?.outcome().await?;
         let (tenant, owner) = (created.tenant_id, created.owner_id.ok_or("no owner")?);
-        let client = Client { ip: [127, 0, 0, 1].into(), user_agent: None };
+        let client = Client { ip: [127, 0, 0, 1].into(), user_agent: None, request_id: None };
         let signed_in = app.authentication.sign_in_owner(tenant, owner, None, &client).await?;
         Ok(Self { cluster, app, tenant, token: signed_in.tokens.access_token })
     }

@@ -187,7 +187,14 @@ impl App {
         if !self.mailer.is_set_up() {
             tracing::warn!("smtp.url is not set: nobody can prove an address or forget a password");
         }
-        jobs::start(&self.life, self.telnyx.clone(), &self.clerk, &self.provisioner);
+        let authentication = self.authentication.clone();
+        jobs::start(
+            &self.life,
+            self.telnyx.clone(),
+            &self.clerk,
+            &self.provisioner,
+            authentication,
+        );
         let rooms = Rooms {
             authentication: self.authentication,
             router: self.router.clone(),

@@ -64,6 +64,17 @@ impl Actor {
     }
 }
 
+/// From where somebody calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// The address.
+    pub ip: IpAddr,
+    /// What the client calls itself, shortened.
+    pub user_agent: Option<String>,
+    /// Of the request.
+    pub request_id: Option<String>,
+}
+
 /// Who does something, and from where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
@@ -75,6 +86,18 @@ pub struct Origin {
     pub user_agent: Option<String>,
     /// In which request.
     pub request_id: Option<String>,
+}
+
+impl Origin {
+    /// Of somebody who calls.
+    pub fn of(actor: Actor, client: Option<&Client>) -> Self {
+        Self {
+            actor,
+            ip: client.map(|client| client.ip),
+            user_agent: client.and_then(|client| client.user_agent.clone()),
+            request_id: client.and_then(|client| client.request_id.clone()),
+        }
+    }
 }
 
 impl From<Actor> for Origin {

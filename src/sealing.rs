@@ -165,11 +165,14 @@ impl LookupHasher {
         context.sign().as_ref().to_vec()
     }
 
-    /// Proves that a text was made here: so many bytes that nobody else can make.
-    pub fn tag(&self, text: &str) -> [u8; 16] {
-        let mut tag = [0; 16];
-        tag.copy_from_slice(&self.hash("tag", text)[..16]);
-        tag
+    /// Proves that bytes were made here: nobody else can make the tag.
+    pub fn tag(&self, bytes: &[u8]) -> Vec<u8> {
+        hmac::sign(&self.0, &tagged(bytes)).as_ref().to_vec()
+    }
+
+    /// Is this the tag of the bytes? Compared in constant time.
+    pub fn has_tagged(&self, bytes: &[u8], tag: &[u8]) -> bool {
+        hmac::verify(&self.0, &tagged(bytes), tag).is_ok()
     }
 
     /// Names this installation towards the database servers it uses: what it makes there bears this mark. The same for
@@ -185,6 +188,10 @@ impl LookupHasher {
         context.update(text.as_bytes());
         context.sign().as_ref().to_vec()
     }
+}
+
+fn tagged(bytes: &[u8]) -> Vec<u8> {
+    [b"tag:", bytes].concat()
 }
 
 #[cfg(test)]

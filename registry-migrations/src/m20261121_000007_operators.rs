@@ -78,13 +78,15 @@ CREATE TABLE operator_sessions (
 CREATE INDEX operator_sessions_by_operator ON operator_sessions (operator_id);
 
 -- Since when it is not certain that a member of the tenant's staff has the address: see `email_index.rs`.
-ALTER TABLE email_index ADD COLUMN unsettled_since timestamptz;
+ALTER TABLE email_index ADD COLUMN unsettled_since timestamptz,
+    -- Was it uncertain already when it became uncertain again?
+    ADD COLUMN contested boolean NOT NULL DEFAULT false;
 CREATE INDEX email_index_unsettled ON email_index (unsettled_since) WHERE unsettled_since IS NOT NULL;
 ";
 
 const DOWN: &str = r"
 DROP INDEX email_index_unsettled;
-ALTER TABLE email_index DROP COLUMN unsettled_since;
+ALTER TABLE email_index DROP COLUMN contested, DROP COLUMN unsettled_since;
 DROP TABLE operator_sessions, operator_recovery_codes, operators;
 DELETE FROM signing_keys WHERE audience <> 'tenant';
 ALTER TABLE signing_keys DROP COLUMN audience;

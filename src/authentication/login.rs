@@ -11,15 +11,15 @@ use tokio::time::Instant;
 
 use super::attempts::Refused;
 use super::session::TokenPair;
-use super::{Authentication, AuthenticationError, TenantChoice};
+use super::{Authentication, AuthenticationError, Client, SecondFactor, TenantChoice};
 use crate::identifiers::{EmailAddress, TenantId};
 use crate::limits::network_of;
 use crate::registry::email_index;
 use crate::registry::tenants::{self, Status, Tenant};
 use crate::tenant_data::external_identities::NO_PASSWORD;
-use crate::tenant_data::sessions::{self, Client};
+use crate::tenant_data::sessions;
 use crate::tenant_data::staff::{self, StaffMember};
-use crate::tenant_router::HostName;
+use crate::tenant_router::{HostName, TenantDb};
 
 /// A failure is answered no earlier than this after its request: it covers the look-up in the tenant's database,
 /// which an unknown address does not have.
@@ -31,6 +31,8 @@ pub struct Credentials {
     pub email: Option<EmailAddress>,
     /// The password.
     pub password: SecretString,
+    /// Where the account has a second factor.
+    pub factor: Option<SecondFactor>,
     /// Slug of the tenant, for those who are staff of several.
     pub tenant: Option<String>,
 }
@@ -106,6 +108,20 @@ impl Authentication {
         result
     }
 
+    /// As [`Self::counted`], of somebody who is known.
+    pub(super) async fn counted_for<T>(
+        &self,
+        user: &StaffMember,
+        client: &Client,
+        proof: impl Future<Output = Result<T, AuthenticationError>>,
+    ) -> Result<T, AuthenticationError> {
+        match user.email.parse() {
+            // Who has got hold of a token must not guess here what he could not guess at the door.
+            Ok(email) => self.counted(&email, client, proof).await,
+            Err(_) => proof.await,
+        }
+    }
+
     /// Has anybody with this address a session that was last used from this network?
     async fn is_signed_in_from(&self, email: &EmailAddress, network: IpAddr) -> bool {
         let Ok(accounts) = self.accounts(email, None).await else { return false };
@@ -177,7 +193,10 @@ impl Authentication {
             0 => Err(unreachable.unwrap_or(AuthenticationError::InvalidCredentials)),
             1 => {
                 let (tenant, user) = proven.remove(0);
-                self.sign_in(tenant, user, client).await
+                let factor = credentials.factor.as_ref();
+                let db = self.router.connect(&tenant).await?;
+                self.check_factor(&db, &tenant, &user, factor).await?;
+                self.sign_in(db, tenant, user, client).await
             }
             _ => Err(AuthenticationError::SelectTenant(
                 proven
@@ -237,14 +256,14 @@ impl Authentication {
     }
 
     /// Signs in somebody whose identity is beyond doubt: the password was right, or the account was made just now.
-    async fn sign_in(
+    pub(super) async fn sign_in(
         &self,
+        db: TenantDb,
         tenant: Arc<Tenant>,
         mut user: StaffMember,
         client: &Client,
     ) -> Result<SignedIn, AuthenticationError> {
         let now = self.clock.now();
-        let db = self.router.connect(&tenant).await?;
         let tokens = self.open_session(&db, &user, client, now).await?;
         staff::record_login(&db, user.id, now).await?;
         self.ask_to_verify(&db, &tenant, &user).await?;
@@ -277,7 +296,10 @@ impl Authentication {
                 user.filter(|_| proven).ok_or(AuthenticationError::InvalidCredentials)?
             }
         };
-        self.sign_in(tenant, user, client).await
+        let db = self.router.connect(&tenant).await?;
+        // A repeated registration brings no code: whoever has a second factor signs in.
+        self.check_factor(&db, &tenant, &user, None).await?;
+        self.sign_in(db, tenant, user, client).await
     }
 }
 

@@ -12,27 +12,39 @@ use crate::mail::Mailer;
 use crate::passwords::{PasswordError, Passwords};
 use crate::registry::signing_keys::Audience;
 use crate::registry::{Registry, RegistryError};
+use crate::tenant_data::staffing::StaffError;
 use crate::tenant_router::{RouterError, TenantRouter};
 
+mod addresses;
+mod api_keys;
 mod attempts;
+mod caller;
 mod clerk;
+mod email_change;
 mod keys;
 mod login;
 mod opaque_token;
 mod recovery;
 mod revocation;
 mod ring_provider;
+mod second_factor;
 mod session;
+mod staffing;
 mod token;
 mod totp;
 
-pub use crate::tenant_data::sessions::{Client, Session};
+pub use crate::audit::Client;
+pub use crate::tenant_data::sessions::Session;
+pub use api_keys::WantedKey;
 use attempts::Attempts;
+pub use caller::{Caller, ProgramKey};
 use clerk::ClerkTokens;
 pub use keys::{KeyRing, Keys, PublicJwk};
 pub use login::{Credentials, SignedIn};
 pub use revocation::Revocations;
+pub use second_factor::{Enrollment, SecondFactor};
 pub use session::TokenPair;
+pub use staffing::Manager;
 pub use token::{Claims, TokenError, Tokens};
 
 /// Each takes a connection for a moment; what comes on top is not written.
@@ -44,6 +56,18 @@ pub enum AuthenticationError {
     /// The email or the password is wrong; which of them is not said.
     #[error("the email address or the password is wrong")]
     InvalidCredentials,
+    /// The password is right; a code must be shown as well.
+    #[error("a second factor is asked for")]
+    MfaRequired,
+    /// They have a second factor already.
+    #[error("there is a second factor already")]
+    SecondFactorThere,
+    /// They have none.
+    #[error("there is no second factor")]
+    NoSecondFactor,
+    /// Another service keeps their sign-in.
+    #[error("an identity provider keeps this account")]
+    KeptElsewhere,
     /// The refresh token is unknown, expired, used or revoked.
     #[error("the refresh token is not valid")]
     InvalidRefreshToken,
@@ -59,6 +83,18 @@ pub enum AuthenticationError {
     /// Too many sign-ins to the account have failed. The same for an account that nobody has.
     #[error("too many sign-ins have failed")]
     TooManyAttempts(Standing),
+    /// Nobody gives a key what they have not.
+    #[error("a key would be permitted `{0}`, and its maker is not")]
+    BeyondMaker(String),
+    /// Too many letters to the address have been asked for.
+    #[error("too many letters have been asked for")]
+    TooManyLetters(Standing),
+    /// `smtp.url` is not set.
+    #[error("letters cannot be sent")]
+    NoMail,
+    /// The staff is not changed.
+    #[error(transparent)]
+    Staff(#[from] StaffError),
     /// Too many passwords are being checked.
     #[error(transparent)]
     Password(#[from] PasswordError),
@@ -143,18 +179,5 @@ impl Authentication {
     /// Hashes passwords.
     pub fn passwords(&self) -> &Passwords {
         &self.passwords
-    }
-
-    /// Who a token speaks for, if its signature, its age and its session are good. What we have not signed may be a
-    /// token of Clerk: each of the two looks for its own algorithm, and nothing else, among its own keys.
-    pub async fn authenticate(&self, token: &str) -> Result<Arc<Claims>, AuthenticationError> {
-        let claims = match (self.tokens.verify(token).await, &*self.clerk) {
-            (Err(TokenError::Invalid), Some(clerk)) => clerk.verify(token).await?,
-            (verified, _) => verified?,
-        };
-        if self.revocations.is_revoked(claims.sid) {
-            return Err(TokenError::Revoked.into());
-        }
-        Ok(claims)
     }
 }

@@ -7,11 +7,13 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{TransactionSession, TransactionTrait};
 use secrecy::SecretString;
+use uuid::Uuid;
 
 use super::login::password_of;
 use super::opaque_token::OpaqueToken;
 use super::token::Claims;
 use super::{Authentication, AuthenticationError, Client};
+use crate::audit::Act;
 use crate::identifiers::{EmailAddress, TenantId};
 use crate::mail::Letter;
 use crate::postgres::Scoped;
@@ -94,13 +96,13 @@ impl Authentication {
         &self,
         token: &str,
         password: SecretString,
+        client: &Client,
     ) -> Result<(), AuthenticationError> {
         let refused = || AuthenticationError::InvalidOneTimeToken;
         let (token, tenant, db) = self.bring(token).await?;
         // Before a hash is paid for.
-        if !one_time_tokens::is_there(&db, token.hash(), Purpose::PasswordReset).await? {
-            return Err(refused());
-        }
+        let found = one_time_tokens::find(&db, token.hash(), Purpose::PasswordReset).await?;
+        found.ok_or_else(refused)?;
         drop(db);
         let hash = self.passwords.hash(password).await?;
         let (db, now) = (self.router.connect(&tenant).await?, self.clock.now());
@@ -114,7 +116,9 @@ impl Authentication {
             return Err(refused());
         }
         staff::record_verified(&transaction, user.id, now).await?;
-        self.end_sessions(&transaction, token.tenant, &user, None, now).await?;
+        self.end_sessions(&transaction, token.tenant, user.id, None, now).await?;
+        let act = Act::on("password.reset", "staff", user.id);
+        self.note(&transaction, &user, client, act).await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -127,19 +131,7 @@ impl Authentication {
         (current, new): (SecretString, SecretString),
         client: &Client,
     ) -> Result<(), AuthenticationError> {
-        let db = self.router.connect(tenant).await?;
-        let user = staff::find_active(&db, claims.sub).await?;
-        drop(db);
-        let user = user.ok_or(AuthenticationError::InvalidCredentials)?;
-        let proof = async {
-            let is_right = self.passwords.verify(current, password_of(&user)).await?;
-            is_right.then_some(()).ok_or(AuthenticationError::InvalidCredentials)
-        };
-        match user.email.parse() {
-            // Who has got hold of a token must not guess here what he could not guess at the door.
-            Ok(email) => self.counted(&email, client, proof).await?,
-            Err(_) => proof.await?,
-        }
+        let user = self.prove_again(tenant, claims, current, None, client).await?;
         let hash = self.passwords.hash(new).await?;
         let (db, now) = (self.router.connect(tenant).await?, self.clock.now());
         let transaction = db.begin().await?;
@@ -149,7 +141,9 @@ impl Authentication {
             return Err(AuthenticationError::InvalidCredentials);
         }
         one_time_tokens::remove(&transaction, user.id, Purpose::PasswordReset).await?;
-        self.end_sessions(&transaction, claims.tid, &user, Some(claims.sid), now).await?;
+        self.end_sessions(&transaction, claims.tid, user.id, Some(claims.sid), now).await?;
+        let act = Act::on("password.changed", "staff", user.id);
+        self.note(&transaction, &user, client, act).await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -186,7 +180,7 @@ impl Authentication {
         if let Ok(email) = user.email.parse() {
             let account = self.registry.hasher().email(&email);
             let counted = self.attempts.ask_for_letter(account);
-            counted.map_err(AuthenticationError::TooManyAttempts)?;
+            counted.map_err(AuthenticationError::TooManyLetters)?;
         }
         self.send_verification(db, tenant, &user).await
     }
@@ -214,7 +208,11 @@ impl Authentication {
     }
 
     /// Somebody has got the letter: the address is theirs.
-    pub async fn verify_email(&self, token: &str) -> Result<(), AuthenticationError> {
+    pub async fn verify_email(
+        &self,
+        token: &str,
+        client: &Client,
+    ) -> Result<(), AuthenticationError> {
         let (token, _, db) = self.bring(token).await?;
         let now = self.clock.now();
         let transaction = db.begin().await?;
@@ -223,6 +221,8 @@ impl Authentication {
             return Err(AuthenticationError::InvalidOneTimeToken);
         };
         staff::record_verified(&transaction, user.id, now).await?;
+        let act = Act::on("email.verified", "staff", user.id);
+        self.note(&transaction, &user, client, act).await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -237,13 +237,14 @@ impl Authentication {
     ) -> Result<String, AuthenticationError> {
         let (token, now) = (self.new_token(TenantId(db.scope().tenant().id))?, self.clock.now());
         let transaction = db.begin().await?;
-        one_time_tokens::add(&transaction, token.hash(), purpose, user, now, now + life).await?;
+        let whose = (user.id, &*user.email);
+        one_time_tokens::add(&transaction, token.hash(), purpose, whose, now, now + life).await?;
         transaction.commit().await?;
         Ok(token.to_text())
     }
 
     /// A token that somebody brings, and the database in which it may be.
-    async fn bring(
+    pub(super) async fn bring(
         &self,
         text: &str,
     ) -> Result<(OpaqueToken, Arc<Tenant>, TenantDb), AuthenticationError> {
@@ -256,16 +257,16 @@ impl Authentication {
 
     /// Ends the sessions of somebody, but perhaps for one. The registry hears of it before the tenant's transaction commits:
     /// should it not be there, nothing has changed, and the caller can ask again.
-    async fn end_sessions(
+    pub(super) async fn end_sessions(
         &self,
         transaction: &TenantTransaction,
         tenant: TenantId,
-        user: &StaffMember,
-        but: Option<uuid::Uuid>,
+        staff: Uuid,
+        but: Option<Uuid>,
         now: DateTime<Utc>,
     ) -> Result<(), AuthenticationError> {
         let since = now - self.tokens.life();
-        let ended = sessions::revoke_all(transaction, user.id, but, now, since).await?;
+        let ended = sessions::revoke_all(transaction, staff, but, now, since).await?;
         Ok(self.revocations.revoke(tenant, &ended, self.tokens.life()).await?)
     }
 }

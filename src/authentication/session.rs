@@ -1,18 +1,20 @@
 //! Sessions: opened at sign-in, prolonged by a refresh token, ended by signing out.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sea_orm::{TransactionSession, TransactionTrait};
+use sea_orm::{DbErr, TransactionSession, TransactionTrait};
 use uuid::Uuid;
 
 use super::opaque_token::OpaqueToken;
 use super::token::{Claims, Subject};
-use super::{Authentication, AuthenticationError, SignedIn, TokenError};
+use super::{Authentication, AuthenticationError, Client, SignedIn, TokenError};
+use crate::audit::{Act, Origin};
 use crate::identifiers::{TenantId, unguessable_id};
 use crate::paging::{Page, PageRequest};
 use crate::postgres::Scoped;
-use crate::tenant_data::sessions::{self, Client, NewSession, Rotation, Session};
+use crate::tenant_data::audit_log;
+use crate::tenant_data::sessions::{self, NewSession, Rotation, Session};
 use crate::tenant_data::staff::{self, StaffMember};
-use crate::tenant_router::{HostName, RouterError, TenantDb};
+use crate::tenant_router::{HostName, RouterError, TenantDb, TenantTransaction};
 
 /// What a client calls with.
 pub struct TokenPair {
@@ -52,6 +54,8 @@ impl Authentication {
             expires_at: now + self.session_life(),
         };
         sessions::open(&transaction, new, now).await?;
+        let act = Act::on("session.opened", "session", session);
+        self.note(&transaction, user, client, act).await?;
         transaction.commit().await?;
         Ok(self.token_pair(tenant, user, session, &refresh)?)
     }
@@ -83,6 +87,10 @@ impl Authentication {
         let session = match rotation {
             Rotation::Rotated(session) => session,
             Rotation::Reused(session) => {
+                if let Some(user) = staff::find_active(&transaction, session.staff_id).await? {
+                    let act = Act::on("session.stolen", "session", session.id);
+                    self.note(&transaction, &user, client, act).await?;
+                }
                 transaction.commit().await?;
                 drop(db);
                 tracing::warn!(tenant = %old.tenant, session = %session.id, "a used refresh token came back; its session is ended");
@@ -110,15 +118,22 @@ impl Authentication {
         db: TenantDb,
         claims: &Claims,
         everywhere: bool,
+        origin: &Origin,
     ) -> Result<(), AuthenticationError> {
         let now = self.clock.now();
         let mut ended = vec![claims.sid];
-        if everywhere {
-            let oldest_token = now - self.tokens.life();
-            ended.extend(sessions::revoke_all(&db, claims.sub, None, now, oldest_token).await?);
+        let transaction = db.begin().await?;
+        let act = if everywhere {
+            let since = now - self.tokens.life();
+            let all = sessions::revoke_all(&transaction, claims.sub, None, now, since).await?;
+            ended.extend(all);
+            Act::on("sessions.ended", "staff", claims.sub)
         } else {
-            sessions::revoke(&db, claims.sid, now).await?;
-        }
+            sessions::revoke(&transaction, claims.sid, now).await?;
+            Act::on("session.ended", "session", claims.sid)
+        };
+        audit_log::note(&transaction, self.registry.hasher(), origin, act, now).await?;
+        transaction.commit().await?;
         drop(db);
         ended.sort_unstable();
         ended.dedup();
@@ -145,13 +160,34 @@ impl Authentication {
         db: TenantDb,
         claims: &Claims,
         session: Uuid,
+        origin: &Origin,
     ) -> Result<bool, AuthenticationError> {
-        let is_theirs = sessions::revoke_of(&db, claims.sub, session, self.clock.now()).await?;
+        let now = self.clock.now();
+        let transaction = db.begin().await?;
+        let is_theirs = sessions::revoke_of(&transaction, claims.sub, session, now).await?;
+        if is_theirs {
+            let act = Act::on("session.ended", "session", session);
+            audit_log::note(&transaction, self.registry.hasher(), origin, act, now).await?;
+        }
+        transaction.commit().await?;
         drop(db);
         if is_theirs {
             self.revocations.revoke(claims.tid, &[session], self.tokens.life()).await?;
         }
         Ok(is_theirs)
+    }
+
+    /// Writes down what a member of staff is doing to an account, theirs by their own doing.
+    pub(super) async fn note(
+        &self,
+        transaction: &TenantTransaction,
+        user: &StaffMember,
+        client: &Client,
+        act: Act,
+    ) -> Result<(), DbErr> {
+        let origin = Origin::of(user.actor(), Some(client));
+        let (hasher, now) = (self.registry.hasher(), self.clock.now());
+        audit_log::note(transaction, hasher, &origin, act, now).await
     }
 
     fn session_life(&self) -> TimeDelta {

@@ -63,6 +63,9 @@ pub struct Claims {
     pub exp: i64,
     /// Its own id.
     pub jti: Uuid,
+    /// Is it an operator's who acts in the tenant for a while? `sid` is the impersonation then, `sub` the operator.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub imp: bool,
 }
 
 /// Whom a new token speaks for.
@@ -146,6 +149,7 @@ impl Tokens {
             iat: now.timestamp(),
             exp: (now + self.life).timestamp(),
             jti: new_id(),
+            imp: false,
         };
         let header = Header { kid: Some(key.kid.clone()), ..Header::new(Algorithm::EdDSA) };
         encode(&header, &claims, &key.encoding).map_err(|e| TokenError::Unsigned(e.to_string()))

@@ -31,9 +31,11 @@ codes! {
     InvalidToken "invalid_token" UNAUTHORIZED "Invalid token": "The access token is missing, altered or not ours, or the refresh token is no longer good. Sign in again.";
     TokenExpired "token_expired" UNAUTHORIZED "Token expired": "The access token's time is over. Get a new one with the refresh token.";
     TokenRevoked "token_revoked" UNAUTHORIZED "Token revoked": "The session of the access token has been ended. Sign in again.";
-    InvalidCredentials "invalid_credentials" UNAUTHORIZED "Invalid credentials": "The email address or the password is wrong.";
+    InvalidCredentials "invalid_credentials" UNAUTHORIZED "Invalid credentials": "The email address, the password or the code is wrong.";
+    MfaRequired "mfa_required" UNAUTHORIZED "Second factor required": "The password is right, and the account has a second factor. Repeat the call with `totp_code` from the authenticator app, or with a `recovery_code`.";
     InvalidSignature "invalid_signature" UNAUTHORIZED "Invalid signature": "The webhook's signature is missing, wrong or too old.";
     Forbidden "forbidden" FORBIDDEN "Forbidden": "Your role does not permit this.";
+    MfaEnrollmentRequired "mfa_enrollment_required" FORBIDDEN "Second factor to be set up": "A second factor is asked of everybody here, and you have none yet. Set one up by the calls below `/auth/mfa`; until then nothing else is open to you.";
     TenantSuspended "tenant_suspended" FORBIDDEN "Organization suspended": "The organization is suspended. Nothing of it is lost; write to support.";
     TenantDeleted "tenant_deleted" FORBIDDEN "Organization deleted": "The organization has been deleted.";
     TenantMismatch "tenant_mismatch" FORBIDDEN "Organization mismatch": "The request names more than one organization: its access or refresh token, `tenant`, `X-Tenant-Id` and its host must agree.";

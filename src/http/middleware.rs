@@ -17,6 +17,10 @@ use super::problem::Problem;
 use super::{Gateway, leftover, limits};
 use crate::identifiers::new_id;
 
+/// By which a request is found in logs.
+#[derive(Clone)]
+pub(super) struct RequestId(pub HeaderValue);
+
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 pub(super) async fn envelope(
@@ -31,7 +35,8 @@ pub(super) async fn envelope(
     // What fails is logged with the id below; a span for each request would cost more than its routing.
     let span = tracing::debug_span!("request", id = id.to_str().unwrap_or_default());
 
-    let (request, leftover) = leftover::keep(request);
+    let (mut request, leftover) = leftover::keep(request);
+    request.extensions_mut().insert(RequestId(id.clone()));
     let guarded = AssertUnwindSafe(next.run(request)).catch_unwind();
     let limited = tokio::time::timeout(gateway.settings.request_timeout, guarded);
     let watched = limits::watched(limited);

@@ -1,6 +1,7 @@
 //! The gateway's front: routes, the layers around them, and the way from a request to a tenant's connection.
 
 mod answers;
+mod audit;
 mod code;
 mod extract;
 mod leftover;
@@ -35,13 +36,14 @@ use crate::configuration::{HttpSettings, LimitsSettings};
 use crate::identifiers::TenantId;
 use crate::provisioning::Provisioner;
 use crate::registry::Registry;
+use crate::tenant_data::rights::Rights;
 use crate::tenant_router::TenantRouter;
 use crate::webhooks::clerk::ClerkWebhooks;
 use crate::webhooks::telnyx::TelnyxWebhooks;
 
 /// How long it is remembered what somebody may do: a change of the role, or of whose role it is, takes effect within
 /// seconds.
-const PERMISSIONS_TTL: Duration = Duration::from_secs(5);
+const RIGHTS_TTL: Duration = Duration::from_secs(5);
 
 /// At most this much of request bodies is in memory at once.
 const BODY_MEMORY_KIB: usize = 64 * 1024;
@@ -70,7 +72,8 @@ pub struct Inner {
     readiness: Readiness,
     answers: Answers,
     limits: Limits,
-    permissions: Cache<(TenantId, Uuid, String), Arc<[String]>>,
+    rights: Cache<(TenantId, Uuid, String), Arc<Rights>>,
+    registry: Registry,
     settings: HttpSettings,
     registration_wait: Duration,
     /// Memory for request bodies, in KiB, over all requests: what has no room is turned away.
@@ -105,7 +108,7 @@ impl Gateway {
         clock: Clock,
     ) -> Self {
         let inner = Inner {
-            readiness: Readiness::start(rooms.registry, life),
+            readiness: Readiness::start(rooms.registry.clone(), life),
             answers: Answers::default(),
             authentication: rooms.authentication,
             router: rooms.router,
@@ -113,10 +116,8 @@ impl Gateway {
             telnyx: rooms.telnyx,
             clerk: rooms.clerk,
             limits: Limits::new(limits, &clock),
-            permissions: Cache::builder()
-                .max_capacity(50_000)
-                .time_to_live(PERMISSIONS_TTL)
-                .build(),
+            rights: Cache::builder().max_capacity(50_000).time_to_live(RIGHTS_TTL).build(),
+            registry: rooms.registry,
             settings,
             registration_wait,
             bodies: Arc::new(Semaphore::new(BODY_MEMORY_KIB)),

@@ -74,7 +74,7 @@ impl IntoResponses for OpenProblems {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
         described(&[
             (400, "`malformed_body`, `malformed_request`"),
-            (401, "`invalid_credentials`, `invalid_token`"),
+            (401, "`invalid_credentials`, `mfa_required`, `invalid_token`"),
             (403, "`tenant_mismatch`, `csrf_rejected`"),
             (409, "`email_taken`, `slug_taken`, `tenant_selection_required`"),
             (413, "`body_too_large`"),
@@ -93,10 +93,13 @@ impl IntoResponses for TenantProblems {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
         described(&[
             (400, "`malformed_body`, `malformed_request`"),
-            (401, "`invalid_token`, `token_expired`, `token_revoked`"),
+            (
+                401,
+                "`invalid_token`, `token_expired`, `token_revoked`; `invalid_credentials` where the call asks for a secret",
+            ),
             (
                 403,
-                "`forbidden`, `tenant_suspended`, `tenant_deleted`, `tenant_mismatch`, `csrf_rejected`",
+                "`forbidden`, `mfa_enrollment_required`, `tenant_suspended`, `tenant_deleted`, `tenant_mismatch`, `csrf_rejected`",
             ),
             (404, "`not_found`"),
             (409, "`conflict`"),

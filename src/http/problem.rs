@@ -15,6 +15,8 @@ use crate::passwords::PasswordError;
 use crate::postgres::{ConnectFailure, failure};
 use crate::provisioning::{NotStarted, Refusal, RunFailure};
 use crate::registry::RegistryError;
+use crate::tenant_data::roles::RoleError;
+use crate::tenant_data::staffing::StaffError;
 use crate::tenant_router::RouterError;
 use crate::webhooks::clerk::ClerkError;
 use crate::webhooks::telnyx::WebhookError;
@@ -106,6 +108,12 @@ impl Problem {
     /// Fields or parameters are wrong.
     pub fn validation(errors: Vec<FieldFault>) -> Self {
         Self { errors, ..Self::from(Code::ValidationFailed) }
+    }
+
+    /// One field is wrong, which shows only against what there is.
+    pub(super) fn invalid(field: &str, message: &str) -> Self {
+        let (field, message) = (field.to_owned(), message.to_owned());
+        Self::validation(vec![FieldFault { field, code: "invalid", message }])
     }
 
     /// What it is called.
@@ -280,6 +288,18 @@ impl From<AuthenticationError> for Problem {
     fn from(error: AuthenticationError) -> Self {
         match error {
             AuthenticationError::InvalidCredentials => Code::InvalidCredentials.into(),
+            AuthenticationError::MfaRequired => Code::MfaRequired.into(),
+            AuthenticationError::SecondFactorThere => Self::with_detail(
+                Code::Conflict,
+                "There is a second factor already. Take it off before another is set up.",
+            ),
+            AuthenticationError::NoSecondFactor => {
+                Self::with_detail(Code::Conflict, "There is no second factor. Enroll first.")
+            }
+            AuthenticationError::KeptElsewhere => Self::with_detail(
+                Code::Conflict,
+                "Password and second factor of this account are kept by your identity provider.",
+            ),
             AuthenticationError::InvalidRefreshToken => Code::InvalidToken.into(),
             AuthenticationError::InvalidOneTimeToken => Self::with_detail(
                 Code::InvalidToken,
@@ -293,11 +313,63 @@ impl From<AuthenticationError> for Problem {
                 ..Self::from(Code::TenantSelectionRequired)
             },
             AuthenticationError::TooManyAttempts(standing) => limits::refused("login", standing),
+            AuthenticationError::TooManyLetters(standing) => limits::refused("letters", standing),
+            AuthenticationError::BeyondMaker(permission) => Self::with_detail(
+                Code::Forbidden,
+                format!("You are not permitted `{permission}`, and cannot give it to a key."),
+            ),
+            AuthenticationError::NoMail => Self::with_detail(
+                Code::Conflict,
+                "This installation sends no letters: `smtp.url` is not set.",
+            ),
+            AuthenticationError::Staff(error) => error.into(),
             AuthenticationError::TenantMismatch => Code::TenantMismatch.into(),
             AuthenticationError::Password(error) => error.into(),
             AuthenticationError::Router(error) => error.into(),
             AuthenticationError::Database(error) => error.into(),
             AuthenticationError::Token(error) => error.into(),
+        }
+    }
+}
+
+impl From<StaffError> for Problem {
+    fn from(error: StaffError) -> Self {
+        let conflict = |detail: &str| Self::with_detail(Code::Conflict, detail);
+        match error {
+            StaffError::NotFound => Code::NotFound.into(),
+            StaffError::EmailTaken => conflict("Somebody on the staff has this email address."),
+            StaffError::UnknownRole => Self::invalid("role", "there is no such role"),
+            StaffError::LastOwner => conflict(
+                "This is the last owner. Make somebody else an owner first, or close the organization.",
+            ),
+            StaffError::BeyondGiver => Self::with_detail(
+                Code::Forbidden,
+                "The role permits more than you may. Only who has a permission can give it or take it away.",
+            ),
+            StaffError::KeptElsewhere => {
+                conflict("Your identity provider says who is on the staff, and in which role.")
+            }
+            StaffError::Joined => conflict("They have joined already."),
+            StaffError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<RoleError> for Problem {
+    fn from(error: RoleError) -> Self {
+        let conflict = |detail: &str| Self::with_detail(Code::Conflict, detail);
+        match error {
+            RoleError::NotFound => Code::NotFound.into(),
+            RoleError::NameTaken => conflict("Another role has this name."),
+            RoleError::InUse => conflict("Somebody has this role. Give them another one first."),
+            RoleError::BuiltIn => {
+                conflict("The names of built-in roles stay, and so does what the owner may.")
+            }
+            RoleError::BeyondGiver => Self::with_detail(
+                Code::Forbidden,
+                "The role permits more than you may. Only who has a permission can give it or take it away.",
+            ),
+            RoleError::Database(error) => error.into(),
         }
     }
 }
@@ -340,11 +412,7 @@ impl From<MemberError> for Problem {
             MemberError::PhoneNumberTaken => {
                 Self::with_detail(Code::Conflict, "Another member has this phone number.")
             }
-            MemberError::UnknownBranch => Self::validation(vec![FieldFault {
-                field: "branch_id".to_owned(),
-                code: "invalid",
-                message: "there is no such branch".to_owned(),
-            }]),
+            MemberError::UnknownBranch => Self::invalid("branch_id", "there is no such branch"),
             MemberError::Database(error) => error.into(),
         }
     }

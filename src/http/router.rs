@@ -13,7 +13,8 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::answers::Listener;
 use super::routes::{
-    auth, branches, conversations, health, members, meta, registrations, tenant, webhooks,
+    api_keys, auth, branches, conversations, health, members, meta, registrations, roles, staff,
+    tenant, webhooks,
 };
 use super::{Gateway, middleware, openapi, operations as operators};
 
@@ -28,6 +29,8 @@ pub(super) fn documented() -> OpenApiRouter<Gateway> {
         .routes(routes!(auth::password::forgot_password))
         .routes(routes!(auth::password::reset_password))
         .routes(routes!(auth::email::verify_email))
+        .routes(routes!(auth::email::confirm_email))
+        .routes(routes!(staff::join::accept_invitation))
         .routes(routes!(tenant::public::show_public_tenant))
         .routes(routes!(meta::jwks::show_jwks))
         .routes(routes!(meta::problems::show_problem))
@@ -36,7 +39,11 @@ pub(super) fn documented() -> OpenApiRouter<Gateway> {
         .routes(routes!(auth::me::me))
         .routes(routes!(auth::sessions::list_sessions))
         .routes(routes!(auth::password::change_password))
+        .routes(routes!(auth::mfa::enroll_mfa))
+        .routes(routes!(auth::mfa::confirm_mfa))
+        .routes(routes!(auth::mfa::disable_mfa))
         .routes(routes!(auth::email::resend_verification))
+        .routes(routes!(auth::email::change_email))
         .routes(routes!(auth::sessions::end_session))
         .routes(routes!(members::list::list_members, members::create::create_member))
         .routes(routes!(
@@ -50,6 +57,24 @@ pub(super) fn documented() -> OpenApiRouter<Gateway> {
             branches::update::update_branch,
             branches::delete::delete_branch
         ))
+        .routes(routes!(staff::list::list_staff, staff::invite::invite_staff))
+        .routes(routes!(
+            staff::list::show_staff,
+            staff::change::change_staff,
+            staff::remove::remove_staff
+        ))
+        .routes(routes!(staff::invite::invite_staff_again))
+        .routes(routes!(staff::remove::reset_staff_mfa))
+        .routes(routes!(roles::list::list_roles, roles::create::create_role))
+        .routes(routes!(roles::change::change_role, roles::remove::remove_role))
+        .routes(routes!(api_keys::list::list_api_keys, api_keys::create::create_api_key))
+        .routes(routes!(api_keys::revoke::revoke_api_key))
+        .routes(routes!(tenant::show::show_tenant, tenant::show::change_tenant))
+        .routes(routes!(tenant::show::close_tenant))
+        .routes(routes!(tenant::settings::show_settings, tenant::settings::change_settings))
+        .routes(routes!(tenant::audit_log::list_audit_log))
+        .routes(routes!(tenant::impersonations::list_impersonations))
+        .routes(routes!(tenant::impersonations::revoke_impersonation))
         .routes(routes!(conversations::list::list_conversations))
         .routes(routes!(conversations::show::show_conversation))
         .routes(routes!(conversations::messages::list_messages))

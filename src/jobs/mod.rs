@@ -3,11 +3,13 @@
 use std::future::Future;
 use std::time::Duration;
 
+use crate::authentication::Authentication;
 use crate::lifecycle::Lifecycle;
 use crate::provisioning::Provisioner;
 use crate::webhooks::clerk::ClerkWebhooks;
 use crate::webhooks::telnyx::TelnyxWebhooks;
 
+mod addresses;
 mod deliver_parked;
 mod deliveries;
 mod provision;
@@ -20,7 +22,11 @@ pub fn start(
     telnyx: TelnyxWebhooks,
     clerk: &ClerkWebhooks,
     provisioner: &Provisioner,
+    authentication: Authentication,
 ) {
+    every(life, "addresses", Duration::from_secs(60), move || {
+        addresses::settle(authentication.clone())
+    });
     every(life, "parked events", Duration::from_secs(1), move || {
         deliver_parked::run(telnyx.clone())
     });

@@ -1,8 +1,17 @@
-//! Which tenants an email address is staff of. Knows keyed hashes, never an address.
+//! Which tenants an email address is staff of. Knows keyed hashes, never an address. Who is staff, the tenant's own database
+//! says: the index only leads there, and may lead to a tenant that does not know the address, but never misses one that does.
+//! Whoever changes addresses in a tenant marks them here before, and settles them after; what is cut off in between is
+//! settled by a job.
+
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, DbBackend, DbErr, EntityTrait, FromQueryResult, QueryFilter,
+    QueryOrder, QuerySelect, Statement,
+};
+use uuid::Uuid;
 
 use super::entities::email_index::{ActiveModel, Column, Entity};
 use super::{OnRegistry, RegistryError};
@@ -29,6 +38,8 @@ pub async fn claim_owner(
         tenant_id: Set(tenant.0),
         self_registered_owner: Set(true),
         created_at: Set(now),
+        unsettled_since: Set(None),
+        contested: Set(false),
     };
     match Entity::insert(row).exec_without_returning(db).await {
         Ok(_) => Ok(Ok(())),
@@ -51,10 +62,132 @@ pub async fn add(
         tenant_id: Set(tenant.0),
         self_registered_owner: Set(false),
         created_at: Set(now),
+        unsettled_since: Set(None),
+        contested: Set(false),
     };
     let once = OnConflict::columns([Column::EmailHash, Column::TenantId]).do_nothing().to_owned();
     Entity::insert(row).on_conflict(once).exec_without_returning(db).await?;
     Ok(())
+}
+
+/// That an address was marked, to be settled by whoever did it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromQueryResult)]
+pub struct Mark {
+    /// Of the registry's clock.
+    unsettled_since: DateTime<Utc>,
+    /// Somebody else is at the same address of the tenant, or was cut off: neither knows how it ends.
+    contested: bool,
+}
+
+/// An address of a tenant may become that of somebody on its staff, or cease to be. It is in the index from now on.
+pub async fn mark(
+    db: &impl OnRegistry,
+    email_hash: Vec<u8>,
+    tenant: TenantId,
+) -> Result<Mark, RegistryError> {
+    const SQL: &str = "
+        INSERT INTO email_index AS row (email_hash, tenant_id, self_registered_owner, created_at, unsettled_since)
+        VALUES ($1, $2, false, clock_timestamp(), clock_timestamp())
+        ON CONFLICT (email_hash, tenant_id) DO UPDATE
+        SET contested = row.unsettled_since IS NOT NULL,
+            unsettled_since = greatest(clock_timestamp(), row.unsettled_since + interval '1 microsecond')
+        RETURNING unsettled_since, contested";
+    let values = [email_hash.into(), tenant.0.into()];
+    let statement = Statement::from_sql_and_values(DbBackend::Postgres, SQL, values);
+    let marked = Mark::find_by_statement(statement).one(db).await?;
+    Ok(marked.ok_or_else(|| DbErr::RecordNotInserted)?)
+}
+
+/// Whether the address is that of somebody on the staff now. Where others have marked it as well, it stays as it is.
+pub async fn settle(
+    db: &impl OnRegistry,
+    email_hash: Vec<u8>,
+    tenant: TenantId,
+    mark: Mark,
+    is_staff: bool,
+) -> Result<(), RegistryError> {
+    if mark.contested {
+        return Ok(());
+    }
+    resolve(db, email_hash, tenant, mark.unsettled_since, is_staff).await
+}
+
+async fn resolve(
+    db: &impl OnRegistry,
+    email_hash: Vec<u8>,
+    tenant: TenantId,
+    unsettled_since: DateTime<Utc>,
+    is_staff: bool,
+) -> Result<(), RegistryError> {
+    const STAYS: &str = "
+        UPDATE email_index SET unsettled_since = NULL, contested = false
+        WHERE email_hash = $1 AND tenant_id = $2 AND unsettled_since = $3";
+    const GOES: &str =
+        "DELETE FROM email_index WHERE email_hash = $1 AND tenant_id = $2 AND unsettled_since = $3";
+    let sql = if is_staff { STAYS } else { GOES };
+    let values = [email_hash.into(), tenant.0.into(), unsettled_since.into()];
+    db.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, sql, values)).await?;
+    Ok(())
+}
+
+/// What was marked so long ago that whoever did it has come to an end, one way or another.
+#[derive(Clone, Debug, FromQueryResult)]
+pub struct Unsettled {
+    /// Of the address.
+    pub email_hash: Vec<u8>,
+    /// Whose staff it may be.
+    pub tenant_id: Uuid,
+    unsettled_since: DateTime<Utc>,
+}
+
+impl Unsettled {
+    /// Whether the address is that of somebody on the staff, asked of the tenant after this was read.
+    pub async fn settle(self, db: &impl OnRegistry, is_staff: bool) -> Result<(), RegistryError> {
+        let tenant = TenantId(self.tenant_id);
+        resolve(db, self.email_hash, tenant, self.unsettled_since, is_staff).await
+    }
+}
+
+/// Marks that are older than `age` by the registry's clock, the oldest first.
+pub async fn unsettled(
+    db: &impl OnRegistry,
+    age: Duration,
+    limit: i64,
+) -> Result<Vec<Unsettled>, RegistryError> {
+    const SQL: &str = "
+        SELECT email_hash, tenant_id, unsettled_since FROM email_index
+        WHERE unsettled_since < clock_timestamp() - make_interval(secs => $1)
+        ORDER BY unsettled_since LIMIT $2";
+    let values = [age.as_secs_f64().into(), limit.into()];
+    let statement = Statement::from_sql_and_values(DbBackend::Postgres, SQL, values);
+    Ok(Unsettled::find_by_statement(statement).all(db).await?)
+}
+
+/// Whoever has registered a tenant with one address has it with another now. If that has registered another tenant
+/// already, the claim is given up.
+pub async fn move_claim(
+    db: &impl OnRegistry,
+    tenant: TenantId,
+    from: Vec<u8>,
+    to: Vec<u8>,
+) -> Result<(), RegistryError> {
+    const SQL: &str = "
+        WITH given AS (
+            UPDATE email_index SET self_registered_owner = false
+            WHERE email_hash = $2 AND tenant_id = $1 AND self_registered_owner RETURNING tenant_id
+        )
+        UPDATE email_index SET self_registered_owner = true
+        WHERE email_hash = $3 AND tenant_id = $1 AND EXISTS (SELECT FROM given)
+          AND NOT EXISTS (SELECT FROM email_index WHERE email_hash = $3 AND self_registered_owner)";
+    let values = [tenant.0.into(), from.into(), to.into()];
+    match db.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, SQL, values)).await {
+        Ok(_) => Ok(()),
+        // Somebody has just registered a tenant with it.
+        Err(e) if failure::violated_unique_constraint(&e) == Some("email_index_one_owner") => {
+            Ok(())
+        }
+        Err(e) => Err(e.into()),
+    }
 }
 
 /// Forgets one address of a tenant.

@@ -1,10 +1,17 @@
 //! What every tenant's own database holds, whatever the product: staff, roles, sessions, and what
 //! a new tenant begins with.
 
+pub mod api_keys;
+pub mod audit_log;
 pub mod entities;
 pub mod external_identities;
+pub mod impersonations;
 pub mod one_time_tokens;
 pub mod preseed;
+pub mod rights;
 pub mod roles;
+pub mod second_factor;
 pub mod sessions;
+pub mod settings;
 pub mod staff;
+pub mod staffing;

@@ -7,7 +7,6 @@ use uuid::Uuid;
 pub use super::entities::one_time_tokens::Model as OneTimeToken;
 pub use super::entities::one_time_tokens::Purpose;
 use super::entities::one_time_tokens::{ActiveModel, Column, Entity};
-use super::staff::StaffMember;
 use crate::tenant_router::{OnTenant, TenantTransaction};
 
 /// Writes one down. Older ones for the same purpose are good no more.
@@ -15,16 +14,16 @@ pub async fn add(
     transaction: &TenantTransaction,
     token_hash: Vec<u8>,
     purpose: Purpose,
-    staff: &StaffMember,
+    (staff, email): (Uuid, &str),
     now: DateTime<Utc>,
     expires_at: DateTime<Utc>,
 ) -> Result<(), DbErr> {
-    remove(transaction, staff.id, purpose).await?;
+    remove(transaction, staff, purpose).await?;
     let row = ActiveModel {
         token_hash: Set(token_hash),
         purpose: Set(purpose),
-        staff_id: Set(staff.id),
-        email: Set(staff.email.clone()),
+        staff_id: Set(staff),
+        email: Set(email.to_owned()),
         created_at: Set(now),
         expires_at: Set(expires_at),
     };
@@ -32,14 +31,13 @@ pub async fn add(
     Ok(())
 }
 
-/// Is there one that somebody brings? It may be used up before they take it.
-pub async fn is_there(
+/// One that somebody brings. It may be used up before they take it.
+pub async fn find(
     db: &impl OnTenant,
     token_hash: Vec<u8>,
     purpose: Purpose,
-) -> Result<bool, DbErr> {
-    let found = Entity::find_by_id(token_hash).filter(Column::Purpose.eq(purpose)).one(db).await?;
-    Ok(found.is_some())
+) -> Result<Option<OneTimeToken>, DbErr> {
+    Entity::find_by_id(token_hash).filter(Column::Purpose.eq(purpose)).one(db).await
 }
 
 /// Has somebody been sent one for this purpose that is still good?
@@ -71,6 +69,12 @@ pub async fn take(
         .exec_with_returning(transaction)
         .await?;
     Ok(taken.into_iter().next().filter(|token| token.expires_at > now))
+}
+
+/// None of somebody's tokens is good any more.
+pub async fn remove_all(db: &impl OnTenant, staff: Uuid) -> Result<(), DbErr> {
+    Entity::delete_many().filter(Column::StaffId.eq(staff)).exec(db).await?;
+    Ok(())
 }
 
 /// Somebody's tokens for this purpose are good no more.

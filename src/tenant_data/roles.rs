@@ -1,12 +1,21 @@
-//! Roles and what they permit. The four built-in ones come with the template; a tenant may change them.
+//! Roles and what they permit. The four built-in ones come with the template; a tenant may change what three of them permit,
+//! and add its own.
 
-use sea_orm::sea_query::Query;
-use sea_orm::{ColumnTrait, DbErr, EntityTrait, QueryFilter};
+use chrono::{DateTime, Utc};
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, IntoActiveModel,
+    QueryFilter, QueryOrder, QuerySelect,
+};
 use uuid::Uuid;
 
-use super::entities::roles::{Column, Entity};
-use super::entities::staff;
-use crate::tenant_router::OnTenant;
+pub use super::entities::roles::Model as Role;
+use super::entities::roles::{ActiveModel, Column, Entity};
+use super::rights::Rights;
+use crate::identifiers::new_id;
+use crate::paging::{Page, PageRequest, Position, keyset};
+use crate::postgres::failure;
+use crate::tenant_router::{OnTenant, TenantTransaction};
 
 /// The role of whoever registered the tenant.
 pub const OWNER: &str = "owner";
@@ -52,14 +61,125 @@ pub const BUILT_IN: &[(&str, &[&str])] = &[
     ("viewer", &["members:read", "conversations:read"]),
 ];
 
-/// What a member of staff is permitted by the role that they have now; `None`: they may not call at all.
-pub async fn permissions_of(db: &impl OnTenant, id: Uuid) -> Result<Option<Vec<String>>, DbErr> {
-    let role = Query::select()
-        .column(staff::Column::Role)
-        .from(staff::Entity)
-        .and_where(staff::Column::Id.eq(id))
-        .and_where(staff::Column::Status.eq("active"))
-        .to_owned();
-    let row = Entity::find().filter(Column::Name.in_subquery(role)).one(db).await?;
-    Ok(row.map(|role| role.permissions))
+/// Why a role could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum RoleError {
+    /// There is no such role.
+    #[error("there is no such role")]
+    NotFound,
+    /// Another role has the name.
+    #[error("another role has this name")]
+    NameTaken,
+    /// Somebody has the role.
+    #[error("somebody has this role")]
+    InUse,
+    /// What comes with every tenant has its name, and the owner's role all that it permits.
+    #[error("a built-in role stays")]
+    BuiltIn,
+    /// Nobody gives what they have not.
+    #[error("the role permits more than its giver may")]
+    BeyondGiver,
+    /// A statement failed.
+    #[error(transparent)]
+    Database(#[from] DbErr),
+}
+
+fn refused(error: DbErr) -> RoleError {
+    match failure::violated_unique_constraint(&error) {
+        Some("roles_name_key") => RoleError::NameTaken,
+        _ => error.into(),
+    }
+}
+
+/// Roles, newest first.
+pub async fn list(db: &impl OnTenant, page: PageRequest) -> Result<Page<Role>, DbErr> {
+    let mut query = Entity::find()
+        .order_by_desc(Column::CreatedAt)
+        .order_by_desc(Column::Id)
+        .limit(page.limit + 1);
+    if let Some(after) = page.after {
+        query = query.filter(Expr::cust_with_values("(created_at, id) < ($1, $2)", keyset(after)));
+    }
+    let rows = query.all(db).await?;
+    Ok(Page::cut(rows, page.limit, |row| Position { at: row.created_at, id: row.id }))
+}
+
+/// By its name.
+pub async fn find_by_name(db: &impl OnTenant, name: &str) -> Result<Option<Role>, DbErr> {
+    Entity::find().filter(Column::Name.eq(name)).one(db).await
+}
+
+/// One that is to be changed. Nobody changes it, or gives it to anybody, until the transaction has ended.
+async fn hold(transaction: &TenantTransaction, id: Uuid) -> Result<Role, RoleError> {
+    let found = Entity::find_by_id(id).lock_exclusive().one(transaction).await?;
+    found.ok_or(RoleError::NotFound)
+}
+
+/// Adds a role of the tenant's own.
+pub async fn create(
+    transaction: &TenantTransaction,
+    name: String,
+    permissions: Vec<String>,
+    by: &Rights,
+    now: DateTime<Utc>,
+) -> Result<Role, RoleError> {
+    let id = new_id();
+    let role = Role { id, name, permissions, built_in: false, created_at: now, updated_at: now };
+    if !by.cover(&role) {
+        return Err(RoleError::BeyondGiver);
+    }
+    let row = role.into_active_model().reset_all();
+    Entity::insert(row).exec_with_returning(transaction).await.map_err(refused)
+}
+
+/// Changes what is given. Whoever has the role has the new permissions within seconds.
+pub async fn change(
+    transaction: &TenantTransaction,
+    id: Uuid,
+    (name, permissions): (Option<String>, Option<Vec<String>>),
+    by: &Rights,
+    now: DateTime<Utc>,
+) -> Result<Role, RoleError> {
+    let before = hold(transaction, id).await?;
+    let after = Role {
+        name: name.unwrap_or_else(|| before.name.clone()),
+        permissions: permissions.unwrap_or_else(|| before.permissions.clone()),
+        updated_at: now,
+        ..before.clone()
+    };
+    let is_renamed = after.name != before.name;
+    if before.built_in && (is_renamed || before.name == OWNER) {
+        return Err(RoleError::BuiltIn);
+    }
+    if !by.cover(&before) || !by.cover(&after) {
+        return Err(RoleError::BeyondGiver);
+    }
+    let mut row = ActiveModel { updated_at: Set(now), ..Default::default() };
+    row.name = Set(after.name);
+    row.permissions = Set(after.permissions);
+    let changed = Entity::update_many().set(row).filter(Column::Id.eq(id));
+    let changed = changed.exec_with_returning(transaction).await.map_err(refused)?;
+    changed.into_iter().next().ok_or(RoleError::NotFound)
+}
+
+/// Removes a role that nobody has.
+pub async fn remove(
+    transaction: &TenantTransaction,
+    id: Uuid,
+    by: &Rights,
+) -> Result<Role, RoleError> {
+    let role = hold(transaction, id).await?;
+    if role.built_in {
+        return Err(RoleError::BuiltIn);
+    }
+    if !by.cover(&role) {
+        return Err(RoleError::BeyondGiver);
+    }
+    // 23503: a foreign key still points here.
+    let removed = Entity::delete_by_id(id).exec(transaction).await;
+    removed.map_err(|e| match failure::sqlstate(&e).as_deref() {
+        Some("23503") => RoleError::InUse,
+        _ => e.into(),
+    })?;
+    Ok(role)
 }

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 pub use super::entities::sessions::Model as Session;
 use super::entities::{refresh_tokens, sessions};
+use crate::audit::Client;
 use crate::paging::{Page, PageRequest, Position, keyset};
 use crate::tenant_router::{OnTenant, TenantTransaction};
 
@@ -22,15 +23,6 @@ const REMOVED_AT_ONCE: u64 = 100;
 
 /// Nobody is at home in more places.
 const ADDRESSES_AT_MOST: u64 = 200;
-
-/// Who uses a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Client {
-    /// Its address.
-    pub ip: IpAddr,
-    /// What it calls itself, shortened.
-    pub user_agent: Option<String>,
-}
 
 /// A session that is to be.
 pub struct NewSession<'a> {

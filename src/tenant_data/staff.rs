@@ -7,8 +7,17 @@ use uuid::Uuid;
 
 pub use super::entities::staff::Model as StaffMember;
 use super::entities::staff::{ActiveModel, Column, Entity};
+use crate::audit::{Actor, ActorKind};
 use crate::identifiers::EmailAddress;
 use crate::tenant_router::{OnTenant, TenantTransaction};
+
+impl StaffMember {
+    /// They, as somebody who does something.
+    pub fn actor(&self) -> Actor {
+        let name = format!("{} {}", self.first_name, self.last_name).trim().to_owned();
+        Actor { kind: ActorKind::Staff, id: Some(self.id), name }
+    }
+}
 
 /// Everything that makes a new member of staff.
 #[derive(Clone)]

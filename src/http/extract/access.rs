@@ -1,65 +1,63 @@
 //! Caller, tenant, permission: in this order, and the connection only when the handler asks for it.
 
 use std::marker::PhantomData;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use sea_orm::{TransactionSession, TransactionTrait};
 
+use super::client::{client, client_address};
 use super::cookies;
 use super::host::{called_host, only};
 use super::permission::Permission;
-use crate::authentication::Claims;
+use crate::audit::{Act, Origin};
+use crate::authentication::{Caller, Claims, Client, TokenError};
 use crate::http::Code;
 use crate::http::Gateway;
 use crate::http::problem::Problem;
 use crate::registry::tenants::Tenant;
-use crate::tenant_data::roles;
-use crate::tenant_router::{RouterError, TenantDb};
+use crate::tenant_data::audit_log;
+use crate::tenant_data::rights::Rights;
+use crate::tenant_router::{RouterError, TenantDb, TenantTransaction};
 
-/// Somebody whose token is good.
-pub struct Caller(pub Arc<Claims>);
-
-impl FromRequestParts<Gateway> for Caller {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Problem> {
-        let header =
-            only(&parts.headers, AUTHORIZATION.as_str()).map_err(|_| Code::InvalidToken)?;
-        let Some(header) = header else {
-            let token = cookies::access_token(parts, gateway)?.ok_or(Code::InvalidToken)?;
-            return Ok(Self(gateway.authentication.authenticate(&token).await?));
-        };
-        let token = header
-            .to_str()
-            .ok()
-            .and_then(|text| text.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, token)| token.trim())
-            .ok_or(Code::InvalidToken)?;
-        Ok(Self(gateway.authentication.authenticate(token).await?))
-    }
+/// Who shows a token, a key or a cookie.
+async fn caller(parts: &Parts, gateway: &Gateway) -> Result<Caller, Problem> {
+    let header = only(&parts.headers, AUTHORIZATION.as_str()).map_err(|_| Code::InvalidToken)?;
+    let Some(header) = header else {
+        let token = cookies::access_token(parts, gateway)?.ok_or(Code::InvalidToken)?;
+        return Ok(gateway.authentication.authenticate(&token).await?);
+    };
+    let token = bearer(header).ok_or(Code::InvalidToken)?;
+    Ok(gateway.authentication.authenticate(token).await?)
 }
 
-/// A caller who is permitted `P` in their own tenant.
-pub struct Authorized<P> {
-    /// What the token says.
-    pub claims: Arc<Claims>,
-    /// The tenant that the token names, and the only one this request can reach.
+/// The token of an `Authorization` header.
+pub(super) fn bearer(header: &axum::http::HeaderValue) -> Option<&str> {
+    let (scheme, token) = header.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Somebody in their own tenant.
+pub struct Access {
+    /// Who.
+    pub caller: Caller,
+    /// Their tenant, and the only one this request can reach.
     pub tenant: Arc<Tenant>,
     gateway: Gateway,
-    permission: PhantomData<P>,
+    /// With what client; not read where nothing can be changed.
+    client: Option<Client>,
+    ip: IpAddr,
 }
 
-impl<P: Permission> FromRequestParts<Gateway> for Authorized<P> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Problem> {
-        let Caller(claims) = Caller::from_request_parts(parts, gateway).await?;
-        gateway.limits.charge_tenant(claims.tid, &parts.method)?;
-        let tenant =
-            gateway.router.directory().tenant(claims.tid).await?.ok_or(RouterError::Unknown)?;
+impl Access {
+    async fn enter(parts: &Parts, gateway: &Gateway) -> Result<Self, Problem> {
+        let caller = caller(parts, gateway).await?;
+        let id = caller.tenant();
+        gateway.limits.charge_tenant(id, &parts.method)?;
+        let tenant = gateway.router.directory().tenant(id).await?.ok_or(RouterError::Unknown)?;
         for named in parts.headers.get_all("x-tenant-id") {
             let named = named.to_str().unwrap_or_default();
             if named != tenant.slug && named.parse() != Ok(tenant.id) {
@@ -71,38 +69,129 @@ impl<P: Permission> FromRequestParts<Gateway> for Authorized<P> {
         {
             return Err(Code::TenantMismatch.into());
         }
-        let access = Self { claims, tenant, gateway: gateway.clone(), permission: PhantomData };
-        if let Some(permission) = P::NAME
-            && !access.permissions().await?.iter().any(|held| held == permission)
-        {
-            return Err(Problem::with_detail(
-                Code::Forbidden,
-                format!("Your role does not permit `{permission}`."),
-            ));
-        }
-        Ok(access)
+        let client = (!parts.method.is_safe()).then(|| client(parts, gateway));
+        let ip = client_address(parts, &gateway.settings.trusted_proxies);
+        Ok(Self { caller, tenant, gateway: gateway.clone(), client, ip })
     }
-}
 
-impl<P> Authorized<P> {
     /// A connection to the caller's own tenant. Taken late: after the body has been read and checked.
     pub async fn connect(&self) -> Result<TenantDb, RouterError> {
         self.gateway.router.connect(&self.tenant).await
     }
 
-    /// What the caller is permitted by the role that they have now, not by the one that the token names.
-    pub async fn permissions(&self) -> Result<Arc<[String]>, Problem> {
-        // A new token is not judged by what is remembered of an older one with another role.
-        let key = (self.claims.tid, self.claims.sub, self.claims.role.clone());
-        if let Some(known) = self.gateway.permissions.get(&key).await {
-            // A remembered permission must not open a tenant that is closed.
-            self.gateway.router.admit(&self.tenant)?;
-            return Ok(known);
+    /// What the caller may do now, by the role that they have now, not by the one that the token names.
+    pub async fn rights(&self) -> Result<Arc<Rights>, Problem> {
+        let (known, key) = (&self.gateway.rights, self.caller.fingerprint());
+        let rights = match known.get(&key).await {
+            Some(rights) => {
+                // A remembered permission must not open a tenant that is closed.
+                self.gateway.router.admit(&self.tenant)?;
+                rights
+            }
+            None => {
+                let db = self.connect().await?;
+                let rights =
+                    self.gateway.authentication.rights(&db, &self.caller, Some(self.ip)).await?;
+                let rights = Arc::new(rights);
+                known.insert(key, rights.clone()).await;
+                rights
+            }
+        };
+        match self.gateway.authentication.is_shut_out(&rights) {
+            true => Err(TokenError::Revoked.into()),
+            false => Ok(rights),
         }
+    }
+
+    /// Who does what this request does, for the audit log.
+    pub async fn origin(&self) -> Result<Origin, Problem> {
+        let actor = self.rights().await?.actor.clone();
+        Ok(Origin::of(actor, self.client.as_ref()))
+    }
+
+    /// Changes something in the caller's tenant: all of it in one transaction, with an entry in the audit log, or nothing.
+    pub async fn change<T, E, F>(&self, change: F) -> Result<T, Problem>
+    where
+        F: AsyncFnOnce(&TenantTransaction) -> Result<(T, Act), E>,
+        E: Into<Problem>,
+    {
+        let origin = self.origin().await?;
         let db = self.connect().await?;
-        let permissions = roles::permissions_of(&db, self.claims.sub).await?;
-        let permissions: Arc<[String]> = permissions.ok_or(Code::InvalidToken)?.into();
-        self.gateway.permissions.insert(key, permissions.clone()).await;
-        Ok(permissions)
+        let transaction = db.begin().await?;
+        match change(&transaction).await {
+            Ok((done, act)) => {
+                let (hasher, now) = (self.gateway.registry.hasher(), self.gateway.clock.now());
+                audit_log::note(&transaction, hasher, &origin, act, now).await?;
+                transaction.commit().await?;
+                Ok(done)
+            }
+            Err(error) => {
+                transaction.rollback().await?;
+                Err(error.into())
+            }
+        }
+    }
+}
+
+/// A caller who is permitted `P` in their own tenant.
+pub struct Authorized<P> {
+    access: Access,
+    permission: PhantomData<P>,
+}
+
+impl<P> std::ops::Deref for Authorized<P> {
+    type Target = Access;
+
+    fn deref(&self) -> &Access {
+        &self.access
+    }
+}
+
+impl<P: Permission> FromRequestParts<Gateway> for Authorized<P> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Problem> {
+        let access = Access::enter(parts, gateway).await?;
+        let rights = access.rights().await?;
+        if rights.must_enroll {
+            return Err(Code::MfaEnrollmentRequired.into());
+        }
+        if !rights.permissions.iter().any(|held| held == P::NAME) {
+            return Err(Problem::with_detail(
+                Code::Forbidden,
+                format!("You are not permitted `{}`.", P::NAME),
+            ));
+        }
+        Ok(Self { access, permission: PhantomData })
+    }
+}
+
+/// A member of staff, for what concerns their own account and needs no permission. Programs and operators have none here.
+pub struct Account {
+    /// What their token says.
+    pub claims: Arc<Claims>,
+    access: Access,
+}
+
+impl std::ops::Deref for Account {
+    type Target = Access;
+
+    fn deref(&self) -> &Access {
+        &self.access
+    }
+}
+
+impl FromRequestParts<Gateway> for Account {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Problem> {
+        let access = Access::enter(parts, gateway).await?;
+        match &access.caller {
+            Caller::Staff(claims) => Ok(Self { claims: claims.clone(), access }),
+            Caller::Program(_) | Caller::Operator(_) => Err(Problem::with_detail(
+                Code::Forbidden,
+                "This is for members of staff, about their own account.",
+            )),
+        }
     }
 }

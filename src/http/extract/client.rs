@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use super::host::only;
 use crate::authentication::Client;
 use crate::http::Gateway;
+use crate::http::middleware::RequestId;
 
 /// Of what a client calls itself, so many characters are kept.
 const LONGEST_USER_AGENT: usize = 300;
@@ -49,12 +50,20 @@ impl FromRequestParts<Gateway> for CalledBy {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Infallible> {
-        let user_agent = parts.headers.get(USER_AGENT).map(|value| {
-            let text = String::from_utf8_lossy(value.as_bytes());
-            text.chars().filter(|c| !c.is_control()).take(LONGEST_USER_AGENT).collect()
-        });
-        let ip = client_address(parts, &gateway.settings.trusted_proxies);
-        Ok(Self(Client { ip, user_agent }))
+        Ok(Self(client(parts, gateway)))
+    }
+}
+
+pub(super) fn client(parts: &Parts, gateway: &Gateway) -> Client {
+    let user_agent = parts.headers.get(USER_AGENT).map(|value| {
+        let text = String::from_utf8_lossy(value.as_bytes());
+        text.chars().filter(|c| !c.is_control()).take(LONGEST_USER_AGENT).collect()
+    });
+    let id = parts.extensions.get::<RequestId>();
+    Client {
+        ip: client_address(parts, &gateway.settings.trusted_proxies),
+        user_agent,
+        request_id: id.and_then(|id| id.0.to_str().ok()).map(str::to_owned),
     }
 }
 

@@ -11,7 +11,7 @@ mod limited;
 mod page;
 pub(super) mod permission;
 
-pub(super) use access::Authorized;
+pub(super) use access::{Account, Authorized};
 pub(super) use body::{Id, JsonBody, Parameters, read_body};
 pub(super) use client::{CalledBy, Peer};
 pub(super) use cookies::{Cookies, RefreshCookie};

@@ -5,25 +5,22 @@ macro_rules! permissions {
         $(
             #[doc = concat!("`", $text, "`")]
             pub struct $name;
-            impl Permission for $name { const NAME: Option<&'static str> = Some($text); }
+            impl Permission for $name { const NAME: &'static str = $text; }
         )*
     };
 }
 
 /// What a caller must be permitted.
 pub trait Permission: Send + Sync + 'static {
-    /// Its name in a role; `None`: every member of staff may.
-    const NAME: Option<&'static str>;
+    /// Its name in a role.
+    const NAME: &'static str;
 }
 
 permissions! {
     MembersRead "members:read"
     MembersWrite "members:write"
     ConversationsRead "conversations:read"
-}
-
-/// Every member of staff may.
-pub struct AnyStaff;
-impl Permission for AnyStaff {
-    const NAME: Option<&'static str> = None;
+    StaffManage "staff:manage"
+    TenantManage "tenant:manage"
+    AuditRead "audit:read"
 }

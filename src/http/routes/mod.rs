@@ -1,5 +1,6 @@
 //! Handlers: a folder a noun, a file a verb. Each takes what it needs, calls one room below, and answers.
 
+pub(super) mod api_keys;
 pub(super) mod auth;
 pub(super) mod branches;
 pub(super) mod conversations;
@@ -7,5 +8,7 @@ pub(super) mod health;
 pub(super) mod members;
 pub(super) mod meta;
 pub(super) mod registrations;
+pub(super) mod roles;
+pub(super) mod staff;
 pub(super) mod tenant;
 pub(super) mod webhooks;

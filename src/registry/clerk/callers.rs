@@ -1,6 +1,6 @@
 //! Whom a token of Clerk speaks for.
 
-use sea_orm::Statement;
+use sea_orm::{DbBackend, Statement};
 use uuid::Uuid;
 
 use crate::identifiers::TenantId;
@@ -15,6 +15,13 @@ pub struct ClerkCaller {
     pub staff: Uuid,
     /// In which role.
     pub role: String,
+}
+
+/// Does Clerk say who is on the staff of the tenant?
+pub async fn keeps(db: &impl OnRegistry, tenant: TenantId) -> Result<bool, RegistryError> {
+    const SQL: &str = "SELECT 1 FROM clerk_organizations WHERE tenant_id = $1 AND NOT deleted";
+    let statement = Statement::from_sql_and_values(DbBackend::Postgres, SQL, [tenant.0.into()]);
+    Ok(db.query_one_raw(statement).await?.is_some())
 }
 
 /// What was settled, and is not denied by anything heard since: the end of a membership counts as soon as it is

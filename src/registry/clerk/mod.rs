@@ -9,7 +9,7 @@ mod settling;
 
 pub use super::entities::clerk_organizations::Model as Organization;
 pub use super::entities::clerk_staff::Model as ClerkStaff;
-pub use callers::{ClerkCaller, find_caller};
+pub use callers::{ClerkCaller, find_caller, keeps};
 pub use closing::{forget_tenant, settle_again};
 pub use facts::{
     Facts, LATEST_MS, MembershipFact, OrganizationFact, Profile, Profiled, UserFact, Version,

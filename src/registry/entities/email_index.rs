@@ -9,6 +9,8 @@ pub struct Model {
     pub tenant_id: Uuid,
     pub self_registered_owner: bool,
     pub created_at: DateTimeUtc,
+    pub unsettled_since: Option<DateTimeUtc>,
+    pub contested: bool,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

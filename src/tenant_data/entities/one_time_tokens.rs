@@ -21,6 +21,10 @@ pub enum Purpose {
     PasswordReset,
     /// The proof that letters arrive.
     EmailVerification,
+    /// A first password, for whoever is invited.
+    Invitation,
+    /// Another address: the one that it was sent to.
+    EmailChange,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -1,13 +1,15 @@
 use axum::extract::State;
 use axum::http::StatusCode;
+use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::mfa::check_password;
 use crate::http::Gateway;
-use crate::http::extract::permission::AnyStaff;
-use crate::http::extract::{Authorized, Checked, Faults, JsonBody, Limited, Open};
+use crate::http::extract::{Account, CalledBy, Checked, Faults, JsonBody, Limited, Open};
 use crate::http::openapi::{OpenProblems, TenantProblems};
 use crate::http::problem::Problem;
+use crate::identifiers::EmailAddress;
 
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -36,9 +38,10 @@ impl Checked for VerifyRequest {
 pub(crate) async fn verify_email(
     State(gateway): State<Gateway>,
     _: Limited<Open>,
+    CalledBy(client): CalledBy,
     JsonBody(token): JsonBody<VerifyRequest>,
 ) -> Result<StatusCode, Problem> {
-    gateway.authentication.verify_email(&token).await?;
+    gateway.authentication.verify_email(&token, &client).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -54,10 +57,69 @@ pub(crate) async fn verify_email(
 )]
 pub(crate) async fn resend_verification(
     State(gateway): State<Gateway>,
-    access: Authorized<AnyStaff>,
+    access: Account,
 ) -> Result<StatusCode, Problem> {
     let db = access.connect().await?;
-    let Authorized { claims, tenant, .. } = &access;
-    gateway.authentication.resend_verification(tenant, claims, &db).await?;
+    let Account { claims, .. } = &access;
+    gateway.authentication.resend_verification(&access.tenant, claims, &db).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ChangeEmailRequest {
+    /// With which the caller wants to sign in from now on.
+    #[schema(required = true)]
+    email: String,
+    /// The caller's, once more.
+    #[schema(required = true)]
+    password: String,
+}
+
+impl Checked for ChangeEmailRequest {
+    type Output = (SecretString, EmailAddress);
+
+    fn check(self, faults: &mut Faults) -> Option<Self::Output> {
+        let email = faults.required("email", &self.email);
+        let password = check_password(faults, "password", self.password);
+        Some((password?, email?))
+    }
+}
+
+/// Sends a letter to another address, with which the caller wants to sign in. Until its token is confirmed nothing changes.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/email/change",
+    tag = "Registration and sessions",
+    request_body = ChangeEmailRequest,
+    responses((status = 202, description = "On its way."), TenantProblems),
+    security(("token" = [])),
+)]
+pub(crate) async fn change_email(
+    State(gateway): State<Gateway>,
+    access: Account,
+    CalledBy(client): CalledBy,
+    JsonBody(change): JsonBody<ChangeEmailRequest>,
+) -> Result<StatusCode, Problem> {
+    let Account { claims, .. } = &access;
+    gateway.authentication.change_email(&access.tenant, claims, change, &client).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// Confirms another address by the token from the letter, which is good once: it is the one to sign in with from now on.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/email/change/confirm",
+    tag = "Registration and sessions",
+    request_body = VerifyRequest,
+    responses((status = 204, description = "The address has changed."), OpenProblems),
+)]
+pub(crate) async fn confirm_email(
+    State(gateway): State<Gateway>,
+    _: Limited<Open>,
+    CalledBy(client): CalledBy,
+    JsonBody(token): JsonBody<VerifyRequest>,
+) -> Result<StatusCode, Problem> {
+    gateway.authentication.confirm_email(&token, &client).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,9 +1,9 @@
 use axum::extract::State;
 use axum::response::IntoResponse;
-use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::mfa::{check_factor, check_password};
 use super::{SessionDocument, with_tokens};
 use crate::authentication::Credentials;
 use crate::http::Gateway;
@@ -13,9 +13,6 @@ use crate::http::extract::{
 use crate::http::openapi::OpenProblems;
 use crate::http::problem::Problem;
 
-/// Longer passwords cannot have been registered; hashing them would only cost.
-const MAX_PASSWORD_CHARS: usize = 1024;
-
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct LoginRequest {
@@ -23,6 +20,10 @@ pub(crate) struct LoginRequest {
     email: String,
     #[schema(required = true)]
     password: String,
+    /// Six digits of the authenticator app, where a second factor is asked for.
+    totp_code: Option<String>,
+    /// One of the recovery codes, in the place of `totp_code`.
+    recovery_code: Option<String>,
     /// Slug, for those who are staff of several organizations. At an organization's own host: the host says it.
     tenant: Option<String>,
 }
@@ -34,15 +35,13 @@ impl Checked for LoginRequest {
         if self.email.trim().is_empty() {
             faults.add("email", "required", "is required");
         }
-        if self.password.is_empty() {
-            faults.add("password", "required", "is required");
-        } else if self.password.chars().count() > MAX_PASSWORD_CHARS {
-            faults.add("password", "too_long", "must have at most 1024 characters");
-        }
+        let password = check_password(faults, "password", self.password);
+        let factor = check_factor(faults, self.totp_code, self.recovery_code);
         // A text that is no address has no account: the answer is that of a wrong password.
         Some(Credentials {
             email: self.email.parse().ok(),
-            password: SecretString::from(self.password),
+            password: password?,
+            factor,
             tenant: self.tenant,
         })
     }

@@ -6,8 +6,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::http::Gateway;
-use crate::http::extract::permission::AnyStaff;
-use crate::http::extract::{Authorized, Checked, Cookies, Faults, JsonBody};
+use crate::http::extract::{Account, Checked, Cookies, Faults, JsonBody};
 use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
 
@@ -38,12 +37,13 @@ impl Checked for LogoutRequest {
 )]
 pub(crate) async fn logout(
     State(gateway): State<Gateway>,
-    access: Authorized<AnyStaff>,
+    access: Account,
     cookies: Cookies,
     JsonBody(everywhere): JsonBody<LogoutRequest>,
 ) -> Result<impl IntoResponse, Problem> {
+    let origin = access.origin().await?;
     let db = access.connect().await?;
-    gateway.authentication.logout(db, &access.claims, everywhere).await?;
+    gateway.authentication.logout(db, &access.claims, everywhere, &origin).await?;
     let cleared = cookies.clear().map(|cookie| (SET_COOKIE, cookie));
     Ok((StatusCode::NO_CONTENT, AppendHeaders(cleared)))
 }

@@ -4,8 +4,7 @@ use utoipa::ToSchema;
 
 use super::{TenantDocument, UserDocument};
 use crate::http::Code;
-use crate::http::extract::Authorized;
-use crate::http::extract::permission::AnyStaff;
+use crate::http::extract::Account;
 use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
 use crate::tenant_data::staff;
@@ -17,6 +16,8 @@ pub(crate) struct MeDocument {
     permissions: Vec<String>,
     /// Has the caller proven that letters to their address arrive?
     email_verified: bool,
+    /// Must they set up a second factor before they can do anything else?
+    mfa_enrollment_required: bool,
 }
 
 /// Who the token speaks for, and what they may do.
@@ -27,8 +28,8 @@ pub(crate) struct MeDocument {
     responses((status = 200, description = "The caller.", body = MeDocument), TenantProblems),
     security(("token" = [])),
 )]
-pub(crate) async fn me(access: Authorized<AnyStaff>) -> Result<Json<MeDocument>, Problem> {
-    let permissions = access.permissions().await?.to_vec();
+pub(crate) async fn me(access: Account) -> Result<Json<MeDocument>, Problem> {
+    let rights = access.rights().await?;
     let db = access.connect().await?;
     // Removed or disabled since the token was made: it speaks for nobody.
     let user = staff::find_active(&db, access.claims.sub).await?.ok_or(Code::InvalidToken)?;
@@ -36,6 +37,7 @@ pub(crate) async fn me(access: Authorized<AnyStaff>) -> Result<Json<MeDocument>,
         email_verified: user.email_verified_at.is_some(),
         user: user.into(),
         tenant: TenantDocument::from(&*access.tenant),
-        permissions,
+        permissions: rights.permissions.clone(),
+        mfa_enrollment_required: rights.must_enroll,
     }))
 }

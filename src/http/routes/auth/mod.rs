@@ -4,6 +4,7 @@ pub(crate) mod email;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod me;
+pub(crate) mod mfa;
 pub(crate) mod password;
 pub(crate) mod refresh;
 pub(crate) mod register;
@@ -104,7 +105,7 @@ impl From<SignedIn> for SessionDocument {
 }
 
 /// A document with tokens in it: nobody keeps a copy on the way, and browsers get them as cookies too.
-fn with_tokens<T: Serialize>(
+pub(super) fn with_tokens<T: Serialize>(
     cookies: Cookies,
     signed_in: SignedIn,
     document: impl FnOnce(SessionDocument) -> T,

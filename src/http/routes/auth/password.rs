@@ -5,9 +5,8 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::http::Gateway;
-use crate::http::extract::permission::AnyStaff;
 use crate::http::extract::{
-    Authorized, CalledBy, CalledHost, Checked, Faults, JsonBody, Limited, Open,
+    Account, CalledBy, CalledHost, Checked, Faults, JsonBody, Limited, Open,
 };
 use crate::http::openapi::{OpenProblems, TenantProblems};
 use crate::http::problem::Problem;
@@ -15,7 +14,7 @@ use crate::identifiers::EmailAddress;
 use crate::passwords;
 
 /// A password that is to be somebody's from now on. `about`: what a guesser knows of them.
-pub(super) fn check_new_password(
+pub(crate) fn check_new_password(
     faults: &mut Faults,
     field: &str,
     password: String,
@@ -114,9 +113,10 @@ impl Checked for ResetRequest {
 pub(crate) async fn reset_password(
     State(gateway): State<Gateway>,
     _: Limited<Open>,
+    CalledBy(client): CalledBy,
     JsonBody((token, password)): JsonBody<ResetRequest>,
 ) -> Result<StatusCode, Problem> {
-    gateway.authentication.reset_password(&token, password).await?;
+    gateway.authentication.reset_password(&token, password, &client).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -155,11 +155,11 @@ impl Checked for ChangeRequest {
 )]
 pub(crate) async fn change_password(
     State(gateway): State<Gateway>,
-    access: Authorized<AnyStaff>,
+    access: Account,
     CalledBy(client): CalledBy,
     JsonBody(passwords): JsonBody<ChangeRequest>,
 ) -> Result<StatusCode, Problem> {
-    let Authorized { claims, tenant, .. } = &access;
-    gateway.authentication.change_password(tenant, claims, passwords, &client).await?;
+    let Account { claims, .. } = &access;
+    gateway.authentication.change_password(&access.tenant, claims, passwords, &client).await?;
     Ok(StatusCode::NO_CONTENT)
 }

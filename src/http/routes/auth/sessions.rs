@@ -7,8 +7,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::authentication::Session;
-use crate::http::extract::permission::AnyStaff;
-use crate::http::extract::{Authorized, Id, ListParameters, PageDocument, Parameters};
+use crate::http::extract::{Account, Id, ListParameters, PageDocument, Parameters};
 use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
 use crate::http::{Code, Gateway};
@@ -46,7 +45,7 @@ impl From<(Session, bool)> for OwnSessionDocument {
 )]
 pub(crate) async fn list_sessions(
     State(gateway): State<Gateway>,
-    access: Authorized<AnyStaff>,
+    access: Account,
     Parameters(page): Parameters<ListParameters>,
 ) -> Result<Json<PageDocument<OwnSessionDocument>>, Problem> {
     let db = access.connect().await?;
@@ -69,11 +68,12 @@ pub(crate) async fn list_sessions(
 )]
 pub(crate) async fn end_session(
     State(gateway): State<Gateway>,
-    access: Authorized<AnyStaff>,
+    access: Account,
     Id(id): Id,
 ) -> Result<StatusCode, Problem> {
+    let origin = access.origin().await?;
     let db = access.connect().await?;
-    match gateway.authentication.end_session(db, &access.claims, id).await? {
+    match gateway.authentication.end_session(db, &access.claims, id, &origin).await? {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(Code::NotFound.into()),
     }

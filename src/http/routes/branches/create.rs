@@ -5,13 +5,14 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::BranchDocument;
+use crate::audit::Act;
 use crate::http::Gateway;
 use crate::http::extract::permission::MembersWrite;
 use crate::http::extract::{Authorized, Checked, Faults, JsonBody};
 use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
 use crate::identifiers::Timezone;
-use crate::messaging::branches;
+use crate::messaging::branches::{self, BranchError};
 
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -48,8 +49,13 @@ pub(crate) async fn create_branch(
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<BranchDocument>), Problem> {
     let timezone =
         timezone.or_else(|| access.tenant.timezone.parse().ok()).unwrap_or(Timezone::UTC);
-    let db = access.connect().await?;
-    let branch = branches::create(&db, name, timezone.as_str(), gateway.clock.now()).await?;
+    let now = gateway.clock.now();
+    let created = access.change(async |db| {
+        let branch = branches::create(db, name, timezone.as_str(), now).await?;
+        let act = Act::on("branch.created", "branch", branch.id);
+        Ok::<_, BranchError>((branch, act))
+    });
+    let branch = created.await?;
     let location = [(header::LOCATION, format!("/v1/branches/{}", branch.id))];
     Ok((StatusCode::CREATED, location, Json(branch.into())))
 }

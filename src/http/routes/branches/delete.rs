@@ -1,10 +1,11 @@
 use axum::http::StatusCode;
 
+use crate::audit::Act;
 use crate::http::extract::permission::MembersWrite;
 use crate::http::extract::{Authorized, Id};
 use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
-use crate::messaging::branches;
+use crate::messaging::branches::{self, BranchError};
 
 /// Removes a branch that no member belongs to.
 #[utoipa::path(
@@ -19,7 +20,10 @@ pub(crate) async fn delete_branch(
     access: Authorized<MembersWrite>,
     Id(id): Id,
 ) -> Result<StatusCode, Problem> {
-    let db = access.connect().await?;
-    branches::delete(&db, id).await?;
+    let removed = access.change(async |db| {
+        branches::delete(db, id).await?;
+        Ok::<_, BranchError>(((), Act::on("branch.removed", "branch", id)))
+    });
+    removed.await?;
     Ok(StatusCode::NO_CONTENT)
 }

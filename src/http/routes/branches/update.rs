@@ -4,13 +4,14 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::BranchDocument;
+use crate::audit::Act;
 use crate::http::Gateway;
 use crate::http::extract::permission::MembersWrite;
 use crate::http::extract::{Authorized, Checked, Faults, Id, JsonBody};
 use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
 use crate::identifiers::Timezone;
-use crate::messaging::branches::{self, BranchChanges};
+use crate::messaging::branches::{self, BranchChanges, BranchError};
 
 /// What is absent stays.
 #[derive(Deserialize, Default, ToSchema)]
@@ -50,6 +51,10 @@ pub(crate) async fn update_branch(
     Id(id): Id,
     JsonBody(changes): JsonBody<UpdateBranch>,
 ) -> Result<Json<BranchDocument>, Problem> {
-    let db = access.connect().await?;
-    Ok(Json(branches::update(&db, id, changes, gateway.clock.now()).await?.into()))
+    let now = gateway.clock.now();
+    let changed = access.change(async |db| {
+        let branch = branches::update(db, id, changes, now).await?;
+        Ok::<_, BranchError>((branch, Act::on("branch.changed", "branch", id)))
+    });
+    Ok(Json(changed.await?.into()))
 }

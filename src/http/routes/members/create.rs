@@ -5,12 +5,13 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{MemberDocument, check_tags};
+use crate::audit::Act;
 use crate::http::Gateway;
 use crate::http::extract::permission::MembersWrite;
 use crate::http::extract::{Authorized, Checked, Faults, JsonBody};
 use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
-use crate::messaging::members::{self, NewMember};
+use crate::messaging::members::{self, MemberError, NewMember};
 
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -62,8 +63,13 @@ pub(crate) async fn create_member(
     access: Authorized<MembersWrite>,
     JsonBody(new): JsonBody<CreateMember>,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<MemberDocument>), Problem> {
-    let db = access.connect().await?;
-    let member = members::create(&db, new, gateway.clock.now()).await?;
+    let now = gateway.clock.now();
+    let created = access.change(async |db| {
+        let member = members::create(db, new, now).await?;
+        let act = Act::on("member.created", "member", member.id);
+        Ok::<_, MemberError>((member, act))
+    });
+    let member = created.await?;
     let location = [(header::LOCATION, format!("/v1/members/{}", member.id))];
     Ok((StatusCode::CREATED, location, Json(member.into())))
 }

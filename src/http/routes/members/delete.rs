@@ -1,10 +1,11 @@
 use axum::http::StatusCode;
 
+use crate::audit::Act;
 use crate::http::extract::permission::MembersWrite;
 use crate::http::extract::{Authorized, Id};
 use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
-use crate::messaging::members;
+use crate::messaging::members::{self, MemberError};
 
 /// Removes a member. Conversations with their number stay.
 #[utoipa::path(
@@ -19,7 +20,10 @@ pub(crate) async fn delete_member(
     access: Authorized<MembersWrite>,
     Id(id): Id,
 ) -> Result<StatusCode, Problem> {
-    let db = access.connect().await?;
-    members::delete(&db, id).await?;
+    let removed = access.change(async |db| {
+        members::delete(db, id).await?;
+        Ok::<_, MemberError>(((), Act::on("member.removed", "member", id)))
+    });
+    removed.await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -4,12 +4,13 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{MemberDocument, check_tags};
+use crate::audit::Act;
 use crate::http::Gateway;
 use crate::http::extract::permission::MembersWrite;
 use crate::http::extract::{Authorized, Checked, Faults, Id, JsonBody};
 use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
-use crate::messaging::members::{self, MemberChanges};
+use crate::messaging::members::{self, MemberChanges, MemberError};
 
 /// What is absent stays. An empty text clears `last_name`, `email` and `branch_id`.
 #[derive(Deserialize, Default, ToSchema)]
@@ -62,6 +63,10 @@ pub(crate) async fn update_member(
     Id(id): Id,
     JsonBody(changes): JsonBody<UpdateMember>,
 ) -> Result<Json<MemberDocument>, Problem> {
-    let db = access.connect().await?;
-    Ok(Json(members::update(&db, id, changes, gateway.clock.now()).await?.into()))
+    let now = gateway.clock.now();
+    let changed = access.change(async |db| {
+        let member = members::update(db, id, changes, now).await?;
+        Ok::<_, MemberError>((member, Act::on("member.changed", "member", id)))
+    });
+    Ok(Json(changed.await?.into()))
 }

@@ -1,0 +1,86 @@
+//! Keys of tenants' programs: made, and taken back on every replica.
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::caller::ProgramKey;
+use super::{Authentication, AuthenticationError};
+use crate::audit::Act;
+use crate::identifiers::{TenantId, new_id};
+use crate::tenant_data::api_keys::{self, ApiKey, NewApiKey};
+use crate::tenant_data::impersonations;
+use crate::tenant_data::rights::Rights;
+use crate::tenant_router::TenantTransaction;
+
+/// So many characters of a key are kept in clear, by which people tell theirs apart.
+const HINT: usize = 4;
+
+/// What a key is to be.
+pub struct WantedKey {
+    /// For people.
+    pub name: String,
+    /// Of those that its maker has.
+    pub permissions: Vec<String>,
+    /// From then on it is good no more.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+impl Authentication {
+    /// Makes a key. Its text is returned this once. Nobody gives what they have not.
+    pub async fn make_key(
+        &self,
+        transaction: &TenantTransaction,
+        tenant: TenantId,
+        wanted: WantedKey,
+        (by, staff): (&Rights, Option<Uuid>),
+    ) -> Result<((ApiKey, String), Act), AuthenticationError> {
+        if let Some(beyond) = wanted.permissions.iter().find(|name| !by.permissions.contains(name))
+        {
+            return Err(AuthenticationError::BeyondMaker(beyond.clone()));
+        }
+        let (key, text) = ProgramKey::generate(&self.registry, tenant)?;
+        let new = NewApiKey {
+            id: new_id(),
+            name: wanted.name,
+            hash: key.hash.to_vec(),
+            hint: text[text.len() - HINT..].to_owned(),
+            permissions: wanted.permissions,
+            created_by: staff,
+            expires_at: wanted.expires_at,
+        };
+        let added = api_keys::add(transaction, new, self.clock.now()).await?;
+        let key = added.ok_or(sea_orm::DbErr::RecordNotInserted)?;
+        let act = Act::on("api_key.created", "api_key", key.id);
+        let act = act.with(json!({"name": key.name, "permissions": key.permissions}));
+        Ok(((key, text), act))
+    }
+
+    /// A key is good no more: here at once, on every replica within a second. `None`: there is none with this id.
+    pub async fn revoke_key(
+        &self,
+        transaction: &TenantTransaction,
+        tenant: TenantId,
+        id: Uuid,
+    ) -> Result<Option<Act>, AuthenticationError> {
+        let revoked = api_keys::revoke(transaction, id, self.clock.now()).await?;
+        let Some(key) = revoked else { return Ok(None) };
+        self.revocations.revoke(tenant, &[id], self.tokens.life()).await?;
+        let act = Act::on("api_key.revoked", "api_key", id).with(json!({"name": key.name}));
+        Ok(Some(act))
+    }
+
+    /// The tenant shuts an operator out: here at once, on every replica within a second. `None`: there is none with this id.
+    pub async fn revoke_impersonation(
+        &self,
+        transaction: &TenantTransaction,
+        tenant: TenantId,
+        id: Uuid,
+    ) -> Result<Option<Act>, AuthenticationError> {
+        let revoked = impersonations::revoke(transaction, id, self.clock.now()).await?;
+        let Some(impersonation) = revoked else { return Ok(None) };
+        self.revocations.revoke(tenant, &[id], self.tokens.life()).await?;
+        let act = Act::on("impersonation.revoked", "impersonation", id);
+        Ok(Some(act.with(json!({"operator": impersonation.operator_name}))))
+    }
+}

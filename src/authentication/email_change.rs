@@ -1,0 +1,118 @@
+//! Another address for somebody on the staff, who proves by letter that it is theirs.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use sea_orm::{TransactionSession, TransactionTrait};
+use secrecy::SecretString;
+use serde_json::json;
+
+use super::{Authentication, AuthenticationError, Claims, Client};
+use crate::audit::Act;
+use crate::identifiers::{EmailAddress, TenantId};
+use crate::mail::Letter;
+use crate::registry::tenants::Tenant;
+use crate::tenant_data::one_time_tokens::{self, OneTimeToken, Purpose};
+use crate::tenant_data::{staff, staffing};
+
+/// So long the letter is good.
+const LETTER_LIFE: TimeDelta = TimeDelta::hours(24);
+
+impl Authentication {
+    /// Sends a letter to the address that is to be somebody's from now on. Asks for the password: who has got hold of a
+    /// token must not take the account along.
+    pub async fn change_email(
+        &self,
+        tenant: &Arc<Tenant>,
+        claims: &Claims,
+        (password, email): (SecretString, EmailAddress),
+        client: &Client,
+    ) -> Result<(), AuthenticationError> {
+        let user = self.prove_again(tenant, claims, password, None, client).await?;
+        if !self.mailer.is_set_up() {
+            return Err(AuthenticationError::NoMail);
+        }
+        let account = self.registry.hasher().email(&email);
+        self.attempts.ask_for_letter(account).map_err(AuthenticationError::TooManyLetters)?;
+        let (token, now) = (self.new_token(TenantId(tenant.id))?, self.clock.now());
+        let db = self.router.connect(tenant).await?;
+        let transaction = db.begin().await?;
+        let (whose, until) = ((user.id, email.as_str()), now + LETTER_LIFE);
+        let purpose = Purpose::EmailChange;
+        one_time_tokens::add(&transaction, token.hash(), purpose, whose, now, until).await?;
+        transaction.commit().await?;
+        drop(db);
+        let link = self.mailer.link("change-email", &token.to_text());
+        self.mailer.send(Letter {
+            to: email,
+            subject: format!("Your new address at {}", tenant.organization_name),
+            text: format!(
+                "Somebody on the staff of {} wants to sign in with this address from now on. To say that it is yours, \
+                 within a day:\n\n{link}\n\nIf you know nothing of it, you need do nothing.\n",
+                tenant.organization_name
+            ),
+        });
+        Ok(())
+    }
+
+    /// Somebody has got the letter at their new address: they have it from now on. Both addresses are in the index while it
+    /// happens, and the tenant's database says which of them counts.
+    pub async fn confirm_email(
+        &self,
+        token: &str,
+        client: &Client,
+    ) -> Result<(), AuthenticationError> {
+        let refused = || AuthenticationError::InvalidOneTimeToken;
+        let (token, tenant, db) = self.bring(token).await?;
+        let found = one_time_tokens::find(&db, token.hash(), Purpose::EmailChange).await?;
+        let OneTimeToken { staff_id, email, .. } = found.ok_or_else(refused)?;
+        let user = staffing::find(&db, staff_id).await?;
+        drop(db);
+        let (Ok(old), Ok(new)) = (user.email.parse(), email.parse::<EmailAddress>()) else {
+            return Err(refused());
+        };
+        let id = TenantId(tenant.id);
+        let marks = (self.mark_address(&old, id).await?, self.mark_address(&new, id).await?);
+        let (db, now) = (self.router.connect(&tenant).await?, self.clock.now());
+        let transaction = db.begin().await?;
+        let changed = async {
+            let purpose = Purpose::EmailChange;
+            let taken = one_time_tokens::take(&transaction, token.hash(), purpose, now).await?;
+            taken.ok_or_else(refused)?;
+            // Nobody changes them meanwhile, and they have the address that was marked.
+            let is_same = staff::hold_active(&transaction, &user).await?;
+            let now_has = staffing::find(&transaction, staff_id).await?.email;
+            if !is_same || now_has != user.email {
+                return Err(refused());
+            }
+            staffing::set_email(&transaction, staff_id, new.as_str(), now).await?;
+            // What was sent to the old one is good no more.
+            one_time_tokens::remove_all(&transaction, staff_id).await?;
+            let act = Act::on("email.changed", "staff", staff_id);
+            let act = act.with(json!({"from": old.as_str(), "to": new.as_str()}));
+            self.note(&transaction, &user, client, act).await?;
+            Ok(())
+        };
+        if let Err(error) = changed.await {
+            transaction.rollback().await?;
+            return Err(error);
+        }
+        transaction.commit().await?;
+        drop(db);
+        self.move_claim(id, &old, &new).await;
+        self.settle_address(&new, id, marks.1, true).await;
+        if old != new {
+            self.settle_address(&old, id, marks.0, false).await;
+        }
+        self.mailer.send(Letter {
+            to: old,
+            subject: format!("Your address at {} has changed", tenant.organization_name),
+            text: format!(
+                "From now on you sign in to {} with {}. If it was not you who changed it, write to whoever runs it at once.\n",
+                tenant.organization_name,
+                new.as_str()
+            ),
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,84 @@
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, HeaderName, LOCATION};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::ApiKeyDocument;
+use crate::authentication::{Caller, WantedKey};
+use crate::http::Gateway;
+use crate::http::extract::permission::TenantManage;
+use crate::http::extract::{Authorized, Checked, Faults, JsonBody};
+use crate::http::openapi::TenantProblems;
+use crate::http::problem::Problem;
+use crate::http::routes::roles::check_permissions;
+
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct CreateApiKey {
+    /// For people: which program has it.
+    #[schema(required = true)]
+    name: String,
+    /// At least one, of those that the caller has.
+    #[schema(required = true)]
+    permissions: Vec<String>,
+    /// From then on it is good no more; for ever where absent.
+    expires_at: Option<DateTime<Utc>>,
+}
+
+impl Checked for CreateApiKey {
+    type Output = WantedKey;
+
+    fn check(self, faults: &mut Faults) -> Option<WantedKey> {
+        let name = faults.text("name", &self.name, 1..=120);
+        if self.permissions.is_empty() {
+            faults.add("permissions", "required", "is required");
+        }
+        let permissions = check_permissions(faults, &self.permissions);
+        // Later than any clock that PostgreSQL keeps.
+        let is_kept = |at: &DateTime<Utc>| (1970..=9999).contains(&chrono::Datelike::year(at));
+        if self.expires_at.is_some_and(|at| !is_kept(&at)) {
+            faults.add("expires_at", "invalid", "must lie between the years 1970 and 9999");
+        }
+        Some(WantedKey { name: name?, permissions: permissions?, expires_at: self.expires_at })
+    }
+}
+
+/// A new key. The secret is shown this once.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct NewApiKeyDocument {
+    #[serde(flatten)]
+    key: ApiKeyDocument,
+    /// To be sent as `Authorization: Bearer`.
+    secret: String,
+}
+
+/// Makes a key for a program. It is good for the calls that its permissions cover, and for no account.
+#[utoipa::path(
+    post,
+    path = "/v1/api-keys",
+    tag = "API keys",
+    request_body = CreateApiKey,
+    responses((status = 201, description = "The key, with its secret.", body = NewApiKeyDocument), TenantProblems),
+    security(("token" = [])),
+)]
+pub(crate) async fn create_api_key(
+    State(gateway): State<Gateway>,
+    access: Authorized<TenantManage>,
+    JsonBody(wanted): JsonBody<CreateApiKey>,
+) -> Result<(StatusCode, [(HeaderName, &'static str); 2], Json<NewApiKeyDocument>), Problem> {
+    let (rights, tenant) = (access.rights().await?, access.caller.tenant());
+    let staff = match &access.caller {
+        Caller::Staff(claims) => Some(claims.sub),
+        Caller::Program(_) | Caller::Operator(_) => None,
+    };
+    let by = (&*rights, staff);
+    let made = access
+        .change(async |db| gateway.authentication.make_key(db, tenant, wanted, by).await)
+        .await?;
+    let (key, secret) = made;
+    let headers = [(LOCATION, "/v1/api-keys"), (CACHE_CONTROL, "no-store")];
+    Ok((StatusCode::CREATED, headers, Json(NewApiKeyDocument { key: key.into(), secret })))
+}

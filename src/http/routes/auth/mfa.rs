@@ -1,0 +1,187 @@
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderName, StatusCode};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::authentication::SecondFactor;
+use crate::http::Gateway;
+use crate::http::extract::{Account, CalledBy, Checked, Faults, JsonBody};
+use crate::http::openapi::TenantProblems;
+use crate::http::problem::Problem;
+
+/// Secrets are kept by nobody on the way.
+const NOT_KEPT: [(HeaderName, &str); 1] = [(CACHE_CONTROL, "no-store")];
+
+/// A second factor as it is sent: at most one of the two.
+pub(crate) fn check_factor(
+    faults: &mut Faults,
+    totp_code: Option<String>,
+    recovery_code: Option<String>,
+) -> Option<SecondFactor> {
+    let mut read =
+        |field: &str, text: String| faults.text(field, &text, 1..=100).map(SecretString::from);
+    match (totp_code, recovery_code) {
+        (None, None) => None,
+        (Some(code), None) => read("totp_code", code).map(SecondFactor::Totp),
+        (None, Some(code)) => read("recovery_code", code).map(SecondFactor::RecoveryCode),
+        (Some(_), Some(_)) => {
+            faults.add("recovery_code", "invalid", "must not be given beside `totp_code`");
+            None
+        }
+    }
+}
+
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct EnrollRequest {
+    /// The caller's, once more.
+    #[schema(required = true)]
+    password: String,
+}
+
+impl Checked for EnrollRequest {
+    type Output = SecretString;
+
+    fn check(self, faults: &mut Faults) -> Option<SecretString> {
+        check_password(faults, "password", self.password)
+    }
+}
+
+/// A password that is compared, not set.
+pub(crate) fn check_password(
+    faults: &mut Faults,
+    field: &str,
+    password: String,
+) -> Option<SecretString> {
+    match password.chars().count() {
+        0 => faults.add(field, "required", "is required"),
+        // Longer ones cannot have been set; hashing them would only cost.
+        1025.. => faults.add(field, "too_long", "must have at most 1024 characters"),
+        _ => return Some(SecretString::from(password)),
+    }
+    None
+}
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct EnrollmentDocument {
+    /// To be shown as a QR code.
+    otpauth_url: String,
+    /// To be typed in: base32.
+    secret: String,
+}
+
+/// Begins to set up a second factor: an authenticator app reads the secret, and `confirm` takes a first code of it.
+///
+/// Until then nothing changes. A secret that was never confirmed is replaced.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/mfa/enroll",
+    tag = "Registration and sessions",
+    request_body = EnrollRequest,
+    responses((status = 200, description = "For the app.", body = EnrollmentDocument), TenantProblems),
+    security(("token" = [])),
+)]
+pub(crate) async fn enroll_mfa(
+    State(gateway): State<Gateway>,
+    access: Account,
+    CalledBy(client): CalledBy,
+    JsonBody(password): JsonBody<EnrollRequest>,
+) -> Result<([(HeaderName, &'static str); 1], Json<EnrollmentDocument>), Problem> {
+    let Account { claims, .. } = &access;
+    let enrolled = gateway.authentication.enroll(&access.tenant, claims, password, &client).await?;
+    let document =
+        EnrollmentDocument { otpauth_url: enrolled.otpauth_url, secret: enrolled.secret };
+    Ok((NOT_KEPT, Json(document)))
+}
+
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ConfirmRequest {
+    /// Six digits of the app.
+    #[schema(required = true)]
+    totp_code: String,
+}
+
+impl Checked for ConfirmRequest {
+    type Output = SecretString;
+
+    fn check(self, faults: &mut Faults) -> Option<SecretString> {
+        faults.text("totp_code", &self.totp_code, 1..=100).map(SecretString::from)
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RecoveryCodesDocument {
+    /// Each good once in the place of a code of the app. Shown this once.
+    recovery_codes: Vec<String>,
+}
+
+/// Switches the second factor on, by a first code of the app. The caller's other sessions end.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/mfa/confirm",
+    tag = "Registration and sessions",
+    request_body = ConfirmRequest,
+    responses((status = 200, description = "From now on a code is asked for.", body = RecoveryCodesDocument), TenantProblems),
+    security(("token" = [])),
+)]
+pub(crate) async fn confirm_mfa(
+    State(gateway): State<Gateway>,
+    access: Account,
+    CalledBy(client): CalledBy,
+    JsonBody(code): JsonBody<ConfirmRequest>,
+) -> Result<([(HeaderName, &'static str); 1], Json<RecoveryCodesDocument>), Problem> {
+    let Account { claims, .. } = &access;
+    let confirmed = gateway.authentication.confirm_factor(&access.tenant, claims, &code, &client);
+    let recovery_codes = confirmed.await?;
+    gateway.rights.invalidate(&access.caller.fingerprint()).await;
+    Ok((NOT_KEPT, Json(RecoveryCodesDocument { recovery_codes })))
+}
+
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct DisableRequest {
+    #[schema(required = true)]
+    password: String,
+    /// Six digits of the app; or `recovery_code`.
+    totp_code: Option<String>,
+    /// One of the recovery codes.
+    recovery_code: Option<String>,
+}
+
+impl Checked for DisableRequest {
+    type Output = (SecretString, SecondFactor);
+
+    fn check(self, faults: &mut Faults) -> Option<Self::Output> {
+        let password = check_password(faults, "password", self.password);
+        if self.totp_code.is_none() && self.recovery_code.is_none() {
+            faults.add("totp_code", "required", "is required, or `recovery_code`");
+        }
+        let factor = check_factor(faults, self.totp_code, self.recovery_code);
+        Some((password?, factor?))
+    }
+}
+
+/// Takes the second factor off, for whoever shows password and code.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/mfa/disable",
+    tag = "Registration and sessions",
+    request_body = DisableRequest,
+    responses((status = 204, description = "No code is asked for any more."), TenantProblems),
+    security(("token" = [])),
+)]
+pub(crate) async fn disable_mfa(
+    State(gateway): State<Gateway>,
+    access: Account,
+    CalledBy(client): CalledBy,
+    JsonBody(shown): JsonBody<DisableRequest>,
+) -> Result<StatusCode, Problem> {
+    let Account { claims, .. } = &access;
+    gateway.authentication.disable_factor(&access.tenant, claims, shown, &client).await?;
+    gateway.rights.invalidate(&access.caller.fingerprint()).await;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,61 @@
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::{RoleDocument, check_permissions};
+use crate::audit::Act;
+use crate::http::Gateway;
+use crate::http::extract::permission::StaffManage;
+use crate::http::extract::{Authorized, Checked, Faults, Id, JsonBody};
+use crate::http::openapi::TenantProblems;
+use crate::http::problem::Problem;
+use crate::tenant_data::roles::{self, RoleError};
+
+/// What is absent stays.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ChangeRole {
+    name: Option<String>,
+    /// Replaces all of them.
+    permissions: Option<Vec<String>>,
+}
+
+impl Checked for ChangeRole {
+    type Output = (Option<String>, Option<Vec<String>>);
+
+    fn check(self, faults: &mut Faults) -> Option<Self::Output> {
+        let name = self.name.map(|text| faults.text("name", &text, 1..=40));
+        let permissions = self.permissions.map(|names| check_permissions(faults, &names));
+        Some((name.flatten(), permissions.flatten()))
+    }
+}
+
+/// Changes what is given: whoever has the role may do that within seconds.
+///
+/// What the owner may do stays, and so do the names of built-in roles.
+#[utoipa::path(
+    patch,
+    path = "/v1/roles/{id}",
+    tag = "Staff",
+    params(("id" = Uuid, Path)),
+    request_body = ChangeRole,
+    responses((status = 200, description = "The role.", body = RoleDocument), TenantProblems),
+    security(("token" = [])),
+)]
+pub(crate) async fn change_role(
+    State(gateway): State<Gateway>,
+    access: Authorized<StaffManage>,
+    Id(id): Id,
+    JsonBody(changes): JsonBody<ChangeRole>,
+) -> Result<Json<RoleDocument>, Problem> {
+    let (rights, now) = (access.rights().await?, gateway.clock.now());
+    let changed = access.change(async |db| {
+        let role = roles::change(db, id, changes, &rights, now).await?;
+        let act = Act::on("role.changed", "role", id);
+        let act = act.with(json!({"name": role.name, "permissions": role.permissions}));
+        Ok::<_, RoleError>((role, act))
+    });
+    Ok(Json(changed.await?.into()))
+}

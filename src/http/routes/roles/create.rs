@@ -1,0 +1,61 @@
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderName, StatusCode, header};
+use serde::Deserialize;
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::{RoleDocument, check_permissions};
+use crate::audit::Act;
+use crate::http::Gateway;
+use crate::http::extract::permission::StaffManage;
+use crate::http::extract::{Authorized, Checked, Faults, JsonBody};
+use crate::http::openapi::TenantProblems;
+use crate::http::problem::Problem;
+use crate::tenant_data::roles::{self, RoleError};
+
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct CreateRole {
+    #[schema(required = true)]
+    name: String,
+    /// Of those that the caller has.
+    permissions: Vec<String>,
+}
+
+impl Checked for CreateRole {
+    type Output = (String, Vec<String>);
+
+    fn check(self, faults: &mut Faults) -> Option<Self::Output> {
+        let name = faults.text("name", &self.name, 1..=40);
+        let permissions = check_permissions(faults, &self.permissions);
+        Some((name?, permissions?))
+    }
+}
+
+/// Adds a role.
+#[utoipa::path(
+    post,
+    path = "/v1/roles",
+    tag = "Staff",
+    request_body = CreateRole,
+    responses((status = 201, description = "The role.", body = RoleDocument), TenantProblems),
+    security(("token" = [])),
+)]
+pub(crate) async fn create_role(
+    State(gateway): State<Gateway>,
+    access: Authorized<StaffManage>,
+    JsonBody((name, permissions)): JsonBody<CreateRole>,
+) -> Result<(StatusCode, [(HeaderName, String); 1], Json<RoleDocument>), Problem> {
+    let (rights, now) = (access.rights().await?, gateway.clock.now());
+    let created = access.change(async |db| {
+        let role = roles::create(db, name, permissions, &rights, now).await?;
+        let act = Act::on("role.created", "role", role.id);
+        let act = act.with(json!({"name": role.name, "permissions": role.permissions}));
+        Ok::<_, RoleError>((role, act))
+    });
+    let role = created.await?;
+    // There is no call for a single role: the list shows it.
+    let location = [(header::LOCATION, "/v1/roles".to_owned())];
+    Ok((StatusCode::CREATED, location, Json(role.into())))
+}

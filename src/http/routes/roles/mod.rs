@@ -1,0 +1,52 @@
+//! `/v1/roles`: what somebody on the staff may do.
+
+pub(crate) mod change;
+pub(crate) mod create;
+pub(crate) mod list;
+pub(crate) mod remove;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::http::extract::Faults;
+use crate::tenant_data::preseed::catalogue::PERMISSIONS;
+use crate::tenant_data::roles::Role;
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RoleDocument {
+    id: Uuid,
+    name: String,
+    permissions: Vec<String>,
+    /// Came with the organization: it cannot be renamed or removed.
+    built_in: bool,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+impl From<Role> for RoleDocument {
+    fn from(role: Role) -> Self {
+        Self {
+            id: role.id,
+            name: role.name,
+            permissions: role.permissions,
+            built_in: role.built_in,
+            created_at: role.created_at,
+            updated_at: role.updated_at,
+        }
+    }
+}
+
+/// Permissions, each that there is, once, in one order.
+pub(crate) fn check_permissions(faults: &mut Faults, names: &[String]) -> Option<Vec<String>> {
+    let is_known = |name: &&String| PERMISSIONS.iter().any(|(known, _)| known == name);
+    if let Some(position) = names.iter().position(|name| !is_known(&name)) {
+        faults.add(&format!("permissions[{position}]"), "invalid", "is not a permission");
+        return None;
+    }
+    let mut names = names.to_vec();
+    names.sort_unstable();
+    names.dedup();
+    Some(names)
+}

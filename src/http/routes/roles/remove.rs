@@ -1,0 +1,32 @@
+use axum::http::StatusCode;
+use serde_json::json;
+
+use crate::audit::Act;
+use crate::http::extract::permission::StaffManage;
+use crate::http::extract::{Authorized, Id};
+use crate::http::openapi::TenantProblems;
+use crate::http::problem::Problem;
+use crate::tenant_data::roles::{self, RoleError};
+
+/// Removes a role that nobody has.
+#[utoipa::path(
+    delete,
+    path = "/v1/roles/{id}",
+    tag = "Staff",
+    params(("id" = Uuid, Path)),
+    responses((status = 204, description = "Removed."), TenantProblems),
+    security(("token" = [])),
+)]
+pub(crate) async fn remove_role(
+    access: Authorized<StaffManage>,
+    Id(id): Id,
+) -> Result<StatusCode, Problem> {
+    let rights = access.rights().await?;
+    let removed = access.change(async |db| {
+        let role = roles::remove(db, id, &rights).await?;
+        let act = Act::on("role.removed", "role", id).with(json!({"name": role.name}));
+        Ok::<_, RoleError>(((), act))
+    });
+    removed.await?;
+    Ok(StatusCode::NO_CONTENT)
+}

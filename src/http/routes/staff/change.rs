@@ -1,0 +1,74 @@
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::StaffDocument;
+use crate::authentication::Manager;
+use crate::http::Gateway;
+use crate::http::extract::permission::StaffManage;
+use crate::http::extract::{Authorized, Checked, Faults, Id, JsonBody};
+use crate::http::openapi::TenantProblems;
+use crate::http::problem::Problem;
+use crate::tenant_data::staffing::StaffChanges;
+
+/// What is absent stays.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ChangeStaff {
+    first_name: Option<String>,
+    last_name: Option<String>,
+    /// Name of a role that permits no more than the caller may.
+    role: Option<String>,
+    /// `active` or `disabled`. Whoever is disabled loses all sessions.
+    status: Option<String>,
+}
+
+impl Checked for ChangeStaff {
+    type Output = StaffChanges;
+
+    fn check(self, faults: &mut Faults) -> Option<StaffChanges> {
+        let first_name = self.first_name.map(|text| faults.text("first_name", &text, 1..=80));
+        let last_name = self.last_name.map(|text| faults.text("last_name", &text, 1..=80));
+        let role = self.role.map(|text| faults.text("role", &text, 1..=40));
+        let active = match self.status.as_deref() {
+            None => None,
+            Some("active") => Some(true),
+            Some("disabled") => Some(false),
+            Some(_) => {
+                faults.add("status", "invalid", "must be `active` or `disabled`");
+                None
+            }
+        };
+        Some(StaffChanges {
+            first_name: first_name.flatten(),
+            last_name: last_name.flatten(),
+            role: role.flatten(),
+            active,
+        })
+    }
+}
+
+/// Changes what is given. What they may do changes within seconds.
+///
+/// Nobody changes somebody who may do more than they, or makes anybody so; and an owner is always left.
+#[utoipa::path(
+    patch,
+    path = "/v1/staff/{id}",
+    tag = "Staff",
+    params(("id" = Uuid, Path)),
+    request_body = ChangeStaff,
+    responses((status = 200, description = "The member of staff.", body = StaffDocument), TenantProblems),
+    security(("token" = [])),
+)]
+pub(crate) async fn change_staff(
+    State(gateway): State<Gateway>,
+    access: Authorized<StaffManage>,
+    Id(id): Id,
+    JsonBody(changes): JsonBody<ChangeStaff>,
+) -> Result<Json<StaffDocument>, Problem> {
+    let (rights, origin) = (access.rights().await?, access.origin().await?);
+    let by = Manager { rights: &rights, origin: &origin };
+    let changed = gateway.authentication.change_staff(&access.tenant, id, changes, by).await?;
+    Ok(Json(changed.into()))
+}

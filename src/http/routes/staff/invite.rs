@@ -1,0 +1,88 @@
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderName, StatusCode, header};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::StaffDocument;
+use crate::authentication::Manager;
+use crate::http::Gateway;
+use crate::http::extract::permission::StaffManage;
+use crate::http::extract::{Authorized, Checked, Faults, Id, JsonBody};
+use crate::http::openapi::TenantProblems;
+use crate::http::problem::Problem;
+use crate::tenant_data::staffing::Invitation;
+
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct InviteStaff {
+    #[schema(required = true)]
+    email: String,
+    #[schema(required = true)]
+    first_name: String,
+    #[schema(required = true)]
+    last_name: String,
+    /// Name of a role that permits no more than the caller may.
+    #[schema(required = true, example = "editor")]
+    role: String,
+}
+
+impl Checked for InviteStaff {
+    type Output = Invitation;
+
+    fn check(self, faults: &mut Faults) -> Option<Invitation> {
+        let email = faults.required("email", &self.email);
+        let first_name = faults.text("first_name", &self.first_name, 1..=80);
+        let last_name = faults.text("last_name", &self.last_name, 1..=80);
+        let role = faults.text("role", &self.role, 1..=40);
+        Some(Invitation {
+            email: email?,
+            first_name: first_name?,
+            last_name: last_name?,
+            role: role?,
+        })
+    }
+}
+
+/// Invites somebody to the staff by letter: they choose a password and join.
+///
+/// An address may be on the staff of several organizations, each with a password of its own.
+#[utoipa::path(
+    post,
+    path = "/v1/staff",
+    tag = "Staff",
+    request_body = InviteStaff,
+    responses((status = 201, description = "Invited.", body = StaffDocument), TenantProblems),
+    security(("token" = [])),
+)]
+pub(crate) async fn invite_staff(
+    State(gateway): State<Gateway>,
+    access: Authorized<StaffManage>,
+    JsonBody(new): JsonBody<InviteStaff>,
+) -> Result<(StatusCode, [(HeaderName, String); 1], Json<StaffDocument>), Problem> {
+    let (rights, origin) = (access.rights().await?, access.origin().await?);
+    let by = Manager { rights: &rights, origin: &origin };
+    let invited = gateway.authentication.invite(&access.tenant, new, by).await?;
+    let location = [(header::LOCATION, format!("/v1/staff/{}", invited.id))];
+    Ok((StatusCode::CREATED, location, Json(invited.into())))
+}
+
+/// Sends the letter of an invitation once more; the one before is good no more.
+#[utoipa::path(
+    post,
+    path = "/v1/staff/{id}/invitation",
+    tag = "Staff",
+    params(("id" = Uuid, Path)),
+    responses((status = 204, description = "On its way."), TenantProblems),
+    security(("token" = [])),
+)]
+pub(crate) async fn invite_staff_again(
+    State(gateway): State<Gateway>,
+    access: Authorized<StaffManage>,
+    Id(id): Id,
+) -> Result<StatusCode, Problem> {
+    let (rights, origin) = (access.rights().await?, access.origin().await?);
+    let by = Manager { rights: &rights, origin: &origin };
+    gateway.authentication.invite_again(&access.tenant, id, by).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,25 @@
+use axum::Json;
+
+use crate::http::audit::{AuditParameters, EntryDocument};
+use crate::http::extract::permission::AuditRead;
+use crate::http::extract::{Authorized, PageDocument, Parameters};
+use crate::http::openapi::TenantProblems;
+use crate::http::problem::Problem;
+use crate::tenant_data::audit_log;
+
+/// Who has done what, newest first: staff, their programs, and operators who were let in.
+#[utoipa::path(
+    get,
+    path = "/v1/tenant/audit-log",
+    tag = "Organization",
+    params(AuditParameters),
+    responses((status = 200, description = "A part of the list.", body = PageDocument<EntryDocument>), TenantProblems),
+    security(("token" = [])),
+)]
+pub(crate) async fn list_audit_log(
+    access: Authorized<AuditRead>,
+    Parameters((filter, page)): Parameters<AuditParameters>,
+) -> Result<Json<PageDocument<EntryDocument>>, Problem> {
+    let db = access.connect().await?;
+    Ok(PageDocument::from_page(audit_log::list(&db, filter, page).await?))
+}

@@ -1,0 +1,44 @@
+//! What staff, their programs and operators have done in a tenant.
+
+use chrono::{DateTime, Utc};
+use sea_orm::DbErr;
+
+use crate::audit::{self, Chain};
+pub use crate::audit::{Act, Entry, Filter, Head, Origin, Tampering};
+use crate::identifiers::TenantId;
+use crate::paging::{Page, PageRequest};
+use crate::sealing::LookupHasher;
+use crate::tenant_router::{OnTenant, TenantTransaction};
+
+fn chain<'a>(db: &impl OnTenant, hasher: &'a LookupHasher) -> Chain<'a> {
+    Chain { name: TenantId(db.scope().tenant().id).to_string(), hasher }
+}
+
+/// Writes down what is being done, in one transaction with it. At its end: others wait.
+pub async fn note(
+    transaction: &TenantTransaction,
+    hasher: &LookupHasher,
+    origin: &Origin,
+    act: Act,
+    now: DateTime<Utc>,
+) -> Result<(), DbErr> {
+    audit::append(transaction, &chain(transaction, hasher), origin, act, now).await
+}
+
+/// Entries, the newest first.
+pub async fn list(
+    db: &impl OnTenant,
+    filter: Filter,
+    page: PageRequest,
+) -> Result<Page<Entry>, DbErr> {
+    audit::list(db, filter, page).await
+}
+
+/// Follows the chain.
+pub async fn verify(
+    db: &impl OnTenant,
+    hasher: &LookupHasher,
+    noted: &Head,
+) -> Result<Result<Head, Tampering>, DbErr> {
+    audit::verify(db, &chain(db, hasher), noted).await
+}

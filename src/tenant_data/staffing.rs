@@ -1,0 +1,279 @@
+//! Who is on the staff: inviting, changing, removing. Nobody makes anybody mightier than they are themselves, and an owner
+//! is always left.
+
+use chrono::{DateTime, Utc};
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+};
+use uuid::Uuid;
+
+use super::entities::staff::{ActiveModel, Column, Entity};
+use super::entities::{external_identities, sessions};
+use super::external_identities::NO_PASSWORD;
+use super::rights::Rights;
+use super::roles::{self, OWNER, Role};
+use super::staff::StaffMember;
+use crate::identifiers::{EmailAddress, new_id};
+use crate::paging::{Page, PageRequest, Position, keyset};
+use crate::postgres::failure;
+use crate::tenant_router::{OnTenant, TenantTransaction};
+
+/// They have been asked, and have no password yet.
+pub const INVITED: &str = "invited";
+const ACTIVE: &str = "active";
+const DISABLED: &str = "disabled";
+
+/// Why the staff was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum StaffError {
+    /// There is nobody with this id.
+    #[error("there is no such member of staff")]
+    NotFound,
+    /// Somebody on the staff has the address.
+    #[error("somebody on the staff has this address")]
+    EmailTaken,
+    /// There is no role of this name.
+    #[error("there is no such role")]
+    UnknownRole,
+    /// An owner must be left.
+    #[error("this is the last owner")]
+    LastOwner,
+    /// They may do more than whoever wants to change them, or would.
+    #[error("the role permits more than its giver may")]
+    BeyondGiver,
+    /// An identity provider says who they are and what they may do.
+    #[error("an identity provider keeps this account")]
+    KeptElsewhere,
+    /// They have joined already.
+    #[error("they have joined already")]
+    Joined,
+    /// A statement failed.
+    #[error(transparent)]
+    Database(#[from] DbErr),
+}
+
+fn refused(error: DbErr) -> StaffError {
+    match failure::violated_unique_constraint(&error) {
+        Some("staff_email_key") => StaffError::EmailTaken,
+        _ => error.into(),
+    }
+}
+
+/// The staff, newest first.
+pub async fn list(db: &impl OnTenant, page: PageRequest) -> Result<Page<StaffMember>, DbErr> {
+    let mut query = Entity::find()
+        .order_by_desc(Column::CreatedAt)
+        .order_by_desc(Column::Id)
+        .limit(page.limit + 1);
+    if let Some(after) = page.after {
+        query = query.filter(Expr::cust_with_values("(created_at, id) < ($1, $2)", keyset(after)));
+    }
+    let rows = query.all(db).await?;
+    Ok(Page::cut(rows, page.limit, |row| Position { at: row.created_at, id: row.id }))
+}
+
+/// Anybody on the staff, whether they may sign in or not.
+pub async fn find(db: &impl OnTenant, id: Uuid) -> Result<StaffMember, StaffError> {
+    Entity::find_by_id(id).one(db).await?.ok_or(StaffError::NotFound)
+}
+
+/// Is the address that of anybody on the staff?
+pub async fn addresses(db: &impl OnTenant) -> Result<Vec<String>, DbErr> {
+    Entity::find().select_only().column(Column::Email).into_tuple().all(db).await
+}
+
+/// Somebody who is to be asked to join.
+pub struct Invitation {
+    /// Where the letter goes.
+    pub email: EmailAddress,
+    /// Given name.
+    pub first_name: String,
+    /// Family name.
+    pub last_name: String,
+    /// Name of a role.
+    pub role: String,
+}
+
+async fn role(db: &impl OnTenant, name: &str) -> Result<Role, StaffError> {
+    roles::find_by_name(db, name).await?.ok_or(StaffError::UnknownRole)
+}
+
+fn covered(by: &Rights, role: &Role) -> Result<(), StaffError> {
+    by.cover(role).then_some(()).ok_or(StaffError::BeyondGiver)
+}
+
+/// Adds somebody who cannot sign in yet.
+pub async fn invite(
+    transaction: &TenantTransaction,
+    new: Invitation,
+    by: &Rights,
+    now: DateTime<Utc>,
+) -> Result<StaffMember, StaffError> {
+    covered(by, &role(transaction, &new.role).await?)?;
+    let row = ActiveModel {
+        id: Set(new_id()),
+        email: Set(new.email.as_str().to_owned()),
+        password_hash: Set(NO_PASSWORD.to_owned()),
+        first_name: Set(new.first_name),
+        last_name: Set(new.last_name),
+        role: Set(new.role),
+        status: Set(INVITED.to_owned()),
+        mfa_enabled: Set(false),
+        email_verified_at: Set(None),
+        password_set_at: Set(None),
+        last_login_at: Set(None),
+        created_at: Set(now),
+        updated_at: Set(now),
+    };
+    Entity::insert(row).exec_with_returning(transaction).await.map_err(refused)
+}
+
+/// Somebody who was invited has set a password: they are on the staff. `None`: they are not invited any more.
+pub async fn join(
+    transaction: &TenantTransaction,
+    id: Uuid,
+    password_hash: String,
+    now: DateTime<Utc>,
+) -> Result<Option<StaffMember>, DbErr> {
+    let row = ActiveModel {
+        password_hash: Set(password_hash),
+        password_set_at: Set(Some(now)),
+        email_verified_at: Set(Some(now)),
+        status: Set(ACTIVE.to_owned()),
+        updated_at: Set(now),
+        ..Default::default()
+    };
+    let joined = Entity::update_many()
+        .set(row)
+        .filter(Column::Id.eq(id))
+        .filter(Column::Status.eq(INVITED))
+        .exec_with_returning(transaction)
+        .await?;
+    Ok(joined.into_iter().next())
+}
+
+/// What can be changed of somebody. Absent: as it is.
+#[derive(Clone, Debug, Default)]
+pub struct StaffChanges {
+    /// Given name.
+    pub first_name: Option<String>,
+    /// Family name.
+    pub last_name: Option<String>,
+    /// Name of a role.
+    pub role: Option<String>,
+    /// May they call and sign in?
+    pub active: Option<bool>,
+}
+
+/// Somebody who is to be changed by somebody else who may do so. Owners are locked first, always in the same order: of two
+/// who unmake each other's owner at once, the second sees what the first has left.
+async fn hold(
+    transaction: &TenantTransaction,
+    id: Uuid,
+    by: &Rights,
+) -> Result<(StaffMember, bool), StaffError> {
+    let owners: Vec<Uuid> = Entity::find()
+        .select_only()
+        .column(Column::Id)
+        .filter(Column::Role.eq(OWNER))
+        .filter(Column::Status.eq(ACTIVE))
+        .order_by_asc(Column::Id)
+        .lock_exclusive()
+        .into_tuple()
+        .all(transaction)
+        .await?;
+    let user = Entity::find_by_id(id).lock_exclusive().one(transaction).await?;
+    let user = user.ok_or(StaffError::NotFound)?;
+    covered(by, &role(transaction, &user.role).await?)?;
+    let is_last_owner = owners == [id];
+    Ok((user, is_last_owner))
+}
+
+async fn is_kept_elsewhere(db: &impl OnTenant, id: Uuid) -> Result<bool, DbErr> {
+    let theirs = external_identities::Column::StaffId.eq(id);
+    Ok(external_identities::Entity::find().filter(theirs).one(db).await?.is_some())
+}
+
+/// Changes what is given. Returns them as they were, and as they are.
+pub async fn change(
+    transaction: &TenantTransaction,
+    id: Uuid,
+    changes: StaffChanges,
+    by: &Rights,
+    now: DateTime<Utc>,
+) -> Result<(StaffMember, StaffMember), StaffError> {
+    let (before, is_last_owner) = hold(transaction, id, by).await?;
+    let mut row = ActiveModel { updated_at: Set(now), ..Default::default() };
+    if (changes.role.is_some() || changes.active.is_some())
+        && is_kept_elsewhere(transaction, id).await?
+    {
+        return Err(StaffError::KeptElsewhere);
+    }
+    if let Some(name) = changes.role.filter(|name| *name != before.role) {
+        covered(by, &role(transaction, &name).await?)?;
+        if is_last_owner {
+            return Err(StaffError::LastOwner);
+        }
+        row.role = Set(name);
+    }
+    match changes.active {
+        Some(false) if is_last_owner => return Err(StaffError::LastOwner),
+        Some(false) => row.status = Set(DISABLED.to_owned()),
+        // Whoever has never had a password joins by the letter.
+        Some(true) if before.status == DISABLED && before.password_hash == NO_PASSWORD => {
+            row.status = Set(INVITED.to_owned());
+        }
+        Some(true) if before.status == DISABLED => row.status = Set(ACTIVE.to_owned()),
+        _ => {}
+    }
+    if let Some(first_name) = changes.first_name {
+        row.first_name = Set(first_name);
+    }
+    if let Some(last_name) = changes.last_name {
+        row.last_name = Set(last_name);
+    }
+    let changed = Entity::update_many().set(row).filter(Column::Id.eq(id));
+    let changed = changed.exec_with_returning(transaction).await?;
+    let after = changed.into_iter().next().ok_or(StaffError::NotFound)?;
+    Ok((before, after))
+}
+
+/// Removes somebody, with all that was theirs alone; what they have written stays.
+pub async fn remove(
+    transaction: &TenantTransaction,
+    id: Uuid,
+    by: &Rights,
+) -> Result<StaffMember, StaffError> {
+    let (user, is_last_owner) = hold(transaction, id, by).await?;
+    if is_last_owner {
+        return Err(StaffError::LastOwner);
+    }
+    if is_kept_elsewhere(transaction, id).await? {
+        return Err(StaffError::KeptElsewhere);
+    }
+    sessions::Entity::delete_many()
+        .filter(sessions::Column::StaffId.eq(id))
+        .exec(transaction)
+        .await?;
+    Entity::delete_by_id(id).exec(transaction).await?;
+    Ok(user)
+}
+
+/// Gives somebody another address, which they have proven to be theirs.
+pub async fn set_email(
+    transaction: &TenantTransaction,
+    id: Uuid,
+    email: &str,
+    now: DateTime<Utc>,
+) -> Result<(), StaffError> {
+    let row = ActiveModel {
+        email: Set(email.to_owned()),
+        email_verified_at: Set(Some(now)),
+        updated_at: Set(now),
+        ..Default::default()
+    };
+    let update = Entity::update_many().set(row).filter(Column::Id.eq(id));
+    update.exec(transaction).await.map_err(refused)?;
+    Ok(())
+}
