@@ -84,6 +84,7 @@ impl Authentication {
     ) -> Result<(), AuthenticationError> {
         let db = self.router.connect(tenant).await?;
         let user = staffing::find(&db, id).await?;
+        staffing::require_verified_owner(&db).await?;
         drop(db);
         if user.status != INVITED {
             return Err(StaffError::Joined.into());
@@ -260,8 +261,9 @@ impl Authentication {
         let (db, now) = (self.router.connect(tenant).await?, self.clock.now());
         let transaction = db.begin().await?;
         let removed = async {
+            let removed = staffing::hold_removable(&transaction, id, by.rights).await?;
             self.end_sessions(&transaction, tenant_id, id, None, now).await?;
-            let removed = staffing::remove(&transaction, id, by.rights).await?;
+            staffing::remove(&transaction, id).await?;
             let act = Act::on("staff.removed", "staff", id);
             let act = act.with(json!({"email": removed.email, "role": removed.role}));
             audit_log::note(&transaction, self.registry.hasher(), by.origin, act, now).await?;

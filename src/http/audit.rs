@@ -58,7 +58,6 @@ impl Checked for AuditParameters {
 pub(super) struct ActorDocument {
     /// `staff`, `api_key`, `operator`, `command` or `provider`.
     kind: String,
-    #[schema(required = true)]
     id: Option<Uuid>,
     /// As it was when they did it.
     name: String,
@@ -82,15 +81,11 @@ pub(super) struct EntryDocument {
     /// What was done: noun and past participle.
     #[schema(example = "member.created")]
     action: String,
-    #[schema(required = true)]
     target: Option<TargetDocument>,
     /// What else there is to know.
     detail: Map<String, Value>,
-    #[schema(required = true)]
     ip: Option<String>,
-    #[schema(required = true)]
     user_agent: Option<String>,
-    #[schema(required = true)]
     request_id: Option<String>,
 }
 

@@ -1,13 +1,15 @@
 //! The OpenAPI document: made from the handlers, so that it cannot say other than they do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use utoipa::IntoResponses;
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
 use utoipa::openapi::{
-    Components, ContentBuilder, Info, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder,
+    Components, Content, ContentBuilder, Header, Info, Object, ObjectBuilder, OpenApi,
+    OpenApiBuilder, Ref, RefOr, Response, ResponseBuilder, Schema, schema::SchemaType,
+    schema::Type,
 };
 
 use super::problem::ProblemDocument;
@@ -37,7 +39,8 @@ pub(super) fn finish(mut document: OpenApi) -> OpenApi {
         <ProblemDocument as utoipa::PartialSchema>::schema(),
     ));
     components.schemas.extend(schemas);
-    // Whatever takes a token takes the cookie as well.
+    say_what_holds_everywhere(&mut document);
+    // Whatever takes a token of a tenant takes the cookie as well.
     let operations = document.paths.paths.values_mut().flat_map(|item| {
         [&mut item.get, &mut item.post, &mut item.patch, &mut item.put, &mut item.delete]
     });
@@ -45,6 +48,105 @@ pub(super) fn finish(mut document: OpenApi) -> OpenApi {
         security.push(SecurityRequirement::new::<_, _, String>("cookie", []));
     }
     document
+}
+
+/// The conventions that hold for every call, where no handler can forget them.
+fn say_what_holds_everywhere(document: &mut OpenApi) {
+    let mut inputs = BTreeSet::new();
+    let items = document.paths.paths.values_mut();
+    let operations = items.flat_map(|item| {
+        [&mut item.get, &mut item.post, &mut item.patch, &mut item.put, &mut item.delete]
+    });
+    for operation in operations.flatten() {
+        if let Some(RefOr::T(body)) = &mut operation.request_body {
+            inputs.extend(body.content.values_mut().filter_map(named_schema));
+        }
+        for (status, response) in &mut operation.responses.responses {
+            if let RefOr::T(response) = response {
+                add_headers(status, response);
+            }
+        }
+    }
+    let Some(components) = &mut document.components else { return };
+    for (name, schema) in &mut components.schemas {
+        if let RefOr::T(schema) = schema {
+            match (inputs.contains(name), name.as_str()) {
+                (true, _) => allow_null(schema),
+                // What concerns few problems is left out of the others.
+                (false, "ProblemDocument") => {}
+                (false, _) => require_all(schema),
+            }
+        }
+    }
+}
+
+/// The name of a body's schema. A body that may be left out is no `null` for that.
+fn named_schema(content: &mut RefOr<Content>) -> Option<String> {
+    let RefOr::T(Content { schema: Some(schema), .. }) = content else { return None };
+    if let RefOr::T(Schema::OneOf(choice)) = schema {
+        *schema = choice.items.iter().find(|item| matches!(item, RefOr::Ref(_)))?.clone();
+    }
+    let RefOr::Ref(reference) = schema else { return None };
+    reference.ref_location.rsplit('/').next().map(str::to_owned)
+}
+
+fn add_headers(status: &str, response: &mut Response) {
+    let mut add = |name: &str, description: &str| {
+        let text = ObjectBuilder::new().schema_type(SchemaType::Type(Type::String)).build();
+        let mut header = Header::new(Schema::Object(text));
+        header.description = Some(description.to_owned());
+        response.headers.insert(name.to_owned(), RefOr::T(header));
+    };
+    add("X-Request-Id", "By which the request is found in logs.");
+    match status {
+        "201" => add("Location", "Where what was made is found."),
+        "401" => add("WWW-Authenticate", "How to sign in."),
+        "429" => {
+            add("Retry-After", "Seconds.");
+            add("RateLimit", "What is left of the limit, and when it is whole again.");
+            add("RateLimit-Policy", "The limit.");
+        }
+        "503" => add("Retry-After", "Seconds."),
+        _ => {}
+    }
+}
+
+fn properties(schema: &mut Schema) -> Vec<&mut Object> {
+    match schema {
+        Schema::Object(object) => vec![object],
+        Schema::AllOf(all) => {
+            let parts = all.items.iter_mut().filter_map(|item| match item {
+                RefOr::T(part) => Some(properties(part)),
+                RefOr::Ref(_) => None,
+            });
+            parts.flatten().collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// On output every field is always present.
+fn require_all(schema: &mut Schema) {
+    for object in properties(schema) {
+        object.required = object.properties.keys().cloned().collect();
+    }
+}
+
+/// Absent and `null` mean the same on input.
+fn allow_null(schema: &mut Schema) {
+    for object in properties(schema) {
+        let Object { properties, required, .. } = object;
+        for (name, property) in properties.iter_mut() {
+            let kind = match property {
+                RefOr::T(Schema::Object(property)) => &mut property.schema_type,
+                RefOr::T(Schema::Array(property)) => &mut property.schema_type,
+                _ => continue,
+            };
+            if let (SchemaType::Type(plain), false) = (&kind, required.contains(name)) {
+                *kind = SchemaType::Array(vec![plain.clone(), Type::Null]);
+            }
+        }
+    }
 }
 
 /// The document as JSON, for people and for `docs/openapi.json`.
@@ -75,13 +177,20 @@ impl IntoResponses for OpenProblems {
         described(&[
             (400, "`malformed_body`, `malformed_request`"),
             (401, "`invalid_credentials`, `mfa_required`, `invalid_token`"),
-            (403, "`tenant_mismatch`, `csrf_rejected`"),
-            (409, "`email_taken`, `slug_taken`, `tenant_selection_required`"),
+            (403, "`tenant_mismatch`, `tenant_suspended`, `tenant_deleted`, `csrf_rejected`"),
+            (
+                409,
+                "`email_taken`, `slug_taken`, `tenant_selection_required`, `idempotency_in_progress`, `conflict`",
+            ),
             (413, "`body_too_large`"),
             (415, "`unsupported_media_type`"),
-            (422, "`validation_failed`"),
+            (422, "`validation_failed`, `idempotency_key_reused`"),
             (429, "`rate_limited`"),
-            (503, "`busy`, `registry_unavailable`, `tenant_database_unavailable`, `draining`"),
+            (
+                503,
+                "`busy`, `pool_busy`, `router_saturated`, `tenant_database_unavailable`, `tenant_provisioning`, \
+                 `tenant_failed`, `tenant_schema_outdated`, `registry_unavailable`, `draining`",
+            ),
         ])
     }
 }
@@ -99,7 +208,7 @@ impl IntoResponses for TenantProblems {
             ),
             (
                 403,
-                "`forbidden`, `mfa_enrollment_required`, `tenant_suspended`, `tenant_deleted`, `tenant_mismatch`, `csrf_rejected`",
+                "`forbidden`, `mfa_enrollment_required`, `email_not_verified`, `tenant_suspended`, `tenant_deleted`, `tenant_mismatch`, `csrf_rejected`",
             ),
             (404, "`not_found`"),
             (409, "`conflict`"),
@@ -150,10 +259,10 @@ pub struct WebhookProblems;
 impl IntoResponses for WebhookProblems {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
         described(&[
-            (400, "`malformed_event`"),
+            (400, "`malformed_event`, `malformed_body`"),
             (401, "`invalid_signature`"),
             (413, "`body_too_large`"),
-            (503, "`not_stored`: send it again"),
+            (503, "`not_stored`, `busy`: send it again"),
         ])
     }
 }

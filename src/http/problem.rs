@@ -349,6 +349,7 @@ impl From<StaffError> for Problem {
             StaffError::KeptElsewhere => {
                 conflict("Your identity provider says who is on the staff, and in which role.")
             }
+            StaffError::NotVerified => Code::EmailNotVerified.into(),
             StaffError::Joined => conflict("They have joined already."),
             StaffError::Database(error) => error.into(),
         }

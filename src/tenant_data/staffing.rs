@@ -8,8 +8,8 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
+use super::entities::external_identities;
 use super::entities::staff::{ActiveModel, Column, Entity};
-use super::entities::{external_identities, sessions};
 use super::external_identities::NO_PASSWORD;
 use super::rights::Rights;
 use super::roles::{self, OWNER, Role};
@@ -45,6 +45,9 @@ pub enum StaffError {
     /// An identity provider says who they are and what they may do.
     #[error("an identity provider keeps this account")]
     KeptElsewhere,
+    /// Nothing is sent to others until an owner has proven their own address.
+    #[error("no owner has proven their address")]
+    NotVerified,
     /// They have joined already.
     #[error("they have joined already")]
     Joined,
@@ -103,6 +106,17 @@ fn covered(by: &Rights, role: &Role) -> Result<(), StaffError> {
     by.cover(role).then_some(()).ok_or(StaffError::BeyondGiver)
 }
 
+/// Refuses to send anything to others until an owner has proven that letters to their own address arrive.
+pub async fn require_verified_owner(db: &impl OnTenant) -> Result<(), StaffError> {
+    let verified = Entity::find()
+        .filter(Column::Role.eq(OWNER))
+        .filter(Column::Status.eq(ACTIVE))
+        .filter(Column::EmailVerifiedAt.is_not_null())
+        .one(db)
+        .await?;
+    verified.map(drop).ok_or(StaffError::NotVerified)
+}
+
 /// Adds somebody who cannot sign in yet.
 pub async fn invite(
     transaction: &TenantTransaction,
@@ -110,6 +124,7 @@ pub async fn invite(
     by: &Rights,
     now: DateTime<Utc>,
 ) -> Result<StaffMember, StaffError> {
+    require_verified_owner(transaction).await?;
     covered(by, &role(transaction, &new.role).await?)?;
     let row = ActiveModel {
         id: Set(new_id()),
@@ -239,8 +254,8 @@ pub async fn change(
     Ok((before, after))
 }
 
-/// Removes somebody, with all that was theirs alone; what they have written stays.
-pub async fn remove(
+/// Somebody who may be removed. Nobody changes that until the transaction has ended.
+pub async fn hold_removable(
     transaction: &TenantTransaction,
     id: Uuid,
     by: &Rights,
@@ -252,12 +267,13 @@ pub async fn remove(
     if is_kept_elsewhere(transaction, id).await? {
         return Err(StaffError::KeptElsewhere);
     }
-    sessions::Entity::delete_many()
-        .filter(sessions::Column::StaffId.eq(id))
-        .exec(transaction)
-        .await?;
-    Entity::delete_by_id(id).exec(transaction).await?;
     Ok(user)
+}
+
+/// Removes somebody, with all that was theirs alone; what they have written stays.
+pub async fn remove(transaction: &TenantTransaction, id: Uuid) -> Result<(), DbErr> {
+    Entity::delete_by_id(id).exec(transaction).await?;
+    Ok(())
 }
 
 /// Gives somebody another address, which they have proven to be theirs.

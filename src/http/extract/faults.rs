@@ -98,11 +98,11 @@ impl Faults {
         }
     }
 
-    /// As [`Faults::optional`], for ids.
+    /// An id that may be absent. `Some(None)`: it is. An empty text is no id.
     pub fn optional_id(&mut self, field: &str, value: Option<&str>) -> Option<Option<Uuid>> {
-        match value.map(str::trim) {
-            None | Some("") => Some(None),
-            Some(text) => match text.parse() {
+        match value {
+            None => Some(None),
+            Some(text) => match text.trim().parse() {
                 Ok(id) => Some(Some(id)),
                 Err(_) => {
                     self.add(field, "invalid", "is not an id");
@@ -124,11 +124,9 @@ impl Faults {
 /// Reads and checks an object: unknown fields, wrong types and wrong values are all reported together, after the
 /// faults that were found before.
 pub(super) fn check<T: Checked>(
-    mut object: Map<String, Value>,
+    object: Map<String, Value>,
     mut faults: Faults,
 ) -> Result<T::Output, Problem> {
-    // Absent and null mean the same.
-    object.retain(|_, value| !value.is_null());
     for (name, value) in &object {
         if name.contains('\0') || holds_nul(value) {
             faults.add(name, "nul_character", "must not contain NUL characters");
@@ -149,10 +147,13 @@ pub(super) fn check<T: Checked>(
                     Some(name) if object.get(name).is_some() => name.clone(),
                     _ => path.split(['.', '[']).next().unwrap_or_default().to_owned(),
                 };
+                // Absent and null mean the same, of a field that there is.
+                let is_null = object.get(&culprit).is_some_and(Value::is_null);
                 match unknown {
                     Some(name) => {
                         faults.add(&name, "unknown_field", "is not a field of this request")
                     }
+                    None if is_null => {}
                     None => faults.add(&path, "invalid_type", message),
                 }
                 let removed = object.as_object_mut().and_then(|fields| fields.remove(&culprit));

@@ -36,7 +36,10 @@ async fn who_knows_the_password_gets_a_session() {
     let again = in_session(&staff, &session);
     assert_ne!(again.token, staff.token);
     let me = again.get("/v1/auth/me").await.expect(200);
-    assert_eq!(keys(&me), ["email_verified", "permissions", "tenant", "user"]);
+    assert_eq!(
+        keys(&me),
+        ["email_verified", "mfa_enrollment_required", "permissions", "tenant", "user"]
+    );
     assert_eq!((&me["user"], &me["tenant"]), (&session["user"], &session["tenant"]));
     assert!(me["permissions"].as_array().unwrap().contains(&json!("members:write")));
     assert!(!me.to_string().contains("argon2"), "the password's hash is nobody's business");

@@ -1,14 +1,19 @@
 //! Signing in and out, and which tokens are believed.
 
+mod addresses;
+mod api_keys;
+mod audit;
 mod clerk;
 mod cookies;
 mod forgeries;
 mod keys;
 mod login;
 mod logout;
+mod mfa;
 mod passwords;
 mod refresh;
 mod sessions;
+mod staff;
 mod tenants;
 mod verification;
 

@@ -4,6 +4,7 @@ mod sign_in;
 mod sources;
 
 use narthex::identifiers::TenantId;
+use narthex::mail::Mailer;
 use narthex::registry::domains;
 use narthex::tenant_router::PoolEvent;
 use rstest::rstest;
@@ -23,6 +24,7 @@ const REFRESH: &str = "POST /v1/auth/refresh";
 async fn start(proxies: &str) -> TestApp {
     let proxies: Vec<_> = proxies.split_terminator(',').map(|n| n.parse().unwrap()).collect();
     TestApp::start_with(Box::new(move |settings| {
+        settings.smtp.url = Some(Mailer::log_url());
         settings.http.base_domain = Some(BASE.parse().unwrap());
         settings.http.trusted_proxies = proxies;
     }))

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use narthex::mail::Mailer;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -18,62 +19,93 @@ pub enum Audience {
     AsksForSecret,
     /// It changes or removes one thing of the caller's own, named in the path, whatever their role.
     ChangesOwn,
-    /// It reads lists of the tenant.
+    /// It reads a list of the tenant's, in which a furnished tenant has one thing.
     ReadsList,
+    /// It reads what the tenant has whether or not anybody added it.
+    ReadsTenant,
     /// It reads one thing of the tenant, named in the path.
     ReadsOne,
-    /// It adds something to the tenant.
+    /// It adds something to the tenant, or changes what every tenant has.
     Adds,
     /// It changes or removes one thing of the tenant, named in the path.
     Changes,
 }
-use Audience::{Adds, AnyStaff, Anybody, AsksForSecret, Changes, ChangesOwn, ReadsList, ReadsOne};
+use Audience::{
+    Adds, AnyStaff, Anybody, AsksForSecret, Changes, ChangesOwn, ReadsList, ReadsOne, ReadsTenant,
+};
 
-/// In the order in which a walk can take them: what removes comes last.
-pub const ROUTES: &[(&str, &str, Audience)] = &[
-    ("get", "/.well-known/jwks.json", Anybody),
-    ("get", "/healthz", Anybody),
-    ("get", "/readyz", Anybody),
-    ("get", "/health", Anybody),
-    ("get", "/problems/{code}", Anybody),
-    ("post", "/webhooks/telnyx", Anybody),
-    ("post", "/webhooks/clerk", Anybody),
-    ("post", "/v1/auth/register", Anybody),
-    ("get", "/v1/registrations/{id}", Anybody),
-    ("post", "/v1/auth/login", Anybody),
-    ("post", "/v1/auth/refresh", Anybody),
-    ("post", "/v1/auth/password/forgot", Anybody),
-    ("post", "/v1/auth/password/reset", Anybody),
-    ("post", "/v1/auth/email/verify", Anybody),
-    ("get", "/v1/tenant/public", Anybody),
-    ("get", "/v1/auth/me", AnyStaff),
-    ("get", "/v1/auth/sessions", AnyStaff),
-    ("post", "/v1/auth/email/verify/resend", AnyStaff),
-    ("post", "/v1/auth/password/change", AsksForSecret),
-    ("get", "/v1/members", ReadsList),
-    ("post", "/v1/members", Adds),
-    ("get", "/v1/members/{id}", ReadsOne),
-    ("patch", "/v1/members/{id}", Changes),
-    ("delete", "/v1/members/{id}", Changes),
-    ("get", "/v1/branches", ReadsList),
-    ("post", "/v1/branches", Adds),
-    ("get", "/v1/branches/{id}", ReadsOne),
-    ("patch", "/v1/branches/{id}", Changes),
-    ("delete", "/v1/branches/{id}", Changes),
-    ("get", "/v1/conversations", ReadsList),
-    ("get", "/v1/conversations/{id}", ReadsOne),
-    ("get", "/v1/conversations/{id}/messages", ReadsOne),
-    ("delete", "/v1/auth/sessions/{id}", ChangesOwn),
-    ("post", "/v1/auth/logout", AnyStaff),
+/// Method, path, who may call it, and which permission it needs. In the order in which a walk can take them: what removes
+/// comes last.
+pub const ROUTES: &[(&str, &str, Audience, Option<&str>)] = &[
+    ("get", "/.well-known/jwks.json", Anybody, None),
+    ("get", "/healthz", Anybody, None),
+    ("get", "/readyz", Anybody, None),
+    ("get", "/health", Anybody, None),
+    ("get", "/problems/{code}", Anybody, None),
+    ("post", "/webhooks/telnyx", Anybody, None),
+    ("post", "/webhooks/clerk", Anybody, None),
+    ("post", "/v1/auth/register", Anybody, None),
+    ("get", "/v1/registrations/{id}", Anybody, None),
+    ("post", "/v1/auth/login", Anybody, None),
+    ("post", "/v1/auth/refresh", Anybody, None),
+    ("post", "/v1/auth/password/forgot", Anybody, None),
+    ("post", "/v1/auth/password/reset", Anybody, None),
+    ("post", "/v1/auth/email/verify", Anybody, None),
+    ("post", "/v1/auth/email/change/confirm", Anybody, None),
+    ("post", "/v1/auth/invitations/accept", Anybody, None),
+    ("get", "/v1/tenant/public", Anybody, None),
+    ("get", "/v1/auth/me", AnyStaff, None),
+    ("get", "/v1/auth/sessions", AnyStaff, None),
+    ("post", "/v1/auth/email/verify/resend", AnyStaff, None),
+    ("post", "/v1/auth/email/change", AsksForSecret, None),
+    ("post", "/v1/auth/password/change", AsksForSecret, None),
+    ("post", "/v1/auth/mfa/enroll", AsksForSecret, None),
+    ("post", "/v1/auth/mfa/confirm", AsksForSecret, None),
+    ("post", "/v1/auth/mfa/disable", AsksForSecret, None),
+    ("get", "/v1/tenant", ReadsTenant, Some("members:read")),
+    ("patch", "/v1/tenant", Adds, Some("tenant:manage")),
+    ("post", "/v1/tenant/close", AsksForSecret, Some("tenant:manage")),
+    ("get", "/v1/tenant/settings", ReadsTenant, Some("tenant:manage")),
+    ("patch", "/v1/tenant/settings", Adds, Some("tenant:manage")),
+    ("get", "/v1/tenant/audit-log", ReadsTenant, Some("audit:read")),
+    ("get", "/v1/tenant/impersonations", ReadsList, Some("audit:read")),
+    ("delete", "/v1/tenant/impersonations/{id}", Changes, Some("tenant:manage")),
+    ("get", "/v1/members", ReadsList, Some("members:read")),
+    ("post", "/v1/members", Adds, Some("members:write")),
+    ("get", "/v1/members/{id}", ReadsOne, Some("members:read")),
+    ("patch", "/v1/members/{id}", Changes, Some("members:write")),
+    ("delete", "/v1/members/{id}", Changes, Some("members:write")),
+    ("get", "/v1/branches", ReadsList, Some("members:read")),
+    ("post", "/v1/branches", Adds, Some("members:write")),
+    ("get", "/v1/branches/{id}", ReadsOne, Some("members:read")),
+    ("patch", "/v1/branches/{id}", Changes, Some("members:write")),
+    ("delete", "/v1/branches/{id}", Changes, Some("members:write")),
+    ("get", "/v1/conversations", ReadsList, Some("conversations:read")),
+    ("get", "/v1/conversations/{id}", ReadsOne, Some("conversations:read")),
+    ("get", "/v1/conversations/{id}/messages", ReadsOne, Some("conversations:read")),
+    ("get", "/v1/roles", ReadsTenant, Some("staff:manage")),
+    ("post", "/v1/roles", Adds, Some("staff:manage")),
+    ("patch", "/v1/roles/{id}", Changes, Some("staff:manage")),
+    ("delete", "/v1/roles/{id}", Changes, Some("staff:manage")),
+    ("get", "/v1/staff", ReadsTenant, Some("staff:manage")),
+    ("post", "/v1/staff", Adds, Some("staff:manage")),
+    ("get", "/v1/staff/{id}", ReadsOne, Some("staff:manage")),
+    ("post", "/v1/staff/{id}/invitation", Changes, Some("staff:manage")),
+    ("patch", "/v1/staff/{id}", Changes, Some("staff:manage")),
+    ("delete", "/v1/staff/{id}/mfa", Changes, Some("staff:manage")),
+    ("delete", "/v1/staff/{id}", Changes, Some("staff:manage")),
+    ("get", "/v1/api-keys", ReadsList, Some("tenant:manage")),
+    ("post", "/v1/api-keys", Adds, Some("tenant:manage")),
+    ("delete", "/v1/api-keys/{id}", Changes, Some("tenant:manage")),
+    ("delete", "/v1/auth/sessions/{id}", ChangesOwn, None),
+    ("post", "/v1/auth/logout", AnyStaff, None),
 ];
 
 /// The routes that need an access token.
 pub fn tenant_routes() -> impl Iterator<Item = Route> {
     expect_complete();
-    ROUTES.iter().filter(|route| route.2 != Anybody).map(|&(method, path, audience)| Route {
-        method: method.to_uppercase().parse().unwrap(),
-        path,
-        audience,
+    ROUTES.iter().filter(|route| route.2 != Anybody).map(|&(method, path, audience, permission)| {
+        Route { method: method.to_uppercase().parse().unwrap(), path, audience, permission }
     })
 }
 
@@ -90,7 +122,7 @@ pub fn expect_complete() {
     }
     let known: BTreeSet<_> = ROUTES
         .iter()
-        .map(|(method, path, audience)| {
+        .map(|(method, path, audience, _)| {
             ((*method).to_owned(), (*path).to_owned(), *audience != Anybody)
         })
         .collect();
@@ -103,9 +135,20 @@ pub struct Route {
     pub method: Method,
     pub path: &'static str,
     pub audience: Audience,
+    /// That the caller must have; `None`: none.
+    pub permission: Option<&'static str>,
 }
 
 impl Route {
+    /// What comes of it where the secret that it asks for is a guess.
+    pub fn refused_guess(&self) -> (u16, &'static str) {
+        match self.path {
+            // There is nothing to confirm.
+            "/v1/auth/mfa/confirm" => (409, "conflict"),
+            _ => (401, "invalid_credentials"),
+        }
+    }
+
     /// A body that is all right for this route.
     pub fn body(&self) -> Option<Value> {
         match (self.method.as_str(), self.path) {
@@ -115,6 +158,27 @@ impl Route {
             ("POST", "/v1/branches") => Some(json!({"name": format!("Branch {}", unique())})),
             ("POST", "/v1/auth/password/change") => Some(json!({
                 "current_password": "a guess", "new_password": "a quite new password 7"})),
+            ("POST", "/v1/auth/email/change") => {
+                Some(json!({"email": "new@example.org", "password": "a guess"}))
+            }
+            ("POST", "/v1/auth/mfa/enroll") => Some(json!({"password": "a guess"})),
+            ("POST", "/v1/auth/mfa/confirm") => Some(json!({"totp_code": "123456"})),
+            ("POST", "/v1/auth/mfa/disable") => {
+                Some(json!({"password": "a guess", "totp_code": "123456"}))
+            }
+            ("POST", "/v1/tenant/close") => Some(json!({"confirm": "x", "password": "a guess"})),
+            ("PATCH", "/v1/tenant") => Some(json!({"timezone": "Europe/Rome"})),
+            ("PATCH", "/v1/tenant/settings") => Some(json!({"locale": "de"})),
+            ("POST", "/v1/roles") => {
+                Some(json!({"name": format!("Role {}", unique()), "permissions": ["members:read"]}))
+            }
+            ("PATCH", "/v1/roles/{id}") => Some(json!({"permissions": ["members:write"]})),
+            ("POST", "/v1/staff") => Some(json!({"email": format!("{}@example.org", unique()),
+                "first_name": "Eve", "last_name": "New", "role": "viewer"})),
+            ("PATCH", "/v1/staff/{id}") => Some(json!({"role": "editor"})),
+            ("POST", "/v1/api-keys") => {
+                Some(json!({"name": "Website", "permissions": ["members:read"]}))
+            }
             ("PATCH", "/v1/members/{id}") => Some(json!({"first_name": "Mallory"})),
             ("PATCH", "/v1/branches/{id}") => Some(json!({"name": format!("Hill {}", unique())})),
             _ => None,
@@ -130,11 +194,23 @@ pub struct Furnished {
     pub conversation: Value,
     /// Another session of the same person.
     pub session: Value,
+    /// Somebody who is invited, and has a second factor, so that it can be taken off.
+    pub colleague: Value,
+    pub role: Value,
+    pub api_key: Value,
+    /// An operator who was let in.
+    pub impersonation: Value,
     /// Words that stand in this tenant's data and nowhere else.
     pub marks: Vec<String>,
 }
 
+/// An application that can send letters: into its log.
+pub async fn furnished_app() -> TestApp {
+    TestApp::start_with(Box::new(|settings| settings.smtp.url = Some(Mailer::log_url()))).await
+}
+
 impl Furnished {
+    /// In an application that can send letters.
     pub async fn make(app: &TestApp) -> Self {
         let staff = app.register().await;
         // Digits of an id of our own, so that no other test and no other tenant has the numbers.
@@ -156,6 +232,23 @@ impl Furnished {
         let credentials = json!({"email": staff.email, "password": staff.password});
         app.call(Method::POST, "/v1/auth/login", Some(credentials)).await.expect(200);
         let session = staff.get("/v1/auth/sessions").await.expect(200)["data"][0].clone();
+        let verified = "UPDATE staff SET email_verified_at = now()";
+        app.cluster.execute(&staff.database(), verified).await;
+        let role = json!({"name": format!("Role {mark}"), "permissions": ["members:read"]});
+        let role = staff.post("/v1/roles", role).await.expect(201);
+        let colleague = json!({"email": format!("colleague-{mark}@example.net"), "role": "viewer",
+            "first_name": "Colleague", "last_name": mark});
+        let colleague = staff.post("/v1/staff", colleague).await.expect(201);
+        let factor = "UPDATE staff SET mfa_enabled = true WHERE status = 'invited';
+             INSERT INTO staff_totp (staff_id, sealed_secret, created_at, confirmed_at)
+             SELECT id, '', now(), now() FROM staff WHERE status = 'invited';
+             INSERT INTO impersonations SELECT gen_random_uuid(), gen_random_uuid(), 'Olga', 'to help', false, now(),
+                 now() + interval '1 hour'";
+        app.cluster.execute(&staff.database(), factor).await;
+        let impersonations = staff.get("/v1/tenant/impersonations").await.expect(200);
+        let impersonation = impersonations["data"][0].clone();
+        let api_key = json!({"name": format!("Key {mark}"), "permissions": ["members:read"]});
+        let api_key = staff.post("/v1/api-keys", api_key).await.expect(201);
         let me = staff.get("/v1/auth/me").await.expect(200);
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let marks = vec![
@@ -171,8 +264,24 @@ impl Furnished {
             text(&conversation["id"]),
             text(&session["id"]),
             own,
+            text(&role["id"]),
+            text(&colleague["id"]),
+            text(&api_key["id"]),
+            text(&api_key["secret"]),
+            text(&impersonation["id"]),
         ];
-        Self { staff, member, branch, conversation, session, marks }
+        Self {
+            staff,
+            member,
+            branch,
+            conversation,
+            session,
+            colleague,
+            role,
+            api_key,
+            impersonation,
+            marks,
+        }
     }
 
     /// The path of a route to this tenant's own things.
@@ -181,6 +290,10 @@ impl Furnished {
             "auth" => &self.session,
             "members" => &self.member,
             "branches" => &self.branch,
+            "staff" => &self.colleague,
+            "roles" => &self.role,
+            "api-keys" => &self.api_key,
+            "tenant" => &self.impersonation,
             _ => &self.conversation,
         };
         route.path.replace("{id}", thing["id"].as_str().unwrap())

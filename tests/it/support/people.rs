@@ -132,6 +132,17 @@ impl Staff {
         self.tenant_id.database_name()
     }
 
+    /// The same person, showing another token or key.
+    pub fn with_token(&self, token: &str) -> Self {
+        Self { token: token.to_owned(), ..self.clone() }
+    }
+
+    /// Somebody else on the same staff, not signed in.
+    pub fn colleague(&self, user_id: Uuid, email: &str, password: &str) -> Self {
+        let (email, password) = (email.to_owned(), password.to_owned());
+        Self { user_id, email, password, ..self.clone() }
+    }
+
     /// The same person, calling another replica.
     pub fn at(&self, app: &TestApp) -> Self {
         Self { url: app.url.clone(), client: app.client.clone(), ..self.clone() }

@@ -35,7 +35,7 @@ pub(crate) struct RegisterRequest {
     organization_name: String,
     #[schema(required = true, example = "pastor@example.org")]
     email: String,
-    /// 10 to 128 characters.
+    /// 10 to 128 characters. Taken as it is, white space included.
     #[schema(required = true)]
     password: String,
     #[schema(required = true)]
@@ -117,7 +117,7 @@ impl CheckedRegistration {
     }
 }
 
-/// Taken as it is, white space included.
+/// Registered, and signed in.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RegisteredDocument {
     registration: RegistrationDocument,

@@ -33,7 +33,10 @@ impl Checked for UpdateMember {
         let last_name = self.last_name.map(|text| faults.text("last_name", &text, 0..=80));
         let phone_number = self.phone_number.map(|text| faults.required("phone_number", &text));
         let email = self.email.map(|text| faults.optional("email", Some(&text)));
-        let branch_id = self.branch_id.map(|text| faults.optional_id("branch_id", Some(&text)));
+        let branch_id = self.branch_id.map(|text| match text.trim() {
+            "" => Some(None),
+            text => faults.optional_id("branch_id", Some(text)),
+        });
         let tags = self.tags.map(|tags| check_tags(faults, &tags));
         // What was given and did not parse has left its fault; the changes are not used then.
         Some(MemberChanges {

@@ -27,7 +27,6 @@ pub(crate) struct ImpersonationDocument {
     /// When it ends by itself.
     expires_at: DateTime<Utc>,
     /// When it was ended before that.
-    #[schema(required = true)]
     revoked_at: Option<DateTime<Utc>>,
 }
 

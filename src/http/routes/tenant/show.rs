@@ -125,12 +125,12 @@ pub(crate) async fn close_tenant(
     CalledBy(client): CalledBy,
     JsonBody((confirm, password, factor)): JsonBody<CloseTenant>,
 ) -> Result<StatusCode, Problem> {
-    if confirm != access.tenant.slug {
-        return Err(Problem::invalid("confirm", "is not the organization's slug"));
-    }
     let proven =
         gateway.authentication.prove(&access.tenant, &account.claims, (password, factor), &client);
     proven.await?;
+    if confirm != access.tenant.slug {
+        return Err(Problem::invalid("confirm", "is not the organization's slug"));
+    }
     let origin = access.origin().await?;
     let act = Act::on("tenant.closed", "tenant", access.tenant.id);
     access.change(async |_| Ok::<_, Problem>(((), act))).await?;

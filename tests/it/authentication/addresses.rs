@@ -1,0 +1,148 @@
+//! Another address for somebody on the staff, across both databases, whatever is cut off in between.
+
+use chrono::TimeDelta;
+use reqwest::Method;
+use serde_json::json;
+
+use super::login::login;
+use super::staff::{invite, verified};
+use crate::support::{Answer, MailServer, Staff, TestApp, unique};
+
+async fn ask(staff: &Staff, email: &str) -> Answer {
+    let body = json!({"email": email, "password": staff.password});
+    staff.post("/v1/auth/email/change", body).await
+}
+
+async fn confirm(app: &TestApp, token: &str) -> Answer {
+    let body = json!({"token": token});
+    app.call(Method::POST, "/v1/auth/email/change/confirm", Some(body)).await
+}
+
+/// Rows of the index for the tenant, and how many of them are uncertain.
+async fn index(app: &TestApp, staff: &Staff) -> (i64, i64) {
+    let count = async |more: &str| {
+        let sql = format!(
+            "SELECT count(*) FROM email_index WHERE tenant_id = '{}' {more}",
+            staff.tenant_id
+        );
+        app.cluster.count(&app.registry_database, &sql).await
+    };
+    (count("").await, count("AND unsettled_since IS NOT NULL").await)
+}
+
+#[tokio::test]
+async fn whoever_proves_another_address_signs_in_with_it() {
+    let mail = MailServer::start().await;
+    let app = TestApp::start_with(mail.used()).await;
+    let owner = verified(&app).await;
+    let new = format!("New.{}@Example.org", unique());
+    let body = json!({"email": new, "password": "not the password"});
+    let wrong = owner.post("/v1/auth/email/change", body).await;
+    wrong.expect_problem(401, "invalid_credentials");
+    ask(&owner, &new).await.expect(202);
+    let new = new.to_lowercase();
+    let token = mail.letter(&new, 1).await.token();
+    // Nothing has changed yet.
+    login(&app, &new, &owner.password).await.expect_problem(401, "invalid_credentials");
+    login(&app, &owner.email, &owner.password).await.expect(200);
+    // What was sent to the old address is good no more, once it has.
+    let forgot = json!({"email": owner.email});
+    app.call(Method::POST, "/v1/auth/password/forgot", Some(forgot)).await.expect(202);
+    let reset = mail.letter(&owner.email, 2).await.token();
+    confirm(&app, &token).await.expect(204);
+    confirm(&app, &token).await.expect_problem(401, "invalid_token");
+    let body = json!({"token": reset, "password": "a quite new password 7"});
+    let late = app.call(Method::POST, "/v1/auth/password/reset", Some(body)).await;
+    late.expect_problem(401, "invalid_token");
+    login(&app, &new, &owner.password).await.expect(200);
+    login(&app, &owner.email, &owner.password).await.expect_problem(401, "invalid_credentials");
+    let told = mail.letter(&owner.email, 3).await;
+    assert!(told.subject.contains("has changed"), "{told:?}");
+    assert_eq!(index(&app, &owner).await, (1, 0));
+    let me = owner.get("/v1/auth/me").await.expect(200);
+    assert_eq!((&me["user"]["email"], &me["email_verified"]), (&json!(new), &json!(true)));
+
+    // The claim has moved along: the new address has registered a tenant, the old one has not.
+    let mut registration = app.registration();
+    registration["email"] = json!(new);
+    let taken = app.call(Method::POST, "/v1/auth/register", Some(registration.clone())).await;
+    taken.expect_problem(409, "email_taken");
+    registration["email"] = json!(owner.email);
+    app.call(Method::POST, "/v1/auth/register", Some(registration)).await.expect(201);
+}
+
+#[tokio::test]
+async fn an_address_of_somebody_else_on_the_staff_stays_theirs() {
+    let mail = MailServer::start().await;
+    let app = TestApp::start_with(mail.used()).await;
+    let owner = verified(&app).await;
+    let theirs = format!("{}@example.org", unique());
+    invite(&owner, &theirs, "viewer").await.expect(201);
+    mail.letter(&theirs, 1).await;
+    ask(&owner, &theirs).await.expect(202);
+    let token = mail.letter(&theirs, 2).await.token();
+    confirm(&app, &token).await.expect_problem(409, "conflict");
+    login(&app, &owner.email, &owner.password).await.expect(200);
+    app.clock.advance(TimeDelta::hours(25));
+    confirm(&app, &token).await.expect_problem(401, "invalid_token");
+}
+
+/// The process dies between the two databases: before the tenant's has changed, and after. Whatever it says is what counts,
+/// and the index is right in the end.
+#[tokio::test]
+async fn a_change_that_is_cut_off_leaves_an_address_that_works() {
+    let mail = MailServer::start().await;
+    let app = TestApp::start_with(mail.used()).await;
+    let owner = verified(&app).await;
+    let new: narthex::identifiers::EmailAddress =
+        format!("{}@example.org", unique()).parse().unwrap();
+    let old: narthex::identifiers::EmailAddress = owner.email.parse().unwrap();
+    let mark = async |email: &narthex::identifiers::EmailAddress| {
+        let db = app.registry.connect().await.unwrap();
+        let hash = app.registry.hasher().email(email);
+        narthex::registry::email_index::mark(&db, hash, owner.tenant_id).await.unwrap();
+    };
+    let age = "UPDATE email_index SET unsettled_since = now() - interval '6 minutes'
+               WHERE unsettled_since IS NOT NULL";
+    // Both are marked, and the tenant was never told.
+    mark(&old).await;
+    mark(&new).await;
+    assert_eq!(index(&app, &owner).await, (2, 2));
+    login(&app, &owner.email, &owner.password).await.expect(200);
+    assert_eq!(app.authentication.settle_addresses().await.unwrap(), 0, "it may go on");
+    app.cluster.execute(&app.registry_database, age).await;
+    assert_eq!(app.authentication.settle_addresses().await.unwrap(), 2);
+    assert_eq!(index(&app, &owner).await, (1, 0));
+    login(&app, &owner.email, &owner.password).await.expect(200);
+
+    // The tenant was told, and the registry not any more.
+    mark(&old).await;
+    mark(&new).await;
+    let told = format!("UPDATE staff SET email = '{}'", new.as_str());
+    app.cluster.execute(&owner.database(), &told).await;
+    login(&app, new.as_str(), &owner.password).await.expect(200);
+    app.cluster.execute(&app.registry_database, age).await;
+    assert_eq!(app.authentication.settle_addresses().await.unwrap(), 2);
+    assert_eq!(index(&app, &owner).await, (1, 0));
+    login(&app, new.as_str(), &owner.password).await.expect(200);
+}
+
+/// One invites, the other removes, again and again: whoever is on the staff in the end can be found.
+#[tokio::test]
+async fn whoever_is_on_the_staff_is_in_the_index_however_acts_cross() {
+    let mail = MailServer::start().await;
+    let app = TestApp::start_with(mail.used()).await;
+    let owner = verified(&app).await;
+    for _ in 0..8 {
+        let email = format!("{}@example.org", unique());
+        let first = invite(&owner, &email, "viewer").await.expect(201);
+        let remove = format!("/v1/staff/{}", first["id"].as_str().unwrap());
+        tokio::join!(owner.delete(&remove), invite(&owner, &email, "viewer"));
+        let is_staff = format!("SELECT count(*) FROM staff WHERE email = '{email}'");
+        let is_staff = app.cluster.count(&owner.database(), &is_staff).await == 1;
+        let hash = app.registry.hasher().email(&email.parse().unwrap());
+        let db = app.registry.connect().await.unwrap();
+        let found = narthex::registry::email_index::tenants_of(&db, &hash).await.unwrap();
+        assert!(!is_staff || found == [owner.tenant_id], "{email} is on the staff and not found");
+    }
+}
