@@ -92,7 +92,10 @@ def letters():
     return re.findall(r"\?token=([\w-]+)$", log, re.MULTILINE)[-8:]
 
 
-def known(name):
+def known(name, path):
+    # The address is confirmed by its letter: another one would be the caller's from then on.
+    if path.endswith("/email/change") and name == "email":
+        return [PASSING]
     if name == "token":
         return letters()
     if name == "refresh_token":
@@ -112,7 +115,7 @@ def flatmap_case(context, case):
         parts = [case.path_parameters, case.query, case.body] if is_known else []
         for part in parts:
             for name in part if isinstance(part, dict) else []:
-                if values := known(name):
+                if values := known(name, case.operation.path):
                     part[name] = values[place % len(values)]
         if is_known and case.operation.path == "/webhooks/clerk":
             case.body |= {"type": EVENTS[place % len(EVENTS)], "data": {"id": f"id_{place}"}}
@@ -125,6 +128,9 @@ def flatmap_case(context, case):
 def before_call(context, case, kwargs):
     if case.operation.path == "/webhooks/clerk":
         kwargs["auth"] = sign_as_clerk
+    # From then on nothing else would be open to anybody.
+    if isinstance(case.body, dict) and case.body.get("mfa_required") is True:
+        case.body["mfa_required"] = False
     if case.operation.path == "/v1/tenant/public":
         case.headers["Host"] = "grace-chapel.example.test"
 

@@ -2,6 +2,7 @@
 //! short line and is then turned away, and everything else keeps its processor and its memory.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use argon2::password_hash::phc::PasswordHash;
@@ -46,6 +47,7 @@ pub struct Passwords {
     turns: Arc<Semaphore>,
     /// What a password is compared with when there is no account, so that both cases cost the same.
     decoy: String,
+    hashes: AtomicU64,
 }
 
 impl Passwords {
@@ -56,7 +58,7 @@ impl Passwords {
         let hasher = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let decoy = hash_with(&hasher, &uuid::Uuid::new_v4().to_string())?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(Self { hasher, turns: Arc::new(Semaphore::new(cores)), decoy })
+        Ok(Self { hasher, turns: Arc::new(Semaphore::new(cores)), decoy, hashes: AtomicU64::new(0) })
     }
 
     /// The PHC string of `password`.
@@ -94,6 +96,11 @@ impl Passwords {
         })
     }
 
+    /// How many hashes have been computed, for whatever reason.
+    pub fn hashes(&self) -> u64 {
+        self.hashes.load(Ordering::Relaxed)
+    }
+
     async fn in_turn<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
@@ -102,6 +109,7 @@ impl Passwords {
             .await
             .map_err(|_| PasswordError::Busy)?
             .map_err(|_| PasswordError::Busy)?;
+        self.hashes.fetch_add(1, Ordering::Relaxed);
         // The turn moves into the work: a caller that gives up does not let a further hash start beside it.
         tokio::task::spawn_blocking(move || {
             let _turn = turn;

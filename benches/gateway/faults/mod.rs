@@ -7,11 +7,13 @@ use crate::world::World;
 
 mod disconnects;
 mod killed;
+mod logins;
 mod neighbours;
 mod revoked;
 mod stale;
 
-pub const PARTS: &[&str] = &["stale", "revoked", "killed", "refusing", "crowding", "disconnects"];
+pub const PARTS: &[&str] =
+    &["stale", "revoked", "killed", "refusing", "crowding", "disconnects", "logins"];
 
 pub async fn run(part: &str, world: &mut World, scale: &Scale, report: &mut Report) -> Result<()> {
     report.begin(part);
@@ -20,6 +22,7 @@ pub async fn run(part: &str, world: &mut World, scale: &Scale, report: &mut Repo
         "revoked" => revoked::run(world, scale, report).await,
         "killed" => killed::run(world, scale, report).await,
         "refusing" => neighbours::refusing(world, scale, report).await,
+        "logins" => logins::run(world, scale, report).await,
         "crowding" => neighbours::crowding(world, scale, report).await,
         _ => disconnects::run(world, scale, report).await,
     }

@@ -13,14 +13,25 @@ use crate::world::World;
 
 mod cold;
 mod health;
+mod login;
 mod memory;
 mod read;
 mod registration;
 mod webhook;
 mod zipf;
 
-pub const PARTS: &[&str] =
-    &["read", "zipf", "cold", "stampede", "webhook", "health", "memory", "idle", "registration"];
+pub const PARTS: &[&str] = &[
+    "read",
+    "zipf",
+    "cold",
+    "stampede",
+    "webhook",
+    "health",
+    "memory",
+    "idle",
+    "registration",
+    "login",
+];
 
 pub async fn run(part: &str, world: &World, scale: &Scale, report: &mut Report) -> Result<()> {
     report.begin(part);
@@ -32,6 +43,7 @@ pub async fn run(part: &str, world: &World, scale: &Scale, report: &mut Report) 
         "webhook" => webhook::measure(world, scale, report).await,
         "health" => health::measure(world, scale, report).await,
         "memory" => memory::measure(world, scale, report).await,
+        "login" => login::measure(world, scale, report).await,
         "registration" => registration::measure(world, scale, report).await,
         _ => memory::idle(world, scale, report).await,
     }

@@ -84,6 +84,11 @@ impl Rooms {
             "narthex_http_problems",
             "Answers that were problem documents.",
             self.0.answers.problems().map(|(code, n)| ([("code", code)], n)),
+        )?;
+        families.counter(
+            "narthex_password_hashes",
+            "Passwords that were hashed or compared.",
+            self.0.authentication.passwords().hashes(),
         )
     }
 

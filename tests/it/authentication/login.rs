@@ -101,6 +101,19 @@ async fn whoever_guesses_learns_nothing_from_the_answer_or_its_time() {
     quiet().expect_untouched().await;
 }
 
+/// However a sign-in fails, it costs one hash, so that the work tells nobody who there is.
+#[tokio::test]
+async fn every_failed_sign_in_costs_the_same_hashes() {
+    let app = TestApp::start().await;
+    let (owner, disabled) = (app.register().await, app.register().await);
+    app.cluster.execute(&disabled.database(), "UPDATE staff SET status = 'disabled'").await;
+    for email in [&*owner.email, &disabled.email, "nobody@example.org", "no address"] {
+        let before = app.authentication.passwords().hashes();
+        login(&app, email, "a wrong password").await.expect_problem(401, "invalid_credentials");
+        assert_eq!(app.authentication.passwords().hashes() - before, 1, "{email}");
+    }
+}
+
 /// Whoever shuts them out, or sets another password, ends the sessions that there are; this one is not there yet.
 #[rstest]
 #[case::shut_out("status = 'disabled'")]

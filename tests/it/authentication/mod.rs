@@ -5,6 +5,7 @@ mod api_keys;
 mod audit;
 mod clerk;
 mod cookies;
+mod flood;
 mod forgeries;
 mod keys;
 mod login;
