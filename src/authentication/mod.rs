@@ -18,6 +18,7 @@ mod attempts;
 mod clerk;
 mod keys;
 mod login;
+mod operators;
 mod opaque_token;
 mod recovery;
 mod revocation;
@@ -31,6 +32,11 @@ use attempts::Attempts;
 use clerk::ClerkTokens;
 pub use keys::{KeyRing, Keys, PublicJwk};
 pub use login::{Credentials, SignedIn};
+use operators::OperatorTokens;
+pub use operators::{
+    Enrollment, NewOperator, OperatorCaller, OperatorCredentials, OperatorSession, SecondFactor,
+    origin_of,
+};
 pub use revocation::Revocations;
 pub use session::TokenPair;
 pub use token::{Claims, TokenError, Tokens};
@@ -56,6 +62,12 @@ pub enum AuthenticationError {
     /// The tenant that was named, or whose refresh token this is, is not the one to whom the host belongs.
     #[error("the host belongs to another organization")]
     TenantMismatch,
+    /// The password is right, and a second factor is asked for.
+    #[error("a code of the second factor is needed")]
+    MfaRequired,
+    /// What is asked for does not go with what is so already.
+    #[error("{0}")]
+    Conflict(&'static str),
     /// Too many sign-ins to the account have failed. The same for an account that nobody has.
     #[error("too many sign-ins have failed")]
     TooManyAttempts(Standing),
@@ -95,6 +107,7 @@ pub struct Authentication {
     router: TenantRouter,
     passwords: Arc<Passwords>,
     tokens: Arc<Tokens>,
+    operator_tokens: Arc<OperatorTokens>,
     clerk: Arc<Option<ClerkTokens>>,
     revocations: Revocations,
     attempts: Arc<Attempts>,
@@ -118,10 +131,14 @@ impl Authentication {
         clock: Clock,
     ) -> Result<Self, AuthenticationError> {
         let keys = Keys::load(registry.clone(), Audience::Tenant, life, clock.clone()).await?;
+        let operator_keys = Keys::load(registry.clone(), Audience::Operator, life, clock.clone());
+        let operator_tokens =
+            OperatorTokens::new(operator_keys.await?, &settings.auth, clock.clone());
         let revocations = Revocations::load(registry.clone(), life, clock.clone()).await?;
         Ok(Self {
             passwords: Arc::new(Passwords::new(&settings.auth.argon2)?),
             tokens: Arc::new(Tokens::new(keys, &settings.auth, clock.clone())),
+            operator_tokens: Arc::new(operator_tokens),
             clerk: Arc::new(ClerkTokens::new(&settings.clerk, registry.clone(), clock.clone())?),
             registry,
             router,
@@ -138,6 +155,12 @@ impl Authentication {
     /// Verifies and makes access tokens.
     pub fn tokens(&self) -> &Tokens {
         &self.tokens
+    }
+
+    /// Makes new keys for tokens to be signed with, for each audience one: see [`Keys`]. Returns their ids.
+    pub async fn rotate_keys(&self, at_once: bool) -> Result<[String; 2], RegistryError> {
+        let tenants = self.tokens.rotate_keys(at_once).await?;
+        Ok([tenants, self.operator_tokens.rotate_keys(at_once).await?])
     }
 
     /// Hashes passwords.

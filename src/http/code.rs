@@ -32,8 +32,10 @@ codes! {
     TokenExpired "token_expired" UNAUTHORIZED "Token expired": "The access token's time is over. Get a new one with the refresh token.";
     TokenRevoked "token_revoked" UNAUTHORIZED "Token revoked": "The session of the access token has been ended. Sign in again.";
     InvalidCredentials "invalid_credentials" UNAUTHORIZED "Invalid credentials": "The email address or the password is wrong.";
+    MfaRequired "mfa_required" UNAUTHORIZED "Second factor required": "The password is right. Repeat the call with `totp_code`, or with `recovery_code`.";
     InvalidSignature "invalid_signature" UNAUTHORIZED "Invalid signature": "The webhook's signature is missing, wrong or too old.";
     Forbidden "forbidden" FORBIDDEN "Forbidden": "Your role does not permit this.";
+    MfaEnrollmentRequired "mfa_enrollment_required" FORBIDDEN "Second factor to be set up": "Nothing else can be done before a second factor is set up and confirmed.";
     TenantSuspended "tenant_suspended" FORBIDDEN "Organization suspended": "The organization is suspended. Nothing of it is lost; write to support.";
     TenantDeleted "tenant_deleted" FORBIDDEN "Organization deleted": "The organization has been deleted.";
     TenantMismatch "tenant_mismatch" FORBIDDEN "Organization mismatch": "The request names more than one organization: its access or refresh token, `tenant`, `X-Tenant-Id` and its host must agree.";

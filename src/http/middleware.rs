@@ -19,13 +19,18 @@ use crate::identifiers::new_id;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// The id of a request, for whatever refers to it.
+#[derive(Clone)]
+pub(super) struct RequestId(pub HeaderValue);
+
 pub(super) async fn envelope(
     State((gateway, listener)): State<(Gateway, Listener)>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let start = Instant::now();
     let id = request_id(&request);
+    request.extensions_mut().insert(RequestId(id.clone()));
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     // What fails is logged with the id below; a span for each request would cost more than its routing.

@@ -62,6 +62,7 @@ impl std::ops::Deref for Gateway {
 
 /// The rooms, and what the gateway remembers by itself.
 pub struct Inner {
+    registry: Registry,
     authentication: Authentication,
     router: TenantRouter,
     provisioner: Provisioner,
@@ -73,6 +74,7 @@ pub struct Inner {
     permissions: Cache<(TenantId, Uuid, String), Arc<[String]>>,
     settings: HttpSettings,
     registration_wait: Duration,
+    operator_mfa_required: bool,
     /// Memory for request bodies, in KiB, over all requests: what has no room is turned away.
     bodies: Arc<Semaphore>,
     clock: Clock,
@@ -90,7 +92,7 @@ pub struct Rooms {
     pub telnyx: TelnyxWebhooks,
     /// Deliveries of the identity provider.
     pub clerk: ClerkWebhooks,
-    /// For the readiness checks.
+    /// For operators and the readiness checks.
     pub registry: Registry,
 }
 
@@ -104,8 +106,10 @@ impl Gateway {
         life: &crate::lifecycle::Lifecycle,
         clock: Clock,
     ) -> Self {
+        let operator_mfa_required = rooms.authentication.requires_operator_mfa();
         let inner = Inner {
-            readiness: Readiness::start(rooms.registry, life),
+            readiness: Readiness::start(rooms.registry.clone(), life),
+            registry: rooms.registry,
             answers: Answers::default(),
             authentication: rooms.authentication,
             router: rooms.router,
@@ -119,6 +123,7 @@ impl Gateway {
                 .build(),
             settings,
             registration_wait,
+            operator_mfa_required,
             bodies: Arc::new(Semaphore::new(BODY_MEMORY_KIB)),
             clock,
         };

@@ -285,6 +285,8 @@ impl From<AuthenticationError> for Problem {
                 Code::InvalidToken,
                 "The token is unknown, used up or too old. Ask for a new letter.",
             ),
+            AuthenticationError::MfaRequired => Code::MfaRequired.into(),
+            AuthenticationError::Conflict(what) => Self::with_detail(Code::Conflict, what),
             AuthenticationError::SelectTenant(choices) => Self {
                 choices: choices
                     .into_iter()

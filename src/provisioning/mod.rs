@@ -9,6 +9,7 @@ use sea_orm::{Iterable, TransactionSession, TransactionTrait};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
+use crate::audit::Origin;
 use crate::clock::Clock;
 use crate::configuration::ProvisioningSettings;
 use crate::identifiers::TenantId;
@@ -21,7 +22,7 @@ use crate::registry::provisioning_runs::{
 use crate::registry::registrations::{self, Registration};
 use crate::registry::run_leases::{self, Due};
 use crate::registry::tenants;
-use crate::registry::{OnRegistry, Registry, RegistryError};
+use crate::registry::{OnRegistry, Registry, RegistryError, roll_back};
 use crate::sealing::SealingError;
 use crate::tenant_router::{RouterError, TenantRouter};
 
@@ -33,6 +34,7 @@ mod hooks;
 mod input;
 mod interruption;
 mod life;
+mod operating;
 mod pending;
 mod reconcile;
 mod saga;
@@ -244,6 +246,17 @@ impl Provisioner {
         db: &impl OnRegistry,
         new: &NewTenant,
     ) -> Result<Planned, RegistryError> {
+        let process = self.tools.registry.process();
+        self.plan_for(db, new, process).await
+    }
+
+    /// As [`Provisioner::plan`]; `actor`: who wants it, as the history of the run names them.
+    async fn plan_for(
+        &self,
+        db: &impl OnRegistry,
+        new: &NewTenant,
+        actor: &str,
+    ) -> Result<Planned, RegistryError> {
         let tools = &self.tools;
         let tenant_id = TenantId::generate();
         let (input, owner_id) = new.as_input();
@@ -251,7 +264,7 @@ impl Provisioner {
         let plan = definition.plan(tools, tenant_id, Some(&input))?;
         let run_id = plan.id;
         // A fresh tenant has no other run.
-        let _ = plan.write(db, tools.registry.process(), tools.clock.now()).await?;
+        let _ = plan.write(db, actor, tools.clock.now()).await?;
         Ok(Planned { run_id, tenant_id, owner_id })
     }
 
@@ -346,7 +359,7 @@ impl Provisioner {
         tenant: &tenants::Tenant,
         owner: Option<&NewOwner>,
         accept_empty: bool,
-        actor: &str,
+        origin: &Origin,
     ) -> Result<Planned, NotMended> {
         use tenants::Status;
         if !matches!(tenant.status, Status::Active | Status::Suspended | Status::Failed) {
@@ -360,9 +373,15 @@ impl Provisioner {
         let definition = Definition::newest(RunKind::ReprovisionTenant);
         let plan = definition.plan(&self.tools, tenant_id, Some(&input))?;
         let run_id = plan.id;
-        let db = self.tools.registry.connect().await?;
-        plan.write(&db, actor, self.tools.clock.now()).await??;
-        Ok(Planned { run_id, tenant_id, owner_id })
+        let (label, now) = (origin.actor.label(), self.tools.clock.now());
+        let transaction = self.tools.registry.begin().await?;
+        if let Err(busy) = plan.write(&transaction, &label, now).await? {
+            roll_back(transaction).await?;
+            return Err(busy.into());
+        }
+        let planned = Planned { run_id, tenant_id, owner_id };
+        self.conclude_plan(transaction, planned, "tenant.mending_begun", origin).await?;
+        Ok(planned)
     }
 
     /// Begins the purge of every tenant whose time for being restored is over. Returns how many.

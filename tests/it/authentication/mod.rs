@@ -12,7 +12,7 @@ mod sessions;
 mod tenants;
 mod verification;
 
-pub use login::join;
+pub use login::{essence, join, keys as keys_of};
 use serde_json::Value;
 
 use crate::support::Staff;

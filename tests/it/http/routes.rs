@@ -26,8 +26,12 @@ pub enum Audience {
     Adds,
     /// It changes or removes one thing of the tenant, named in the path.
     Changes,
+    /// It is for operators of the installation.
+    Operator,
 }
-use Audience::{Adds, AnyStaff, Anybody, AsksForSecret, Changes, ChangesOwn, ReadsList, ReadsOne};
+use Audience::{
+    Adds, AnyStaff, Anybody, AsksForSecret, Changes, ChangesOwn, Operator, ReadsList, ReadsOne,
+};
 
 /// In the order in which a walk can take them: what removes comes last.
 pub const ROUTES: &[(&str, &str, Audience)] = &[
@@ -65,12 +69,54 @@ pub const ROUTES: &[(&str, &str, Audience)] = &[
     ("get", "/v1/conversations/{id}/messages", ReadsOne),
     ("delete", "/v1/auth/sessions/{id}", ChangesOwn),
     ("post", "/v1/auth/logout", AnyStaff),
+    ("post", "/v1/admin/auth/login", Anybody),
+    ("get", "/v1/admin/auth/me", Operator),
+    ("post", "/v1/admin/auth/password/change", Operator),
+    ("post", "/v1/admin/auth/mfa/enroll", Operator),
+    ("post", "/v1/admin/auth/mfa/confirm", Operator),
+    ("post", "/v1/admin/auth/mfa/disable", Operator),
+    ("get", "/v1/admin/tenants", Operator),
+    ("post", "/v1/admin/tenants", Operator),
+    ("get", "/v1/admin/tenants/{id}", Operator),
+    ("patch", "/v1/admin/tenants/{id}", Operator),
+    ("delete", "/v1/admin/tenants/{id}", Operator),
+    ("post", "/v1/admin/tenants/{id}/restore", Operator),
+    ("post", "/v1/admin/tenants/{id}/suspend", Operator),
+    ("post", "/v1/admin/tenants/{id}/resume", Operator),
+    ("post", "/v1/admin/tenants/{id}/provision", Operator),
+    ("get", "/v1/admin/tenants/{id}/phone-numbers", Operator),
+    ("post", "/v1/admin/tenants/{id}/phone-numbers", Operator),
+    ("delete", "/v1/admin/tenants/{id}/phone-numbers/{number}", Operator),
+    ("get", "/v1/admin/tenants/{id}/runs", Operator),
+    ("get", "/v1/admin/tenants/{id}/resources", Operator),
+    ("get", "/v1/admin/runs", Operator),
+    ("get", "/v1/admin/runs/{id}", Operator),
+    ("post", "/v1/admin/runs/{id}/retry", Operator),
+    ("post", "/v1/admin/runs/{id}/cancel", Operator),
+    ("get", "/v1/admin/servers", Operator),
+    ("post", "/v1/admin/servers/{id}/drain", Operator),
+    ("post", "/v1/admin/servers/{id}/open", Operator),
+    ("get", "/v1/admin/operators", Operator),
+    ("post", "/v1/admin/operators", Operator),
+    ("patch", "/v1/admin/operators/{id}", Operator),
+    ("get", "/v1/admin/audit-log", Operator),
+    ("post", "/v1/admin/auth/logout", Operator),
 ];
 
-/// The routes that need an access token.
+/// The routes that need an access token of a tenant's staff.
 pub fn tenant_routes() -> impl Iterator<Item = Route> {
+    routes(|audience| !matches!(audience, Anybody | Operator))
+}
+
+/// The routes that need an access token of an operator.
+pub fn operator_routes() -> impl Iterator<Item = Route> {
+    routes(|audience| audience == Operator)
+}
+
+fn routes(is_wanted: impl Fn(Audience) -> bool) -> impl Iterator<Item = Route> {
     expect_complete();
-    ROUTES.iter().filter(|route| route.2 != Anybody).map(|&(method, path, audience)| Route {
+    let wanted = ROUTES.iter().filter(move |route| is_wanted(route.2));
+    wanted.map(|&(method, path, audience)| Route {
         method: method.to_uppercase().parse().unwrap(),
         path,
         audience,
@@ -117,6 +163,24 @@ impl Route {
                 "current_password": "a guess", "new_password": "a quite new password 7"})),
             ("PATCH", "/v1/members/{id}") => Some(json!({"first_name": "Mallory"})),
             ("PATCH", "/v1/branches/{id}") => Some(json!({"name": format!("Hill {}", unique())})),
+            ("POST", "/v1/admin/auth/password/change") => Some(json!({
+                "current_password": "a guess", "new_password": "a quite new password 7"})),
+            ("POST", "/v1/admin/auth/mfa/enroll") => Some(json!({"password": "a guess"})),
+            ("POST", "/v1/admin/auth/mfa/confirm") => Some(json!({"totp_code": "123456"})),
+            ("POST", "/v1/admin/auth/mfa/disable") => {
+                Some(json!({"password": "a guess", "totp_code": "123456"}))
+            }
+            ("POST", "/v1/admin/tenants") => Some(json!({"organization_name": "New Chapel",
+                "owner": {"email": format!("{}@example.org", unique()), "first_name": "G",
+                    "last_name": "H"}})),
+            ("PATCH", "/v1/admin/tenants/{id}") => Some(json!({"plan": "gold"})),
+            ("POST", "/v1/admin/tenants/{id}/phone-numbers") => {
+                Some(json!({"number": "+13125550102"}))
+            }
+            ("POST", "/v1/admin/operators") => Some(json!({"name": "New", "role": "viewer",
+                "email": format!("{}@example.org", unique()),
+                "password": "a quite new password 7"})),
+            ("PATCH", "/v1/admin/operators/{id}") => Some(json!({"name": "Another"})),
             _ => None,
         }
     }

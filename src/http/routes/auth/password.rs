@@ -15,7 +15,7 @@ use crate::identifiers::EmailAddress;
 use crate::passwords;
 
 /// A password that is to be somebody's from now on. `about`: what a guesser knows of them.
-pub(super) fn check_new_password(
+pub(in crate::http::routes) fn check_new_password(
     faults: &mut Faults,
     field: &str,
     password: String,

@@ -1,0 +1,89 @@
+use axum::Json;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{NO_STORE, OperatorDocument, second_factor};
+use crate::authentication::OperatorCredentials;
+use crate::http::Gateway;
+use crate::http::extract::{CalledAs, Checked, Faults, JsonBody, Limited, Open};
+use crate::http::openapi::AdminLoginProblems;
+use crate::http::problem::Problem;
+
+/// Longer passwords cannot have been set; hashing them would only cost.
+const MAX_PASSWORD_CHARS: usize = 1024;
+
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct OperatorLoginRequest {
+    #[schema(required = true)]
+    email: String,
+    #[schema(required = true)]
+    password: String,
+    /// Six digits of the authenticator app.
+    totp_code: Option<String>,
+    /// In the place of it.
+    recovery_code: Option<String>,
+}
+
+impl Checked for OperatorLoginRequest {
+    type Output = OperatorCredentials;
+
+    fn check(self, faults: &mut Faults) -> Option<OperatorCredentials> {
+        if self.email.trim().is_empty() {
+            faults.add("email", "required", "is required");
+        }
+        // Taken as it is, white space included.
+        match self.password.chars().count() {
+            0 => faults.add("password", "required", "is required"),
+            1..=MAX_PASSWORD_CHARS => {}
+            _ => faults.add("password", "too_long", "must have at most 1024 characters"),
+        }
+        Some(OperatorCredentials {
+            email: self.email.parse().ok(),
+            password: SecretString::from(self.password),
+            second_factor: second_factor(self.totp_code, self.recovery_code),
+        })
+    }
+}
+
+/// An operator who is signed in.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct OperatorSessionDocument {
+    access_token: String,
+    /// `Bearer`.
+    token_type: &'static str,
+    /// Seconds until the session is over. There is no refresh token.
+    expires_in: i64,
+    operator: OperatorDocument,
+}
+
+/// Signs an operator in.
+///
+/// An unknown address, a wrong password, a wrong code and an operator who was shut out get the same answer after the same
+/// time. A right password without the code that is asked for gets `mfa_required`.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/auth/login",
+    tag = "Operators: own account",
+    request_body = OperatorLoginRequest,
+    responses((status = 200, description = "Signed in.", body = OperatorSessionDocument), AdminLoginProblems),
+)]
+pub(crate) async fn operator_login(
+    State(gateway): State<Gateway>,
+    _: Limited<Open>,
+    CalledAs { client, request_id }: CalledAs,
+    JsonBody(credentials): JsonBody<OperatorLoginRequest>,
+) -> Result<impl IntoResponse, Problem> {
+    let authentication = &gateway.authentication;
+    let session = authentication.sign_in_operator(credentials, &client, request_id).await?;
+    let document = OperatorSessionDocument {
+        operator: OperatorDocument::of(&gateway, &session.operator)?,
+        access_token: session.access_token,
+        token_type: "Bearer",
+        expires_in: session.expires_in,
+    };
+    Ok((NO_STORE, Json(document)))
+}
