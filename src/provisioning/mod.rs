@@ -9,20 +9,17 @@ use sea_orm::{Iterable, TransactionSession, TransactionTrait};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
-use crate::audit::Origin;
 use crate::clock::Clock;
 use crate::configuration::ProvisioningSettings;
 use crate::identifiers::TenantId;
 use crate::lifecycle::Lifecycle;
 use crate::postgres::administration::Server;
 use crate::registry::database_servers::DatabaseServer;
-use crate::registry::provisioning_runs::{
-    self, Run, RunKind, RunStatus, Step, StepStatus, TenantBusy,
-};
+use crate::registry::provisioning_runs::{self, Run, RunKind, RunStatus, Step, StepStatus};
 use crate::registry::registrations::{self, Registration};
 use crate::registry::run_leases::{self, Due};
 use crate::registry::tenants;
-use crate::registry::{OnRegistry, Registry, RegistryError, roll_back};
+use crate::registry::{OnRegistry, Registry, RegistryError};
 use crate::sealing::SealingError;
 use crate::tenant_router::{RouterError, TenantRouter};
 
@@ -48,6 +45,7 @@ mod worker;
 pub use create_tenant::{CreatedTenant, NewOwner, NewTenant, WantedSlug};
 pub use interruption::{Fault, Interruption, Moment};
 pub use life::LifeChange;
+pub use operating::NotMended;
 pub use pending::PendingStep;
 pub use reconcile::{Dropped, Finding, FindingKind, NotDropped, ReconcileError};
 pub use saga::Refusal;
@@ -57,7 +55,6 @@ pub use statistics::{Outcome, ProvisioningStatistics};
 use definitions::Definition;
 use health::Health;
 use hooks::Hooks;
-use input::{Input, ReprovisionInput};
 use seats::Seats;
 use statistics::Statistics;
 
@@ -84,20 +81,6 @@ pub enum NotStarted {
     /// The key of the request stands for another run.
     #[error("the idempotency key is in use")]
     KeyTaken,
-    /// It could not be written down.
-    #[error(transparent)]
-    Registry(#[from] RegistryError),
-}
-
-/// Why a tenant is not mended.
-#[derive(Debug, thiserror::Error)]
-pub enum NotMended {
-    /// Another run of the tenant goes on.
-    #[error(transparent)]
-    Busy(#[from] TenantBusy),
-    /// Only a tenant that is active, suspended or failed can be mended.
-    #[error("a tenant that is {0:?} cannot be mended")]
-    Status(tenants::Status),
     /// It could not be written down.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -351,37 +334,6 @@ impl Provisioner {
         let db = self.tools.registry.connect().await?;
         let keys = registrations::forget_expired(&db, self.tools.clock.now()).await?;
         Ok(keys + provisioning_runs::forget_fruitless(&db, FRUITLESS_KEPT_FOR).await?)
-    }
-
-    /// Plans the mending of a tenant: role, database, rights, schema and preseed are made where they are missing.
-    pub async fn mend(
-        &self,
-        tenant: &tenants::Tenant,
-        owner: Option<&NewOwner>,
-        accept_empty: bool,
-        origin: &Origin,
-    ) -> Result<Planned, NotMended> {
-        use tenants::Status;
-        if !matches!(tenant.status, Status::Active | Status::Suspended | Status::Failed) {
-            return Err(NotMended::Status(tenant.status));
-        }
-        let owner = owner.map(NewOwner::as_input);
-        let owner_id = owner.as_ref().map(|owner| owner.id);
-        let status = sea_orm::ActiveEnum::to_value(&tenant.status);
-        let input = Input::Reprovision(ReprovisionInput { status, accept_empty, owner });
-        let tenant_id = TenantId(tenant.id);
-        let definition = Definition::newest(RunKind::ReprovisionTenant);
-        let plan = definition.plan(&self.tools, tenant_id, Some(&input))?;
-        let run_id = plan.id;
-        let (label, now) = (origin.actor.label(), self.tools.clock.now());
-        let transaction = self.tools.registry.begin().await?;
-        if let Err(busy) = plan.write(&transaction, &label, now).await? {
-            roll_back(transaction).await?;
-            return Err(busy.into());
-        }
-        let planned = Planned { run_id, tenant_id, owner_id };
-        self.conclude_plan(transaction, planned, "tenant.mending_begun", origin).await?;
-        Ok(planned)
     }
 
     /// Begins the purge of every tenant whose time for being restored is over. Returns how many.

@@ -4,20 +4,67 @@
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{NewTenant, Planned, Provisioner, Started};
+use super::definitions::Definition;
+use super::input::{Input, ReprovisionInput};
+use super::{NewOwner, NewTenant, Planned, Provisioner, Started};
 use crate::audit::{Act, Origin};
 use crate::identifiers::{PhoneNumber, TenantId};
 use crate::registry::audit_log::{self, TENANT};
 use crate::registry::database_servers::{self, State};
 use crate::registry::phone_numbers::{self, NotAssigned};
-use crate::registry::provisioning_runs::{self, NotCancelled};
+use crate::registry::provisioning_runs::{self, NotCancelled, RunKind, TenantBusy};
 use crate::registry::tenants::{self, TenantEdit};
 use crate::registry::{RegistryError, RegistryTransaction, parked_events, roll_back};
 
 /// What an act on a run has as the kind of its target.
 const RUN: &str = "run";
 
+/// Why a tenant is not mended.
+#[derive(Debug, thiserror::Error)]
+pub enum NotMended {
+    /// Another run of the tenant goes on.
+    #[error(transparent)]
+    Busy(#[from] TenantBusy),
+    /// Only a tenant that is active, suspended or failed can be mended.
+    #[error("a tenant that is {0:?} cannot be mended")]
+    Status(tenants::Status),
+    /// It could not be written down.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
 impl Provisioner {
+    /// Plans the mending of a tenant: role, database, rights, schema and preseed are made where they are missing.
+    pub async fn mend(
+        &self,
+        tenant: &tenants::Tenant,
+        owner: Option<&NewOwner>,
+        accept_empty: bool,
+        origin: &Origin,
+    ) -> Result<Planned, NotMended> {
+        use tenants::Status;
+        if !matches!(tenant.status, Status::Active | Status::Suspended | Status::Failed) {
+            return Err(NotMended::Status(tenant.status));
+        }
+        let owner = owner.map(NewOwner::as_input);
+        let owner_id = owner.as_ref().map(|owner| owner.id);
+        let status = sea_orm::ActiveEnum::to_value(&tenant.status);
+        let input = Input::Reprovision(ReprovisionInput { status, accept_empty, owner });
+        let tenant_id = TenantId(tenant.id);
+        let definition = Definition::newest(RunKind::ReprovisionTenant);
+        let plan = definition.plan(&self.tools, tenant_id, Some(&input))?;
+        let run_id = plan.id;
+        let (label, now) = (origin.actor.label(), self.tools.clock.now());
+        let transaction = self.tools.registry.begin().await?;
+        if let Err(busy) = plan.write(&transaction, &label, now).await? {
+            roll_back(transaction).await?;
+            return Err(busy.into());
+        }
+        let planned = Planned { run_id, tenant_id, owner_id };
+        self.conclude_plan(transaction, planned, "tenant.mending_begun", origin).await?;
+        Ok(planned)
+    }
+
     /// Plans a tenant that an operator wants, and begins with it.
     pub async fn create_for(
         &self,

@@ -168,9 +168,10 @@ async fn the_last_admin_stays_one_also_when_two_go_at_once() {
     for round in 0..5 {
         let change =
             if round % 2 == 0 { json!({"role": "viewer"}) } else { json!({"status": "disabled"}) };
+        let paths = [path(&admins[0]), path(&admins[1])];
         let (one, two) = tokio::join!(
-            admins[0].patch(&path(&admins[1]), change.clone()),
-            admins[1].patch(&path(&admins[0]), change.clone()),
+            admins[0].patch(&paths[1], change.clone()),
+            admins[1].patch(&paths[0], change.clone()),
         );
         let mut statuses = [one.status, two.status];
         statuses.sort();

@@ -180,7 +180,8 @@ async fn two_menders_at_once_are_one() {
     let app = TestApp::start().await;
     let staff = app.register().await;
     let tenant = row(&app, &staff).await;
-    let plan = || app.provisioner.mend(&tenant, None, false, &Actor::command("test").into());
+    let origin = Actor::command("test").into();
+    let plan = || app.provisioner.mend(&tenant, None, false, &origin);
     let (a, b) = tokio::join!(plan(), plan());
     let (planned, refused) = if a.is_ok() { (a, b) } else { (b, a) };
     assert!(matches!(refused, Err(NotMended::Busy(_))), "{refused:?}");
