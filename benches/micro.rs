@@ -56,6 +56,7 @@ impl World {
             organization_name: "Church".to_owned(),
             slug: WantedSlug::Derived,
             timezone: Timezone::UTC,
+            plan: None,
             owner: Some(owner),
         };
         let created = app.provisioner.start(&new, None).await?.outcome().await?;

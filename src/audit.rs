@@ -62,6 +62,14 @@ impl Actor {
     pub fn command(name: &str) -> Self {
         Self { kind: ActorKind::Command, id: None, name: name.to_owned() }
     }
+
+    /// How the history of runs names them.
+    pub fn label(&self) -> String {
+        match self.kind {
+            ActorKind::Operator => format!("operator:{}", self.name),
+            _ => self.name.clone(),
+        }
+    }
 }
 
 /// From where somebody calls.

@@ -48,6 +48,17 @@ pub fn unguessable_id() -> Uuid {
     Uuid::new_v4()
 }
 
+/// The member of an enum that a database writes so; else a text that names all of them.
+pub fn word<E>(text: &str) -> Result<E, String>
+where
+    E: sea_orm::ActiveEnum<Value = String> + sea_orm::Iterable,
+{
+    E::try_from_value(&text.to_owned()).map_err(|_| {
+        let all: Vec<String> = E::iter().map(|member| member.to_value()).collect();
+        format!("must be one of {}", all.join(", "))
+    })
+}
+
 /// Why a text is not the address or number it was meant to be. The message is safe to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidAddress {

@@ -1,6 +1,10 @@
 //! Parts of lists: where one begins, and where the next one goes on.
 
 use chrono::{DateTime, Utc};
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ConnectionTrait, DbErr, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect, Select,
+};
 use uuid::Uuid;
 
 /// Where a list goes on: after the row with this time and id, newest first.
@@ -49,4 +53,23 @@ impl<T> Page<T> {
 /// A position as the two values of a row comparison.
 pub fn keyset(position: Position) -> [sea_orm::Value; 2] {
     [position.at.into(), position.id.into()]
+}
+
+/// A part of a query, by its columns `created_at` and `id`, the newest first.
+pub async fn newest_first<E: EntityTrait>(
+    db: &impl ConnectionTrait,
+    mut query: Select<E>,
+    page: PageRequest,
+    position: impl Fn(&E::Model) -> Position,
+) -> Result<Page<E::Model>, DbErr> {
+    if let Some(after) = page.after {
+        query = query.filter(Expr::cust_with_values("(created_at, id) < ($1, $2)", keyset(after)));
+    }
+    let rows = query
+        .order_by(Expr::cust("created_at"), Order::Desc)
+        .order_by(Expr::cust("id"), Order::Desc)
+        .limit(page.limit.saturating_add(1))
+        .all(db)
+        .await?;
+    Ok(Page::cut(rows, page.limit, position))
 }

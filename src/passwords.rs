@@ -58,7 +58,12 @@ impl Passwords {
         let hasher = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let decoy = hash_with(&hasher, &uuid::Uuid::new_v4().to_string())?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(Self { hasher, turns: Arc::new(Semaphore::new(cores)), decoy, hashes: AtomicU64::new(0) })
+        Ok(Self {
+            hasher,
+            turns: Arc::new(Semaphore::new(cores)),
+            decoy,
+            hashes: AtomicU64::new(0),
+        })
     }
 
     /// The PHC string of `password`.

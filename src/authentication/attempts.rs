@@ -1,11 +1,13 @@
 //! Guessing at passwords: failed sign-ins are counted for each account and network, and for each account over all
 //! networks from which nobody has signed in to it. A stranger who guesses shuts himself out, and not whom he guesses at.
 
+use std::future::Future;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use moka::sync::Cache;
 
+use super::AuthenticationError;
 use crate::clock::Clock;
 use crate::configuration::LimitsSettings;
 use crate::limits::{Limiter, Standing};
@@ -28,13 +30,13 @@ struct Buckets {
 }
 
 /// One attempt, taken out of its buckets before anybody knows how it ends.
-pub(super) struct Attempt {
+struct Attempt {
     key: (Account, IpAddr),
     is_strangers: bool,
 }
 
 /// Why an attempt may not be made.
-pub(super) enum Refused {
+enum Refused {
     /// Too many from there have failed.
     Network(Standing),
     /// Too many of strangers have failed, and nobody here remembers this network.
@@ -51,7 +53,7 @@ impl Attempts {
         }))
     }
 
-    pub fn begin(&self, account: Account, network: IpAddr) -> Result<Option<Attempt>, Refused> {
+    fn begin(&self, account: Account, network: IpAddr) -> Result<Option<Attempt>, Refused> {
         let Some(buckets) = &self.0 else { return Ok(None) };
         let key = (account, network);
         buckets.by_network.take(key.clone()).map_err(Refused::Network)?;
@@ -63,8 +65,39 @@ impl Attempts {
         Ok(Some(Attempt { key, is_strangers }))
     }
 
+    /// Something that proves who somebody is, and is counted where it fails. `is_at_home`: has whoever this is been let in from
+    /// this network before? Asked only where strangers guess.
+    pub async fn counted<T>(
+        &self,
+        account: Account,
+        network: IpAddr,
+        is_at_home: impl Future<Output = bool>,
+        proof: impl Future<Output = Result<T, AuthenticationError>>,
+    ) -> Result<T, AuthenticationError> {
+        let attempt = match self.begin(account.clone(), network) {
+            Ok(attempt) => attempt,
+            // While strangers guess, whoever is at home in the account gets in: this process may only have forgotten them.
+            Err(Refused::Strangers(_)) if is_at_home.await => {
+                self.recognize(account.clone(), network)
+            }
+            Err(Refused::Network(standing) | Refused::Strangers(standing)) => {
+                return Err(AuthenticationError::TooManyAttempts(standing));
+            }
+        };
+        let result = proof.await;
+        let Some(attempt) = attempt else { return result };
+        // A wrong guess stays counted. Whoever was right is no stranger any more.
+        if result.is_ok() {
+            self.know(account, network);
+        }
+        if !matches!(result, Err(AuthenticationError::InvalidCredentials)) {
+            self.forgive(attempt);
+        }
+        result
+    }
+
     /// Lets an attempt go on that was refused as a stranger's, and was not.
-    pub fn recognize(&self, account: Account, network: IpAddr) -> Option<Attempt> {
+    fn recognize(&self, account: Account, network: IpAddr) -> Option<Attempt> {
         self.0.as_ref()?.known.insert((account.clone(), network), ());
         Some(Attempt { key: (account, network), is_strangers: false })
     }
@@ -75,14 +108,14 @@ impl Attempts {
     }
 
     /// Whoever comes from there is no stranger to the account.
-    pub fn know(&self, account: Account, network: IpAddr) {
+    fn know(&self, account: Account, network: IpAddr) {
         if let Some(buckets) = &self.0 {
             buckets.known.insert((account, network), ());
         }
     }
 
     /// It has not failed, or not for what was guessed.
-    pub fn forgive(&self, attempt: Attempt) {
+    fn forgive(&self, attempt: Attempt) {
         let Some(buckets) = &self.0 else { return };
         buckets.by_network.give_back(&attempt.key);
         if attempt.is_strangers {

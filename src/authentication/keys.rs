@@ -6,14 +6,18 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
-use jsonwebtoken::{DecodingKey, EncodingKey};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode,
+};
 use ring::digest;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use sea_orm::{TransactionSession, TransactionTrait};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::ring_provider;
+use super::token::TokenError;
 use crate::clock::Clock;
 use crate::lifecycle::Lifecycle;
 use crate::registry::signing_keys::{self, Audience, StoredKey};
@@ -64,6 +68,8 @@ impl SigningKey {
 const PUBLISHED_BEFORE: TimeDelta = TimeDelta::minutes(10);
 /// Beyond the life of the tokens that a key has signed.
 const MARGIN: TimeDelta = TimeDelta::minutes(1);
+/// Longer texts are not looked at: ours have some 500 bytes.
+pub(super) const MAX_TOKEN_BYTES: usize = 4096;
 /// How often a replica looks whether there are other keys.
 const PERIOD: Duration = Duration::from_secs(5);
 /// A token that names a key nobody knows makes it look at once, but no more often than this.
@@ -181,6 +187,37 @@ impl Keys {
         Ok(())
     }
 
+    /// A token that says this.
+    pub(super) fn sign(&self, claims: &impl Serialize) -> Result<String, TokenError> {
+        let (ring, now) = (self.ring(), self.clock.now());
+        let none = || TokenError::Unsigned("there is no key".to_owned());
+        let key = ring.signing(now).ok_or_else(none)?;
+        let header = Header { kid: Some(key.kid.clone()), ..Header::new(Algorithm::EdDSA) };
+        encode(&header, claims, &key.encoding).map_err(|e| TokenError::Unsigned(e.to_string()))
+    }
+
+    /// What a token says, and the key that has signed it, if it is one of these.
+    pub(super) async fn believe<C: DeserializeOwned>(
+        &self,
+        token: &str,
+        validation: &Validation,
+    ) -> Result<(C, String), TokenError> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(TokenError::Invalid);
+        }
+        let header = decode_header(token).map_err(|_| TokenError::Invalid)?;
+        let kid =
+            header.kid.filter(|_| header.alg == Algorithm::EdDSA).ok_or(TokenError::Invalid)?;
+        let now = self.clock.now();
+        if self.ring().find(&kid, now).is_none() {
+            self.look_again().await;
+        }
+        let ring = self.ring();
+        let key = ring.find(&kid, now).ok_or(TokenError::Invalid)?;
+        let data = decode::<C>(token, &key.decoding, validation);
+        Ok((data.map_err(|_| TokenError::Invalid)?.claims, kid))
+    }
+
     async fn follow(&self) {
         loop {
             tokio::time::sleep(PERIOD).await;
@@ -221,4 +258,14 @@ fn generate(
     let kid = hex::encode(&digest::digest(&digest::SHA256, &public_key).as_ref()[..8]);
     let seed = seed.to_vec();
     Ok(StoredKey { kid, public_key, seed, created_at: now, retired_at: None, audience })
+}
+
+/// How a token of ours is judged: by its algorithm, issuer and audience. Its age is judged by our own clock.
+pub(super) fn validation(issuer: &str, audience: &str) -> Validation {
+    let mut validation = Validation::new(Algorithm::EdDSA);
+    validation.set_audience(&[audience]);
+    validation.set_issuer(&[issuer]);
+    validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+    validation.validate_exp = false;
+    validation
 }

@@ -9,7 +9,6 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio::time::Instant;
 
-use super::attempts::Refused;
 use super::session::TokenPair;
 use super::{Authentication, AuthenticationError, Client, SecondFactor, TenantChoice};
 use crate::identifiers::{EmailAddress, TenantId};
@@ -23,7 +22,7 @@ use crate::tenant_router::{HostName, TenantDb};
 
 /// A failure is answered no earlier than this after its request: it covers the look-up in the tenant's database,
 /// which an unknown address does not have.
-const FAILURE_TIME: Duration = Duration::from_millis(400);
+pub(super) const FAILURE_TIME: Duration = Duration::from_millis(400);
 
 /// What somebody signs in with.
 pub struct Credentials {
@@ -86,26 +85,8 @@ impl Authentication {
     ) -> Result<T, AuthenticationError> {
         let account = self.registry.hasher().email(email);
         let network = network_of(client.ip);
-        let attempt = match self.attempts.begin(account.clone(), network) {
-            Ok(attempt) => attempt,
-            // While strangers guess, whoever is at home in the account gets in: this process may only have forgotten them.
-            Err(Refused::Strangers(_)) if self.is_signed_in_from(email, network).await => {
-                self.attempts.recognize(account.clone(), network)
-            }
-            Err(Refused::Network(standing) | Refused::Strangers(standing)) => {
-                return Err(AuthenticationError::TooManyAttempts(standing));
-            }
-        };
-        let result = proof.await;
-        let Some(attempt) = attempt else { return result };
-        // A wrong guess stays counted. Whoever was right is no stranger any more.
-        if result.is_ok() {
-            self.attempts.know(account, network);
-        }
-        if !matches!(result, Err(AuthenticationError::InvalidCredentials)) {
-            self.attempts.forgive(attempt);
-        }
-        result
+        let is_at_home = self.is_signed_in_from(email, network);
+        self.attempts.counted(account, network, is_at_home, proof).await
     }
 
     /// As [`Self::counted`], of somebody who is known.

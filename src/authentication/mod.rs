@@ -23,6 +23,7 @@ mod clerk;
 mod email_change;
 mod keys;
 mod login;
+mod operators;
 mod opaque_token;
 mod recovery;
 mod revocation;
@@ -41,6 +42,8 @@ pub use caller::{Caller, ProgramKey};
 use clerk::ClerkTokens;
 pub use keys::{KeyRing, Keys, PublicJwk};
 pub use login::{Credentials, SignedIn};
+use operators::OperatorTokens;
+pub use operators::{NewOperator, OperatorCaller, OperatorCredentials, OperatorSession, origin_of};
 pub use revocation::Revocations;
 pub use second_factor::{Enrollment, SecondFactor};
 pub use session::TokenPair;
@@ -80,6 +83,9 @@ pub enum AuthenticationError {
     /// The tenant that was named, or whose refresh token this is, is not the one to whom the host belongs.
     #[error("the host belongs to another organization")]
     TenantMismatch,
+    /// What is asked for does not go with what is so already.
+    #[error("{0}")]
+    Conflict(&'static str),
     /// Too many sign-ins to the account have failed. The same for an account that nobody has.
     #[error("too many sign-ins have failed")]
     TooManyAttempts(Standing),
@@ -131,6 +137,7 @@ pub struct Authentication {
     router: TenantRouter,
     passwords: Arc<Passwords>,
     tokens: Arc<Tokens>,
+    operator_tokens: Arc<OperatorTokens>,
     clerk: Arc<Option<ClerkTokens>>,
     revocations: Revocations,
     attempts: Arc<Attempts>,
@@ -154,10 +161,14 @@ impl Authentication {
         clock: Clock,
     ) -> Result<Self, AuthenticationError> {
         let keys = Keys::load(registry.clone(), Audience::Tenant, life, clock.clone()).await?;
+        let operator_keys = Keys::load(registry.clone(), Audience::Operator, life, clock.clone());
+        let operator_tokens =
+            OperatorTokens::new(operator_keys.await?, &settings.auth, clock.clone());
         let revocations = Revocations::load(registry.clone(), life, clock.clone()).await?;
         Ok(Self {
             passwords: Arc::new(Passwords::new(&settings.auth.argon2)?),
             tokens: Arc::new(Tokens::new(keys, &settings.auth, clock.clone())),
+            operator_tokens: Arc::new(operator_tokens),
             clerk: Arc::new(ClerkTokens::new(&settings.clerk, registry.clone(), clock.clone())?),
             registry,
             router,
@@ -174,6 +185,12 @@ impl Authentication {
     /// Verifies and makes access tokens.
     pub fn tokens(&self) -> &Tokens {
         &self.tokens
+    }
+
+    /// Makes new keys for tokens to be signed with, for each audience one: see [`Keys`]. Returns their ids.
+    pub async fn rotate_keys(&self, at_once: bool) -> Result<[String; 2], RegistryError> {
+        let tenants = self.tokens.rotate_keys(at_once).await?;
+        Ok([tenants, self.operator_tokens.rotate_keys(at_once).await?])
     }
 
     /// Hashes passwords.

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header, encode};
+use jsonwebtoken::Validation;
 use moka::future::Cache;
 use ring::digest;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::keys::{Keys, PublicJwk};
+use super::keys::{self, Keys, MAX_TOKEN_BYTES, PublicJwk};
 use crate::clock::Clock;
 use crate::configuration::AuthSettings;
 use crate::identifiers::{TenantId, new_id};
@@ -18,8 +18,6 @@ use crate::registry::RegistryError;
 
 /// `aud` of the tokens of a tenant's staff.
 pub(super) const AUDIENCE: &str = "narthex:tenant";
-/// Longer texts are not looked at: ours have some 500 bytes.
-const MAX_TOKEN_BYTES: usize = 4096;
 const REMEMBERED_TOKENS: u64 = 50_000;
 
 /// Why a token is not believed.
@@ -99,12 +97,8 @@ pub struct Tokens {
 
 impl Tokens {
     pub(super) fn new(keys: Keys, settings: &AuthSettings, clock: Clock) -> Self {
-        let mut validation = Validation::new(Algorithm::EdDSA);
-        validation.set_audience(&[AUDIENCE]);
-        validation.set_issuer(&[&settings.issuer]);
-        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         // Age is judged by our own clock, on remembered tokens too.
-        validation.validate_exp = false;
+        let validation = keys::validation(&settings.issuer, AUDIENCE);
         let remembered = Cache::builder()
             .max_capacity(REMEMBERED_TOKENS)
             .time_to_live(settings.access_token_ttl)
@@ -136,9 +130,7 @@ impl Tokens {
 
     /// A new token.
     pub fn issue(&self, subject: Subject) -> Result<String, TokenError> {
-        let (ring, now) = (self.keys.ring(), self.clock.now());
-        let none = || TokenError::Unsigned("there is no key".to_owned());
-        let key = ring.signing(now).ok_or_else(none)?;
+        let now = self.clock.now();
         let claims = Claims {
             iss: self.issuer.clone(),
             aud: AUDIENCE.to_owned(),
@@ -151,8 +143,7 @@ impl Tokens {
             jti: new_id(),
             imp: false,
         };
-        let header = Header { kid: Some(key.kid.clone()), ..Header::new(Algorithm::EdDSA) };
-        encode(&header, &claims, &key.encoding).map_err(|e| TokenError::Unsigned(e.to_string()))
+        self.keys.sign(&claims)
     }
 
     /// What a token says, if it is one of ours and its time is not over. Revocation is judged elsewhere.
@@ -184,17 +175,7 @@ impl Tokens {
     }
 
     async fn decode(&self, token: &str) -> Result<Believed, TokenError> {
-        let header = decode_header(token).map_err(|_| TokenError::Invalid)?;
-        let kid =
-            header.kid.filter(|_| header.alg == Algorithm::EdDSA).ok_or(TokenError::Invalid)?;
-        let now = self.clock.now();
-        if self.keys.ring().find(&kid, now).is_none() {
-            self.keys.look_again().await;
-        }
-        let ring = self.keys.ring();
-        let key = ring.find(&kid, now).ok_or(TokenError::Invalid)?;
-        let data = decode::<Claims>(token, &key.decoding, &self.validation);
-        let claims = data.map_err(|_| TokenError::Invalid)?.claims;
+        let (claims, kid) = self.keys.believe(token, &self.validation).await?;
         Ok(Believed { claims: Arc::new(claims), kid: kid.into() })
     }
 }

@@ -2,6 +2,8 @@
 
 use nix::unistd::{User, getuid};
 
+use crate::audit::{Actor, Origin};
+
 /// No name in the history is longer.
 const LONGEST: usize = 64;
 
@@ -12,6 +14,11 @@ pub(super) fn actor() -> String {
         || User::from_uid(id).ok().flatten().map_or_else(|| id.to_string(), |user| user.name);
     let caller = std::env::var("SUDO_USER").ok().filter(|name| id.is_root() && !name.is_empty());
     named(&caller.unwrap_or_else(known))
+}
+
+/// The same, as what they do is written down in the audit log.
+pub(super) fn origin() -> Origin {
+    Actor::command(&actor()).into()
 }
 
 fn named(user: &str) -> String {

@@ -12,7 +12,7 @@ use sea_orm::ActiveEnum;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 
-use super::actor::actor;
+use super::actor::origin;
 use super::instance::Instance;
 use super::{CommandError, other, quiet, signals, tenants};
 use crate::app::App;
@@ -197,7 +197,7 @@ async fn bring_up_to_date(app: &App) -> Result<(), CommandError> {
             continue;
         }
         progress(&format!("bringing the schema of {} up to date", tenant.slug));
-        let planned = app.provisioner.mend(&tenant, None, false, &actor()).await;
+        let planned = app.provisioner.mend(&tenant, None, false, &origin()).await;
         let planned = planned.map_err(other)?;
         app.provisioner.finish(planned).await.map_err(other)?;
     }
@@ -247,6 +247,7 @@ async fn register(
         organization_name: name.to_owned(),
         slug: WantedSlug::Derived,
         timezone: "America/Chicago".parse().unwrap_or(Timezone::UTC),
+        plan: None,
         owner: Some(owner),
     };
     let started = app.provisioner.start(&tenant, None).await.map_err(other)?;

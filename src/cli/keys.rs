@@ -63,13 +63,17 @@ async fn list(app: &App, as_json: bool) -> Result<(), CommandError> {
 }
 
 async fn rotate(app: &App, at_once: bool) -> Result<(), CommandError> {
-    let kid = app.authentication.tokens().rotate_keys(at_once).await?;
-    if at_once {
-        println!("{kid} signs from now on; nothing else is believed, on every replica within 5 s");
-    } else {
-        println!(
-            "{kid} is published and signs in 10 minutes; older keys go when their tokens have expired"
-        );
+    let kids = app.authentication.rotate_keys(at_once).await?;
+    for (kid, whose) in kids.iter().zip(["tenants' staff", "operators"]) {
+        if at_once {
+            println!(
+                "{kid} signs for {whose} from now on; nothing else is believed, on every replica within 5 s"
+            );
+        } else {
+            println!(
+                "{kid} is published and signs for {whose} in 10 minutes; older keys go when their tokens have expired"
+            );
+        }
     }
     Ok(())
 }

@@ -13,10 +13,12 @@ mod actor;
 mod deliveries;
 mod demo;
 mod dev;
+mod doctor;
 mod instance;
 mod keys;
 mod migrate;
 mod openapi;
+mod operators;
 mod print;
 mod reconcile;
 mod runs;
@@ -69,6 +71,11 @@ enum Command {
     Runs(runs::Runs),
     /// Compares what is on the database servers with the registry, and says what to do. Changes nothing by itself.
     Reconcile(reconcile::Reconcile),
+    /// The operators of this installation: who may call `/v1/admin`.
+    #[command(subcommand)]
+    Operators(operators::Operators),
+    /// Looks for whatever is not as it should be, and says what to do. Exit code 1 where anything is found.
+    Doctor(doctor::Doctor),
     /// Prints the OpenAPI document.
     Openapi,
 }
@@ -132,6 +139,8 @@ async fn dispatch(arguments: Arguments) -> Result<ExitCode, CommandError> {
         Command::Servers(command) => servers::run(command, settings()?).await,
         Command::Runs(command) => runs::run(command, settings()?).await,
         Command::Reconcile(command) => reconcile::run(command, settings()?).await,
+        Command::Operators(command) => operators::run(command, settings()?).await,
+        Command::Doctor(command) => doctor::run(command, settings()?).await,
         Command::Openapi => openapi::run(),
     }
 }

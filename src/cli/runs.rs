@@ -3,15 +3,15 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use sea_orm::{ActiveEnum, Iterable};
+use sea_orm::ActiveEnum;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::actor::actor;
+use super::actor::origin;
 use super::{CommandError, open_app, print, tenants};
 use crate::app::App;
-use crate::clock::Clock;
 use crate::configuration::Settings;
+use crate::identifiers::word;
 use crate::registry::RegistryDb;
 use crate::registry::provisioning_runs::{
     self, Event, Filter, NotCancelled, Run, RunKind, RunStatus, Step,
@@ -22,10 +22,10 @@ pub(super) enum Runs {
     /// Runs, newest first.
     List {
         /// pending, running, compensating, completed or failed.
-        #[arg(long, value_parser = named::<RunStatus>)]
+        #[arg(long, value_parser = word::<RunStatus>)]
         status: Option<RunStatus>,
         /// create_tenant, announce_tenant, purge_tenant or reprovision_tenant.
-        #[arg(long, value_parser = named::<RunKind>)]
+        #[arg(long, value_parser = word::<RunKind>)]
         kind: Option<RunKind>,
         /// Of this tenant, by id or slug. One that was never finished has its id only.
         #[arg(long)]
@@ -57,14 +57,6 @@ pub(super) enum Runs {
     Cancel { run: Uuid },
 }
 
-/// The member of an enum that the registry writes so.
-fn named<E: ActiveEnum<Value = String> + Iterable>(text: &str) -> Result<E, String> {
-    E::try_from_value(&text.to_owned()).map_err(|_| {
-        let all: Vec<String> = E::iter().map(|member| member.to_value()).collect();
-        format!("it is one of {}", all.join(", "))
-    })
-}
-
 pub(super) async fn run(command: Runs, settings: Settings) -> Result<ExitCode, CommandError> {
     let app = open_app(settings).await?;
     let done = execute(&app, command).await;
@@ -87,8 +79,8 @@ async fn execute(app: &App, command: Runs) -> Result<(), CommandError> {
         }
         Runs::Show { run, json } => show(app, &db, run, json).await,
         Runs::History { run, json } => history(&db, run, json).await,
-        Runs::Retry { run } => retry(&db, run).await,
-        Runs::Cancel { run } => cancel(&db, run).await,
+        Runs::Retry { run } => retry(app, &db, run).await,
+        Runs::Cancel { run } => cancel(app, run).await,
     }
 }
 
@@ -219,8 +211,8 @@ async fn history(db: &RegistryDb, id: Uuid, as_json: bool) -> Result<(), Command
     Ok(())
 }
 
-async fn retry(db: &RegistryDb, id: Uuid) -> Result<(), CommandError> {
-    if !provisioning_runs::retry_now(db, id, &actor()).await? {
+async fn retry(app: &App, db: &RegistryDb, id: Uuid) -> Result<(), CommandError> {
+    if !app.provisioner.retry_run(id, &origin()).await? {
         let (run, _) = find(db, id).await?;
         return Err(CommandError::Other(format!(
             "the run {id} is {}: there is nothing to try again; \
@@ -240,8 +232,8 @@ async fn retry(db: &RegistryDb, id: Uuid) -> Result<(), CommandError> {
     Ok(())
 }
 
-async fn cancel(db: &RegistryDb, id: Uuid) -> Result<(), CommandError> {
-    match provisioning_runs::cancel(db, id, &actor(), Clock::system().now()).await? {
+async fn cancel(app: &App, id: Uuid) -> Result<(), CommandError> {
+    match app.provisioner.cancel_run(id, &origin()).await? {
         Ok(()) => {
             println!(
                 "{id} will be undone before its next step; `narthex runs show {id}` says how far"

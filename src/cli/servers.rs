@@ -7,6 +7,7 @@ use clap::Subcommand;
 use comfy_table::{Table, presets::NOTHING};
 use serde_json::{Value, json};
 
+use super::actor::origin;
 use super::secret::read_secret;
 use super::{CommandError, open_app};
 use crate::app::App;
@@ -100,10 +101,8 @@ async fn change(
              `narthex servers add --name {name}` with its URL gives it some"
         )));
     }
-    if let Some(max_tenants) = max_tenants {
-        database_servers::change_limit(&db, server.id, max_tenants).await?;
-    }
-    database_servers::change_state(&db, server.id, state).await?;
+    drop(db);
+    app.provisioner.change_server(server.id, state, max_tenants, &origin()).await?;
     println!("{name} is {}", text(&json!(state)));
     Ok(())
 }

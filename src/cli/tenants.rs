@@ -6,15 +6,15 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::actor::origin;
 use super::secret::read_secret;
 use super::{CommandError, open_app, other};
 use crate::app::App;
-use crate::clock::Clock;
 use crate::configuration::Settings;
 use crate::identifiers::{EmailAddress, PhoneNumber, Slug, TenantId, Timezone};
 use crate::provisioning::{NewOwner, NewTenant, WantedSlug};
 use crate::registry::tenants::{Status, Tenant};
-use crate::registry::{RegistryDb, parked_events, phone_numbers, tenants};
+use crate::registry::{RegistryDb, tenants};
 
 mod life;
 mod provision;
@@ -124,9 +124,10 @@ async fn execute(
                 organization_name: organization,
                 slug: slug.map_or(WantedSlug::Derived, WantedSlug::Exactly),
                 timezone,
+                plan: None,
                 owner: Some(owner),
             };
-            let started = app.provisioner.start(&new, None).await.map_err(other)?;
+            let started = app.provisioner.create_for(&new, &origin()).await?;
             let created = started.outcome().await.map_err(other)?;
             let db = app.registry.connect().await?;
             let tenant = find(&db, &created.tenant_id.to_string()).await?;
@@ -173,14 +174,8 @@ pub(super) async fn assign_number(
     tenant: &Tenant,
     number: &PhoneNumber,
 ) -> Result<u64, CommandError> {
-    let now = Clock::system().now();
-    let db = app.registry.connect().await?;
-    let assigned = phone_numbers::assign(&db, number, TenantId(tenant.id), now).await?;
-    if let Err(reason) = assigned {
-        return Err(CommandError::Other(format!("{} {reason}", number.as_str())));
-    }
-    let hash = app.registry.hasher().phone_number(number.as_str());
-    Ok(parked_events::hasten(&db, hash, now).await?)
+    let assigned = app.provisioner.assign_number(TenantId(tenant.id), number, &origin()).await?;
+    assigned.map_err(|reason| CommandError::Other(format!("{} {reason}", number.as_str())))
 }
 
 /// By id or slug.

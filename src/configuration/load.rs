@@ -194,6 +194,7 @@ fn check(settings: &Settings, faults: &mut Vec<String>) {
         ("provisioning.wait", settings.provisioning.wait),
         ("auth.access_token_ttl", settings.auth.access_token_ttl),
         ("auth.refresh_token_ttl", settings.auth.refresh_token_ttl),
+        ("auth.operator_session_ttl", settings.auth.operator_session_ttl),
     ] {
         require(
             duration.as_millis() >= 1,
@@ -214,6 +215,10 @@ fn check(settings: &Settings, faults: &mut Vec<String>) {
     require(settings.http.max_connections >= 1, "http.max_connections: must be at least 1");
     require(settings.http.max_body >= 1024, "http.max_body: must be at least 1024 bytes");
     check_clerk(&settings.clerk, &mut require);
+    require(
+        settings.auth.operator_session_ttl <= Duration::from_secs(8 * 3600),
+        "auth.operator_session_ttl: must be at most `8h`",
+    );
     let argon2 = &settings.auth.argon2;
     require(
         argon2::Params::new(argon2.memory_kib, argon2.iterations, argon2.parallelism, None).is_ok(),

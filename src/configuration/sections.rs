@@ -234,6 +234,11 @@ pub struct AuthSettings {
     /// Life of a refresh token, renewed at each use.
     #[serde(with = "humantime_serde")]
     pub refresh_token_ttl: Duration,
+    /// Life of an operator's session and of its token, 8 h at most. There is no refresh token: they sign in again.
+    #[serde(with = "humantime_serde")]
+    pub operator_session_ttl: Duration,
+    /// `true`: an operator without a second factor can do nothing but set one up.
+    pub operator_mfa_required: bool,
     /// Cost of a password hash.
     pub argon2: Argon2Settings,
 }
@@ -244,6 +249,8 @@ impl Default for AuthSettings {
             issuer: "narthex".to_owned(),
             access_token_ttl: Duration::from_secs(15 * 60),
             refresh_token_ttl: Duration::from_secs(30 * 24 * 3600),
+            operator_session_ttl: Duration::from_secs(8 * 3600),
+            operator_mfa_required: true,
             argon2: Argon2Settings::default(),
         }
     }
@@ -308,6 +315,8 @@ pub struct LimitsSettings {
     pub address: Rate,
     /// Registrations from one address.
     pub registration: Rate,
+    /// Requests of one operator.
+    pub operator: Rate,
     /// Letters to one address that somebody asks for.
     pub letters: Rate,
     /// Failed sign-ins to one account from one address.
@@ -327,6 +336,7 @@ impl Default for LimitsSettings {
             tenant_writes: rate(6_000, 60),
             address: rate(300, 60),
             registration: rate(20, 3600),
+            operator: rate(600, 60),
             letters: rate(5, 3600),
             login: rate(10, 15 * 60),
             account: rate(100, 3600),

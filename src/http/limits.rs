@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::net::IpAddr;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use uuid::Uuid;
 
 use super::code::Code;
 use super::problem::Problem;
@@ -30,6 +31,7 @@ pub(super) struct Limits(Option<Buckets>);
 struct Buckets {
     tenant_reads: Limiter<TenantId>,
     tenant_writes: Limiter<TenantId>,
+    operator: Limiter<Uuid>,
     address: Limiter<IpAddr>,
     registration: Limiter<IpAddr>,
 }
@@ -39,6 +41,7 @@ impl Limits {
         Self(settings.enabled.then(|| Buckets {
             tenant_reads: Limiter::new(settings.tenant_reads, clock.clone()),
             tenant_writes: Limiter::new(settings.tenant_writes, clock.clone()),
+            operator: Limiter::new(settings.operator, clock.clone()),
             address: Limiter::new(settings.address, clock.clone()),
             registration: Limiter::new(settings.registration, clock.clone()),
         }))
@@ -50,6 +53,14 @@ impl Limits {
         match method.is_safe() {
             true => settle("tenant_reads", buckets.tenant_reads.take(tenant)),
             false => settle("tenant_writes", buckets.tenant_writes.take(tenant)),
+        }
+    }
+
+    /// A request of an operator.
+    pub fn charge_operator(&self, operator: Uuid) -> Result<(), Problem> {
+        match &self.0 {
+            Some(buckets) => settle("operator", buckets.operator.take(operator)),
+            None => Ok(()),
         }
     }
 

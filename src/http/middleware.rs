@@ -17,26 +17,26 @@ use super::problem::Problem;
 use super::{Gateway, leftover, limits};
 use crate::identifiers::new_id;
 
-/// By which a request is found in logs.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The id of a request, for whatever refers to it.
 #[derive(Clone)]
 pub(super) struct RequestId(pub HeaderValue);
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
 pub(super) async fn envelope(
     State((gateway, listener)): State<(Gateway, Listener)>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let start = Instant::now();
     let id = request_id(&request);
+    request.extensions_mut().insert(RequestId(id.clone()));
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     // What fails is logged with the id below; a span for each request would cost more than its routing.
     let span = tracing::debug_span!("request", id = id.to_str().unwrap_or_default());
 
-    let (mut request, leftover) = leftover::keep(request);
-    request.extensions_mut().insert(RequestId(id.clone()));
+    let (request, leftover) = leftover::keep(request);
     let guarded = AssertUnwindSafe(next.run(request)).catch_unwind();
     let limited = tokio::time::timeout(gateway.settings.request_timeout, guarded);
     let watched = limits::watched(limited);

@@ -64,6 +64,7 @@ impl std::ops::Deref for Gateway {
 
 /// The rooms, and what the gateway remembers by itself.
 pub struct Inner {
+    registry: Registry,
     authentication: Authentication,
     router: TenantRouter,
     provisioner: Provisioner,
@@ -73,9 +74,9 @@ pub struct Inner {
     answers: Answers,
     limits: Limits,
     rights: Cache<(TenantId, Uuid, String), Arc<Rights>>,
-    registry: Registry,
     settings: HttpSettings,
     registration_wait: Duration,
+    operator_mfa_required: bool,
     /// Memory for request bodies, in KiB, over all requests: what has no room is turned away.
     bodies: Arc<Semaphore>,
     clock: Clock,
@@ -93,7 +94,7 @@ pub struct Rooms {
     pub telnyx: TelnyxWebhooks,
     /// Deliveries of the identity provider.
     pub clerk: ClerkWebhooks,
-    /// For the readiness checks.
+    /// For operators and the readiness checks.
     pub registry: Registry,
 }
 
@@ -107,6 +108,7 @@ impl Gateway {
         life: &crate::lifecycle::Lifecycle,
         clock: Clock,
     ) -> Self {
+        let operator_mfa_required = rooms.authentication.requires_operator_mfa();
         let inner = Inner {
             readiness: Readiness::start(rooms.registry.clone(), life),
             answers: Answers::default(),
@@ -120,6 +122,7 @@ impl Gateway {
             registry: rooms.registry,
             settings,
             registration_wait,
+            operator_mfa_required,
             bodies: Arc::new(Semaphore::new(BODY_MEMORY_KIB)),
             clock,
         };

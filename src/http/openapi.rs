@@ -30,6 +30,8 @@ pub(super) fn finish(mut document: OpenApi) -> OpenApi {
     let components = document.components.get_or_insert_with(Components::default);
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
     components.add_security_scheme("token", SecurityScheme::Http(bearer));
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+    components.add_security_scheme("operator", SecurityScheme::Http(bearer));
     let cookie = ApiKey::Cookie(ApiKeyValue::new("__Host-narthex_access"));
     components.add_security_scheme("cookie", SecurityScheme::ApiKey(cookie));
     let mut schemas = Vec::new();
@@ -40,11 +42,13 @@ pub(super) fn finish(mut document: OpenApi) -> OpenApi {
     ));
     components.schemas.extend(schemas);
     say_what_holds_everywhere(&mut document);
-    // Whatever takes a token of a tenant takes the cookie as well.
+    // Whatever takes the token of a tenant's staff takes the cookie as well.
+    let token = SecurityRequirement::new::<_, _, String>("token", []);
     let operations = document.paths.paths.values_mut().flat_map(|item| {
         [&mut item.get, &mut item.post, &mut item.patch, &mut item.put, &mut item.delete]
     });
-    for security in operations.flatten().filter_map(|operation| operation.security.as_mut()) {
+    let securities = operations.flatten().filter_map(|operation| operation.security.as_mut());
+    for security in securities.filter(|security| security.contains(&token)) {
         security.push(SecurityRequirement::new::<_, _, String>("cookie", []));
     }
     document
@@ -221,6 +225,43 @@ impl IntoResponses for TenantProblems {
                 "`pool_busy`, `router_saturated`, `tenant_database_unavailable`, `tenant_provisioning`, \
                  `tenant_failed`, `tenant_schema_outdated`, `registry_unavailable`, `busy`, `draining`",
             ),
+        ])
+    }
+}
+
+/// The problems of an operator's call.
+pub struct AdminProblems;
+
+impl IntoResponses for AdminProblems {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        described(&[
+            (400, "`malformed_body`, `malformed_request`"),
+            (401, "`invalid_token`, `token_expired`, `token_revoked`, `invalid_credentials`"),
+            (403, "`forbidden`, `mfa_enrollment_required`"),
+            (404, "`not_found`"),
+            (409, "`conflict`, `email_taken`, `slug_taken`"),
+            (413, "`body_too_large`"),
+            (415, "`unsupported_media_type`"),
+            (422, "`validation_failed`"),
+            (429, "`rate_limited`"),
+            (503, "`registry_unavailable`, `busy`, `draining`"),
+        ])
+    }
+}
+
+/// The problems of an operator's sign-in.
+pub struct AdminLoginProblems;
+
+impl IntoResponses for AdminLoginProblems {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        described(&[
+            (400, "`malformed_body`"),
+            (401, "`invalid_credentials`, `mfa_required`"),
+            (413, "`body_too_large`"),
+            (415, "`unsupported_media_type`"),
+            (422, "`validation_failed`"),
+            (429, "`rate_limited`"),
+            (503, "`registry_unavailable`, `busy`, `draining`"),
         ])
     }
 }

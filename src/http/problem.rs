@@ -305,6 +305,7 @@ impl From<AuthenticationError> for Problem {
                 Code::InvalidToken,
                 "The token is unknown, used up or too old. Ask for a new letter.",
             ),
+            AuthenticationError::Conflict(what) => Self::with_detail(Code::Conflict, what),
             AuthenticationError::SelectTenant(choices) => Self {
                 choices: choices
                     .into_iter()

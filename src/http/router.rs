@@ -13,8 +13,8 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::answers::Listener;
 use super::routes::{
-    api_keys, auth, branches, conversations, health, members, meta, registrations, roles, staff,
-    tenant, webhooks,
+    admin, api_keys, auth, branches, conversations, health, members, meta, registrations, roles,
+    staff, tenant, webhooks,
 };
 use super::{Gateway, middleware, openapi, operations as operators};
 
@@ -78,6 +78,44 @@ pub(super) fn documented() -> OpenApiRouter<Gateway> {
         .routes(routes!(conversations::list::list_conversations))
         .routes(routes!(conversations::show::show_conversation))
         .routes(routes!(conversations::messages::list_messages))
+        // Operators of the installation
+        .routes(routes!(admin::auth::login::operator_login))
+        .routes(routes!(admin::auth::me::operator_me))
+        .routes(routes!(admin::auth::password::change_operator_password))
+        .routes(routes!(admin::auth::mfa::enroll_operator_mfa))
+        .routes(routes!(admin::auth::mfa::confirm_operator_mfa))
+        .routes(routes!(admin::auth::mfa::disable_operator_mfa))
+        .routes(routes!(admin::auth::logout::operator_logout))
+        .routes(routes!(admin::tenants::list::list_tenants, admin::tenants::create::create_tenant))
+        .routes(routes!(
+            admin::tenants::show::show_tenant,
+            admin::tenants::update::update_tenant,
+            admin::tenants::delete::delete_tenant
+        ))
+        .routes(routes!(admin::tenants::life::restore_tenant))
+        .routes(routes!(admin::tenants::life::suspend_tenant))
+        .routes(routes!(admin::tenants::life::resume_tenant))
+        .routes(routes!(admin::tenants::provision::provision_tenant))
+        .routes(routes!(
+            admin::tenants::phone_numbers::list_tenant_numbers,
+            admin::tenants::phone_numbers::assign_tenant_number
+        ))
+        .routes(routes!(admin::tenants::phone_numbers::release_tenant_number))
+        .routes(routes!(admin::tenants::runs::list_tenant_runs))
+        .routes(routes!(admin::tenants::resources::list_tenant_resources))
+        .routes(routes!(admin::runs::list::list_runs))
+        .routes(routes!(admin::runs::show::show_run))
+        .routes(routes!(admin::runs::retry::retry_run))
+        .routes(routes!(admin::runs::cancel::cancel_run))
+        .routes(routes!(admin::servers::list::list_servers))
+        .routes(routes!(admin::servers::state::drain_server))
+        .routes(routes!(admin::servers::state::open_server))
+        .routes(routes!(
+            admin::operators::list::list_operators,
+            admin::operators::create::create_operator
+        ))
+        .routes(routes!(admin::operators::update::update_operator))
+        .routes(routes!(admin::audit_log::list_audit_log))
         // Providers
         .routes(routes!(webhooks::telnyx::receive_telnyx))
         .routes(routes!(webhooks::clerk::receive_clerk))

@@ -14,6 +14,8 @@ pub struct NewTenant {
     pub slug: WantedSlug,
     /// Of the organization.
     pub timezone: Timezone,
+    /// What they pay for; the usual one where absent.
+    pub plan: Option<String>,
     /// The first member of its staff; somebody else adds the staff where there is none.
     pub owner: Option<NewOwner>,
 }
@@ -78,6 +80,7 @@ impl NewTenant {
             slug,
             slug_is_a_wish,
             timezone: self.timezone.as_str().to_owned(),
+            plan: self.plan.clone(),
             owner,
         };
         (Input::Create(input), owner_id)

@@ -20,6 +20,8 @@ pub(super) struct CreateInput {
     /// A wanted slug that is taken gets a suffix instead of ending the run.
     pub slug_is_a_wish: bool,
     pub timezone: String,
+    #[serde(default)]
+    pub plan: Option<String>,
     pub owner: Option<OwnerInput>,
 }
 

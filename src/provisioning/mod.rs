@@ -15,9 +15,7 @@ use crate::identifiers::TenantId;
 use crate::lifecycle::Lifecycle;
 use crate::postgres::administration::Server;
 use crate::registry::database_servers::DatabaseServer;
-use crate::registry::provisioning_runs::{
-    self, Run, RunKind, RunStatus, Step, StepStatus, TenantBusy,
-};
+use crate::registry::provisioning_runs::{self, Run, RunKind, RunStatus, Step, StepStatus};
 use crate::registry::registrations::{self, Registration};
 use crate::registry::run_leases::{self, Due};
 use crate::registry::tenants;
@@ -33,6 +31,7 @@ mod hooks;
 mod input;
 mod interruption;
 mod life;
+mod operating;
 mod pending;
 mod reconcile;
 mod saga;
@@ -46,6 +45,7 @@ mod worker;
 pub use create_tenant::{CreatedTenant, NewOwner, NewTenant, WantedSlug};
 pub use interruption::{Fault, Interruption, Moment};
 pub use life::LifeChange;
+pub use operating::NotMended;
 pub use pending::PendingStep;
 pub use reconcile::{Dropped, Finding, FindingKind, NotDropped, ReconcileError};
 pub use saga::Refusal;
@@ -55,7 +55,6 @@ pub use statistics::{Outcome, ProvisioningStatistics};
 use definitions::Definition;
 use health::Health;
 use hooks::Hooks;
-use input::{Input, ReprovisionInput};
 use seats::Seats;
 use statistics::Statistics;
 
@@ -82,20 +81,6 @@ pub enum NotStarted {
     /// The key of the request stands for another run.
     #[error("the idempotency key is in use")]
     KeyTaken,
-    /// It could not be written down.
-    #[error(transparent)]
-    Registry(#[from] RegistryError),
-}
-
-/// Why a tenant is not mended.
-#[derive(Debug, thiserror::Error)]
-pub enum NotMended {
-    /// Another run of the tenant goes on.
-    #[error(transparent)]
-    Busy(#[from] TenantBusy),
-    /// Only a tenant that is active, suspended or failed can be mended.
-    #[error("a tenant that is {0:?} cannot be mended")]
-    Status(tenants::Status),
     /// It could not be written down.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -244,6 +229,17 @@ impl Provisioner {
         db: &impl OnRegistry,
         new: &NewTenant,
     ) -> Result<Planned, RegistryError> {
+        let process = self.tools.registry.process();
+        self.plan_for(db, new, process).await
+    }
+
+    /// As [`Provisioner::plan`]; `actor`: who wants it, as the history of the run names them.
+    async fn plan_for(
+        &self,
+        db: &impl OnRegistry,
+        new: &NewTenant,
+        actor: &str,
+    ) -> Result<Planned, RegistryError> {
         let tools = &self.tools;
         let tenant_id = TenantId::generate();
         let (input, owner_id) = new.as_input();
@@ -251,7 +247,7 @@ impl Provisioner {
         let plan = definition.plan(tools, tenant_id, Some(&input))?;
         let run_id = plan.id;
         // A fresh tenant has no other run.
-        let _ = plan.write(db, tools.registry.process(), tools.clock.now()).await?;
+        let _ = plan.write(db, actor, tools.clock.now()).await?;
         Ok(Planned { run_id, tenant_id, owner_id })
     }
 
@@ -338,31 +334,6 @@ impl Provisioner {
         let db = self.tools.registry.connect().await?;
         let keys = registrations::forget_expired(&db, self.tools.clock.now()).await?;
         Ok(keys + provisioning_runs::forget_fruitless(&db, FRUITLESS_KEPT_FOR).await?)
-    }
-
-    /// Plans the mending of a tenant: role, database, rights, schema and preseed are made where they are missing.
-    pub async fn mend(
-        &self,
-        tenant: &tenants::Tenant,
-        owner: Option<&NewOwner>,
-        accept_empty: bool,
-        actor: &str,
-    ) -> Result<Planned, NotMended> {
-        use tenants::Status;
-        if !matches!(tenant.status, Status::Active | Status::Suspended | Status::Failed) {
-            return Err(NotMended::Status(tenant.status));
-        }
-        let owner = owner.map(NewOwner::as_input);
-        let owner_id = owner.as_ref().map(|owner| owner.id);
-        let status = sea_orm::ActiveEnum::to_value(&tenant.status);
-        let input = Input::Reprovision(ReprovisionInput { status, accept_empty, owner });
-        let tenant_id = TenantId(tenant.id);
-        let definition = Definition::newest(RunKind::ReprovisionTenant);
-        let plan = definition.plan(&self.tools, tenant_id, Some(&input))?;
-        let run_id = plan.id;
-        let db = self.tools.registry.connect().await?;
-        plan.write(&db, actor, self.tools.clock.now()).await??;
-        Ok(Planned { run_id, tenant_id, owner_id })
     }
 
     /// Begins the purge of every tenant whose time for being restored is over. Returns how many.

@@ -1,6 +1,7 @@
 //! What operators do, by the API and by command. What they do to a run stands in its history as well.
 
 use chrono::{DateTime, Utc};
+use sea_orm::TransactionSession;
 
 use super::{OnRegistry, RegistryError, RegistryTransaction};
 use crate::audit::{self};
@@ -12,8 +13,11 @@ use crate::sealing::LookupHasher;
 /// What an act on a tenant has as the kind of its target.
 pub const TENANT: &str = "tenant";
 
+/// By which name the chain of the registry's log is known; a tenant's, by its id.
+pub const CHAIN: &str = "registry";
+
 fn chain(hasher: &LookupHasher) -> Chain<'_> {
-    Chain { name: "registry".to_owned(), hasher }
+    Chain { name: CHAIN.to_owned(), hasher }
 }
 
 /// Writes down what is being done, in one transaction with it where that is in the registry. At its end: others wait.
@@ -25,6 +29,18 @@ pub async fn note(
     now: DateTime<Utc>,
 ) -> Result<(), RegistryError> {
     Ok(audit::append(transaction, &chain(hasher), origin, act, now).await?)
+}
+
+/// Writes down what was done in a transaction, and ends it.
+pub async fn conclude(
+    transaction: RegistryTransaction,
+    hasher: &LookupHasher,
+    origin: &Origin,
+    act: Act,
+    now: DateTime<Utc>,
+) -> Result<(), RegistryError> {
+    note(&transaction, hasher, origin, act, now).await?;
+    Ok(transaction.commit().await?)
 }
 
 /// Entries, the newest first.

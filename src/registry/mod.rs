@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::{ConnectionTrait, DbErr, TransactionSession, TransactionTrait};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Semaphore;
@@ -21,6 +21,7 @@ use crate::postgres::{
 };
 use crate::sealing::{LookupHasher, Sealer, SealingError};
 
+pub mod audit_heads;
 pub mod audit_log;
 pub mod changes;
 pub mod clerk;
@@ -29,6 +30,7 @@ pub mod domains;
 pub mod email_index;
 pub mod inventory;
 pub mod entities;
+pub mod operators;
 pub mod parked_events;
 pub mod phone_numbers;
 pub mod provisioning_runs;
@@ -63,6 +65,11 @@ pub struct RegistryScope(());
 pub type RegistryDb = Connection<RegistryScope>;
 /// A transaction in the registry.
 pub type RegistryTransaction = Transaction<RegistryScope>;
+
+/// Takes back what was done in a transaction, so that its connection can be used again.
+pub async fn roll_back(transaction: RegistryTransaction) -> Result<(), RegistryError> {
+    Ok(transaction.rollback().await?)
+}
 
 /// What can go wrong with the registry.
 #[derive(Debug, thiserror::Error)]
@@ -216,6 +223,11 @@ impl Registry {
     /// Lends a connection, or says within 2 s that there is none.
     pub async fn connect(&self) -> Result<RegistryDb, RegistryError> {
         Ok(self.pool.lend(RegistryScope(())).await?)
+    }
+
+    /// Begins a transaction on a connection of its own.
+    pub async fn begin(&self) -> Result<RegistryTransaction, RegistryError> {
+        Ok(self.connect().await?.begin().await?)
     }
 
     /// Asks for a sign of life; 2 s without one are a no.

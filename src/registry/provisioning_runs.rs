@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ColumnTrait, Condition, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder,
-    QuerySelect, Statement,
+    Statement,
 };
 use uuid::Uuid;
 
@@ -18,6 +18,7 @@ use super::entities::{
 };
 use super::{OnRegistry, RegistryError};
 use crate::identifiers::TenantId;
+use crate::paging::{Page, PageRequest, Position, newest_first};
 use crate::postgres::failure;
 
 /// A run that is about to be written down.
@@ -117,17 +118,21 @@ pub async fn list(
     filter: &Filter,
     limit: u64,
 ) -> Result<Vec<Run>, RegistryError> {
+    Ok(page(db, filter, PageRequest { limit, after: None }).await?.rows)
+}
+
+/// A part of them.
+pub async fn page(
+    db: &impl OnRegistry,
+    filter: &Filter,
+    page: PageRequest,
+) -> Result<Page<Run>, RegistryError> {
     let wanted = Condition::all()
         .add_option(filter.status.map(|status| runs::Column::Status.eq(status)))
         .add_option(filter.kind.map(|kind| runs::Column::Kind.eq(kind)))
         .add_option(filter.tenant.map(|tenant| runs::Column::TenantId.eq(tenant)));
-    Ok(runs::Entity::find()
-        .filter(wanted)
-        .order_by_desc(runs::Column::CreatedAt)
-        .order_by_desc(runs::Column::Id)
-        .limit(limit)
-        .all(db)
-        .await?)
+    let position = |run: &Run| Position { at: run.created_at, id: run.id };
+    Ok(newest_first(db, runs::Entity::find().filter(wanted), page, position).await?)
 }
 
 /// Everything that happened to a run, oldest first.

@@ -76,19 +76,11 @@ pub async fn reseal(
     of: &SealedColumn,
 ) -> Result<Resealed, RegistryError> {
     let SealedColumn { table, column, bound_to, id } = of;
-    let select = format!(
-        "SELECT {id} AS id, {column} AS value FROM {table}
-         WHERE {column} IS NOT NULL AND substring({column} FROM 1 FOR $1) <> $2 AND {id} > $3
-         ORDER BY {id} LIMIT $4"
-    );
     let update = format!("UPDATE {table} SET {column} = $1 WHERE {id} = $2 AND {column} = $3");
     let (mark, mut after) = (sealer.mark()?, String::new());
-    let length = i32::try_from(mark.len()).unwrap_or(i32::MAX);
     let mut resealed = Resealed::default();
     loop {
-        let values = [length.into(), mark.clone().into(), after.clone().into(), BATCH.into()];
-        let select = Statement::from_sql_and_values(DbBackend::Postgres, &select, values);
-        let rows = Value::find_by_statement(select).all(db).await?;
+        let rows = sealed_otherwise(db, of, &mark, &after).await?;
         let Some(last) = rows.last() else { return Ok(resealed) };
         after.clone_from(&last.id);
         for Value { id, value } in rows {
@@ -104,5 +96,44 @@ pub async fn reseal(
             let update = Statement::from_sql_and_values(DbBackend::Postgres, &update, values);
             resealed.done += db.execute_raw(update).await?.rows_affected();
         }
+    }
+}
+
+/// Values after a place that do not begin with `mark`, a few at a time; all where that is empty.
+/// What a purged tenant had is emptied, and no value.
+async fn sealed_otherwise(
+    db: &impl OnRegistry,
+    SealedColumn { table, column, id, .. }: &SealedColumn,
+    mark: &[u8],
+    after: &str,
+) -> Result<Vec<Value>, RegistryError> {
+    let select = format!(
+        "SELECT {id} AS id, {column} AS value FROM {table}
+         WHERE octet_length({column}) > 0 AND ($1 = 0 OR substring({column} FROM 1 FOR $1) <> $2) AND {id} > $3
+         ORDER BY {id} LIMIT $4"
+    );
+    let length = i32::try_from(mark.len()).unwrap_or(i32::MAX);
+    let values = [length.into(), mark.to_vec().into(), after.into(), BATCH.into()];
+    let select = Statement::from_sql_and_values(DbBackend::Postgres, &select, values);
+    Ok(Value::find_by_statement(select).all(db).await?)
+}
+
+/// How many values of a column open with none of the keys. Changes nothing.
+pub async fn count_unreadable(
+    db: &impl OnRegistry,
+    sealer: &Sealer,
+    of: &SealedColumn,
+) -> Result<u64, RegistryError> {
+    let (mut unreadable, mut after) = (0, String::new());
+    loop {
+        // With whatever they begin.
+        let rows = sealed_otherwise(db, of, &[], &after).await?;
+        let Some(last) = rows.last() else { return Ok(unreadable) };
+        after.clone_from(&last.id);
+        let is_shut = |row: &&Value| {
+            let bound_to = format!("{}/{}", of.bound_to, row.id);
+            sealer.open(&bound_to, &row.value).is_err()
+        };
+        unreadable += u64::try_from(rows.iter().filter(is_shut).count()).unwrap_or(u64::MAX);
     }
 }

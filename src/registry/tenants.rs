@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter,
-    QueryOrder, Statement,
+    ActiveValue::{NotSet, Set},
+    ColumnTrait, Condition, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder,
+    Statement,
 };
 
 use super::entities::tenants::{ActiveModel, Column, Entity};
 pub use super::entities::tenants::{Model as Tenant, Status};
 use super::{OnRegistry, RegistryError};
-use crate::identifiers::{Slug, TenantId};
+use crate::identifiers::{Slug, TenantId, Timezone};
+use crate::paging::{Page, PageRequest, Position, newest_first};
 use crate::postgres::failure;
 
 /// The server on which the registry itself lies; written by the first migration.
@@ -20,6 +23,9 @@ pub const REGISTRY_SERVER: uuid::Uuid =
 
 /// No tenant is restored after so long, whatever is configured: a hundred years.
 const LONGEST_GRACE: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+
+/// Of a tenant for whom no other was asked.
+pub const USUAL_PLAN: &str = "standard";
 
 /// What a sealed tenant password is bound to.
 pub fn password_bound_to(id: TenantId) -> String {
@@ -36,6 +42,8 @@ pub struct NewTenant {
     pub organization_name: String,
     /// IANA name.
     pub timezone: &'static str,
+    /// What they pay for.
+    pub plan: String,
     /// The role's password, sealed.
     pub sealed_password: Vec<u8>,
     /// The newest migration that its database will have.
@@ -59,7 +67,7 @@ pub async fn reserve(
         slug: Set(tenant.slug.as_str().to_owned()),
         organization_name: Set(tenant.organization_name.clone()),
         timezone: Set(tenant.timezone.to_owned()),
-        plan: Set("standard".to_owned()),
+        plan: Set(tenant.plan.clone()),
         status: Set(Status::Provisioning),
         server_id: Set(tenant.server_id),
         database_name: Set(tenant.id.database_name()),
@@ -254,6 +262,73 @@ pub async fn find_by_slug(
     slug: &str,
 ) -> Result<Option<Tenant>, RegistryError> {
     Ok(Entity::find().filter(Column::Slug.eq(slug)).one(db).await?)
+}
+
+/// Which tenants are asked for; what is absent does not matter.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// In this status.
+    pub status: Option<Status>,
+    /// With this plan.
+    pub plan: Option<String>,
+    /// On this server.
+    pub server: Option<uuid::Uuid>,
+    /// A part of the slug or the name, in whatever case, or the id.
+    pub text: Option<String>,
+}
+
+const HAS_TEXT: &str = "(strpos(lower(slug), lower($1)) > 0 OR strpos(lower(organization_name), lower($2)) > 0 \
+                        OR id::text = lower($3))";
+
+/// Tenants, the newest first.
+pub async fn page(
+    db: &impl OnRegistry,
+    filter: &Filter,
+    page: PageRequest,
+) -> Result<Page<Tenant>, RegistryError> {
+    let text = filter.text.as_ref().map(|text| Expr::cust_with_values(HAS_TEXT, vec![text; 3]));
+    let wanted = Condition::all()
+        .add_option(filter.status.map(|status| Column::Status.eq(status)))
+        .add_option(filter.plan.as_ref().map(|plan| Column::Plan.eq(plan)))
+        .add_option(filter.server.map(|server| Column::ServerId.eq(server)))
+        .add_option(text);
+    let position = |row: &Tenant| Position { at: row.created_at, id: row.id };
+    Ok(newest_first(db, Entity::find().filter(wanted), page, position).await?)
+}
+
+/// What is to be changed of a tenant; what is absent stays.
+#[derive(Clone, Debug, Default)]
+pub struct TenantEdit {
+    /// Its name for people.
+    pub organization_name: Option<String>,
+    /// IANA name.
+    pub timezone: Option<Timezone>,
+    /// What they pay for.
+    pub plan: Option<String>,
+}
+
+/// Changes a tenant that is not deleted. `false`: it is, or there is none.
+pub async fn edit(
+    db: &impl OnRegistry,
+    id: TenantId,
+    edit: TenantEdit,
+    now: DateTime<Utc>,
+) -> Result<bool, RegistryError> {
+    let row = ActiveModel {
+        organization_name: edit.organization_name.map_or(NotSet, Set),
+        timezone: edit.timezone.map_or(NotSet, |zone| Set(zone.as_str().to_owned())),
+        plan: edit.plan.map_or(NotSet, Set),
+        updated_at: Set(now),
+        ..Default::default()
+    };
+    let gone = [Status::Deleted, Status::Purging, Status::Purged];
+    let edited = Entity::update_many()
+        .set(row)
+        .filter(Column::Id.eq(id.0))
+        .filter(Column::Status.is_not_in(gone))
+        .exec(db)
+        .await?;
+    Ok(edited.rows_affected == 1)
 }
 
 /// All tenants, oldest first; those of one status where one is named.

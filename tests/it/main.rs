@@ -8,6 +8,7 @@ mod command_line;
 mod http;
 mod webhooks;
 mod authentication;
+mod operators;
 mod provisioning;
 mod members;
 mod branches;

@@ -5,9 +5,8 @@ use sea_orm::ActiveEnum;
 
 use super::find;
 use crate::app::App;
-use crate::audit::Actor;
 use crate::cli::CommandError;
-use crate::cli::actor::actor;
+use crate::cli::actor::origin;
 use crate::identifiers::TenantId;
 use crate::provisioning::LifeChange;
 use crate::registry::tenants::{self, Tenant};
@@ -43,8 +42,7 @@ async fn change(app: &App, name: &str, change: LifeChange) -> Result<(), Command
     let tenant = find(&db, name).await?;
     drop(db);
     let id = TenantId(tenant.id);
-    let origin = Actor::command(&actor()).into();
-    let changed = app.provisioner.change_life(id, change, &origin).await?;
+    let changed = app.provisioner.change_life(id, change, &origin()).await?;
     let db = app.registry.connect().await?;
     let tenant = tenants::find(&db, id).await?.unwrap_or(tenant);
     if !changed {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{advice, find, other, owner};
 use crate::app::App;
 use crate::cli::CommandError;
-use crate::cli::actor::actor;
+use crate::cli::actor::origin;
 use crate::identifiers::EmailAddress;
 use crate::provisioning::NotMended;
 use crate::registry::provisioning_runs;
@@ -59,7 +59,7 @@ pub(super) async fn run(
         None => None,
     };
     let accept_empty = command.accept_empty_database;
-    let planned = app.provisioner.mend(&tenant, owner.as_ref(), accept_empty, &actor()).await;
+    let planned = app.provisioner.mend(&tenant, owner.as_ref(), accept_empty, &origin()).await;
     let planned = planned.map_err(|reason| match reason {
         NotMended::Busy(busy) => CommandError::Other(format!(
             "`{0}`: {busy}; `narthex runs list --tenant {0}` shows it",

@@ -4,11 +4,13 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+use sea_orm::{ActiveEnum, Iterable};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::http::problem::{FieldFault, Problem};
+use crate::identifiers::word;
 
 /// More faults than a person reads; beyond them an input is not looked at further.
 const MAX_FAULTS: usize = 50;
@@ -90,6 +92,23 @@ impl Faults {
             None | Some("") => Some(None),
             Some(text) => match text.parse() {
                 Ok(value) => Some(Some(value)),
+                Err(error) => {
+                    self.add(field, "invalid", error);
+                    None
+                }
+            },
+        }
+    }
+
+    /// As [`Faults::optional`], for one of a few words, as the registry writes them.
+    pub fn optional_word<E>(&mut self, field: &str, value: Option<&str>) -> Option<Option<E>>
+    where
+        E: ActiveEnum<Value = String> + Iterable,
+    {
+        match value.map(str::trim) {
+            None | Some("") => Some(None),
+            Some(text) => match word(text) {
+                Ok(member) => Some(Some(member)),
                 Err(error) => {
                     self.add(field, "invalid", error);
                     None

@@ -8,6 +8,8 @@ mod faults;
 mod host;
 mod idempotency;
 mod limited;
+mod operator;
+pub(super) mod operator_permission;
 mod page;
 pub(super) mod permission;
 
@@ -19,4 +21,5 @@ pub(super) use faults::{Checked, Faults};
 pub(super) use host::CalledHost;
 pub(super) use idempotency::idempotency_key;
 pub(super) use limited::{Limited, Open, Registering};
+pub(super) use operator::Operator;
 pub(super) use page::{ListParameters, PageDocument, list_page};

@@ -1,5 +1,6 @@
 //! Handlers: a folder a noun, a file a verb. Each takes what it needs, calls one room below, and answers.
 
+pub(super) mod admin;
 pub(super) mod api_keys;
 pub(super) mod auth;
 pub(super) mod branches;

@@ -8,7 +8,7 @@ use crate::identifiers::{EmailAddress, Slug, Timezone};
 use crate::provisioning::template;
 use crate::registry::database_servers;
 use crate::registry::email_index::{self, EmailTaken};
-use crate::registry::tenants::{self, NewTenant, SlugTaken, password_bound_to};
+use crate::registry::tenants::{self, NewTenant, SlugTaken, USUAL_PLAN, password_bound_to};
 
 /// Slugs with a suffix that are tried before the attempt fails.
 const SLUG_ATTEMPTS: usize = 8;
@@ -80,6 +80,7 @@ async fn reserve(context: &Context, slug: Slug) -> Result<Result<(), SlugTaken>,
         slug,
         organization_name: input.organization_name.clone(),
         timezone: timezone.as_str(),
+        plan: input.plan.clone().unwrap_or_else(|| USUAL_PLAN.to_owned()),
         sealed_password: sealer
             .seal(&password_bound_to(id), password.as_bytes())
             .map_err(broken)?,

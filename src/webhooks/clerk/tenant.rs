@@ -17,6 +17,7 @@ pub(super) async fn plan(
         organization_name: name_of(organization).to_owned(),
         slug: slug_of(organization).map_or(WantedSlug::Derived, WantedSlug::Like),
         timezone: Timezone::UTC,
+        plan: None,
         owner: None,
     };
     provisioner.plan(transaction, &new).await

@@ -15,7 +15,7 @@ pub(super) async fn login(app: &TestApp, email: &str, password: &str) -> Answer 
     app.call(Method::POST, "/v1/auth/login", Some(credentials)).await
 }
 
-pub(super) fn keys(value: &Value) -> Vec<&str> {
+pub fn keys(value: &Value) -> Vec<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
@@ -58,7 +58,7 @@ async fn an_address_is_the_same_however_it_is_written(#[case] written: fn(&str) 
 }
 
 /// What is left of an answer without what differs from answer to answer.
-pub(super) fn essence(mut answer: Answer) -> (u16, Vec<String>, Value) {
+pub fn essence(mut answer: Answer) -> (u16, Vec<String>, Value) {
     answer.body["request_id"] = Value::Null;
     let own = ["x-request-id", "date"];
     let mut headers: Vec<String> = answer

@@ -18,7 +18,7 @@ mod staff;
 mod tenants;
 mod verification;
 
-pub use login::join;
+pub use login::{essence, join, keys as keys_of};
 use serde_json::Value;
 
 use crate::support::Staff;

@@ -2,8 +2,10 @@
 
 mod deliveries;
 mod dev;
+mod doctor;
 mod killed;
 mod killed_deliveries;
+mod operators;
 mod reconcile;
 mod runs;
 mod serve;

@@ -1,6 +1,7 @@
 //! The life of a tenant by the command line: suspended and resumed, deleted and restored, mended.
 
 use chrono::TimeDelta;
+use narthex::audit::Actor;
 use narthex::provisioning::RunFailure;
 use narthex::registry::tenants::{self, Status};
 use serde_json::{Value, json};
@@ -196,7 +197,8 @@ async fn a_suspension_outlives_the_mending_that_was_planned_before() {
     let db = app.registry.connect().await.unwrap();
     let tenant = tenants::find(&db, id).await.unwrap().unwrap();
     chapel.tenants("suspend", &[]).await.expect(0);
-    let planned = app.provisioner.mend(&tenant, None, false, "test").await.unwrap();
+    let planned =
+        app.provisioner.mend(&tenant, None, false, &Actor::command("test").into()).await.unwrap();
     let outcome = app.provisioner.finish(planned).await;
     let held =
         |failure: &RunFailure| matches!(failure, RunFailure::Broken { step, .. } if step == "hold");

@@ -19,4 +19,4 @@ mod metrics;
 mod operations;
 mod permissions;
 mod registration;
-mod routes;
+pub mod routes;

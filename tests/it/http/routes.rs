@@ -29,9 +29,12 @@ pub enum Audience {
     Adds,
     /// It changes or removes one thing of the tenant, named in the path.
     Changes,
+    /// It is for operators of the installation.
+    Operator,
 }
 use Audience::{
-    Adds, AnyStaff, Anybody, AsksForSecret, Changes, ChangesOwn, ReadsList, ReadsOne, ReadsTenant,
+    Adds, AnyStaff, Anybody, AsksForSecret, Changes, ChangesOwn, Operator, ReadsList, ReadsOne,
+    ReadsTenant,
 };
 
 /// Method, path, who may call it, and which permission it needs. In the order in which a walk can take them: what removes
@@ -99,13 +102,58 @@ pub const ROUTES: &[(&str, &str, Audience, Option<&str>)] = &[
     ("delete", "/v1/api-keys/{id}", Changes, Some("tenant:manage")),
     ("delete", "/v1/auth/sessions/{id}", ChangesOwn, None),
     ("post", "/v1/auth/logout", AnyStaff, None),
+    ("post", "/v1/admin/auth/login", Anybody, None),
+    ("get", "/v1/admin/auth/me", Operator, None),
+    ("post", "/v1/admin/auth/password/change", Operator, None),
+    ("post", "/v1/admin/auth/mfa/enroll", Operator, None),
+    ("post", "/v1/admin/auth/mfa/confirm", Operator, None),
+    ("post", "/v1/admin/auth/mfa/disable", Operator, None),
+    ("get", "/v1/admin/tenants", Operator, None),
+    ("post", "/v1/admin/tenants", Operator, None),
+    ("get", "/v1/admin/tenants/{id}", Operator, None),
+    ("patch", "/v1/admin/tenants/{id}", Operator, None),
+    ("delete", "/v1/admin/tenants/{id}", Operator, None),
+    ("post", "/v1/admin/tenants/{id}/restore", Operator, None),
+    ("post", "/v1/admin/tenants/{id}/suspend", Operator, None),
+    ("post", "/v1/admin/tenants/{id}/resume", Operator, None),
+    ("post", "/v1/admin/tenants/{id}/provision", Operator, None),
+    ("get", "/v1/admin/tenants/{id}/phone-numbers", Operator, None),
+    ("post", "/v1/admin/tenants/{id}/phone-numbers", Operator, None),
+    ("delete", "/v1/admin/tenants/{id}/phone-numbers/{number}", Operator, None),
+    ("get", "/v1/admin/tenants/{id}/runs", Operator, None),
+    ("get", "/v1/admin/tenants/{id}/resources", Operator, None),
+    ("get", "/v1/admin/runs", Operator, None),
+    ("get", "/v1/admin/runs/{id}", Operator, None),
+    ("post", "/v1/admin/runs/{id}/retry", Operator, None),
+    ("post", "/v1/admin/runs/{id}/cancel", Operator, None),
+    ("get", "/v1/admin/servers", Operator, None),
+    ("post", "/v1/admin/servers/{id}/drain", Operator, None),
+    ("post", "/v1/admin/servers/{id}/open", Operator, None),
+    ("get", "/v1/admin/operators", Operator, None),
+    ("post", "/v1/admin/operators", Operator, None),
+    ("patch", "/v1/admin/operators/{id}", Operator, None),
+    ("get", "/v1/admin/audit-log", Operator, None),
+    ("post", "/v1/admin/auth/logout", Operator, None),
 ];
 
-/// The routes that need an access token.
+/// The routes that need an access token of a tenant's staff.
 pub fn tenant_routes() -> impl Iterator<Item = Route> {
+    routes(|audience| !matches!(audience, Anybody | Operator))
+}
+
+/// The routes that need an access token of an operator.
+pub fn operator_routes() -> impl Iterator<Item = Route> {
+    routes(|audience| audience == Operator)
+}
+
+fn routes(is_wanted: impl Fn(Audience) -> bool) -> impl Iterator<Item = Route> {
     expect_complete();
-    ROUTES.iter().filter(|route| route.2 != Anybody).map(|&(method, path, audience, permission)| {
-        Route { method: method.to_uppercase().parse().unwrap(), path, audience, permission }
+    let wanted = ROUTES.iter().filter(move |route| is_wanted(route.2));
+    wanted.map(|&(method, path, audience, permission)| Route {
+        method: method.to_uppercase().parse().unwrap(),
+        path,
+        audience,
+        permission,
     })
 }
 
@@ -181,6 +229,24 @@ impl Route {
             }
             ("PATCH", "/v1/members/{id}") => Some(json!({"first_name": "Mallory"})),
             ("PATCH", "/v1/branches/{id}") => Some(json!({"name": format!("Hill {}", unique())})),
+            ("POST", "/v1/admin/auth/password/change") => Some(json!({
+                "current_password": "a guess", "new_password": "a quite new password 7"})),
+            ("POST", "/v1/admin/auth/mfa/enroll") => Some(json!({"password": "a guess"})),
+            ("POST", "/v1/admin/auth/mfa/confirm") => Some(json!({"totp_code": "123456"})),
+            ("POST", "/v1/admin/auth/mfa/disable") => {
+                Some(json!({"password": "a guess", "totp_code": "123456"}))
+            }
+            ("POST", "/v1/admin/tenants") => Some(json!({"organization_name": "New Chapel",
+                "owner": {"email": format!("{}@example.org", unique()), "first_name": "G",
+                    "last_name": "H"}})),
+            ("PATCH", "/v1/admin/tenants/{id}") => Some(json!({"plan": "gold"})),
+            ("POST", "/v1/admin/tenants/{id}/phone-numbers") => {
+                Some(json!({"number": "+13125550102"}))
+            }
+            ("POST", "/v1/admin/operators") => Some(json!({"name": "New", "role": "viewer",
+                "email": format!("{}@example.org", unique()),
+                "password": "a quite new password 7"})),
+            ("PATCH", "/v1/admin/operators/{id}") => Some(json!({"name": "Another"})),
             _ => None,
         }
     }

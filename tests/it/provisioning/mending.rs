@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use narthex::audit::Actor;
 use narthex::provisioning::{Fault, Interruption, Moment, NewOwner, NotMended, RunFailure};
 use narthex::registry::tenants::{self, Status, Tenant};
 use reqwest::Method;
@@ -23,7 +24,11 @@ async fn mend(
     accept_empty: bool,
 ) -> Result<(), RunFailure> {
     let tenant = row(app, staff).await;
-    let planned = app.provisioner.mend(&tenant, owner, accept_empty, "test").await.unwrap();
+    let planned = app
+        .provisioner
+        .mend(&tenant, owner, accept_empty, &Actor::command("test").into())
+        .await
+        .unwrap();
     app.provisioner.finish(planned).await.map(drop)
 }
 
@@ -162,7 +167,11 @@ async fn a_suspended_tenant_stays_suspended_and_a_deleted_one_is_refused() {
     assert_eq!(row(&app, &staff).await.status, Status::Suspended);
     tenants::delete(&db, staff.tenant_id, now).await.unwrap();
     let tenant = row(&app, &staff).await;
-    let refused = app.provisioner.mend(&tenant, None, false, "test").await.unwrap_err();
+    let refused = app
+        .provisioner
+        .mend(&tenant, None, false, &Actor::command("test").into())
+        .await
+        .unwrap_err();
     assert!(matches!(refused, NotMended::Status(Status::Deleted)), "{refused:?}");
 }
 
@@ -171,7 +180,8 @@ async fn two_menders_at_once_are_one() {
     let app = TestApp::start().await;
     let staff = app.register().await;
     let tenant = row(&app, &staff).await;
-    let plan = || app.provisioner.mend(&tenant, None, false, "test");
+    let origin = Actor::command("test").into();
+    let plan = || app.provisioner.mend(&tenant, None, false, &origin);
     let (a, b) = tokio::join!(plan(), plan());
     let (planned, refused) = if a.is_ok() { (a, b) } else { (b, a) };
     assert!(matches!(refused, Err(NotMended::Busy(_))), "{refused:?}");

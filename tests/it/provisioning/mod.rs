@@ -32,6 +32,7 @@ pub fn new_tenant() -> NewTenant {
         organization_name: "Grace Chapel".to_owned(),
         slug: WantedSlug::Derived,
         timezone: Timezone::UTC,
+        plan: None,
         owner: Some(NewOwner {
             email: format!("{}@example.org", unguessable_id().simple()).parse().unwrap(),
             password_hash: "$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$aGFzaA".to_owned(),

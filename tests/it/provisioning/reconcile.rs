@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures_util::future::join_all;
+use narthex::audit::Actor;
 use narthex::identifiers::TenantId;
 use narthex::provisioning::{
     Dropped, Fault, Finding, FindingKind, Interruption, Moment, NotDropped, SPARE_PREFIX, Started,
@@ -164,7 +165,11 @@ async fn what_a_tenant_has_lost_is_missing_until_it_is_mended(
 
     let db = app.registry.connect().await.unwrap();
     let tenant = narthex::registry::tenants::find(&db, staff.tenant_id).await.unwrap().unwrap();
-    let planned = app.provisioner.mend(&tenant, None, accept_empty, "test").await.unwrap();
+    let planned = app
+        .provisioner
+        .mend(&tenant, None, accept_empty, &Actor::command("test").into())
+        .await
+        .unwrap();
     assert_eq!(found(&app).await, [], "it is being mended");
     app.provisioner.finish(planned).await.unwrap();
     assert_eq!(found(&app).await, []);

@@ -117,6 +117,8 @@ impl TestApp {
         settings.provisioning.spares = 0;
         // All of them call from one address.
         settings.limits.enabled = false;
+        // Who wants a second factor to be required says so.
+        settings.auth.operator_mfa_required = false;
         change(&mut settings);
         let clock = Clock::system();
         let mut app = App::open(settings.clone(), clock.clone()).await.unwrap();

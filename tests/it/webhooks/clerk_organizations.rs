@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use narthex::audit::Actor;
 use narthex::provisioning::{Fault, Moment};
 use narthex::registry::tenants::{self, Status};
 use narthex::webhooks::clerk::Replayed;
@@ -233,7 +234,8 @@ async fn a_tenant_whose_database_is_made_anew_gets_its_staff_again() {
     let db = app.registry.connect().await.unwrap();
     let row = tenants::find(&db, tenant).await.unwrap().unwrap();
     drop(db);
-    let planned = app.provisioner.mend(&row, None, true, "test").await.unwrap();
+    let planned =
+        app.provisioner.mend(&row, None, true, &Actor::command("test").into()).await.unwrap();
     app.provisioner.finish(planned).await.unwrap();
     eventually("they are back", async || world.staff(tenant).await == before).await;
 }

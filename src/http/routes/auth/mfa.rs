@@ -6,7 +6,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::authentication::SecondFactor;
+use crate::authentication::{Enrollment, SecondFactor};
 use crate::http::Gateway;
 use crate::http::extract::{Account, CalledBy, Checked, Faults, JsonBody};
 use crate::http::openapi::TenantProblems;
@@ -73,6 +73,12 @@ pub(crate) struct EnrollmentDocument {
     secret: String,
 }
 
+impl From<Enrollment> for EnrollmentDocument {
+    fn from(enrollment: Enrollment) -> Self {
+        Self { otpauth_url: enrollment.otpauth_url, secret: enrollment.secret }
+    }
+}
+
 /// Begins to set up a second factor: an authenticator app reads the secret, and `confirm` takes a first code of it.
 ///
 /// Until then nothing changes. A secret that was never confirmed is replaced.
@@ -92,9 +98,7 @@ pub(crate) async fn enroll_mfa(
 ) -> Result<([(HeaderName, &'static str); 1], Json<EnrollmentDocument>), Problem> {
     let Account { claims, .. } = &access;
     let enrolled = gateway.authentication.enroll(&access.tenant, claims, password, &client).await?;
-    let document =
-        EnrollmentDocument { otpauth_url: enrolled.otpauth_url, secret: enrolled.secret };
-    Ok((NOT_KEPT, Json(document)))
+    Ok((NOT_KEPT, Json(enrolled.into())))
 }
 
 #[derive(Deserialize, Default, ToSchema)]
@@ -119,6 +123,12 @@ pub(crate) struct RecoveryCodesDocument {
     recovery_codes: Vec<String>,
 }
 
+impl From<Vec<String>> for RecoveryCodesDocument {
+    fn from(recovery_codes: Vec<String>) -> Self {
+        Self { recovery_codes }
+    }
+}
+
 /// Switches the second factor on, by a first code of the app. The caller's other sessions end.
 #[utoipa::path(
     post,
@@ -138,7 +148,7 @@ pub(crate) async fn confirm_mfa(
     let confirmed = gateway.authentication.confirm_factor(&access.tenant, claims, &code, &client);
     let recovery_codes = confirmed.await?;
     gateway.rights.invalidate(&access.caller.fingerprint()).await;
-    Ok((NOT_KEPT, Json(RecoveryCodesDocument { recovery_codes })))
+    Ok((NOT_KEPT, Json(recovery_codes.into())))
 }
 
 #[derive(Deserialize, Default, ToSchema)]

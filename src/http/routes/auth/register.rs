@@ -112,6 +112,7 @@ impl CheckedRegistration {
             organization_name: self.organization_name.clone(),
             slug: self.slug.clone().map_or(WantedSlug::Derived, WantedSlug::Exactly),
             timezone: self.timezone.clone(),
+            plan: None,
             owner: Some(owner),
         }
     }

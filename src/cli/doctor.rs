@@ -1,0 +1,158 @@
+//! `narthex doctor`: whatever is not as it should be, and what to do about it. Changes nothing, but notes where audit logs end
+//! that are whole.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use sea_orm::ActiveEnum;
+use serde_json::{Value, json};
+
+use super::{CommandError, open_app, print, quiet};
+use crate::app::{App, StartError};
+use crate::audit::{Head, Tampering};
+use crate::configuration::Settings;
+use crate::provisioning::template;
+use crate::registry::tenants::Status;
+use crate::registry::{audit_heads, audit_log, parse_url, resealing, schema, tenants};
+use crate::telemetry;
+
+#[derive(Args)]
+pub(super) struct Doctor {
+    /// For scripts: one JSON array.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Something that is not as it should be.
+struct Finding {
+    /// Stable, for scripts.
+    kind: &'static str,
+    /// Where.
+    about: String,
+    /// In which way.
+    detail: String,
+    /// What to do.
+    fix: String,
+}
+
+impl Finding {
+    fn row(&self) -> Value {
+        let Self { kind, about, detail, fix } = self;
+        json!({"kind": kind, "about": about, "detail": detail, "fix": fix})
+    }
+}
+
+pub(super) async fn run(command: Doctor, settings: Settings) -> Result<ExitCode, CommandError> {
+    let url = settings.registry.url.as_ref().ok_or(StartError::NoRegistryUrl)?;
+    let pending = schema::status(parse_url(url)?).await?.pending;
+    // With an older schema nothing else can be asked.
+    let found = if pending.is_empty() {
+        let app = open_app(settings).await?;
+        let found = examine(&app).await;
+        app.close().await;
+        found?
+    } else {
+        telemetry::start(&quiet(&settings));
+        vec![Finding {
+            kind: "registry_schema",
+            about: "registry".to_owned(),
+            detail: format!("{} migration(s) are pending: {}", pending.len(), pending.join(", ")),
+            fix: "narthex migrate registry".to_owned(),
+        }]
+    };
+    let rows: Vec<Value> = found.iter().map(Finding::row).collect();
+    if command.json {
+        println!("{}", Value::Array(rows));
+    } else {
+        if !rows.is_empty() {
+            print::table(["kind", "about", "detail", "fix"], &rows);
+        }
+        println!("{} finding(s)", rows.len());
+    }
+    Ok(if found.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn examine(app: &App) -> Result<Vec<Finding>, CommandError> {
+    let mut found = audit_logs(app).await?;
+    found.extend(outdated_tenants(app).await?);
+    found.extend(unreadable_values(app).await?);
+    let differences = app.provisioner.reconcile().await?.len();
+    if differences > 0 {
+        found.push(Finding {
+            kind: "reconcile",
+            about: "database servers".to_owned(),
+            detail: format!("{differences} thing(s) are not as the registry says"),
+            fix: "narthex reconcile".to_owned(),
+        });
+    }
+    Ok(found)
+}
+
+/// The chain of each log, against where it was seen to end before.
+async fn audit_logs(app: &App) -> Result<Vec<Finding>, CommandError> {
+    let db = app.registry.connect().await?;
+    let noted = audit_heads::noted(&db, audit_log::CHAIN).await?;
+    let verified = audit_log::verify(&db, app.registry.hasher(), &noted).await?;
+    drop(db);
+    Ok(judge(app, audit_log::CHAIN, verified).await?.into_iter().collect())
+}
+
+/// Notes the end of a log that is whole.
+async fn judge(
+    app: &App,
+    chain: &str,
+    verified: Result<Head, Tampering>,
+) -> Result<Option<Finding>, CommandError> {
+    match verified {
+        Ok(head) => {
+            let db = app.registry.connect().await?;
+            audit_heads::note(&db, chain, &head).await?;
+            Ok(None)
+        }
+        Err(tampering) => Ok(Some(Finding {
+            kind: "audit_log",
+            about: chain.to_owned(),
+            detail: tampering.to_string(),
+            fix: "somebody has written to the table by another way: compare it with a backup, and find out who can"
+                .to_owned(),
+        })),
+    }
+}
+
+async fn outdated_tenants(app: &App) -> Result<Vec<Finding>, CommandError> {
+    let db = app.registry.connect().await?;
+    let (all, newest) = (tenants::list(&db, None).await?, template::schema_version());
+    let is_kept = |status| matches!(status, Status::Active | Status::Suspended | Status::Failed);
+    let outdated = all.into_iter().filter(|row| is_kept(row.status) && row.schema_version < newest);
+    Ok(outdated
+        .map(|tenant| Finding {
+            kind: "tenant_schema",
+            detail: format!(
+                "the tenant, which is {}, has the schema {}; the newest is {newest}",
+                tenant.status.to_value(),
+                tenant.schema_version
+            ),
+            fix: format!("narthex tenants provision {}", tenant.slug),
+            about: tenant.slug,
+        })
+        .collect())
+}
+
+async fn unreadable_values(app: &App) -> Result<Vec<Finding>, CommandError> {
+    let db = app.registry.connect().await?;
+    let mut found = Vec::new();
+    for of in resealing::SEALED {
+        let unreadable = resealing::count_unreadable(&db, app.registry.sealer(), of).await?;
+        if unreadable > 0 {
+            found.push(Finding {
+                kind: "sealed_values",
+                about: format!("{}.{}", of.table, of.column),
+                detail: format!("{unreadable} value(s) open with none of the keys"),
+                fix: "add the key that sealed them to secrets.previous_master_keys; \
+                      `narthex keys rotate --master-key` then seals them anew"
+                    .to_owned(),
+            });
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,171 @@
+//! `narthex operators`: who may call `/v1/admin`. The first one is made here.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use sea_orm::ActiveEnum;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+
+use super::actor::origin;
+use super::secret::read_secret;
+use super::{CommandError, open_app, other, print};
+use crate::app::App;
+use crate::authentication::NewOperator;
+use crate::configuration::Settings;
+use crate::identifiers::{EmailAddress, word};
+use crate::paging::PageRequest;
+use crate::passwords;
+use crate::registry::operators::{self, Operator, OperatorChange, Role, Status};
+
+/// Read at once.
+const PART: u64 = 200;
+
+#[derive(Subcommand)]
+pub(super) enum Operators {
+    /// Makes an operator. The password is read from a prompt, standard input or a file.
+    Create {
+        /// With which they sign in.
+        #[arg(long)]
+        email: EmailAddress,
+        /// For people: stands in the audit log.
+        #[arg(long)]
+        name: String,
+        /// viewer, support or admin.
+        #[arg(long, value_parser = word::<Role>)]
+        role: Role,
+        /// The password is the file's first line.
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
+    /// All operators, newest first.
+    List {
+        /// For scripts: one JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Signs an operator out everywhere, and in no more. The last active admin cannot be disabled.
+    Disable { email: EmailAddress },
+    /// Lets a disabled operator sign in again.
+    Enable { email: EmailAddress },
+    /// For an operator who cannot sign in any more: a new password, no second factor, no session.
+    Reset {
+        email: EmailAddress,
+        /// The password is the file's first line.
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
+}
+
+pub(super) async fn run(command: Operators, settings: Settings) -> Result<ExitCode, CommandError> {
+    // Asked for before anything is opened: a prompt must not keep connections waiting.
+    let password = match &command {
+        Operators::Create { email, name, password_file, .. } => {
+            read_password(password_file.as_ref(), &[email.as_str(), name])?
+        }
+        Operators::Reset { email, password_file } => {
+            read_password(password_file.as_ref(), &[email.as_str()])?
+        }
+        _ => SecretString::default(),
+    };
+    let app = open_app(settings).await?;
+    let done = execute(&app, command, password).await;
+    app.close().await;
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+async fn execute(
+    app: &App,
+    command: Operators,
+    password: SecretString,
+) -> Result<(), CommandError> {
+    match command {
+        Operators::Create { email, name, role, .. } => {
+            let name = name.trim().to_owned();
+            if name.is_empty() || name.chars().count() > 120 || name.chars().any(char::is_control) {
+                return Err(other("--name must have 1 to 120 characters"));
+            }
+            let new = NewOperator { email, name, role, password };
+            let created = app.authentication.create_operator(new, &origin()).await;
+            let operator = created.map_err(other)?.map_err(other)?;
+            println!("created {} ({}), {}", operator.name, operator.id, role.to_value());
+            Ok(())
+        }
+        Operators::List { json } => list(app, json).await,
+        Operators::Disable { email } => change(app, &email, Status::Disabled).await,
+        Operators::Enable { email } => change(app, &email, Status::Active).await,
+        Operators::Reset { email, .. } => {
+            let operator = find(app, &email).await?;
+            let reset = app.authentication.reset_operator(operator.id, password, &origin()).await;
+            reset.map_err(other)?;
+            println!("{} has a new password, no second factor and no session", email.as_str());
+            Ok(())
+        }
+    }
+}
+
+async fn list(app: &App, as_json: bool) -> Result<(), CommandError> {
+    let db = app.registry.connect().await?;
+    let (mut rows, mut after) = (Vec::new(), None);
+    loop {
+        let page = operators::list(&db, PageRequest { limit: PART, after }).await?;
+        for operator in page.rows {
+            rows.push(row(app, &operator)?);
+        }
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    if as_json {
+        println!("{}", Value::Array(rows));
+        return Ok(());
+    }
+    print::table(["email", "name", "role", "status", "mfa_enabled", "last_login_at"], &rows);
+    println!("{} operator(s)", rows.len());
+    Ok(())
+}
+
+fn row(app: &App, operator: &Operator) -> Result<Value, CommandError> {
+    Ok(json!({
+        "id": operator.id,
+        "email": app.authentication.email_of(operator).map_err(other)?,
+        "name": operator.name,
+        "role": operator.role,
+        "status": operator.status,
+        "mfa_enabled": operator.has_second_factor(),
+        "last_login_at": operator.last_login_at,
+        "created_at": operator.created_at,
+    }))
+}
+
+async fn find(app: &App, email: &EmailAddress) -> Result<Operator, CommandError> {
+    app.authentication.find_operator(email).await?.ok_or_else(|| {
+        other(format!(
+            "there is no operator `{}`; `narthex operators list` shows all",
+            email.as_str()
+        ))
+    })
+}
+
+async fn change(app: &App, email: &EmailAddress, status: Status) -> Result<(), CommandError> {
+    let operator = find(app, email).await?;
+    let change = OperatorChange { status: Some(status), ..OperatorChange::default() };
+    let changed = app.authentication.change_operator(operator.id, change, &origin()).await;
+    changed.map_err(other)?.map_err(other)?;
+    println!("{} is {}", email.as_str(), status.to_value());
+    Ok(())
+}
+
+fn read_password(file: Option<&PathBuf>, about: &[&str]) -> Result<SecretString, CommandError> {
+    let password = read_secret(file, "Operator's password: ", "the password")?;
+    let text = password.expose_secret();
+    if !(10..=128).contains(&text.chars().count()) {
+        return Err(other("the password must have 10 to 128 characters"));
+    }
+    if passwords::is_common(text, about) {
+        return Err(other("the password is one of the first that anybody would try"));
+    }
+    Ok(password)
+}

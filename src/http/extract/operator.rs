@@ -1,0 +1,57 @@
+//! An operator who calls: token, session, audit log, second factor, permission, in this order. Every call is written down
+//! before it is judged, so that what was refused stands there too.
+
+use std::marker::PhantomData;
+
+use axum::extract::{FromRequestParts, MatchedPath};
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+
+use super::access::bearer;
+use super::client::client;
+use super::host::only;
+use super::operator_permission::OperatorPermission;
+use crate::audit::Origin;
+use crate::authentication::{Client, OperatorCaller, origin_of};
+use crate::http::problem::Problem;
+use crate::http::{Code, Gateway};
+
+/// An operator who is permitted `P`.
+pub struct Operator<P> {
+    /// Who, in which session.
+    pub caller: OperatorCaller,
+    /// The client that they call with.
+    pub client: Client,
+    /// As whom what they do is written down.
+    pub origin: Origin,
+    permission: PhantomData<P>,
+}
+
+impl<P: OperatorPermission> FromRequestParts<Gateway> for Operator<P> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Problem> {
+        let client = client(parts, gateway);
+        // Operators have no cookies.
+        let header = only(&parts.headers, AUTHORIZATION.as_str());
+        let header = header.map_err(|_| Code::InvalidToken)?.ok_or(Code::InvalidToken)?;
+        let token = bearer(header).ok_or(Code::InvalidToken)?;
+        let authentication = &gateway.authentication;
+        let caller = authentication.authenticate_operator(token).await?;
+        gateway.limits.charge_operator(caller.operator.id)?;
+        let origin = origin_of(&caller.operator, &client);
+        let matched = parts.extensions.get::<MatchedPath>().map_or("-", MatchedPath::as_str);
+        let route = format!("{} {matched}", parts.method);
+        authentication.note_request(&origin, &route, parts.uri.path()).await?;
+        if let Some((name, least)) = P::NEEDED {
+            if gateway.operator_mfa_required && !caller.operator.has_second_factor() {
+                return Err(Code::MfaEnrollmentRequired.into());
+            }
+            if caller.operator.role < least {
+                let detail = format!("Your role does not permit `{name}`.");
+                return Err(Problem::with_detail(Code::Forbidden, detail));
+            }
+        }
+        Ok(Self { caller, client, origin, permission: PhantomData })
+    }
+}

@@ -1,0 +1,30 @@
+use axum::extract::State;
+use axum::http::StatusCode;
+
+use crate::http::Gateway;
+use crate::http::extract::operator_permission::OwnAccount;
+use crate::http::extract::{JsonBody, Operator};
+use crate::http::openapi::AdminProblems;
+use crate::http::problem::Problem;
+use crate::http::routes::auth::password::ChangeRequest;
+
+/// Sets a new password for an operator who knows the old one. Their other sessions end.
+///
+/// A wrong `current_password` gets `invalid_credentials`, and counts like a failed sign-in.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/auth/password/change",
+    tag = "Operators: own account",
+    request_body = ChangeRequest,
+    responses((status = 204, description = "The new password is set."), AdminProblems),
+    security(("operator" = [])),
+)]
+pub(crate) async fn change_operator_password(
+    State(gateway): State<Gateway>,
+    operator: Operator<OwnAccount>,
+    JsonBody(passwords): JsonBody<ChangeRequest>,
+) -> Result<StatusCode, Problem> {
+    let Operator { caller, client, origin, .. } = &operator;
+    gateway.authentication.change_operator_password(caller, passwords, client, origin).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,69 @@
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderName, StatusCode, header};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::authentication::NewOperator;
+use crate::http::extract::operator_permission::OperatorsManage;
+use crate::http::extract::{Checked, Faults, JsonBody, Operator};
+use crate::http::openapi::AdminProblems;
+use crate::http::problem::Problem;
+use crate::http::routes::admin::auth::OperatorDocument;
+use crate::http::routes::auth::password::check_new_password;
+use crate::http::{Code, Gateway};
+use crate::registry::operators::Role;
+
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct CreateOperator {
+    #[schema(required = true)]
+    email: String,
+    /// 1 to 120 characters.
+    #[schema(required = true)]
+    name: String,
+    /// `viewer`, `support` or `admin`.
+    #[schema(required = true)]
+    role: String,
+    /// 10 to 128 characters. To be changed by the operator.
+    #[schema(required = true)]
+    password: String,
+}
+
+impl Checked for CreateOperator {
+    type Output = NewOperator;
+
+    fn check(self, faults: &mut Faults) -> Option<NewOperator> {
+        let email = faults.required("email", &self.email);
+        let name = faults.text("name", &self.name, 1..=120);
+        let role = faults.optional_word::<Role>("role", Some(&self.role));
+        if role == Some(None) {
+            faults.add("role", "required", "is required");
+        }
+        let about = [&*self.email, &self.name];
+        let password = check_new_password(faults, "password", self.password, &about);
+        Some(NewOperator { email: email?, name: name?, role: role??, password: password? })
+    }
+}
+
+/// Makes an operator. Where a second factor is required they set it up when they first sign in.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/operators",
+    tag = "Operators",
+    request_body = CreateOperator,
+    responses((status = 201, description = "The operator.", body = OperatorDocument), AdminProblems),
+    security(("operator" = [])),
+)]
+pub(crate) async fn create_operator(
+    State(gateway): State<Gateway>,
+    operator: Operator<OperatorsManage>,
+    JsonBody(new): JsonBody<CreateOperator>,
+) -> Result<(StatusCode, [(HeaderName, String); 1], Json<OperatorDocument>), Problem> {
+    let created = gateway.authentication.create_operator(new, &operator.origin).await?;
+    let created = created.map_err(|_| {
+        Problem::with_detail(Code::EmailTaken, "Another operator has this address.")
+    })?;
+    let location = [(header::LOCATION, format!("/v1/admin/operators/{}", created.id))];
+    Ok((StatusCode::CREATED, location, Json(OperatorDocument::of(&gateway, &created)?)))
+}

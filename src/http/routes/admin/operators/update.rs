@@ -1,0 +1,63 @@
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::http::extract::operator_permission::OperatorsManage;
+use crate::http::extract::{Checked, Faults, Id, JsonBody, Operator};
+use crate::http::openapi::AdminProblems;
+use crate::http::problem::Problem;
+use crate::http::routes::admin::auth::OperatorDocument;
+use crate::http::{Code, Gateway};
+use crate::registry::operators::{NotChanged, OperatorChange};
+
+/// What is absent stays.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct UpdateOperator {
+    name: Option<String>,
+    /// `viewer`, `support` or `admin`.
+    role: Option<String>,
+    /// `active`, or `disabled`: signed out everywhere, at once.
+    status: Option<String>,
+}
+
+impl Checked for UpdateOperator {
+    type Output = OperatorChange;
+
+    fn check(self, faults: &mut Faults) -> Option<OperatorChange> {
+        let name = self.name.map(|name| faults.text("name", &name, 1..=120));
+        let role = faults.optional_word("role", self.role.as_deref());
+        let status = faults.optional_word("status", self.status.as_deref());
+        Some(OperatorChange { name: name.flatten(), role: role?, status: status? })
+    }
+}
+
+/// Changes what is given. It counts with the operator's next request.
+///
+/// The last active admin stays one: `conflict`.
+#[utoipa::path(
+    patch,
+    path = "/v1/admin/operators/{id}",
+    tag = "Operators",
+    params(("id" = Uuid, Path)),
+    request_body = UpdateOperator,
+    responses((status = 200, description = "The operator.", body = OperatorDocument), AdminProblems),
+    security(("operator" = [])),
+)]
+pub(crate) async fn update_operator(
+    State(gateway): State<Gateway>,
+    operator: Operator<OperatorsManage>,
+    Id(id): Id,
+    JsonBody(change): JsonBody<UpdateOperator>,
+) -> Result<Json<OperatorDocument>, Problem> {
+    let changed = gateway.authentication.change_operator(id, change, &operator.origin).await?;
+    let changed = changed.map_err(|reason| match reason {
+        NotChanged::Unknown => Problem::from(Code::NotFound),
+        NotChanged::LastAdmin => Problem::with_detail(
+            Code::Conflict,
+            "This is the last active admin, and stays one. Make another operator an admin first.",
+        ),
+    })?;
+    Ok(Json(OperatorDocument::of(&gateway, &changed)?))
+}

@@ -1,0 +1,34 @@
+use axum::Json;
+use axum::extract::State;
+
+use super::RunDocument;
+use crate::http::extract::operator_permission::RunsManage;
+use crate::http::extract::{Id, Operator};
+use crate::http::openapi::AdminProblems;
+use crate::http::problem::Problem;
+use crate::http::{Code, Gateway};
+use crate::registry::provisioning_runs::NotCancelled;
+
+/// Has a run undone instead of finished: before its next step, unless it has begun with its last.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/runs/{id}/cancel",
+    tag = "Operators: runs",
+    params(("id" = Uuid, Path)),
+    responses((status = 200, description = "The run.", body = RunDocument), AdminProblems),
+    security(("operator" = [])),
+)]
+pub(crate) async fn cancel_run(
+    State(gateway): State<Gateway>,
+    operator: Operator<RunsManage>,
+    Id(id): Id,
+) -> Result<Json<RunDocument>, Problem> {
+    match gateway.provisioner.cancel_run(id, &operator.origin).await? {
+        Ok(()) => Ok(Json(super::find(&gateway, id).await?.0.into())),
+        Err(NotCancelled::Unknown) => Err(Code::NotFound.into()),
+        Err(reason) => {
+            let detail = format!("The run is not cancelled: {reason}.");
+            Err(Problem::with_detail(Code::Conflict, detail))
+        }
+    }
+}

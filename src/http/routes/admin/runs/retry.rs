@@ -1,0 +1,36 @@
+use axum::Json;
+use axum::extract::State;
+
+use super::RunDocument;
+use crate::http::extract::operator_permission::RunsManage;
+use crate::http::extract::{Id, Operator};
+use crate::http::openapi::AdminProblems;
+use crate::http::problem::Problem;
+use crate::http::{Code, Gateway};
+
+/// Makes the next attempt of a run due now.
+///
+/// A run that has ended has none: `conflict`.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/runs/{id}/retry",
+    tag = "Operators: runs",
+    params(("id" = Uuid, Path)),
+    responses((status = 200, description = "The run.", body = RunDocument), AdminProblems),
+    security(("operator" = [])),
+)]
+pub(crate) async fn retry_run(
+    State(gateway): State<Gateway>,
+    operator: Operator<RunsManage>,
+    Id(id): Id,
+) -> Result<Json<RunDocument>, Problem> {
+    let hastened = gateway.provisioner.retry_run(id, &operator.origin).await?;
+    let (run, _) = super::find(&gateway, id).await?;
+    if !hastened {
+        return Err(Problem::with_detail(
+            Code::Conflict,
+            "The run has ended: there is nothing to try again. `provision` mends a tenant.",
+        ));
+    }
+    Ok(Json(run.into()))
+}

@@ -1,0 +1,133 @@
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderName, StatusCode, header};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{conflict, find};
+use crate::http::extract::operator_permission::{TenantsRead, TenantsSupport};
+use crate::http::extract::{Checked, Faults, Id, JsonBody, Operator, PageDocument};
+use crate::http::openapi::AdminProblems;
+use crate::http::problem::Problem;
+use crate::http::{Code, Gateway};
+use crate::identifiers::{PhoneNumber, TenantId};
+use crate::paging::Page;
+use crate::registry::phone_numbers::{self, Assignment, NotAssigned};
+
+/// A number that a tenant holds.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct HeldNumberDocument {
+    id: Uuid,
+    /// E.164.
+    number: String,
+    /// Since when.
+    valid_from: DateTime<Utc>,
+}
+
+impl From<Assignment> for HeldNumberDocument {
+    fn from(held: Assignment) -> Self {
+        Self { id: held.id, number: held.number, valid_from: held.valid_from }
+    }
+}
+
+async fn held_by(gateway: &Gateway, tenant: Uuid) -> Result<Vec<Assignment>, Problem> {
+    let tenant = TenantId(find(gateway, tenant).await?.id);
+    let db = gateway.registry.connect().await?;
+    Ok(phone_numbers::held_by(&db, tenant).await?)
+}
+
+/// The numbers that a tenant holds now.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/tenants/{id}/phone-numbers",
+    tag = "Operators: tenants",
+    params(("id" = Uuid, Path)),
+    responses((status = 200, description = "All of them.", body = PageDocument<HeldNumberDocument>), AdminProblems),
+    security(("operator" = [])),
+)]
+pub(crate) async fn list_tenant_numbers(
+    State(gateway): State<Gateway>,
+    _: Operator<TenantsRead>,
+    Id(id): Id,
+) -> Result<Json<PageDocument<HeldNumberDocument>>, Problem> {
+    Ok(PageDocument::from_page(Page { rows: held_by(&gateway, id).await?, next: None }))
+}
+
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct AssignNumber {
+    /// E.164, or the same number with usual punctuation.
+    #[schema(required = true, example = "+13125550101")]
+    number: String,
+}
+
+impl Checked for AssignNumber {
+    type Output = PhoneNumber;
+
+    fn check(self, faults: &mut Faults) -> Option<PhoneNumber> {
+        faults.required("number", &self.number)
+    }
+}
+
+/// Gives a number to an active tenant, from now on. Messages that wait for it are delivered at once.
+///
+/// A number of another tenant: `conflict`.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/tenants/{id}/phone-numbers",
+    tag = "Operators: tenants",
+    params(("id" = Uuid, Path)),
+    request_body = AssignNumber,
+    responses((status = 201, description = "The number.", body = HeldNumberDocument), AdminProblems),
+    security(("operator" = [])),
+)]
+pub(crate) async fn assign_tenant_number(
+    State(gateway): State<Gateway>,
+    operator: Operator<TenantsSupport>,
+    Id(id): Id,
+    JsonBody(number): JsonBody<AssignNumber>,
+) -> Result<(StatusCode, [(HeaderName, String); 1], Json<HeldNumberDocument>), Problem> {
+    let tenant = find(&gateway, id).await?;
+    let provisioner = &gateway.provisioner;
+    match provisioner.assign_number(TenantId(id), &number, &operator.origin).await? {
+        Ok(_hastened) => {}
+        Err(NotAssigned::TenantNotActive) => return Err(conflict(&tenant, "given a number")),
+        Err(NotAssigned::Taken(holder)) => {
+            let detail =
+                format!("The number belongs to the tenant {holder}. Release it there first.");
+            return Err(Problem::with_detail(Code::Conflict, detail));
+        }
+    }
+    let held = held_by(&gateway, id).await?;
+    let held = held.into_iter().find(|held| held.number == number.as_str());
+    let path = format!("/v1/admin/tenants/{id}/phone-numbers/{}", number.as_str());
+    let held = held.ok_or(Code::Conflict)?.into();
+    Ok((StatusCode::CREATED, [(header::LOCATION, path)], Json(held)))
+}
+
+/// Takes a number away from a tenant, from now on. What came in before stays the tenant's.
+#[utoipa::path(
+    delete,
+    path = "/v1/admin/tenants/{id}/phone-numbers/{number}",
+    tag = "Operators: tenants",
+    params(("id" = Uuid, Path), ("number" = String, Path, description = "E.164.")),
+    responses((status = 204, description = "Released."), AdminProblems),
+    security(("operator" = [])),
+)]
+pub(crate) async fn release_tenant_number(
+    State(gateway): State<Gateway>,
+    operator: Operator<TenantsSupport>,
+    path: Result<Path<(Uuid, String)>, PathRejection>,
+) -> Result<StatusCode, Problem> {
+    // What is no id or no number names nothing.
+    let Path((id, number)) = path.map_err(|_| Code::NotFound)?;
+    let number: PhoneNumber = number.parse().map_err(|_| Code::NotFound)?;
+    let provisioner = &gateway.provisioner;
+    match provisioner.release_number(TenantId(id), &number, &operator.origin).await? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(Code::NotFound.into()),
+    }
+}

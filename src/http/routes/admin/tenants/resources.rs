@@ -1,0 +1,63 @@
+use axum::Json;
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::find;
+use crate::http::Gateway;
+use crate::http::extract::operator_permission::TenantsRead;
+use crate::http::extract::{Id, Operator, PageDocument};
+use crate::http::openapi::AdminProblems;
+use crate::http::problem::Problem;
+use crate::identifiers::TenantId;
+use crate::paging::Page;
+use crate::registry::resources::{self, Resource};
+
+/// Something outside the registry that was made for a tenant.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ResourceDocument {
+    id: Uuid,
+    /// Such as `database` or `role`.
+    kind: String,
+    reference: String,
+    server_id: Option<Uuid>,
+    run_id: Option<Uuid>,
+    made_at: DateTime<Utc>,
+    released_at: Option<DateTime<Utc>>,
+}
+
+impl From<Resource> for ResourceDocument {
+    fn from(resource: Resource) -> Self {
+        Self {
+            id: resource.id,
+            kind: resource.kind,
+            reference: resource.reference,
+            server_id: resource.server_id,
+            run_id: resource.run_id,
+            made_at: resource.made_at,
+            released_at: resource.released_at,
+        }
+    }
+}
+
+/// What was made for a tenant, oldest first; what is released included.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/tenants/{id}/resources",
+    tag = "Operators: tenants",
+    params(("id" = Uuid, Path)),
+    responses((status = 200, description = "All of them.", body = PageDocument<ResourceDocument>), AdminProblems),
+    security(("operator" = [])),
+)]
+pub(crate) async fn list_tenant_resources(
+    State(gateway): State<Gateway>,
+    _: Operator<TenantsRead>,
+    Id(id): Id,
+) -> Result<Json<PageDocument<ResourceDocument>>, Problem> {
+    let tenant = TenantId(find(&gateway, id).await?.id);
+    let db = gateway.registry.connect().await?;
+    let rows = resources::of_tenant(&db, tenant).await?;
+    Ok(PageDocument::from_page(Page { rows, next: None }))
+}

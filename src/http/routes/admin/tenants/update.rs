@@ -1,0 +1,63 @@
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::{AdminTenantDocument, check_plan, conflict, find};
+use crate::http::Gateway;
+use crate::http::extract::operator_permission::TenantsManage;
+use crate::http::extract::{Checked, Faults, Id, JsonBody, Operator};
+use crate::http::openapi::AdminProblems;
+use crate::http::problem::Problem;
+use crate::identifiers::TenantId;
+use crate::registry::tenants::TenantEdit;
+
+/// What is absent stays.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct UpdateTenant {
+    /// 1 to 120 characters.
+    organization_name: Option<String>,
+    /// IANA name.
+    timezone: Option<String>,
+    plan: Option<String>,
+}
+
+impl Checked for UpdateTenant {
+    type Output = TenantEdit;
+
+    fn check(self, faults: &mut Faults) -> Option<TenantEdit> {
+        let name = self.organization_name;
+        let name = name.map(|name| faults.text("organization_name", &name, 1..=120));
+        let timezone = self.timezone.map(|zone| faults.required("timezone", &zone));
+        let plan = self.plan.map(|plan| check_plan(faults, &plan));
+        // What was given and is wrong has left its fault; the edit is not used then.
+        Some(TenantEdit {
+            organization_name: name.flatten(),
+            timezone: timezone.flatten(),
+            plan: plan.flatten(),
+        })
+    }
+}
+
+/// Changes what is given.
+#[utoipa::path(
+    patch,
+    path = "/v1/admin/tenants/{id}",
+    tag = "Operators: tenants",
+    params(("id" = Uuid, Path)),
+    request_body = UpdateTenant,
+    responses((status = 200, description = "The tenant.", body = AdminTenantDocument), AdminProblems),
+    security(("operator" = [])),
+)]
+pub(crate) async fn update_tenant(
+    State(gateway): State<Gateway>,
+    operator: Operator<TenantsManage>,
+    Id(id): Id,
+    JsonBody(edit): JsonBody<UpdateTenant>,
+) -> Result<Json<AdminTenantDocument>, Problem> {
+    let provisioner = &gateway.provisioner;
+    let is_changed = provisioner.edit_tenant(TenantId(id), edit, &operator.origin).await?;
+    let tenant = find(&gateway, id).await?;
+    if is_changed { Ok(Json(tenant.into())) } else { Err(conflict(&tenant, "changed")) }
+}

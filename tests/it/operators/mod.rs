@@ -1,0 +1,7 @@
+//! The operators of the installation: signing in, what each role may do, and what is written down of it.
+
+mod login;
+mod roles;
+pub mod second_factor;
+mod tenants;
+mod tokens;
