@@ -30,6 +30,8 @@ pub fn code(secret: &str, app: &TestApp) -> String {
 
 /// Sets a second factor up; the secret and the recovery codes.
 pub async fn enroll(app: &TestApp, operator: &TestOperator) -> (String, Vec<String>) {
+    // At the beginning of a step, so that what follows is in the same one.
+    app.clock.advance(TimeDelta::seconds(30 - app.clock.now().timestamp() % 30));
     let body = json!({"password": operator.password});
     let enrolled = operator.post("/v1/admin/auth/mfa/enroll", body).await.expect(200);
     let secret = enrolled["secret"].as_str().unwrap().to_owned();
