@@ -145,7 +145,10 @@ impl Authentication {
                 }
                 rights
             }
-            Caller::Operator(claims) => rights::of_operator(db, claims.sid, now).await?,
+            Caller::Operator(claims) => match self.is_operator_still(claims.sub).await? {
+                true => rights::of_operator(db, claims.sid, now).await?,
+                false => None,
+            },
         };
         Ok(found.ok_or(TokenError::Invalid)?)
     }

@@ -21,6 +21,7 @@ mod attempts;
 mod caller;
 mod clerk;
 mod email_change;
+mod impersonation;
 mod keys;
 mod login;
 mod operators;
@@ -40,6 +41,7 @@ pub use api_keys::WantedKey;
 use attempts::Attempts;
 pub use caller::{Caller, ProgramKey};
 use clerk::ClerkTokens;
+pub use impersonation::{ImpersonationToken, WantedImpersonation};
 pub use keys::{KeyRing, Keys, PublicJwk};
 pub use login::{Credentials, SignedIn};
 use operators::OperatorTokens;
@@ -89,6 +91,9 @@ pub enum AuthenticationError {
     /// Too many sign-ins to the account have failed. The same for an account that nobody has.
     #[error("too many sign-ins have failed")]
     TooManyAttempts(Standing),
+    /// Only admins change anything in a tenant.
+    #[error("only an admin may change anything in a tenant")]
+    NotRaised,
     /// Nobody gives a key what they have not.
     #[error("a key would be permitted `{0}`, and its maker is not")]
     BeyondMaker(String),

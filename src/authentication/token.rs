@@ -128,8 +128,18 @@ impl Tokens {
         self.keys.ring().public()
     }
 
-    /// A new token.
+    /// A new token for a member of staff.
     pub fn issue(&self, subject: Subject) -> Result<String, TokenError> {
+        self.issue_for(subject, self.life, false)
+    }
+
+    /// A new token that is good for so long. `is_operator`: it is that of an operator who acts in the tenant.
+    pub(super) fn issue_for(
+        &self,
+        subject: Subject,
+        life: TimeDelta,
+        is_operator: bool,
+    ) -> Result<String, TokenError> {
         let now = self.clock.now();
         let claims = Claims {
             iss: self.issuer.clone(),
@@ -139,9 +149,9 @@ impl Tokens {
             sid: subject.session,
             role: subject.role,
             iat: now.timestamp(),
-            exp: (now + self.life).timestamp(),
+            exp: (now + life).timestamp(),
             jti: new_id(),
-            imp: false,
+            imp: is_operator,
         };
         self.keys.sign(&claims)
     }

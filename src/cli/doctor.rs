@@ -7,14 +7,15 @@ use clap::Args;
 use sea_orm::ActiveEnum;
 use serde_json::{Value, json};
 
-use super::{CommandError, open_app, print, quiet};
+use super::{CommandError, open_app, other, print, quiet};
 use crate::app::{App, StartError};
 use crate::audit::{Head, Tampering};
 use crate::configuration::Settings;
+use crate::identifiers::TenantId;
 use crate::provisioning::template;
-use crate::registry::tenants::Status;
+use crate::registry::tenants::{Status, Tenant};
 use crate::registry::{audit_heads, audit_log, parse_url, resealing, schema, tenants};
-use crate::telemetry;
+use crate::{telemetry, tenant_data};
 
 #[derive(Args)]
 pub(super) struct Doctor {
@@ -93,8 +94,40 @@ async fn audit_logs(app: &App) -> Result<Vec<Finding>, CommandError> {
     let db = app.registry.connect().await?;
     let noted = audit_heads::noted(&db, audit_log::CHAIN).await?;
     let verified = audit_log::verify(&db, app.registry.hasher(), &noted).await?;
+    let tenants = tenants::list(&db, None).await?;
     drop(db);
-    Ok(judge(app, audit_log::CHAIN, verified).await?.into_iter().collect())
+    let mut found: Vec<_> = judge(app, audit_log::CHAIN, verified).await?.into_iter().collect();
+    let newest = template::schema_version();
+    for tenant in tenants {
+        // Of an older schema it may have no log yet, and stands among the outdated.
+        let is_kept = matches!(tenant.status, Status::Active | Status::Suspended);
+        if is_kept && tenant.schema_version >= newest {
+            found.extend(audit_log_of(app, &tenant).await?);
+        }
+    }
+    Ok(found)
+}
+
+/// The chain of a tenant's own log.
+async fn audit_log_of(app: &App, tenant: &Tenant) -> Result<Option<Finding>, CommandError> {
+    let (id, chain) = (TenantId(tenant.id), tenant.id.to_string());
+    let registry = app.registry.connect().await?;
+    let noted = audit_heads::noted(&registry, &chain).await?;
+    drop(registry);
+    let verified = async {
+        let db = app.router.connect_for_provisioning(id).await.map_err(other)?;
+        let verified = tenant_data::audit_log::verify(&db, app.registry.hasher(), &noted).await;
+        verified.map_err(other)
+    };
+    match verified.await {
+        Ok(verified) => judge(app, &chain, verified).await,
+        Err(error) => Ok(Some(Finding {
+            kind: "tenant_database",
+            about: tenant.slug.clone(),
+            detail: error.to_string(),
+            fix: format!("narthex tenants provision {}, once its server answers", tenant.slug),
+        })),
+    }
 }
 
 /// Notes the end of a log that is whole.

@@ -315,6 +315,9 @@ impl From<AuthenticationError> for Problem {
             },
             AuthenticationError::TooManyAttempts(standing) => limits::refused("login", standing),
             AuthenticationError::TooManyLetters(standing) => limits::refused("letters", standing),
+            AuthenticationError::NotRaised => {
+                Self::with_detail(Code::Forbidden, "Only admins may change anything in a tenant.")
+            }
             AuthenticationError::BeyondMaker(permission) => Self::with_detail(
                 Code::Forbidden,
                 format!("You are not permitted `{permission}`, and cannot give it to a key."),

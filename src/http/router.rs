@@ -86,6 +86,7 @@ pub(super) fn documented() -> OpenApiRouter<Gateway> {
         .routes(routes!(admin::auth::mfa::confirm_operator_mfa))
         .routes(routes!(admin::auth::mfa::disable_operator_mfa))
         .routes(routes!(admin::auth::logout::operator_logout))
+        .routes(routes!(admin::tenants::impersonate::impersonate))
         .routes(routes!(admin::tenants::list::list_tenants, admin::tenants::create::create_tenant))
         .routes(routes!(
             admin::tenants::show::show_tenant,

@@ -104,38 +104,6 @@ pub async fn record_schema_version(
     Ok(())
 }
 
-/// What can be changed of a tenant by itself. Absent: as it is.
-#[derive(Clone, Debug, Default)]
-pub struct TenantChanges {
-    /// Its name for people.
-    pub organization_name: Option<String>,
-    /// IANA name.
-    pub timezone: Option<&'static str>,
-    /// What it pays for.
-    pub plan: Option<String>,
-}
-
-/// Changes what is given; `None`: there is no such tenant.
-pub async fn change(
-    db: &impl OnRegistry,
-    id: TenantId,
-    changes: TenantChanges,
-    now: DateTime<Utc>,
-) -> Result<Option<Tenant>, RegistryError> {
-    let mut row = ActiveModel { updated_at: Set(now), ..Default::default() };
-    if let Some(name) = changes.organization_name {
-        row.organization_name = Set(name);
-    }
-    if let Some(timezone) = changes.timezone {
-        row.timezone = Set(timezone.to_owned());
-    }
-    if let Some(plan) = changes.plan {
-        row.plan = Set(plan);
-    }
-    let update = Entity::update_many().set(row).filter(Column::Id.eq(id.0));
-    Ok(update.exec_with_returning(db).await?.into_iter().next())
-}
-
 /// Moves a tenant from one status to another; `false` where it was not in the first.
 pub async fn change_status(
     db: &impl OnRegistry,

@@ -30,6 +30,7 @@ operator_permissions! {
     TenantsRead "tenants:read" Viewer
     TenantsSupport "tenants:support" Support
     TenantsManage "tenants:manage" Admin
+    TenantsImpersonate "tenants:impersonate" Support
     RunsRead "runs:read" Viewer
     RunsManage "runs:manage" Support
     ServersRead "servers:read" Viewer

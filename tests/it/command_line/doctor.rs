@@ -51,6 +51,26 @@ async fn what_was_done_to_the_audit_log_shows(#[case] tampering: &str, #[case] s
 }
 
 #[tokio::test]
+async fn what_was_done_to_the_audit_log_of_a_tenant_shows() {
+    let (app, place) = healthy().await;
+    let (staff, suspended) = (app.register().await, app.register().await);
+    staff.add_member("Grace", "+13125550100").await;
+    let suspend =
+        format!("UPDATE tenants SET status = 'suspended' WHERE id = '{}'", suspended.tenant_id);
+    app.registry_execute(&suspend).await;
+    assert_eq!(findings(&place).await, Vec::<Value>::new());
+    for staff in [&staff, &suspended] {
+        app.cluster.execute(&staff.database(), "DELETE FROM audit_log WHERE sequence = 1").await;
+    }
+    let found = findings(&place).await;
+    let about: Vec<_> = found.iter().map(|found| found["about"].as_str().unwrap()).collect();
+    assert_eq!(about.len(), 2, "{found:?}");
+    for staff in [&staff, &suspended] {
+        assert!(about.contains(&&*staff.tenant_id.to_string()), "{found:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_else_is_wrong_is_said_with_what_to_do() {
     let (app, place) = healthy().await;
     let staff = app.register().await;

@@ -122,6 +122,7 @@ pub const ROUTES: &[(&str, &str, Audience, Option<&str>)] = &[
     ("delete", "/v1/admin/tenants/{id}/phone-numbers/{number}", Operator, None),
     ("get", "/v1/admin/tenants/{id}/runs", Operator, None),
     ("get", "/v1/admin/tenants/{id}/resources", Operator, None),
+    ("post", "/v1/admin/tenants/{id}/impersonate", Operator, None),
     ("get", "/v1/admin/runs", Operator, None),
     ("get", "/v1/admin/runs/{id}", Operator, None),
     ("post", "/v1/admin/runs/{id}/retry", Operator, None),
@@ -242,6 +243,9 @@ impl Route {
             ("PATCH", "/v1/admin/tenants/{id}") => Some(json!({"plan": "gold"})),
             ("POST", "/v1/admin/tenants/{id}/phone-numbers") => {
                 Some(json!({"number": "+13125550102"}))
+            }
+            ("POST", "/v1/admin/tenants/{id}/impersonate") => {
+                Some(json!({"reason": "Ticket 4711: to help"}))
             }
             ("POST", "/v1/admin/operators") => Some(json!({"name": "New", "role": "viewer",
                 "email": format!("{}@example.org", unique()),

@@ -31,7 +31,7 @@ async fn who_knows_the_password_gets_a_session_and_ends_it() {
     assert!(operator["last_login_at"].is_string());
     let me = ada.get("/v1/admin/auth/me").await.expect(200);
     assert_eq!(me["operator"]["id"], ada.id.to_string());
-    assert_eq!(me["permissions"].as_array().unwrap().len(), 10);
+    assert_eq!(me["permissions"].as_array().unwrap().len(), 11);
     assert!(!me.to_string().contains("argon2"));
     // Their address lies sealed.
     let clear =

@@ -21,6 +21,7 @@ fn least(route: &Route) -> Option<Role> {
         | (_, "/v1/admin/tenants/{id}/provision")
         | (_, "/v1/admin/tenants/{id}/phone-numbers")
         | (_, "/v1/admin/tenants/{id}/phone-numbers/{number}")
+        | (_, "/v1/admin/tenants/{id}/impersonate")
         | (_, "/v1/admin/runs/{id}/retry")
         | (_, "/v1/admin/runs/{id}/cancel") => Role::Support,
         _ => Role::Admin,

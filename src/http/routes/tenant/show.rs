@@ -17,7 +17,8 @@ use crate::http::routes::auth::TenantDocument;
 use crate::http::routes::auth::mfa::{check_factor, check_password};
 use crate::identifiers::{TenantId, Timezone};
 use crate::provisioning::LifeChange;
-use crate::registry::tenants::{self, TenantChanges};
+use crate::registry::tenants::{self, TenantEdit};
+use crate::tenant_router::RouterError;
 
 /// The organization.
 #[utoipa::path(
@@ -41,15 +42,15 @@ pub(crate) struct ChangeTenant {
 }
 
 impl Checked for ChangeTenant {
-    type Output = TenantChanges;
+    type Output = TenantEdit;
 
-    fn check(self, faults: &mut Faults) -> Option<TenantChanges> {
+    fn check(self, faults: &mut Faults) -> Option<TenantEdit> {
         let name = self.organization_name;
         let name = name.map(|text| faults.text("organization_name", &text, 1..=120));
-        let timezone = self.timezone.map(|text| faults.required::<Timezone>("timezone", &text));
-        Some(TenantChanges {
+        let timezone = self.timezone.map(|zone| faults.required("timezone", &zone));
+        Some(TenantEdit {
             organization_name: name.flatten(),
-            timezone: timezone.flatten().map(|zone| zone.as_str()),
+            timezone: timezone.flatten(),
             plan: None,
         })
     }
@@ -67,16 +68,16 @@ impl Checked for ChangeTenant {
 pub(crate) async fn change_tenant(
     State(gateway): State<Gateway>,
     access: Authorized<TenantManage>,
-    JsonBody(changes): JsonBody<ChangeTenant>,
+    JsonBody(edit): JsonBody<ChangeTenant>,
 ) -> Result<Json<TenantDocument>, Problem> {
     let (id, now) = (access.caller.tenant(), gateway.clock.now());
     let changed = access.change(async |_| {
-        // The registry's change comes last, so that without it there is no entry.
+        // What the registry refuses leaves no entry.
         let registry = gateway.registry.connect().await?;
-        let noted =
-            json!({"organization_name": changes.organization_name, "timezone": changes.timezone});
-        let tenant = tenants::change(&registry, id, changes, now).await?;
-        let tenant = tenant.unwrap_or_else(|| (*access.tenant).clone());
+        let zone = edit.timezone.as_ref().map(Timezone::as_str);
+        let noted = json!({"organization_name": edit.organization_name, "timezone": zone});
+        tenants::edit(&registry, id, edit, now).await?;
+        let tenant = tenants::find(&registry, id).await?.ok_or(RouterError::Unknown)?;
         Ok::<_, Problem>((tenant, Act::on("tenant.changed", "tenant", id).with(noted)))
     });
     Ok(Json(TenantDocument::from(&changed.await?)))

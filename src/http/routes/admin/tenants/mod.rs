@@ -2,6 +2,7 @@
 
 pub(crate) mod create;
 pub(crate) mod delete;
+pub(crate) mod impersonate;
 pub(crate) mod life;
 pub(crate) mod list;
 pub(crate) mod phone_numbers;

@@ -1,0 +1,99 @@
+//! Operators who look into a tenant to help: for a while, with a reason, seen and revocable by the tenant.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use sea_orm::{TransactionSession, TransactionTrait};
+use serde_json::json;
+
+use super::operators::OperatorCaller;
+use super::token::Subject;
+use super::{Authentication, AuthenticationError};
+use crate::audit::{Act, Origin};
+use crate::identifiers::{TenantId, unguessable_id};
+use crate::registry::audit_log::TENANT;
+use crate::registry::operators::{self, Operator, Role, Status};
+use crate::registry::tenants::Tenant;
+use crate::registry::{RegistryError, audit_log as operators_log};
+use crate::tenant_data::audit_log;
+use crate::tenant_data::impersonations::{self, Impersonation};
+
+/// Who may look into tenants at all.
+const LEAST: Role = Role::Support;
+
+/// What an operator wants.
+pub struct WantedImpersonation {
+    /// In their own words, for the tenant to read.
+    pub reason: String,
+    /// To change something as well; only for admins.
+    pub may_write: bool,
+    /// How long.
+    pub life: TimeDelta,
+}
+
+/// What an operator calls the tenant's API with.
+pub struct ImpersonationToken {
+    /// Which.
+    pub impersonation: Impersonation,
+    /// A token of the tenant's audience, that is good for nothing of an account.
+    pub access_token: String,
+    /// Seconds.
+    pub expires_in: i64,
+}
+
+impl Authentication {
+    /// Lets an operator into a tenant. It stands in the tenant's own audit log, and in that of the operators, before they get
+    /// anything to call with.
+    pub async fn impersonate(
+        &self,
+        tenant: &Arc<Tenant>,
+        caller: &OperatorCaller,
+        wanted: WantedImpersonation,
+        origin: &Origin,
+    ) -> Result<ImpersonationToken, AuthenticationError> {
+        let Operator { id: operator_id, name, role, .. } = &caller.operator;
+        if wanted.may_write && *role < Role::Admin {
+            return Err(AuthenticationError::NotRaised);
+        }
+        let now = self.clock.now();
+        let impersonation = Impersonation {
+            id: unguessable_id(),
+            operator_id: *operator_id,
+            operator_name: name.clone(),
+            reason: wanted.reason,
+            may_write: wanted.may_write,
+            created_at: now,
+            expires_at: now + wanted.life,
+            revoked_at: None,
+        };
+        let detail = json!({"reason": impersonation.reason, "may_write": impersonation.may_write,
+            "expires_at": impersonation.expires_at});
+        let hasher = self.registry.hasher();
+        let db = self.router.connect(tenant).await?;
+        let transaction = db.begin().await?;
+        impersonations::add(&transaction, &impersonation).await?;
+        let act = Act::on("impersonation.begun", "impersonation", impersonation.id);
+        audit_log::note(&transaction, hasher, origin, act.with(detail.clone()), now).await?;
+        transaction.commit().await?;
+        drop(db);
+        let transaction = self.registry.begin().await?;
+        let act = Act::on("tenant.impersonated", TENANT, tenant.id).with(detail);
+        operators_log::conclude(transaction, hasher, origin, act, now).await?;
+        let subject = Subject {
+            tenant: TenantId(tenant.id),
+            staff: *operator_id,
+            session: impersonation.id,
+            role: "operator".to_owned(),
+        };
+        let access_token = self.tokens.issue_for(subject, wanted.life, true)?;
+        let expires_in = wanted.life.num_seconds();
+        Ok(ImpersonationToken { impersonation, access_token, expires_in })
+    }
+
+    /// May an operator who was let in still look into tenants?
+    pub(super) async fn is_operator_still(&self, id: uuid::Uuid) -> Result<bool, RegistryError> {
+        let db = self.registry.connect().await?;
+        let found = operators::find(&db, id).await?;
+        Ok(found.is_some_and(|found| found.status == Status::Active && found.role >= LEAST))
+    }
+}

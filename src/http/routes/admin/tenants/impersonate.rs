@@ -1,0 +1,100 @@
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderName, StatusCode, header};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::find;
+use crate::authentication::WantedImpersonation;
+use crate::http::Gateway;
+use crate::http::extract::operator_permission::TenantsImpersonate;
+use crate::http::extract::{Checked, Faults, Id, JsonBody, Operator};
+use crate::http::openapi::AdminProblems;
+use crate::http::problem::Problem;
+
+/// In minutes, where nothing else is wanted.
+const USUAL: i64 = 15;
+/// In minutes.
+const LONGEST: i64 = 60;
+
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ImpersonateRequest {
+    /// Why, 10 to 500 characters. The tenant reads it.
+    #[schema(required = true, example = "Ticket 4711: members are missing from a group")]
+    reason: String,
+    /// To change something as well. Only for admins.
+    may_write: bool,
+    /// How long, 1 to 60; 15 where absent.
+    #[schema(minimum = 1, maximum = 60)]
+    minutes: Option<i64>,
+}
+
+impl Checked for ImpersonateRequest {
+    type Output = WantedImpersonation;
+
+    fn check(self, faults: &mut Faults) -> Option<WantedImpersonation> {
+        let reason = faults.text("reason", &self.reason, 10..=500);
+        let minutes = self.minutes.unwrap_or(USUAL);
+        if !(1..=LONGEST).contains(&minutes) {
+            faults.add("minutes", "invalid", "must be a number from 1 to 60");
+            return None;
+        }
+        let life = TimeDelta::minutes(minutes);
+        Some(WantedImpersonation { reason: reason?, may_write: self.may_write, life })
+    }
+}
+
+/// What an operator calls the tenant's API with.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ImpersonationTokenDocument {
+    id: Uuid,
+    tenant_id: Uuid,
+    /// For the tenant's own resources, as `Authorization: Bearer`. There is no account behind it.
+    access_token: String,
+    /// `Bearer`.
+    token_type: &'static str,
+    /// Seconds. There is no refresh token.
+    expires_in: i64,
+    expires_at: DateTime<Utc>,
+    may_write: bool,
+}
+
+/// Lets the operator look into a tenant for a while, with a reason that the tenant reads in its own audit log. The tenant
+/// can end it at any time.
+///
+/// Raised by `may_write` they can change what staff can, but for staff, roles, keys, the organization itself, and exports.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/tenants/{id}/impersonate",
+    tag = "Operators: tenants",
+    params(("id" = Uuid, Path)),
+    request_body = ImpersonateRequest,
+    responses((status = 200, description = "Let in.", body = ImpersonationTokenDocument), AdminProblems),
+    security(("operator" = [])),
+)]
+pub(crate) async fn impersonate(
+    State(gateway): State<Gateway>,
+    operator: Operator<TenantsImpersonate>,
+    Id(id): Id,
+    JsonBody(wanted): JsonBody<ImpersonateRequest>,
+) -> Result<(StatusCode, [(HeaderName, &'static str); 1], Json<ImpersonationTokenDocument>), Problem>
+{
+    let tenant = Arc::new(find(&gateway, id).await?);
+    let Operator { caller, origin, .. } = &operator;
+    let let_in = gateway.authentication.impersonate(&tenant, caller, wanted, origin).await?;
+    let document = ImpersonationTokenDocument {
+        id: let_in.impersonation.id,
+        tenant_id: tenant.id,
+        access_token: let_in.access_token,
+        token_type: "Bearer",
+        expires_in: let_in.expires_in,
+        expires_at: let_in.impersonation.expires_at,
+        may_write: let_in.impersonation.may_write,
+    };
+    Ok((StatusCode::OK, [(header::CACHE_CONTROL, "no-store")], Json(document)))
+}
