@@ -7,6 +7,7 @@ import hmac
 import os
 import re
 import time
+import uuid
 from pathlib import Path
 
 import requests
@@ -18,12 +19,17 @@ URL = os.environ["CHECK_API_URL"]
 PASSWORD = os.environ["CHECK_API_PASSWORD"]
 # The owners of the two demo tenants.
 LASTING, PASSING = "owner@grace-chapel.example", "owner@hope-fellowship.example"
+# An operator of the dev instance; the second one is made below.
+OPERATOR, PASSING_OPERATOR = "operator@narthex.example", "passing@narthex.example"
 # At most twenty tenants are registered, because each has a database.
 ADDRESSES = [*[PASSING] * 10, *(f"owner{n}@example.org" for n in range(20))]
 
 # For each security scheme of the document: where its callers sign in; who does; and who does for the calls below
 # `/auth/`, which end sessions.
-CALLERS = {"token": ("/v1/auth/login", LASTING, PASSING)}
+CALLERS = {
+    "token": ("/v1/auth/login", LASTING, PASSING),
+    "operator": ("/v1/admin/auth/login", OPERATOR, PASSING_OPERATOR),
+}
 
 # By name of a field or parameter. A new password is the old one, so that the account stays open.
 KNOWN = {
@@ -56,6 +62,24 @@ def caller(context):
     """The first scheme of the operation for which somebody can sign in."""
     asked = context.operation.definition.raw.get("security", [])
     return next((CALLERS[name] for scheme in asked for name in scheme if name in CALLERS), None)
+
+
+def prepare_operators():
+    """Makes the second operator. Returns the ids of all that the other calls stand on."""
+    token = sign_in("/v1/admin/auth/login", OPERATOR)["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    new = {"email": PASSING_OPERATOR, "name": "Passing", "role": "admin", "password": PASSWORD}
+    requests.post(URL + "/v1/admin/operators", json=new, headers=headers, timeout=30)
+    ids = set()
+    for path in ("tenants", "operators", "servers"):
+        answer = requests.get(f"{URL}/v1/admin/{path}", headers=headers, timeout=30)
+        answer.raise_for_status()
+        ids.update(row["id"] for row in answer.json()["data"])
+    return ids
+
+
+# Suspended, disabled or drained, nothing would work after them.
+UNTOUCHABLE = prepare_operators()
 
 
 def ends_sessions(context):
@@ -128,6 +152,9 @@ def flatmap_case(context, case):
 def before_call(context, case, kwargs):
     if case.operation.path == "/webhooks/clerk":
         kwargs["auth"] = sign_as_clerk
+    named = (case.path_parameters or {}).get("id")
+    if "/admin/" in case.operation.path and case.operation.method != "get" and str(named) in UNTOUCHABLE:
+        case.path_parameters["id"] = str(uuid.uuid4())
     # From then on nothing else would be open to anybody.
     if isinstance(case.body, dict) and case.body.get("mfa_required") is True:
         case.body["mfa_required"] = False

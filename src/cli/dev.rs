@@ -16,6 +16,7 @@ use super::actor::origin;
 use super::instance::Instance;
 use super::{CommandError, other, quiet, signals, tenants};
 use crate::app::App;
+use crate::authentication::NewOperator;
 use crate::clock::Clock;
 use crate::configuration::{HttpSettings, Settings};
 use crate::http::Listeners;
@@ -23,6 +24,7 @@ use crate::identifiers::{EmailAddress, PhoneNumber, TenantId, Timezone};
 use crate::local_cluster::{ClusterOptions, LocalCluster, default_data_dir};
 use crate::mail::Mailer;
 use crate::provisioning::{NewOwner, NewTenant, Planned, WantedSlug, template};
+use crate::registry::operators::Role;
 use crate::registry::provisioning_runs::{self, Filter, RunKind};
 use crate::registry::schema;
 use crate::registry::tenants::{Status, Tenant};
@@ -37,6 +39,9 @@ const DEMO_TENANTS: [(&str, &str, &str); 2] = [
     ("Grace Chapel", "owner@grace-chapel.example", "+13125550111"),
     ("Hope Fellowship", "owner@hope-fellowship.example", "+13125550122"),
 ];
+
+/// Signs in with the password of the demo tenants' owners.
+const DEMO_OPERATOR: &str = "operator@narthex.example";
 
 /// Of the newest runs, so many are looked at at the start; and for each open one it waits for so long.
 const RUNS_TO_FINISH: u64 = 100;
@@ -81,6 +86,8 @@ async fn serve(
     let registry_url = cluster.url("narthex_registry");
     // No load balancer has to notice anything.
     settings.http.drain_delay = Duration::ZERO;
+    // Nor has anybody an authenticator app for this machine alone.
+    settings.auth.operator_mfa_required = false;
     settings.registry.url = Some(SecretString::from(registry_url.clone()));
     settings.secrets.master_key = Some(SecretString::from(instance.master_key.clone()));
     let telnyx_key = SigningKey::from_base64(&instance.telnyx_seed).map_err(other)?;
@@ -125,6 +132,7 @@ async fn prepare(
     finish_what_was_begun(app).await?;
     bring_up_to_date(app).await?;
     let demo = demo_tenants(app, instance).await?;
+    demo_operator(app, instance).await?;
     let listeners = Listeners {
         public: bind(asked, configured.listen).await?,
         operations: bind(None, configured.operations_listen).await?,
@@ -230,6 +238,21 @@ async fn demo_tenants(app: &App, instance: &Instance) -> Result<Vec<Tenant>, Com
     Ok(found)
 }
 
+/// Made at the first start, and left alone from then on.
+async fn demo_operator(app: &App, instance: &Instance) -> Result<(), CommandError> {
+    let new = NewOperator {
+        email: DEMO_OPERATOR.parse().map_err(other)?,
+        name: "Demo Operator".to_owned(),
+        role: Role::Admin,
+        password: SecretString::from(instance.demo_password.clone()),
+    };
+    if app.authentication.find_operator(&new.email).await?.is_none() {
+        let created = app.authentication.create_operator(new, &origin()).await;
+        created.map_err(other)?.map_err(other)?;
+    }
+    Ok(())
+}
+
 async fn register(
     app: &App,
     name: &str,
@@ -290,6 +313,7 @@ fn welcome(url: &str, operations_url: &str, data_dir: &Path, instance: &Instance
     println!(
         "  curl -s {url}/v1/auth/login -H 'content-type: application/json' \\\n    -d '{{\"email\":\"{email}\",\"password\":\"{password}\"}}'\n"
     );
+    println!("The operator {DEMO_OPERATOR} has the same password, at {url}/v1/admin/auth/login.\n");
     println!("In another terminal: a signed SMS to the first church, and the whole story:\n");
     println!(
         "  {program} simulate sms --to {number} --text 'Is there a service on Sunday?'{place}"
