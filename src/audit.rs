@@ -142,7 +142,7 @@ impl Act {
 /// An entry as it is kept.
 #[derive(Clone, Debug, FromQueryResult)]
 pub struct Entry {
-    /// 1, 2, 3, without a gap.
+    /// 1, 2, 3, without a gap. From 0 downwards: from before there was a chain.
     pub sequence: i64,
     /// For whoever refers to it.
     pub id: Uuid,
@@ -350,11 +350,7 @@ pub async fn verify(
             if entry.sequence != head.sequence + 1 {
                 return Ok(Err(Tampering::Missing(head.sequence + 1)));
             }
-            // What is older than the chain is taken as it is, but only before it.
-            let expected = match (&entry.hash, &head.hash) {
-                (None, None) => None,
-                (_, previous) => Some(entry.link(chain, previous.as_deref().unwrap_or_default())),
-            };
+            let expected = Some(entry.link(chain, head.hash.as_deref().unwrap_or_default()));
             let is_noted = entry.sequence == noted.sequence;
             if entry.hash != expected || (is_noted && entry.hash != noted.hash) {
                 return Ok(Err(Tampering::Altered(entry.sequence)));

@@ -6,7 +6,7 @@ use sea_orm_migration::prelude::*;
 pub struct Migration;
 
 const UP: &str = r"
--- Chained: see `audit.rs`. What was noted before has no hash, and stands in front of the chain.
+-- Chained: see `audit.rs`. What was noted before has no hash, and stands in front of the chain: at 0, -1, -2.
 CREATE TABLE audit_log (
     sequence bigint PRIMARY KEY,
     id uuid NOT NULL CONSTRAINT audit_log_id_key UNIQUE,
@@ -25,8 +25,10 @@ CREATE TABLE audit_log (
 );
 CREATE INDEX audit_log_newest ON audit_log (occurred_at DESC, id DESC);
 CREATE INDEX audit_log_by_target ON audit_log (target_id, occurred_at DESC, id DESC);
+CREATE INDEX audit_log_by_actor ON audit_log (actor_id, occurred_at DESC, id DESC);
+CREATE INDEX audit_log_by_action ON audit_log (action, occurred_at DESC, id DESC);
 INSERT INTO audit_log (sequence, id, occurred_at, actor_kind, actor_name, action, target_kind, target_id, detail)
-SELECT row_number() OVER (ORDER BY id), gen_random_uuid(), occurred_at, 'command', actor,
+SELECT row_number() OVER (ORDER BY id) - count(*) OVER (), gen_random_uuid(), occurred_at, 'command', actor,
     CASE act WHEN 'dropped an orphan' THEN 'orphan.dropped' ELSE 'tenant.' || act END,
     CASE WHEN tenant_id IS NOT NULL THEN 'tenant' END, tenant_id::text,
     CASE WHEN detail IS NULL THEN '{}' ELSE jsonb_build_object('note', detail)::text END
@@ -101,8 +103,12 @@ CREATE TABLE operator_acts (
 );
 CREATE INDEX operator_acts_by_tenant ON operator_acts (tenant_id, id);
 INSERT INTO operator_acts (occurred_at, actor, act, tenant_id, detail)
-SELECT occurred_at, actor_name, action, CASE WHEN target_kind = 'tenant' THEN target_id::uuid END, detail
-FROM audit_log ORDER BY sequence;
+SELECT occurred_at, actor_name, CASE action WHEN 'orphan.dropped' THEN 'dropped an orphan' ELSE substr(action, 8) END,
+    CASE WHEN target_kind = 'tenant' THEN target_id::uuid END, detail::jsonb ->> 'note'
+FROM audit_log
+-- What the table knew.
+WHERE action IN ('orphan.dropped', 'tenant.suspended', 'tenant.resumed', 'tenant.deleted', 'tenant.restored')
+ORDER BY sequence;
 DROP TABLE audit_log;
 ";
 

@@ -73,6 +73,8 @@ impl Authentication {
                 // Suspended, or out of reach: it waits.
                 Err(error) => {
                     tracing::debug!(tenant = %address.tenant_id, %error, "an address stays unsettled");
+                    let registry = self.registry.connect().await?;
+                    address.put_back(&registry).await?;
                 }
             }
         }

@@ -79,7 +79,9 @@ impl Authentication {
     ) -> Result<Option<Act>, AuthenticationError> {
         let revoked = impersonations::revoke(transaction, id, self.clock.now()).await?;
         let Some(impersonation) = revoked else { return Ok(None) };
-        self.revocations.revoke(tenant, &[id], self.tokens.life()).await?;
+        // For all the time that is left to it: should this be cut off, the tenant asks again.
+        let left = (impersonation.expires_at - self.clock.now()).max(self.tokens.life());
+        self.revocations.revoke(tenant, &[id], left).await?;
         let act = Act::on("impersonation.revoked", "impersonation", id);
         Ok(Some(act.with(json!({"operator": impersonation.operator_name}))))
     }

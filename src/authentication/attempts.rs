@@ -10,7 +10,9 @@ use moka::sync::Cache;
 use super::AuthenticationError;
 use crate::clock::Clock;
 use crate::configuration::LimitsSettings;
+use crate::identifiers::TenantId;
 use crate::limits::{Limiter, Standing};
+use crate::tenant_data::one_time_tokens::Purpose;
 
 /// A network from which somebody has signed in is theirs for so long.
 const KNOWN_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -26,6 +28,7 @@ struct Buckets {
     by_network: Limiter<(Account, IpAddr)>,
     by_strangers: Limiter<Account>,
     letters: Limiter<Account>,
+    invitations: Limiter<TenantId>,
     known: Cache<(Account, IpAddr), ()>,
 }
 
@@ -49,6 +52,7 @@ impl Attempts {
             by_network: Limiter::new(settings.login, clock.clone()),
             by_strangers: Limiter::new(settings.account, clock.clone()),
             letters: Limiter::new(settings.letters, clock.clone()),
+            invitations: Limiter::new(settings.invitations, clock.clone()),
             known: Cache::builder().max_capacity(KNOWN_NETWORKS).time_to_live(KNOWN_FOR).build(),
         }))
     }
@@ -72,6 +76,7 @@ impl Attempts {
         account: Account,
         network: IpAddr,
         is_at_home: impl Future<Output = bool>,
+        is_theirs: impl FnOnce(&T) -> bool,
         proof: impl Future<Output = Result<T, AuthenticationError>>,
     ) -> Result<T, AuthenticationError> {
         let attempt = match self.begin(account.clone(), network) {
@@ -86,8 +91,8 @@ impl Attempts {
         };
         let result = proof.await;
         let Some(attempt) = attempt else { return result };
-        // A wrong guess stays counted. Whoever was right is no stranger any more.
-        if result.is_ok() {
+        // A wrong guess stays counted. Whoever was right is no stranger any more, if the address is theirs.
+        if result.as_ref().is_ok_and(is_theirs) {
             self.know(account, network);
         }
         if !matches!(result, Err(AuthenticationError::InvalidCredentials)) {
@@ -102,9 +107,16 @@ impl Attempts {
         Some(Attempt { key: (account, network), is_strangers: false })
     }
 
-    /// Somebody wants a letter to be sent to the address.
-    pub fn ask_for_letter(&self, account: Account) -> Result<(), Standing> {
+    /// Somebody wants a letter to be sent to the address. Each kind is counted by itself: whoever invites somebody again and again
+    /// must not keep them from a new password.
+    pub fn ask_for_letter(&self, mut account: Account, purpose: Purpose) -> Result<(), Standing> {
+        account.push(purpose as u8);
         self.0.as_ref().map_or(Ok(()), |buckets| buckets.letters.take(account).map(drop))
+    }
+
+    /// A tenant wants to invite somebody.
+    pub fn invite(&self, tenant: TenantId) -> Result<(), Standing> {
+        self.0.as_ref().map_or(Ok(()), |buckets| buckets.invitations.take(tenant).map(drop))
     }
 
     /// Whoever comes from there is no stranger to the account.

@@ -14,6 +14,7 @@ use super::{Authentication, AuthenticationError};
 use crate::identifiers::TenantId;
 use crate::registry::Registry;
 use crate::registry::RegistryError;
+use crate::registry::operators::Role;
 use crate::tenant_data::api_keys;
 use crate::tenant_data::rights::{self, Rights};
 use crate::tenant_router::OnTenant;
@@ -123,8 +124,8 @@ impl Authentication {
             return Err(TokenError::Revoked.into());
         }
         Ok(match claims.imp {
-            true => Caller::Operator(claims),
-            false => Caller::Staff(claims),
+            Some(_) => Caller::Operator(claims),
+            None => Caller::Staff(claims),
         })
     }
 
@@ -145,9 +146,9 @@ impl Authentication {
                 }
                 rights
             }
-            Caller::Operator(claims) => match self.is_operator_still(claims.sub).await? {
-                true => rights::of_operator(db, claims.sid, now).await?,
-                false => None,
+            Caller::Operator(claims) => match self.role_of_visitor(claims).await? {
+                Some(role) => rights::of_operator(db, claims.sid, role >= Role::Admin, now).await?,
+                None => None,
             },
         };
         Ok(found.ok_or(TokenError::Invalid)?)

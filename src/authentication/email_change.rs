@@ -29,14 +29,22 @@ impl Authentication {
         client: &Client,
     ) -> Result<(), AuthenticationError> {
         let user = self.prove_again(tenant, claims, password, None, client).await?;
+        if email.as_str() == user.email {
+            return Err(AuthenticationError::Conflict("This is your address already."));
+        }
         if !self.mailer.is_set_up() {
             return Err(AuthenticationError::NoMail);
         }
         let account = self.registry.hasher().email(&email);
-        self.attempts.ask_for_letter(account).map_err(AuthenticationError::TooManyLetters)?;
+        let counted = self.attempts.ask_for_letter(account, Purpose::EmailChange);
+        counted.map_err(AuthenticationError::TooManyLetters)?;
         let (token, now) = (self.new_token(TenantId(tenant.id))?, self.clock.now());
         let db = self.router.connect(tenant).await?;
         let transaction = db.begin().await?;
+        if !staff::hold_active(&transaction, &user).await? {
+            transaction.rollback().await?;
+            return Err(AuthenticationError::InvalidCredentials);
+        }
         let (whose, until) = ((user.id, email.as_str()), now + LETTER_LIFE);
         let purpose = Purpose::EmailChange;
         one_time_tokens::add(&transaction, token.hash(), purpose, whose, now, until).await?;
@@ -66,11 +74,14 @@ impl Authentication {
         let (token, tenant, db) = self.bring(token).await?;
         let found = one_time_tokens::find(&db, token.hash(), Purpose::EmailChange).await?;
         let OneTimeToken { staff_id, email, .. } = found.ok_or_else(refused)?;
-        let user = staffing::find(&db, staff_id).await?;
+        let user = staff::find_active(&db, staff_id).await?.ok_or_else(refused)?;
         drop(db);
         let (Ok(old), Ok(new)) = (user.email.parse(), email.parse::<EmailAddress>()) else {
             return Err(refused());
         };
+        if old == new {
+            return Err(refused());
+        }
         let id = TenantId(tenant.id);
         let marks = (self.mark_address(&old, id).await?, self.mark_address(&new, id).await?);
         let (db, now) = (self.router.connect(&tenant).await?, self.clock.now());
@@ -81,8 +92,8 @@ impl Authentication {
             taken.ok_or_else(refused)?;
             // Nobody changes them meanwhile, and they have the address that was marked.
             let is_same = staff::hold_active(&transaction, &user).await?;
-            let now_has = staffing::find(&transaction, staff_id).await?.email;
-            if !is_same || now_has != user.email {
+            let now_has = staff::find_active(&transaction, staff_id).await?;
+            if !is_same || now_has.is_none_or(|now| now.email != user.email) {
                 return Err(refused());
             }
             staffing::set_email(&transaction, staff_id, new.as_str(), now).await?;
@@ -101,9 +112,7 @@ impl Authentication {
         drop(db);
         self.move_claim(id, &old, &new).await;
         self.settle_address(&new, id, marks.1, true).await;
-        if old != new {
-            self.settle_address(&old, id, marks.0, false).await;
-        }
+        self.settle_address(&old, id, marks.0, false).await;
         self.mailer.send(Letter {
             to: old,
             subject: format!("Your address at {} has changed", tenant.organization_name),

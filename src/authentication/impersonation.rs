@@ -7,17 +7,19 @@ use sea_orm::{TransactionSession, TransactionTrait};
 use serde_json::json;
 
 use super::operators::OperatorCaller;
-use super::token::Subject;
+use super::token::{Claims, Subject};
 use super::{Authentication, AuthenticationError};
 use crate::audit::{Act, Origin};
 use crate::identifiers::{TenantId, unguessable_id};
 use crate::registry::audit_log::TENANT;
-use crate::registry::operators::{self, Operator, Role, Status};
+use crate::registry::operators::{Operator, Role, sessions};
 use crate::registry::tenants::Tenant;
 use crate::registry::{RegistryError, audit_log as operators_log};
 use crate::tenant_data::audit_log;
 use crate::tenant_data::impersonations::{self, Impersonation};
 
+/// So long a visit can last.
+pub const LONGEST_VISIT: TimeDelta = TimeDelta::minutes(60);
 /// Who may look into tenants at all.
 const LEAST: Role = Role::Support;
 
@@ -73,10 +75,12 @@ impl Authentication {
         let transaction = db.begin().await?;
         impersonations::add(&transaction, &impersonation).await?;
         let act = Act::on("impersonation.begun", "impersonation", impersonation.id);
-        audit_log::note(&transaction, hasher, origin, act.with(detail.clone()), now).await?;
+        audit_log::note(&transaction, hasher, origin, act.with(detail), now).await?;
         transaction.commit().await?;
         drop(db);
         let transaction = self.registry.begin().await?;
+        // The reason may name people: it stays with the tenant.
+        let detail = json!({"impersonation": impersonation.id, "may_write": wanted.may_write});
         let act = Act::on("tenant.impersonated", TENANT, tenant.id).with(detail);
         operators_log::conclude(transaction, hasher, origin, act, now).await?;
         let subject = Subject {
@@ -85,15 +89,19 @@ impl Authentication {
             session: impersonation.id,
             role: "operator".to_owned(),
         };
-        let access_token = self.tokens.issue_for(subject, wanted.life, true)?;
+        let access_token = self.tokens.issue_for(subject, wanted.life, Some(caller.claims.sid))?;
         let expires_in = wanted.life.num_seconds();
         Ok(ImpersonationToken { impersonation, access_token, expires_in })
     }
 
-    /// May an operator who was let in still look into tenants?
-    pub(super) async fn is_operator_still(&self, id: uuid::Uuid) -> Result<bool, RegistryError> {
+    /// The role of an operator who was let in, if they are still signed in and may still look into tenants.
+    pub(super) async fn role_of_visitor(
+        &self,
+        claims: &Claims,
+    ) -> Result<Option<Role>, RegistryError> {
+        let Some(session) = claims.imp else { return Ok(None) };
         let db = self.registry.connect().await?;
-        let found = operators::find(&db, id).await?;
-        Ok(found.is_some_and(|found| found.status == Status::Active && found.role >= LEAST))
+        let found = sessions::operator_in(&db, session, claims.sub, self.clock.now()).await?;
+        Ok(found.map(|found| found.role).filter(|role| *role >= LEAST))
     }
 }

@@ -139,7 +139,12 @@ impl Keys {
         };
         let mut keys = active().await?;
         if keys.is_empty() {
-            let first = generate(&registry, audience, now)?;
+            // Replicas from before there were operators sign with the newest key that they know.
+            let since = match audience {
+                Audience::Tenant => now,
+                Audience::Operator => DateTime::UNIX_EPOCH,
+            };
+            let first = generate(&registry, audience, since)?;
             signing_keys::add(&transaction, registry.sealer(), &first).await?;
             keys = active().await?;
         }

@@ -67,7 +67,10 @@ impl Authentication {
         let result = match credentials.email.clone() {
             // A text that is no address has no account that could be guessed at.
             None => self.check(credentials, client).await,
-            Some(email) => self.counted(&email, client, self.check(credentials, client)).await,
+            Some(email) => {
+                let is_theirs = |session: &SignedIn| self.is_proven(&session.user);
+                self.counted(&email, client, is_theirs, self.check(credentials, client)).await
+            }
         };
         use AuthenticationError::{InvalidCredentials, TooManyAttempts};
         if let Err(InvalidCredentials | TooManyAttempts(_)) = result {
@@ -76,17 +79,25 @@ impl Authentication {
         result
     }
 
-    /// Something that proves who somebody is, and is counted where it fails.
+    /// Is the address of somebody who signs in theirs? Anybody can register with the address of another, and would be at home
+    /// wherever they please. Without letters nobody can prove it.
+    fn is_proven(&self, user: &StaffMember) -> bool {
+        user.email_verified_at.is_some() || !self.mailer.is_set_up()
+    }
+
+    /// Something that proves who somebody is, and is counted where it fails. `is_theirs`: is the address of whoever has proven it
+    /// theirs?
     pub(super) async fn counted<T>(
         &self,
         email: &EmailAddress,
         client: &Client,
+        is_theirs: impl FnOnce(&T) -> bool,
         proof: impl Future<Output = Result<T, AuthenticationError>>,
     ) -> Result<T, AuthenticationError> {
         let account = self.registry.hasher().email(email);
         let network = network_of(client.ip);
         let is_at_home = self.is_signed_in_from(email, network);
-        self.attempts.counted(account, network, is_at_home, proof).await
+        self.attempts.counted(account, network, is_at_home, is_theirs, proof).await
     }
 
     /// As [`Self::counted`], of somebody who is known.
@@ -98,7 +109,7 @@ impl Authentication {
     ) -> Result<T, AuthenticationError> {
         match user.email.parse() {
             // Who has got hold of a token must not guess here what he could not guess at the door.
-            Ok(email) => self.counted(&email, client, proof).await,
+            Ok(email) => self.counted(&email, client, |_| self.is_proven(user), proof).await,
             Err(_) => proof.await,
         }
     }
@@ -106,7 +117,7 @@ impl Authentication {
     /// Has anybody with this address a session that was last used from this network?
     async fn is_signed_in_from(&self, email: &EmailAddress, network: IpAddr) -> bool {
         let Ok(accounts) = self.accounts(email, None).await else { return false };
-        for (tenant, user) in accounts.found {
+        for (tenant, user) in accounts.found.into_iter().filter(|(_, user)| self.is_proven(user)) {
             let Ok(db) = self.router.connect(&tenant).await else { continue };
             let ips = sessions::addresses_of(&db, user.id, self.clock.now()).await;
             if ips.is_ok_and(|ips| ips.into_iter().any(|ip| network_of(ip) == network)) {
@@ -200,7 +211,12 @@ impl Authentication {
     ) -> Result<Accounts, AuthenticationError> {
         let registry = self.registry.connect().await?;
         let hash = self.registry.hasher().email(email);
-        let tenants = email_index::tenants_of(&registry, &hash).await?;
+        let tenants = match slug {
+            Some(slug) => {
+                email_index::tenant_of(&registry, &hash, slug).await?.into_iter().collect()
+            }
+            None => email_index::tenants_of(&registry, &hash).await?,
+        };
         drop(registry);
         let mut accounts = Accounts::default();
         for id in tenants {

@@ -41,7 +41,7 @@ pub use api_keys::WantedKey;
 use attempts::Attempts;
 pub use caller::{Caller, ProgramKey};
 use clerk::ClerkTokens;
-pub use impersonation::{ImpersonationToken, WantedImpersonation};
+pub use impersonation::{ImpersonationToken, LONGEST_VISIT, WantedImpersonation};
 pub use keys::{KeyRing, Keys, PublicJwk};
 pub use login::{Credentials, SignedIn};
 use operators::OperatorTokens;
@@ -100,6 +100,9 @@ pub enum AuthenticationError {
     /// Too many letters to the address have been asked for.
     #[error("too many letters have been asked for")]
     TooManyLetters(Standing),
+    /// The tenant has invited too many.
+    #[error("too many were invited")]
+    TooManyInvitations(Standing),
     /// `smtp.url` is not set.
     #[error("letters cannot be sent")]
     NoMail,

@@ -45,7 +45,11 @@ impl Authentication {
             return Ok(());
         };
         // Nobody is told: the answer would say who has asked before.
-        if self.attempts.ask_for_letter(self.registry.hasher().email(&email)).is_err() {
+        if self
+            .attempts
+            .ask_for_letter(self.registry.hasher().email(&email), Purpose::PasswordReset)
+            .is_err()
+        {
             return Ok(());
         }
         let this = self.clone();
@@ -116,6 +120,8 @@ impl Authentication {
             return Err(refused());
         }
         staff::record_verified(&transaction, user.id, now).await?;
+        // Whoever was in before may be waiting to move the account to an address of theirs.
+        one_time_tokens::remove_all(&transaction, user.id).await?;
         self.end_sessions(&transaction, token.tenant, user.id, None, now).await?;
         let act = Act::on("password.reset", "staff", user.id);
         self.note(&transaction, &user, client, act).await?;
@@ -140,7 +146,8 @@ impl Authentication {
             transaction.rollback().await?;
             return Err(AuthenticationError::InvalidCredentials);
         }
-        one_time_tokens::remove(&transaction, user.id, Purpose::PasswordReset).await?;
+        // An address that somebody wants to move the account to is asked for anew.
+        one_time_tokens::remove_all(&transaction, user.id).await?;
         self.end_sessions(&transaction, claims.tid, user.id, Some(claims.sid), now).await?;
         let act = Act::on("password.changed", "staff", user.id);
         self.note(&transaction, &user, client, act).await?;
@@ -179,7 +186,7 @@ impl Authentication {
         }
         if let Ok(email) = user.email.parse() {
             let account = self.registry.hasher().email(&email);
-            let counted = self.attempts.ask_for_letter(account);
+            let counted = self.attempts.ask_for_letter(account, Purpose::EmailVerification);
             counted.map_err(AuthenticationError::TooManyLetters)?;
         }
         self.send_verification(db, tenant, &user).await
@@ -237,6 +244,11 @@ impl Authentication {
     ) -> Result<String, AuthenticationError> {
         let (token, now) = (self.new_token(TenantId(db.scope().tenant().id))?, self.clock.now());
         let transaction = db.begin().await?;
+        // They may have been removed meanwhile.
+        if !staff::hold_active(&transaction, user).await? {
+            transaction.rollback().await?;
+            return Err(AuthenticationError::InvalidCredentials);
+        }
         let whose = (user.id, &*user.email);
         one_time_tokens::add(&transaction, token.hash(), purpose, whose, now, now + life).await?;
         transaction.commit().await?;

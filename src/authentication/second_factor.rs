@@ -13,6 +13,7 @@ use super::{Authentication, AuthenticationError, Client};
 use crate::audit::Act;
 use crate::registry::RegistryError;
 use crate::registry::tenants::Tenant;
+use crate::tenant_data::one_time_tokens::{self, Purpose};
 use crate::tenant_data::second_factor::{self, Factor};
 use crate::tenant_data::staff::{self, StaffMember};
 use crate::tenant_router::TenantDb;
@@ -89,6 +90,7 @@ impl Authentication {
             transaction.rollback().await?;
             return Err(AuthenticationError::SecondFactorThere);
         }
+        one_time_tokens::remove(&transaction, user.id, Purpose::EmailChange).await?;
         self.end_sessions(&transaction, claims.tid, user.id, Some(claims.sid), now).await?;
         let act = Act::on("mfa.enabled", "staff", user.id);
         self.note(&transaction, &user, client, act).await?;

@@ -41,8 +41,12 @@ impl Authentication {
         new: Invitation,
         by: Manager<'_>,
     ) -> Result<StaffMember, AuthenticationError> {
-        self.may_invite(tenant, &new.email).await?;
+        self.may_send_invitations(tenant).await?;
+        let db = self.router.connect(tenant).await?;
+        staffing::may_invite(&db, &new, by.rights).await?;
+        drop(db);
         let (id, email) = (TenantId(tenant.id), new.email.clone());
+        self.count_invitation(id, &email)?;
         let mark = self.mark_address(&email, id).await?;
         let invited = async {
             let (token, now) = (self.new_token(id)?, self.clock.now());
@@ -90,10 +94,15 @@ impl Authentication {
             return Err(StaffError::Joined.into());
         }
         let email: EmailAddress = user.email.parse().map_err(|_| StaffError::NotFound)?;
-        self.may_invite(tenant, &email).await?;
+        self.may_send_invitations(tenant).await?;
+        self.count_invitation(TenantId(tenant.id), &email)?;
         let (token, now) = (self.new_token(TenantId(tenant.id))?, self.clock.now());
         let db = self.router.connect(tenant).await?;
         let transaction = db.begin().await?;
+        if staffing::hold_invited(&transaction, id).await?.is_none() {
+            transaction.rollback().await?;
+            return Err(StaffError::NotFound.into());
+        }
         self.keep_invitation(&transaction, &user, &token).await?;
         let act = Act::on("staff.invited", "staff", user.id);
         audit_log::note(&transaction, self.registry.hasher(), by.origin, act, now).await?;
@@ -103,21 +112,26 @@ impl Authentication {
         Ok(())
     }
 
-    async fn may_invite(
-        &self,
-        tenant: &Tenant,
-        email: &EmailAddress,
-    ) -> Result<(), AuthenticationError> {
+    async fn may_send_invitations(&self, tenant: &Tenant) -> Result<(), AuthenticationError> {
         let registry = self.registry.connect().await?;
         if clerk::keeps(&registry, TenantId(tenant.id)).await? {
             return Err(StaffError::KeptElsewhere.into());
         }
-        drop(registry);
-        if !self.mailer.is_set_up() {
-            return Err(AuthenticationError::NoMail);
+        match self.mailer.is_set_up() {
+            true => Ok(()),
+            false => Err(AuthenticationError::NoMail),
         }
+    }
+
+    fn count_invitation(
+        &self,
+        tenant: TenantId,
+        email: &EmailAddress,
+    ) -> Result<(), AuthenticationError> {
         let account = self.registry.hasher().email(email);
-        self.attempts.ask_for_letter(account).map_err(AuthenticationError::TooManyLetters)
+        let counted = self.attempts.ask_for_letter(account, Purpose::Invitation);
+        counted.map_err(AuthenticationError::TooManyLetters)?;
+        self.attempts.invite(tenant).map_err(AuthenticationError::TooManyInvitations)
     }
 
     async fn keep_invitation(
@@ -222,6 +236,12 @@ impl Authentication {
         id: Uuid,
         by: Manager<'_>,
     ) -> Result<(), AuthenticationError> {
+        // A token that was stolen must not take off what it was stolen in spite of.
+        if by.rights.actor.id == Some(id) {
+            return Err(AuthenticationError::Conflict(
+                "Your own second factor you take off yourself, with password and code.",
+            ));
+        }
         let (db, now) = (self.router.connect(tenant).await?, self.clock.now());
         let transaction = db.begin().await?;
         let reset = async {
@@ -229,6 +249,7 @@ impl Authentication {
             if !second_factor::remove(&transaction, id, now).await? {
                 return Err(AuthenticationError::NoSecondFactor);
             }
+            one_time_tokens::remove(&transaction, id, Purpose::EmailChange).await?;
             self.end_sessions(&transaction, TenantId(tenant.id), id, None, now).await?;
             let act = Act::on("mfa.reset", "staff", id);
             audit_log::note(&transaction, self.registry.hasher(), by.origin, act, now).await?;
@@ -277,6 +298,9 @@ impl Authentication {
                     && removed.email == user.email
                 {
                     self.settle_address(email, tenant_id, mark, false).await;
+                } else if let Ok(other) = removed.email.parse() {
+                    // The job asks whose it is now.
+                    self.mark_address(&other, tenant_id).await?;
                 }
                 Ok(())
             }

@@ -10,6 +10,7 @@ use ring::digest;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::impersonation::LONGEST_VISIT;
 use super::keys::{self, Keys, MAX_TOKEN_BYTES, PublicJwk};
 use crate::clock::Clock;
 use crate::configuration::AuthSettings;
@@ -61,9 +62,10 @@ pub struct Claims {
     pub exp: i64,
     /// Its own id.
     pub jti: Uuid,
-    /// Is it an operator's who acts in the tenant for a while? `sid` is the impersonation then, `sub` the operator.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub imp: bool,
+    /// That of an operator who acts in the tenant for a while: their session, with which it ends. `sid` is the impersonation
+    /// then, `sub` the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imp: Option<Uuid>,
 }
 
 /// Whom a new token speaks for.
@@ -120,7 +122,7 @@ impl Tokens {
 
     /// Makes a new key for tokens to be signed with: see [`Keys::rotate`].
     pub async fn rotate_keys(&self, at_once: bool) -> Result<String, RegistryError> {
-        self.keys.rotate(self.life, at_once).await
+        self.keys.rotate(self.life.max(LONGEST_VISIT), at_once).await
     }
 
     /// The keys by which others can verify our tokens.
@@ -130,15 +132,15 @@ impl Tokens {
 
     /// A new token for a member of staff.
     pub fn issue(&self, subject: Subject) -> Result<String, TokenError> {
-        self.issue_for(subject, self.life, false)
+        self.issue_for(subject, self.life, None)
     }
 
-    /// A new token that is good for so long. `is_operator`: it is that of an operator who acts in the tenant.
+    /// A new token that is good for so long. `visit`: it is that of an operator who acts in the tenant, from this session of theirs.
     pub(super) fn issue_for(
         &self,
         subject: Subject,
         life: TimeDelta,
-        is_operator: bool,
+        visit: Option<Uuid>,
     ) -> Result<String, TokenError> {
         let now = self.clock.now();
         let claims = Claims {
@@ -151,7 +153,7 @@ impl Tokens {
             iat: now.timestamp(),
             exp: (now + life).timestamp(),
             jti: new_id(),
-            imp: is_operator,
+            imp: visit,
         };
         self.keys.sign(&claims)
     }

@@ -319,6 +319,8 @@ pub struct LimitsSettings {
     pub operator: Rate,
     /// Letters to one address that somebody asks for.
     pub letters: Rate,
+    /// Invitations that one tenant sends.
+    pub invitations: Rate,
     /// Failed sign-ins to one account from one address.
     pub login: Rate,
     /// Failed sign-ins to one account from all addresses from which nobody has signed in to it.
@@ -336,8 +338,9 @@ impl Default for LimitsSettings {
             tenant_writes: rate(6_000, 60),
             address: rate(300, 60),
             registration: rate(20, 3600),
-            operator: rate(600, 60),
+            operator: rate(120, 60),
             letters: rate(5, 3600),
+            invitations: rate(50, 3600),
             login: rate(10, 15 * 60),
             account: rate(100, 3600),
         }

@@ -19,7 +19,7 @@ pub(super) struct AuditParameters {
     actor_id: Option<String>,
     /// Only these, such as `member.created`.
     action: Option<String>,
-    /// Only what was done to this kind of thing, such as `member`.
+    /// Only what was done to this kind of thing, such as `member`; needs `target_id`.
     target_kind: Option<String>,
     /// Only what was done to the thing with this id.
     target_id: Option<String>,
@@ -42,6 +42,10 @@ impl Checked for AuditParameters {
         let action = text("action", self.action);
         let target_kind = text("target_kind", self.target_kind);
         let target_id = text("target_id", self.target_id);
+        // By ids it is found; a kind alone would have to be looked for in everything.
+        if matches!((&target_kind, &target_id), (Some(Some(_)), Some(None))) {
+            faults.add("target_id", "required", "is required beside `target_kind`");
+        }
         let page = list_page(faults, self.limit.as_deref(), self.cursor.as_deref());
         let filter = Filter {
             actor_id: actor_id?,

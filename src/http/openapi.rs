@@ -72,6 +72,7 @@ fn say_what_holds_everywhere(document: &mut OpenApi) {
         }
     }
     let Some(components) = &mut document.components else { return };
+    include_parts(&mut inputs, &components.schemas);
     for (name, schema) in &mut components.schemas {
         if let RefOr::T(schema) = schema {
             match (inputs.contains(name), name.as_str()) {
@@ -90,8 +91,26 @@ fn named_schema(content: &mut RefOr<Content>) -> Option<String> {
     if let RefOr::T(Schema::OneOf(choice)) = schema {
         *schema = choice.items.iter().find(|item| matches!(item, RefOr::Ref(_)))?.clone();
     }
-    let RefOr::Ref(reference) = schema else { return None };
-    reference.ref_location.rsplit('/').next().map(str::to_owned)
+    reference(schema)
+}
+
+/// What a body consists of is input as well.
+fn include_parts(inputs: &mut BTreeSet<String>, schemas: &BTreeMap<String, RefOr<Schema>>) {
+    let mut open: Vec<String> = inputs.iter().cloned().collect();
+    while let Some(name) = open.pop() {
+        let Some(RefOr::T(Schema::Object(object))) = schemas.get(&name) else { continue };
+        let parts = object.properties.values().filter_map(reference);
+        open.extend(parts.filter(|part| inputs.insert(part.clone())));
+    }
+}
+
+/// The name of the schema that this is, or may be.
+fn reference(schema: &RefOr<Schema>) -> Option<String> {
+    match schema {
+        RefOr::Ref(reference) => reference.ref_location.rsplit('/').next().map(str::to_owned),
+        RefOr::T(Schema::OneOf(choice)) => choice.items.iter().find_map(reference),
+        RefOr::T(_) => None,
+    }
 }
 
 fn add_headers(status: &str, response: &mut Response) {

@@ -322,6 +322,9 @@ impl From<AuthenticationError> for Problem {
                 Code::Forbidden,
                 format!("You are not permitted `{permission}`, and cannot give it to a key."),
             ),
+            AuthenticationError::TooManyInvitations(standing) => {
+                limits::refused("invitations", standing)
+            }
             AuthenticationError::NoMail => Self::with_detail(
                 Code::Conflict,
                 "This installation sends no letters: `smtp.url` is not set.",

@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sea_orm::sea_query::OnConflict;
+use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DbBackend, DbErr, EntityTrait, FromQueryResult, QueryFilter,
-    QueryOrder, QuerySelect, Statement,
+    ActiveValue::Set, ColumnTrait, DbBackend, DbErr, EntityTrait, ExprTrait, FromQueryResult,
+    QueryFilter, QueryOrder, QuerySelect, Statement,
 };
 use uuid::Uuid;
 
@@ -65,7 +65,10 @@ pub async fn add(
         unsettled_since: Set(None),
         contested: Set(false),
     };
-    let once = OnConflict::columns([Column::EmailHash, Column::TenantId]).do_nothing().to_owned();
+    // Whoever has marked it finds it settled by somebody who knows.
+    let once = OnConflict::columns([Column::EmailHash, Column::TenantId])
+        .update_columns([Column::UnsettledSince, Column::Contested])
+        .to_owned();
     Entity::insert(row).on_conflict(once).exec_without_returning(db).await?;
     Ok(())
 }
@@ -146,18 +149,29 @@ impl Unsettled {
         let tenant = TenantId(self.tenant_id);
         resolve(db, self.email_hash, tenant, self.unsettled_since, is_staff).await
     }
+
+    /// The tenant could not be asked: others come first.
+    pub async fn put_back(self, db: &impl OnRegistry) -> Result<(), RegistryError> {
+        const SQL: &str = "
+            UPDATE email_index SET unsettled_since = clock_timestamp(), contested = true
+            WHERE email_hash = $1 AND tenant_id = $2 AND unsettled_since = $3";
+        let values = [self.email_hash.into(), self.tenant_id.into(), self.unsettled_since.into()];
+        db.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, SQL, values)).await?;
+        Ok(())
+    }
 }
 
-/// Marks that are older than `age` by the registry's clock, the oldest first.
+/// Marks that are older than `age` by the registry's clock, of tenants that can be asked, the oldest first.
 pub async fn unsettled(
     db: &impl OnRegistry,
     age: Duration,
     limit: i64,
 ) -> Result<Vec<Unsettled>, RegistryError> {
     const SQL: &str = "
-        SELECT email_hash, tenant_id, unsettled_since FROM email_index
-        WHERE unsettled_since < clock_timestamp() - make_interval(secs => $1)
-        ORDER BY unsettled_since LIMIT $2";
+        SELECT i.email_hash, i.tenant_id, i.unsettled_since FROM email_index i
+        JOIN tenants t ON t.id = i.tenant_id AND t.status = 'active'
+        WHERE i.unsettled_since < clock_timestamp() - make_interval(secs => $1)
+        ORDER BY i.unsettled_since LIMIT $2";
     let values = [age.as_secs_f64().into(), limit.into()];
     let statement = Statement::from_sql_and_values(DbBackend::Postgres, SQL, values);
     Ok(Unsettled::find_by_statement(statement).all(db).await?)
@@ -206,6 +220,21 @@ pub async fn remove_all(db: &impl OnRegistry, tenant: TenantId) -> Result<(), Re
     Ok(())
 }
 
+/// The tenant with this slug, if the address may be staff of it; however many others there are.
+pub async fn tenant_of(
+    db: &impl OnRegistry,
+    email_hash: &[u8],
+    slug: &str,
+) -> Result<Option<TenantId>, RegistryError> {
+    const SQL: &str = "
+        SELECT i.tenant_id FROM email_index i JOIN tenants t ON t.id = i.tenant_id
+        WHERE i.email_hash = $1 AND t.slug = $2";
+    let values = [email_hash.to_vec().into(), slug.into()];
+    let statement = Statement::from_sql_and_values(DbBackend::Postgres, SQL, values);
+    let row = db.query_one_raw(statement).await?;
+    Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.map(TenantId))
+}
+
 /// The tenants that an address is staff of: first the one that it has registered, so that nobody who puts the address on
 /// the staff of many others can hide it, then the oldest.
 pub async fn tenants_of(
@@ -215,6 +244,8 @@ pub async fn tenants_of(
     let rows = Entity::find()
         .filter(Column::EmailHash.eq(email_hash.to_vec()))
         .order_by_desc(Column::SelfRegisteredOwner)
+        // Whoever is only being asked to join comes after those who have.
+        .order_by_asc(Expr::col(Column::UnsettledSince).is_not_null())
         .order_by_asc(Column::CreatedAt)
         .limit(MOST_TENANTS)
         .all(db)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ColumnTrait, Condition, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder,
-    Statement,
+    QuerySelect, Statement,
 };
 use uuid::Uuid;
 
@@ -135,13 +135,18 @@ pub async fn page(
     Ok(newest_first(db, runs::Entity::find().filter(wanted), page, position).await?)
 }
 
+/// Of a run that is tried again for weeks, the newest of its history.
+const NEWEST_EVENTS: u64 = 1000;
+
 /// Everything that happened to a run, oldest first.
 pub async fn history(db: &impl OnRegistry, run: Uuid) -> Result<Vec<Event>, RegistryError> {
-    Ok(events::Entity::find()
+    let newest = events::Entity::find()
         .filter(events::Column::RunId.eq(run))
-        .order_by_asc(events::Column::Id)
-        .all(db)
-        .await?)
+        .order_by_desc(events::Column::Id)
+        .limit(NEWEST_EVENTS);
+    let mut events = newest.all(db).await?;
+    events.reverse();
+    Ok(events)
 }
 
 const FORGET_FRUITLESS: &str = "

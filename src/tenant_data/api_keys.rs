@@ -21,7 +21,7 @@ pub struct ApiKey {
     pub hint: String,
     /// What its holder may do.
     pub permissions: Vec<String>,
-    /// Who has made it, if they are still on the staff.
+    /// Who has made it; they may have left.
     pub created_by: Option<Uuid>,
     /// When.
     pub created_at: DateTime<Utc>,

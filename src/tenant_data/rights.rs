@@ -91,10 +91,11 @@ struct LetIn {
     may_write: bool,
 }
 
-/// Of an operator, by the impersonation.
+/// Of an operator, by the impersonation. `is_admin`: are they still one who may change anything?
 pub async fn of_operator(
     db: &impl OnTenant,
     impersonation: Uuid,
+    is_admin: bool,
     now: DateTime<Utc>,
 ) -> Result<Option<Rights>, DbErr> {
     const SQL: &str = "
@@ -105,7 +106,8 @@ pub async fn of_operator(
     let found = LetIn::find_by_statement(statement).one(db).await?;
     Ok(found.map(|LetIn { operator_name, may_write }| {
         let may = |name: &&str| {
-            name.ends_with(":read") || (may_write && !NEVER_FOR_OPERATORS.contains(name))
+            name.ends_with(":read")
+                || (may_write && is_admin && !NEVER_FOR_OPERATORS.contains(name))
         };
         let permissions = PERMISSIONS.iter().map(|(name, _)| *name).filter(may);
         Rights {

@@ -74,15 +74,18 @@ pub async fn find_active(db: &impl OnTenant, id: Uuid) -> Result<Option<StaffMem
     Entity::find_by_id(id).filter(Column::Status.eq("active")).one(db).await
 }
 
-/// May somebody still sign in, with the password that they had when they were read? Nobody takes that from them until the
-/// transaction has ended.
+/// May somebody still sign in, with the password that they had when they were read, and without a second factor if they had
+/// none then? Nobody takes that from them until the transaction has ended.
 pub async fn hold_active(
     transaction: &TenantTransaction,
     user: &StaffMember,
 ) -> Result<bool, DbErr> {
     let query = Entity::find_by_id(user.id).filter(Column::Status.eq("active")).lock_shared();
     let found = query.one(transaction).await?;
-    Ok(found.is_some_and(|row| row.password_set_at == user.password_set_at))
+    let is_same = |row: &StaffMember| {
+        row.password_set_at == user.password_set_at && (user.mfa_enabled || !row.mfa_enabled)
+    };
+    Ok(found.as_ref().is_some_and(is_same))
 }
 
 /// A member of staff who may sign in, by email.

@@ -11,9 +11,10 @@ use uuid::Uuid;
 use super::entities::external_identities;
 use super::entities::staff::{ActiveModel, Column, Entity};
 use super::external_identities::NO_PASSWORD;
-use super::rights::Rights;
+use super::rights::{self, Rights};
 use super::roles::{self, OWNER, Role};
 use super::staff::StaffMember;
+use crate::audit::ActorKind;
 use crate::identifiers::{EmailAddress, new_id};
 use crate::paging::{Page, PageRequest, Position, keyset};
 use crate::postgres::failure;
@@ -117,6 +118,27 @@ pub async fn require_verified_owner(db: &impl OnTenant) -> Result<(), StaffError
     verified.map(drop).ok_or(StaffError::NotVerified)
 }
 
+/// Refuses what would be refused anyway, before anything is written anywhere.
+pub async fn may_invite(
+    db: &impl OnTenant,
+    new: &Invitation,
+    by: &Rights,
+) -> Result<(), StaffError> {
+    require_verified_owner(db).await?;
+    covered(by, &role(db, &new.role).await?)?;
+    let known = Entity::find().filter(Column::Email.eq(new.email.as_str())).one(db).await?;
+    if known.is_some() { Err(StaffError::EmailTaken) } else { Ok(()) }
+}
+
+/// Somebody who is invited, until the transaction ends. `None`: they are not any more.
+pub async fn hold_invited(
+    transaction: &TenantTransaction,
+    id: Uuid,
+) -> Result<Option<StaffMember>, DbErr> {
+    let query = Entity::find_by_id(id).filter(Column::Status.eq(INVITED)).lock_shared();
+    query.one(transaction).await
+}
+
 /// Adds somebody who cannot sign in yet.
 pub async fn invite(
     transaction: &TenantTransaction,
@@ -181,13 +203,22 @@ pub struct StaffChanges {
     pub active: Option<bool>,
 }
 
-/// Somebody who is to be changed by somebody else who may do so. Owners are locked first, always in the same order: of two
+/// What whoever gives rights may do at this very moment: it may have been taken from them while they waited.
+async fn now_of(db: &impl OnTenant, by: &Rights) -> Result<Rights, StaffError> {
+    let rights = match (by.actor.kind, by.actor.id) {
+        (ActorKind::Staff, Some(id)) => rights::of_staff(db, id).await?,
+        _ => Some(by.clone()),
+    };
+    rights.ok_or(StaffError::BeyondGiver)
+}
+
+/// Somebody who is to be changed by somebody else who may do so, and what those may do now. Owners are locked first, always in the same order: of two
 /// who unmake each other's owner at once, the second sees what the first has left.
 async fn hold(
     transaction: &TenantTransaction,
     id: Uuid,
     by: &Rights,
-) -> Result<(StaffMember, bool), StaffError> {
+) -> Result<(StaffMember, Rights, bool), StaffError> {
     let owners: Vec<Uuid> = Entity::find()
         .select_only()
         .column(Column::Id)
@@ -200,9 +231,10 @@ async fn hold(
         .await?;
     let user = Entity::find_by_id(id).lock_exclusive().one(transaction).await?;
     let user = user.ok_or(StaffError::NotFound)?;
-    covered(by, &role(transaction, &user.role).await?)?;
+    let by = now_of(transaction, by).await?;
+    covered(&by, &role(transaction, &user.role).await?)?;
     let is_last_owner = owners == [id];
-    Ok((user, is_last_owner))
+    Ok((user, by, is_last_owner))
 }
 
 async fn is_kept_elsewhere(db: &impl OnTenant, id: Uuid) -> Result<bool, DbErr> {
@@ -218,7 +250,7 @@ pub async fn change(
     by: &Rights,
     now: DateTime<Utc>,
 ) -> Result<(StaffMember, StaffMember), StaffError> {
-    let (before, is_last_owner) = hold(transaction, id, by).await?;
+    let (before, by, is_last_owner) = hold(transaction, id, by).await?;
     let mut row = ActiveModel { updated_at: Set(now), ..Default::default() };
     if (changes.role.is_some() || changes.active.is_some())
         && is_kept_elsewhere(transaction, id).await?
@@ -226,7 +258,7 @@ pub async fn change(
         return Err(StaffError::KeptElsewhere);
     }
     if let Some(name) = changes.role.filter(|name| *name != before.role) {
-        covered(by, &role(transaction, &name).await?)?;
+        covered(&by, &role(transaction, &name).await?)?;
         if is_last_owner {
             return Err(StaffError::LastOwner);
         }
@@ -260,7 +292,7 @@ pub async fn hold_removable(
     id: Uuid,
     by: &Rights,
 ) -> Result<StaffMember, StaffError> {
-    let (user, is_last_owner) = hold(transaction, id, by).await?;
+    let (user, _, is_last_owner) = hold(transaction, id, by).await?;
     if is_last_owner {
         return Err(StaffError::LastOwner);
     }

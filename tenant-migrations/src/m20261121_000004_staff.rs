@@ -36,7 +36,8 @@ CREATE TABLE api_keys (
     -- The end of the key, by which people tell theirs apart.
     hint text NOT NULL,
     permissions text[] NOT NULL,
-    created_by uuid REFERENCES staff (id) ON DELETE SET NULL,
+    -- Stays when they leave: so it is known which keys to look at.
+    created_by uuid,
     created_at timestamptz NOT NULL,
     expires_at timestamptz,
     revoked_at timestamptz,
@@ -77,6 +78,8 @@ CREATE TABLE audit_log (
 );
 CREATE INDEX audit_log_newest ON audit_log (occurred_at DESC, id DESC);
 CREATE INDEX audit_log_by_target ON audit_log (target_id, occurred_at DESC, id DESC);
+CREATE INDEX audit_log_by_actor ON audit_log (actor_id, occurred_at DESC, id DESC);
+CREATE INDEX audit_log_by_action ON audit_log (action, occurred_at DESC, id DESC);
 ";
 
 const DOWN: &str = r"

@@ -104,7 +104,7 @@ impl ClerkTokens {
             iat: session.iat,
             exp: session.exp,
             jti: id_of("token", token),
-            imp: false,
+            imp: None,
         });
         self.remembered.insert(key, (claims.clone(), judged)).await;
         Ok(claims)

@@ -16,7 +16,7 @@ impl Authentication {
         origin: &Origin,
     ) -> Result<(), AuthenticationError> {
         let transaction = self.registry.begin().await?;
-        sessions::end(&transaction, caller.claims.sid).await?;
+        sessions::end(&transaction, caller.claims.sid, self.clock.now()).await?;
         let act = Act::on("operator.signed_out", OPERATOR, caller.operator.id);
         self.conclude(transaction, origin, act).await
     }

@@ -71,11 +71,11 @@ impl Authentication {
             let Ok(db) = self.registry.connect().await else { return false };
             let found = operators::find_by_email(&db, email_hash.to_vec()).await;
             let Ok(Some(operator)) = found else { return false };
-            let ips = sessions::addresses_of(&db, operator.id, self.clock.now()).await;
+            let ips = sessions::addresses_of(&db, operator.id).await;
             ips.is_ok_and(|ips| ips.into_iter().any(|ip| network_of(ip) == network))
         };
         let account = [ACCOUNT, email_hash].concat();
-        self.attempts.counted(account, network, is_at_home, proof).await
+        self.attempts.counted(account, network, is_at_home, |_| true, proof).await
     }
 
     /// Fails where the password is not that of the operator. Without one, after the same work.
@@ -110,6 +110,12 @@ impl Authentication {
             Ok(session) => session,
             Err(error) => {
                 roll_back(transaction).await?;
+                // The password was right: the one sign that somebody else has it.
+                if factor.is_some() && matches!(error, AuthenticationError::InvalidCredentials) {
+                    let act = Act::on("operator.code_refused", OPERATOR, proven.id);
+                    let transaction = self.registry.begin().await?;
+                    self.conclude(transaction, &origin_of(&proven, client), act).await?;
+                }
                 return Err(error);
             }
         };

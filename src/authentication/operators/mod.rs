@@ -16,10 +16,10 @@ use crate::audit::{Act, Actor, ActorKind, Origin};
 use crate::registry::operators::{Operator, sessions};
 use crate::registry::{RegistryError, RegistryTransaction, audit_log};
 use crate::sealing::SealingError;
-use tokens::OperatorClaims;
+pub use tokens::OperatorClaims;
 
 /// Of the path of a request, so many characters are written down.
-const LONGEST_PATH: usize = 500;
+const LONGEST_PATH: usize = 200;
 
 impl From<SealingError> for AuthenticationError {
     fn from(error: SealingError) -> Self {
@@ -42,12 +42,19 @@ pub fn origin_of(operator: &Operator, client: &Client) -> Origin {
 }
 
 impl Authentication {
-    /// Who a token speaks for, if its signature and its age are good, its session lives, and they may still sign in.
-    pub async fn authenticate_operator(
+    /// What a token says, if its signature and its age are good.
+    pub async fn verify_operator(
         &self,
         token: &str,
+    ) -> Result<OperatorClaims, AuthenticationError> {
+        Ok(self.operator_tokens.verify(token).await?)
+    }
+
+    /// Who a token speaks for, if its session lives, and they may still sign in.
+    pub async fn authenticate_operator(
+        &self,
+        claims: OperatorClaims,
     ) -> Result<OperatorCaller, AuthenticationError> {
-        let claims = self.operator_tokens.verify(token).await?;
         let db = self.registry.connect().await?;
         let operator = sessions::operator_in(&db, claims.sid, claims.sub, self.clock.now()).await?;
         let operator = operator.ok_or(TokenError::Revoked)?;

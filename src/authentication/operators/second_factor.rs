@@ -119,7 +119,8 @@ impl Authentication {
         let codes = recovery_codes(self.registry.sealer())?;
         let hashes = codes.iter().map(|code| recovery_hash(code)).collect();
         second_factor::confirm(transaction, operator.id, hashes, self.clock.now()).await?;
-        sessions::end_all(transaction, operator.id, Some(caller.claims.sid)).await?;
+        sessions::end_all(transaction, operator.id, Some(caller.claims.sid), self.clock.now())
+            .await?;
         Ok(codes)
     }
 
@@ -143,7 +144,13 @@ impl Authentication {
                 }
                 self.prove_second_factor(&transaction, &operator, Some(factor)).await?;
                 second_factor::disable(&transaction, operator.id, self.clock.now()).await?;
-                sessions::end_all(&transaction, operator.id, Some(caller.claims.sid)).await?;
+                sessions::end_all(
+                    &transaction,
+                    operator.id,
+                    Some(caller.claims.sid),
+                    self.clock.now(),
+                )
+                .await?;
                 Ok(())
             };
             if let Err(error) = disabled.await {

@@ -152,6 +152,9 @@ impl<P: Permission> FromRequestParts<Gateway> for Authorized<P> {
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Problem> {
         let access = Access::enter(parts, gateway).await?;
+        if P::GIVES_RIGHTS {
+            gateway.rights.invalidate(&access.caller.fingerprint()).await;
+        }
         let rights = access.rights().await?;
         if rights.must_enroll {
             return Err(Code::MfaEnrollmentRequired.into());

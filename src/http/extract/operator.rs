@@ -37,8 +37,10 @@ impl<P: OperatorPermission> FromRequestParts<Gateway> for Operator<P> {
         let header = header.map_err(|_| Code::InvalidToken)?.ok_or(Code::InvalidToken)?;
         let token = bearer(header).ok_or(Code::InvalidToken)?;
         let authentication = &gateway.authentication;
-        let caller = authentication.authenticate_operator(token).await?;
-        gateway.limits.charge_operator(caller.operator.id)?;
+        let claims = authentication.verify_operator(token).await?;
+        // Who was dismissed has a token for some hours, and must not keep the registry busy with it.
+        gateway.limits.charge_operator(claims.sub)?;
+        let caller = authentication.authenticate_operator(claims).await?;
         let origin = origin_of(&caller.operator, &client);
         let matched = parts.extensions.get::<MatchedPath>().map_or("-", MatchedPath::as_str);
         let route = format!("{} {matched}", parts.method);

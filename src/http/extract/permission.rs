@@ -5,7 +5,10 @@ macro_rules! permissions {
         $(
             #[doc = concat!("`", $text, "`")]
             pub struct $name;
-            impl Permission for $name { const NAME: &'static str = $text; }
+            impl Permission for $name {
+                const NAME: &'static str = $text;
+                const GIVES_RIGHTS: bool = matches!($text.as_bytes(), b"staff:manage" | b"tenant:manage");
+            }
         )*
     };
 }
@@ -14,6 +17,9 @@ macro_rules! permissions {
 pub trait Permission: Send + Sync + 'static {
     /// Its name in a role.
     const NAME: &'static str;
+    /// Can whoever has it give rights to others? What is remembered of them is not enough then: whoever has just lost it must not
+    /// give it back to themselves.
+    const GIVES_RIGHTS: bool;
 }
 
 permissions! {

@@ -178,7 +178,7 @@ pub async fn change(
     };
     update(transaction, id, row).await?;
     if operator.status == Status::Disabled {
-        sessions::end_all(transaction, id, None).await?;
+        sessions::end_all(transaction, id, None, now).await?;
     }
     Ok(Ok(operator))
 }
@@ -198,7 +198,7 @@ pub async fn set_password(
         ..Default::default()
     };
     update(transaction, id, row).await?;
-    sessions::end_all(transaction, id, but).await
+    sessions::end_all(transaction, id, but, now).await
 }
 
 /// Puts a hash of today's cost in the place of this one, of the same password.

@@ -2,14 +2,18 @@
 
 use std::net::IpAddr;
 
-use chrono::{DateTime, Utc};
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use chrono::{DateTime, TimeDelta, Utc};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
+};
 use uuid::Uuid;
 
 use super::{Operator, Status, find};
 use crate::registry::entities::operator_sessions::{ActiveModel, Column, Entity};
 use crate::registry::{OnRegistry, RegistryError};
 
+/// What is over is kept for so long: an operator is at home where they were signed in.
+const REMEMBERED: TimeDelta = TimeDelta::days(30);
 /// Nobody is at home in more places.
 const ADDRESSES_AT_MOST: u64 = 50;
 
@@ -27,13 +31,13 @@ pub struct NewSession {
     pub expires_at: DateTime<Utc>,
 }
 
-/// Opens a session, and removes what is over.
+/// Opens a session, and removes what has long been over.
 pub async fn open(
     db: &impl OnRegistry,
     new: NewSession,
     now: DateTime<Utc>,
 ) -> Result<(), RegistryError> {
-    Entity::delete_many().filter(Column::ExpiresAt.lte(now)).exec(db).await?;
+    Entity::delete_many().filter(Column::ExpiresAt.lte(now - REMEMBERED)).exec(db).await?;
     let row = ActiveModel {
         id: Set(new.id),
         operator_id: Set(new.operator),
@@ -65,9 +69,18 @@ pub async fn operator_in(
 }
 
 /// Ends a session.
-pub async fn end(db: &impl OnRegistry, session: Uuid) -> Result<(), RegistryError> {
-    Entity::delete_by_id(session).exec(db).await?;
+pub async fn end(
+    db: &impl OnRegistry,
+    session: Uuid,
+    now: DateTime<Utc>,
+) -> Result<(), RegistryError> {
+    let theirs = Column::Id.eq(session).and(Column::ExpiresAt.gt(now));
+    Entity::update_many().set(over(now)).filter(theirs).exec(db).await?;
     Ok(())
+}
+
+fn over(now: DateTime<Utc>) -> ActiveModel {
+    ActiveModel { expires_at: Set(now), ..Default::default() }
 }
 
 /// Ends the sessions of an operator, but perhaps for one.
@@ -75,8 +88,10 @@ pub async fn end_all(
     db: &impl OnRegistry,
     operator: Uuid,
     but: Option<Uuid>,
+    now: DateTime<Utc>,
 ) -> Result<(), RegistryError> {
-    let mut ended = Entity::delete_many().filter(Column::OperatorId.eq(operator));
+    let theirs = Column::OperatorId.eq(operator).and(Column::ExpiresAt.gt(now));
+    let mut ended = Entity::update_many().set(over(now)).filter(theirs);
     if let Some(but) = but {
         ended = ended.filter(Column::Id.ne(but));
     }
@@ -84,15 +99,13 @@ pub async fn end_all(
     Ok(())
 }
 
-/// The addresses from which an operator has sessions.
+/// The addresses from which an operator has, or had, sessions.
 pub async fn addresses_of(
     db: &impl OnRegistry,
     operator: Uuid,
-    now: DateTime<Utc>,
 ) -> Result<Vec<IpAddr>, RegistryError> {
     let sessions = Entity::find()
         .filter(Column::OperatorId.eq(operator))
-        .filter(Column::ExpiresAt.gt(now))
         .order_by_desc(Column::CreatedAt)
         .limit(ADDRESSES_AT_MOST)
         .all(db)

@@ -1,12 +1,13 @@
 //! Another address for somebody on the staff, across both databases, whatever is cut off in between.
 
 use chrono::TimeDelta;
+use narthex::registry::email_index;
 use reqwest::Method;
 use serde_json::json;
 
 use super::login::login;
 use super::staff::{invite, verified};
-use crate::support::{Answer, MailServer, Staff, TestApp, unique};
+use crate::support::{Answer, MailServer, Staff, TestApp, eventually, unique};
 
 async fn ask(staff: &Staff, email: &str) -> Answer {
     let body = json!({"email": email, "password": staff.password});
@@ -71,6 +72,76 @@ async fn whoever_proves_another_address_signs_in_with_it() {
     app.call(Method::POST, "/v1/auth/register", Some(registration)).await.expect(201);
 }
 
+/// A thief has asked for another address before the owner sets a new password: it is good no more.
+#[tokio::test]
+async fn a_new_password_ends_what_somebody_else_has_begun() {
+    let mail = MailServer::start().await;
+    let app = TestApp::start_with(mail.used()).await;
+    let owner = verified(&app).await;
+    let (thiefs, again) =
+        (format!("{}@example.net", unique()), format!("{}@example.net", unique()));
+    ask(&owner, &thiefs).await.expect(202);
+    let token = mail.letter(&thiefs, 1).await.token();
+    let body = json!({"email": owner.email});
+    app.call(Method::POST, "/v1/auth/password/forgot", Some(body)).await.expect(202);
+    let letter = mail.letter(&owner.email, 2).await.token();
+    let body = json!({"token": letter, "password": "a quite new password 7"});
+    app.call(Method::POST, "/v1/auth/password/reset", Some(body)).await.expect(204);
+    confirm(&app, &token).await.expect_problem(401, "invalid_token");
+    let session = login(&app, &owner.email, "a quite new password 7").await.expect(200);
+    let owner = super::in_session(&owner, &session);
+    let body = json!({"email": again, "password": "a quite new password 7"});
+    owner.post("/v1/auth/email/change", body).await.expect(202);
+    let token = mail.letter(&again, 1).await.token();
+    let change = json!({"current_password": "a quite new password 7", "new_password": "a quite new password 8"});
+    owner.post("/v1/auth/password/change", change).await.expect(204);
+    confirm(&app, &token).await.expect_problem(401, "invalid_token");
+}
+
+#[tokio::test]
+async fn the_address_that_one_has_is_no_new_one() {
+    let mail = MailServer::start().await;
+    let app = TestApp::start_with(mail.used()).await;
+    let owner = verified(&app).await;
+    ask(&owner, &owner.email).await.expect_problem(409, "conflict");
+    let mut registration = app.registration();
+    registration["email"] = json!(owner.email);
+    let taken = app.call(Method::POST, "/v1/auth/register", Some(registration)).await;
+    taken.expect_problem(409, "email_taken");
+}
+
+/// Two are at one address of a tenant at once: neither knows how it ends, and the job asks.
+#[tokio::test]
+async fn of_two_marks_neither_settles_what_the_other_has_marked() {
+    let app = TestApp::start().await;
+    let owner = app.register().await;
+    let hash = app.registry.hasher().email(&owner.email.parse().unwrap());
+    let db = app.registry.connect().await.unwrap();
+    let id = owner.tenant_id;
+    let first = email_index::mark(&db, hash.clone(), id).await.unwrap();
+    let second = email_index::mark(&db, hash.clone(), id).await.unwrap();
+    email_index::settle(&db, hash.clone(), id, second, false).await.unwrap();
+    email_index::settle(&db, hash.clone(), id, first, false).await.unwrap();
+    assert_eq!(index(&app, &owner).await, (1, 1));
+    let age = "UPDATE email_index SET unsettled_since = now() - interval '6 minutes'";
+    app.cluster.execute(&app.registry_database, age).await;
+    // Who cannot be asked stands in nobody's way, and comes later.
+    let suspend =
+        |status: &str| format!("UPDATE tenants SET status = '{status}' WHERE id = '{id}'");
+    app.cluster.execute(&app.registry_database, &suspend("suspended")).await;
+    assert_eq!(app.authentication.settle_addresses().await.unwrap(), 0);
+    app.cluster.execute(&app.registry_database, &suspend("active")).await;
+    eventually("the job has asked", async || {
+        app.authentication.settle_addresses().await.unwrap();
+        index(&app, &owner).await == (1, 0)
+    })
+    .await;
+    // Whoever is alone settles at once.
+    let alone = email_index::mark(&db, hash.clone(), id).await.unwrap();
+    email_index::settle(&db, hash, id, alone, true).await.unwrap();
+    assert_eq!(index(&app, &owner).await, (1, 0));
+}
+
 #[tokio::test]
 async fn an_address_of_somebody_else_on_the_staff_stays_theirs() {
     let mail = MailServer::start().await;
@@ -100,7 +171,7 @@ async fn a_change_that_is_cut_off_leaves_an_address_that_works() {
     let mark = async |email: &narthex::identifiers::EmailAddress| {
         let db = app.registry.connect().await.unwrap();
         let hash = app.registry.hasher().email(email);
-        narthex::registry::email_index::mark(&db, hash, owner.tenant_id).await.unwrap();
+        email_index::mark(&db, hash, owner.tenant_id).await.unwrap();
     };
     let age = "UPDATE email_index SET unsettled_since = now() - interval '6 minutes'
                WHERE unsettled_since IS NOT NULL";
@@ -142,7 +213,7 @@ async fn whoever_is_on_the_staff_is_in_the_index_however_acts_cross() {
         let is_staff = app.cluster.count(&owner.database(), &is_staff).await == 1;
         let hash = app.registry.hasher().email(&email.parse().unwrap());
         let db = app.registry.connect().await.unwrap();
-        let found = narthex::registry::email_index::tenants_of(&db, &hash).await.unwrap();
+        let found = email_index::tenants_of(&db, &hash).await.unwrap();
         assert!(!is_staff || found == [owner.tenant_id], "{email} is on the staff and not found");
     }
 }

@@ -181,6 +181,26 @@ async fn the_last_owner_stays() {
     refused(&second).await;
 }
 
+/// What somebody may do is remembered for some seconds; but not long enough to give it back to oneself.
+#[tokio::test]
+async fn whoever_has_just_lost_their_rights_cannot_take_them_back() {
+    let mail = MailServer::start().await;
+    let app = TestApp::start_with(mail.used()).await;
+    let owner = verified(&app).await;
+    let second = joined(&app, &mail, &owner, "owner").await;
+    // They are remembered as an owner.
+    second.get("/v1/members").await.expect(200);
+    second.get("/v1/staff").await.expect(200);
+    owner.patch(&path(&second), json!({"role": "viewer"})).await.expect(200);
+    let back = json!({"role": "owner"});
+    second.patch(&path(&second), back).await.expect_problem(403, "forbidden");
+    second.delete(&path(&owner)).await.expect_problem(403, "forbidden");
+    let key = json!({"name": "Back door", "permissions": ["tenant:manage"]});
+    second.post("/v1/api-keys", key).await.expect_problem(403, "forbidden");
+    let role = json!({"name": "back door", "permissions": ["members:read"]});
+    second.post("/v1/roles", role).await.expect_problem(403, "forbidden");
+}
+
 /// An admin may manage staff, and yet not become an owner, or unmake one.
 #[rstest]
 #[case::become_owner("self", json!({"role": "owner"}))]
@@ -252,6 +272,10 @@ async fn a_second_factor_that_is_lost_is_taken_off_by_a_manager() {
     let editor = joined(&app, &mail, &owner, "editor").await;
     owner.delete(&format!("{}/mfa", path(&editor))).await.expect_problem(409, "conflict");
     super::mfa::enroll(&app, &editor).await;
+    // One's own is taken off with password and code only.
+    let own = format!("{}/mfa", path(&owner));
+    super::mfa::enroll(&app, &owner).await;
+    owner.delete(&own).await.expect_problem(409, "conflict");
     login(&app, &editor.email, PASSWORD).await.expect_problem(401, "mfa_required");
     owner.delete(&format!("{}/mfa", path(&editor))).await.expect(204);
     editor.get("/v1/auth/me").await.expect_problem(401, "token_revoked");
@@ -266,6 +290,7 @@ async fn an_owner_closes_the_organization_with_all_that_proves_them() {
     let close = async |confirm: &Value, password: &str| {
         owner.post("/v1/tenant/close", json!({"confirm": confirm, "password": password})).await
     };
+    close(&json!("other"), "wrong password").await.expect_problem(422, "validation_failed");
     close(&slug, "wrong password").await.expect_problem(401, "invalid_credentials");
     close(&json!("other"), &owner.password).await.expect_problem(422, "validation_failed");
     owner.get("/v1/auth/me").await.expect(200);

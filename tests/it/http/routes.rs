@@ -194,6 +194,8 @@ impl Route {
         match self.path {
             // There is nothing to confirm.
             "/v1/auth/mfa/confirm" => (409, "conflict"),
+            // It names another organization.
+            "/v1/tenant/close" => (422, "validation_failed"),
             _ => (401, "invalid_credentials"),
         }
     }

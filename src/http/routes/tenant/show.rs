@@ -6,15 +6,15 @@ use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
-use crate::audit::Act;
+use crate::audit::{Act, Actor, Origin};
 use crate::authentication::SecondFactor;
-use crate::http::Gateway;
 use crate::http::extract::permission::{MembersRead, TenantManage};
 use crate::http::extract::{Account, Authorized, CalledBy, Checked, Faults, JsonBody};
 use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
 use crate::http::routes::auth::TenantDocument;
 use crate::http::routes::auth::mfa::{check_factor, check_password};
+use crate::http::{Code, Gateway};
 use crate::identifiers::{TenantId, Timezone};
 use crate::provisioning::LifeChange;
 use crate::registry::tenants::{self, TenantEdit};
@@ -126,16 +126,22 @@ pub(crate) async fn close_tenant(
     CalledBy(client): CalledBy,
     JsonBody((confirm, password, factor)): JsonBody<CloseTenant>,
 ) -> Result<StatusCode, Problem> {
-    let proven =
-        gateway.authentication.prove(&access.tenant, &account.claims, (password, factor), &client);
-    proven.await?;
     if confirm != access.tenant.slug {
         return Err(Problem::invalid("confirm", "is not the organization's slug"));
     }
+    let proven =
+        gateway.authentication.prove(&access.tenant, &account.claims, (password, factor), &client);
+    proven.await?;
     let origin = access.origin().await?;
     let act = Act::on("tenant.closed", "tenant", access.tenant.id);
     access.change(async |_| Ok::<_, Problem>(((), act))).await?;
+    // In the registry nobody of a tenant is named: their own log has it all.
+    let actor = Actor { name: "staff".to_owned(), ..origin.actor };
+    let origin = Origin { actor, ip: None, user_agent: None, ..origin };
     let id = TenantId(access.tenant.id);
-    gateway.provisioner.change_life(id, LifeChange::Delete, &origin).await?;
-    Ok(StatusCode::NO_CONTENT)
+    match gateway.provisioner.change_life(id, LifeChange::Delete, &origin).await? {
+        true => Ok(StatusCode::NO_CONTENT),
+        // Suspended in this very moment, or closed by somebody else.
+        false => Err(Code::Conflict.into()),
+    }
 }

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::find;
-use crate::authentication::WantedImpersonation;
+use crate::authentication::{LONGEST_VISIT, WantedImpersonation};
 use crate::http::Gateway;
 use crate::http::extract::operator_permission::TenantsImpersonate;
 use crate::http::extract::{Checked, Faults, Id, JsonBody, Operator};
@@ -18,9 +18,6 @@ use crate::http::problem::Problem;
 
 /// In minutes, where nothing else is wanted.
 const USUAL: i64 = 15;
-/// In minutes.
-const LONGEST: i64 = 60;
-
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ImpersonateRequest {
@@ -40,7 +37,7 @@ impl Checked for ImpersonateRequest {
     fn check(self, faults: &mut Faults) -> Option<WantedImpersonation> {
         let reason = faults.text("reason", &self.reason, 10..=500);
         let minutes = self.minutes.unwrap_or(USUAL);
-        if !(1..=LONGEST).contains(&minutes) {
+        if !(1..=LONGEST_VISIT.num_minutes()).contains(&minutes) {
             faults.add("minutes", "invalid", "must be a number from 1 to 60");
             return None;
         }
