@@ -19,7 +19,7 @@ use crate::tenant_data::one_time_tokens::{self, Purpose};
 use crate::tenant_data::rights::Rights;
 use crate::tenant_data::staff::StaffMember;
 use crate::tenant_data::staffing::{self, INVITED, Invitation, StaffChanges, StaffError};
-use crate::tenant_data::{audit_log, second_factor};
+use crate::tenant_data::{audit_log, second_factor, staff};
 use crate::tenant_router::TenantTransaction;
 
 /// People look into their mail after a weekend.
@@ -262,6 +262,27 @@ impl Authentication {
                 Err(error)
             }
         }
+    }
+
+    /// As [`Self::reset_factor`], by an operator's command: for an owner whom no other owner can help.
+    pub async fn reset_factor_by_command(
+        &self,
+        tenant: &Arc<Tenant>,
+        email: &EmailAddress,
+        origin: &Origin,
+    ) -> Result<(), AuthenticationError> {
+        let (db, now) = (self.router.connect(tenant).await?, self.clock.now());
+        let user = staff::find_active_by_email(&db, email).await?.ok_or(StaffError::NotFound)?;
+        let transaction = db.begin().await?;
+        if !second_factor::remove(&transaction, user.id, now).await? {
+            transaction.rollback().await?;
+            return Err(AuthenticationError::NoSecondFactor);
+        }
+        self.end_sessions(&transaction, TenantId(tenant.id), user.id, None, now).await?;
+        let act = Act::on("mfa.reset", "staff", user.id);
+        audit_log::note(&transaction, self.registry.hasher(), origin, act, now).await?;
+        transaction.commit().await?;
+        Ok(())
     }
 
     /// Removes somebody from the staff.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Subcommand;
 use secrecy::{ExposeSecret, SecretString};
@@ -76,6 +77,9 @@ pub(super) enum Tenants {
     /// Mends a tenant that is damaged or failed: role, database, rights, schema and preseed are made where they are
     /// missing. What is there stays.
     Provision(provision::Provision),
+    /// Takes the second factor off somebody on a tenant's staff who has lost it, and whom no other owner can help. Be sure who
+    /// asks for it.
+    ResetMfa { tenant: String, email: EmailAddress },
     /// Gives a phone number to a tenant (id or slug); messages that wait for it are delivered at once.
     AssignNumber { tenant: String, number: PhoneNumber },
 }
@@ -108,6 +112,16 @@ async fn execute(
         Tenants::Delete { tenant, confirm } => life::delete(app, &tenant, &confirm).await,
         Tenants::Restore { tenant } => life::restore(app, &tenant).await,
         Tenants::Provision(command) => provision::run(app, command, password).await,
+        Tenants::ResetMfa { tenant, email } => {
+            let db = app.registry.connect().await?;
+            let tenant = Arc::new(find(&db, &tenant).await?);
+            drop(db);
+            let origin = origin();
+            let reset = app.authentication.reset_factor_by_command(&tenant, &email, &origin);
+            reset.await.map_err(other)?;
+            println!("{} has no second factor and no session at {}", email.as_str(), tenant.slug);
+            Ok(())
+        }
         Tenants::AssignNumber { tenant, number } => {
             let db = app.registry.connect().await?;
             let tenant = find(&db, &tenant).await?;

@@ -57,8 +57,8 @@ async fn a_new_key_is_published_before_it_signs_and_the_old_one_goes_after_its_t
         assert!(keys[1]["retired_at"].is_string(), "{listed}");
     }
 
-    // When the last token of the old one has expired.
-    app.clock.advance(TimeDelta::minutes(16));
+    // When the last token of the old one has expired, an operator's visit at that.
+    app.clock.advance(TimeDelta::minutes(61));
     eventually("the old key is gone", async || {
         published(&app).await == BTreeSet::from([new.clone()])
     })

@@ -19,6 +19,7 @@ mod tenants;
 mod verification;
 
 pub use login::{essence, join, keys as keys_of};
+pub use mfa::enroll;
 use serde_json::Value;
 
 use crate::support::Staff;

@@ -4,9 +4,11 @@ use chrono::TimeDelta;
 use narthex::audit::Actor;
 use narthex::provisioning::RunFailure;
 use narthex::registry::tenants::{self, Status};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::Place;
+use crate::authentication::enroll;
 use crate::support::{Staff, TestApp, eventually};
 
 struct Chapel {
@@ -205,4 +207,24 @@ async fn a_suspension_outlives_the_mending_that_was_planned_before() {
     assert!(outcome.as_ref().is_err_and(held), "{outcome:?}");
     let status = tenants::find(&db, id).await.unwrap().unwrap().status;
     assert_eq!((status, json!(status)), (Status::Suspended, json!("suspended")));
+}
+
+#[tokio::test]
+async fn a_sole_owner_who_has_lost_their_second_factor_is_helped_by_command() {
+    let app = TestApp::start().await;
+    let owner = app.register().await;
+    enroll(&app, &owner).await;
+    let (place, id) = (Place::of(&app), owner.tenant_id.to_string());
+    let reset = async |email: &str| place.run(&["tenants", "reset-mfa", &id, email]).await;
+    reset("nobody@example.org").await.expect_error(1, &["no such member of staff"]);
+    reset(&owner.email).await.expect(0);
+    reset(&owner.email).await.expect_error(1, &["no second factor"]);
+    eventually("their sessions are over", async || {
+        owner.get("/v1/auth/me").await.code() == "token_revoked"
+    })
+    .await;
+    let credentials = json!({"email": owner.email, "password": owner.password});
+    app.call(Method::POST, "/v1/auth/login", Some(credentials)).await.expect(200);
+    let noted = "SELECT left(actor_name, 4) FROM audit_log WHERE action = 'mfa.reset'";
+    assert_eq!(app.cluster.texts(&owner.database(), noted).await, ["cli:"]);
 }
