@@ -185,7 +185,8 @@ async fn the_last_admin_stays_one_also_when_two_go_at_once() {
         for admin in &admins {
             let session = format!(
                 "INSERT INTO operator_sessions (id, operator_id, created_at, expires_at)
-                 SELECT '{}', '{}', now(), now() + interval '1 hour' ON CONFLICT DO NOTHING",
+                 SELECT '{}', '{}', now(), now() + interval '1 hour'
+                 ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at",
                 sid(&admin.token),
                 admin.id
             );
