@@ -68,6 +68,18 @@ async fn the_served_document_is_the_printed_one_and_names_every_error_shape() {
 }
 
 /// The values of an attribute in an HTML page.
+/// Generators make functions of them.
+#[test]
+fn every_operation_has_a_name_of_its_own() {
+    let document: Value = serde_json::from_str(&openapi_document().unwrap()).unwrap();
+    let items = document["paths"].as_object().unwrap().values();
+    let operations = items.flat_map(|item| item.as_object().unwrap().values());
+    let mut names: Vec<_> = operations.map(|o| o["operationId"].as_str().unwrap()).collect();
+    names.sort_unstable();
+    let twice: Vec<_> = names.windows(2).filter(|pair| pair[0] == pair[1]).collect();
+    assert!(twice.is_empty(), "{twice:?}");
+}
+
 fn attribute<'a>(page: &'a str, name: &str) -> Vec<&'a str> {
     let begin = format!("{name}=\"");
     page.split(&*begin).skip(1).map(|rest| rest.split('"').next().unwrap()).collect()

@@ -16,7 +16,7 @@ use crate::tenant_data::audit_log;
     responses((status = 200, description = "A part of the list.", body = PageDocument<EntryDocument>), TenantProblems),
     security(("token" = [])),
 )]
-pub(crate) async fn list_audit_log(
+pub(crate) async fn list_own_audit_log(
     access: Authorized<AuditRead>,
     Parameters((filter, page)): Parameters<AuditParameters>,
 ) -> Result<Json<PageDocument<EntryDocument>>, Problem> {

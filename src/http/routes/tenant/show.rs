@@ -28,7 +28,7 @@ use crate::tenant_router::RouterError;
     responses((status = 200, description = "The organization.", body = TenantDocument), TenantProblems),
     security(("token" = [])),
 )]
-pub(crate) async fn show_tenant(access: Authorized<MembersRead>) -> Json<TenantDocument> {
+pub(crate) async fn show_own_tenant(access: Authorized<MembersRead>) -> Json<TenantDocument> {
     Json(TenantDocument::from(&*access.tenant))
 }
 
