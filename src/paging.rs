@@ -1,5 +1,7 @@
 //! Parts of lists: where one begins, and where the next one goes on.
 
+use std::cmp::Reverse;
+
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
@@ -38,6 +40,19 @@ impl<T> Page<T> {
     /// The same part, of other things.
     pub fn map<U>(self, change: impl FnMut(T) -> U) -> Page<U> {
         Page { rows: self.rows.into_iter().map(change).collect(), next: self.next }
+    }
+
+    /// A part of a list that is short enough to be read whole.
+    pub fn of_all(mut rows: Vec<T>, page: PageRequest, position: impl Fn(&T) -> Position) -> Self {
+        let place = |row: &T| {
+            let Position { at, id } = position(row);
+            (at, id)
+        };
+        rows.sort_by_key(|row| Reverse(place(row)));
+        if let Some(after) = page.after {
+            rows.retain(|row| place(row) < (after.at, after.id));
+        }
+        Self::cut(rows, page.limit, position)
     }
 
     /// Made from one row more than was asked for: the surplus row tells whether there is a next part.

@@ -2,10 +2,9 @@
 //! and add its own.
 
 use chrono::{DateTime, Utc};
-use sea_orm::sea_query::Expr;
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, IntoActiveModel,
-    QueryFilter, QueryOrder, QuerySelect,
+    QueryFilter, QuerySelect,
 };
 use uuid::Uuid;
 
@@ -13,7 +12,7 @@ pub use super::entities::roles::Model as Role;
 use super::entities::roles::{ActiveModel, Column, Entity};
 use super::rights::Rights;
 use crate::identifiers::new_id;
-use crate::paging::{Page, PageRequest, Position, keyset};
+use crate::paging::{Page, PageRequest, Position, newest_first};
 use crate::postgres::failure;
 use crate::tenant_router::{OnTenant, TenantTransaction};
 
@@ -93,15 +92,8 @@ fn refused(error: DbErr) -> RoleError {
 
 /// Roles, newest first.
 pub async fn list(db: &impl OnTenant, page: PageRequest) -> Result<Page<Role>, DbErr> {
-    let mut query = Entity::find()
-        .order_by_desc(Column::CreatedAt)
-        .order_by_desc(Column::Id)
-        .limit(page.limit + 1);
-    if let Some(after) = page.after {
-        query = query.filter(Expr::cust_with_values("(created_at, id) < ($1, $2)", keyset(after)));
-    }
-    let rows = query.all(db).await?;
-    Ok(Page::cut(rows, page.limit, |row| Position { at: row.created_at, id: row.id }))
+    let position = |row: &Role| Position { at: row.created_at, id: row.id };
+    newest_first(db, Entity::find(), page, position).await
 }
 
 /// By its name.

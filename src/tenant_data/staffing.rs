@@ -2,7 +2,6 @@
 //! is always left.
 
 use chrono::{DateTime, Utc};
-use sea_orm::sea_query::Expr;
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
 };
@@ -16,7 +15,7 @@ use super::roles::{self, OWNER, Role};
 use super::staff::StaffMember;
 use crate::audit::ActorKind;
 use crate::identifiers::{EmailAddress, new_id};
-use crate::paging::{Page, PageRequest, Position, keyset};
+use crate::paging::{Page, PageRequest, Position, newest_first};
 use crate::postgres::failure;
 use crate::tenant_router::{OnTenant, TenantTransaction};
 
@@ -66,15 +65,8 @@ fn refused(error: DbErr) -> StaffError {
 
 /// The staff, newest first.
 pub async fn list(db: &impl OnTenant, page: PageRequest) -> Result<Page<StaffMember>, DbErr> {
-    let mut query = Entity::find()
-        .order_by_desc(Column::CreatedAt)
-        .order_by_desc(Column::Id)
-        .limit(page.limit + 1);
-    if let Some(after) = page.after {
-        query = query.filter(Expr::cust_with_values("(created_at, id) < ($1, $2)", keyset(after)));
-    }
-    let rows = query.all(db).await?;
-    Ok(Page::cut(rows, page.limit, |row| Position { at: row.created_at, id: row.id }))
+    let position = |row: &StaffMember| Position { at: row.created_at, id: row.id };
+    newest_first(db, Entity::find(), page, position).await
 }
 
 /// Anybody on the staff, whether they may sign in or not.

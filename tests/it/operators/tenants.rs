@@ -353,3 +353,31 @@ async fn the_audit_log_is_filtered_and_says_who_did_what_from_where() {
     let all = pages(&ada, &format!("/v1/admin/audit-log?actor_id={}", eve.id)).await;
     assert_eq!(all.len(), 5, "signed in, two requests, two acts");
 }
+
+#[tokio::test]
+async fn every_list_of_operators_comes_in_parts() {
+    let app = TestApp::start().await;
+    let admin = app.operator(Role::Admin).await;
+    let staff = app.register().await;
+    let of_tenant = |what: &str| format!("/v1/admin/tenants/{}/{what}", staff.tenant_id);
+    for number in ["+13125550141", "+13125550142", "+13125550143"] {
+        admin.post(&of_tenant("phone-numbers"), json!({"number": number})).await.expect(201);
+    }
+    for (list, count) in [
+        (of_tenant("phone-numbers"), 3),
+        (of_tenant("resources"), 2),
+        ("/v1/admin/servers".to_owned(), 1),
+    ] {
+        admin.get(&format!("{list}?limit=0")).await.expect_problem(422, "validation_failed");
+        let all = admin.get(&list).await.expect(200)["data"].as_array().unwrap().clone();
+        assert_eq!(all.len(), count, "{list}");
+        let (mut seen, mut path) = (Vec::new(), format!("{list}?limit=1"));
+        loop {
+            let page = admin.get(&path).await.expect(200);
+            seen.extend(page["data"].as_array().unwrap().clone());
+            let Some(cursor) = page["next_cursor"].as_str() else { break };
+            path = format!("{list}?limit=1&cursor={cursor}");
+        }
+        assert_eq!(seen, all, "{list}");
+    }
+}

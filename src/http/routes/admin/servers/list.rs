@@ -4,25 +4,28 @@ use axum::extract::State;
 use super::ServerDocument;
 use crate::http::Gateway;
 use crate::http::extract::operator_permission::ServersRead;
-use crate::http::extract::{Operator, PageDocument};
+use crate::http::extract::{ListParameters, Operator, PageDocument, Parameters};
 use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
-use crate::paging::Page;
-use crate::registry::database_servers;
+use crate::paging::{Page, Position};
+use crate::registry::database_servers::{self, Occupancy};
 
-/// All servers, oldest first.
+/// Servers, newest first.
 #[utoipa::path(
     get,
     path = "/v1/admin/servers",
     tag = "Operators: servers",
-    responses((status = 200, description = "All of them.", body = PageDocument<ServerDocument>), AdminProblems),
+    params(ListParameters),
+    responses((status = 200, description = "A part of the list.", body = PageDocument<ServerDocument>), AdminProblems),
     security(("operator" = [])),
 )]
 pub(crate) async fn list_servers(
     State(gateway): State<Gateway>,
     _: Operator<ServersRead>,
+    Parameters(page): Parameters<ListParameters>,
 ) -> Result<Json<PageDocument<ServerDocument>>, Problem> {
     let db = gateway.registry.connect().await?;
     let rows = database_servers::list(&db).await?;
-    Ok(PageDocument::from_page(Page { rows, next: None }))
+    let position = |row: &Occupancy| Position { at: row.server.created_at, id: row.server.id };
+    Ok(PageDocument::from_page(Page::of_all(rows, page, position)))
 }

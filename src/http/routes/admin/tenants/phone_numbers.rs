@@ -9,12 +9,14 @@ use uuid::Uuid;
 
 use super::{conflict, find};
 use crate::http::extract::operator_permission::{TenantsRead, TenantsSupport};
-use crate::http::extract::{Checked, Faults, Id, JsonBody, Operator, PageDocument};
+use crate::http::extract::{
+    Checked, Faults, Id, JsonBody, ListParameters, Operator, PageDocument, Parameters,
+};
 use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
 use crate::http::{Code, Gateway};
 use crate::identifiers::{PhoneNumber, TenantId};
-use crate::paging::Page;
+use crate::paging::{Page, Position};
 use crate::registry::phone_numbers::{self, Assignment, NotAssigned};
 
 /// A number that a tenant holds.
@@ -39,21 +41,24 @@ async fn held_by(gateway: &Gateway, tenant: Uuid) -> Result<Vec<Assignment>, Pro
     Ok(phone_numbers::held_by(&db, tenant).await?)
 }
 
-/// The numbers that a tenant holds now.
+/// The numbers that a tenant holds now, newest first.
 #[utoipa::path(
     get,
     path = "/v1/admin/tenants/{id}/phone-numbers",
     tag = "Operators: tenants",
-    params(("id" = Uuid, Path)),
-    responses((status = 200, description = "All of them.", body = PageDocument<HeldNumberDocument>), AdminProblems),
+    params(("id" = Uuid, Path), ListParameters),
+    responses((status = 200, description = "A part of the list.", body = PageDocument<HeldNumberDocument>), AdminProblems),
     security(("operator" = [])),
 )]
 pub(crate) async fn list_tenant_numbers(
     State(gateway): State<Gateway>,
     _: Operator<TenantsRead>,
     Id(id): Id,
+    Parameters(page): Parameters<ListParameters>,
 ) -> Result<Json<PageDocument<HeldNumberDocument>>, Problem> {
-    Ok(PageDocument::from_page(Page { rows: held_by(&gateway, id).await?, next: None }))
+    let rows = held_by(&gateway, id).await?;
+    let position = |held: &Assignment| Position { at: held.valid_from, id: held.id };
+    Ok(PageDocument::from_page(Page::of_all(rows, page, position)))
 }
 
 #[derive(Deserialize, Default, ToSchema)]

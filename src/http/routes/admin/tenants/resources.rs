@@ -8,11 +8,11 @@ use uuid::Uuid;
 use super::find;
 use crate::http::Gateway;
 use crate::http::extract::operator_permission::TenantsRead;
-use crate::http::extract::{Id, Operator, PageDocument};
+use crate::http::extract::{Id, ListParameters, Operator, PageDocument, Parameters};
 use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
 use crate::identifiers::TenantId;
-use crate::paging::Page;
+use crate::paging::{Page, Position};
 use crate::registry::resources::{self, Resource};
 
 /// Something outside the registry that was made for a tenant.
@@ -42,22 +42,24 @@ impl From<Resource> for ResourceDocument {
     }
 }
 
-/// What was made for a tenant, oldest first; what is released included.
+/// What was made for a tenant, newest first; what is released included.
 #[utoipa::path(
     get,
     path = "/v1/admin/tenants/{id}/resources",
     tag = "Operators: tenants",
-    params(("id" = Uuid, Path)),
-    responses((status = 200, description = "All of them.", body = PageDocument<ResourceDocument>), AdminProblems),
+    params(("id" = Uuid, Path), ListParameters),
+    responses((status = 200, description = "A part of the list.", body = PageDocument<ResourceDocument>), AdminProblems),
     security(("operator" = [])),
 )]
 pub(crate) async fn list_tenant_resources(
     State(gateway): State<Gateway>,
     _: Operator<TenantsRead>,
     Id(id): Id,
+    Parameters(page): Parameters<ListParameters>,
 ) -> Result<Json<PageDocument<ResourceDocument>>, Problem> {
     let tenant = TenantId(find(&gateway, id).await?.id);
     let db = gateway.registry.connect().await?;
     let rows = resources::of_tenant(&db, tenant).await?;
-    Ok(PageDocument::from_page(Page { rows, next: None }))
+    let position = |row: &Resource| Position { at: row.made_at, id: row.id };
+    Ok(PageDocument::from_page(Page::of_all(rows, page, position)))
 }
