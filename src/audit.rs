@@ -20,19 +20,8 @@ use crate::sealing::LookupHasher;
 const BATCH: i64 = 1000;
 
 /// Of what sort somebody is.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    EnumIter,
-    DeriveActiveEnum,
-    serde::Serialize,
-    utoipa::ToSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
-#[serde(rename_all = "snake_case")]
 pub enum ActorKind {
     /// A member of a tenant's staff.
     Staff,
@@ -42,8 +31,6 @@ pub enum ActorKind {
     Operator,
     /// Whoever gave a command on a machine of the installation.
     Command,
-    /// An identity provider.
-    Provider,
 }
 
 /// Who does something.

@@ -8,7 +8,7 @@ use super::caller::ProgramKey;
 use super::{Authentication, AuthenticationError};
 use crate::audit::Act;
 use crate::identifiers::{TenantId, new_id};
-use crate::tenant_data::api_keys::{self, ApiKey, NewApiKey};
+use crate::tenant_data::api_keys::{self, ApiKey};
 use crate::tenant_data::impersonations;
 use crate::tenant_data::rights::Rights;
 use crate::tenant_router::TenantTransaction;
@@ -40,17 +40,20 @@ impl Authentication {
             return Err(AuthenticationError::BeyondMaker(beyond.clone()));
         }
         let (key, text) = ProgramKey::generate(&self.registry, tenant)?;
-        let new = NewApiKey {
+        let new = ApiKey {
             id: new_id(),
             name: wanted.name,
-            hash: key.hash.to_vec(),
+            key_hash: key.hash.to_vec(),
             hint: text[text.len() - HINT..].to_owned(),
             permissions: wanted.permissions,
             created_by: staff,
+            created_at: self.clock.now(),
             expires_at: wanted.expires_at,
+            revoked_at: None,
+            last_used_at: None,
+            last_used_ip: None,
         };
-        let added = api_keys::add(transaction, new, self.clock.now()).await?;
-        let key = added.ok_or(sea_orm::DbErr::RecordNotInserted)?;
+        let key = api_keys::add(transaction, new).await?;
         let act = Act::on("api_key.created", "api_key", key.id);
         let act = act.with(json!({"name": key.name, "permissions": key.permissions}));
         Ok(((key, text), act))

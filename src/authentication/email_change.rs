@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use serde_json::json;
 
 use super::{Authentication, AuthenticationError, Claims, Client};
-use crate::audit::Act;
+use crate::audit::{Act, Origin};
 use crate::identifiers::{EmailAddress, TenantId};
 use crate::mail::Letter;
 use crate::registry::tenants::Tenant;
@@ -76,7 +76,8 @@ impl Authentication {
         let OneTimeToken { staff_id, email, .. } = found.ok_or_else(refused)?;
         let user = staff::find_active(&db, staff_id).await?.ok_or_else(refused)?;
         drop(db);
-        let (Ok(old), Ok(new)) = (user.email.parse(), email.parse::<EmailAddress>()) else {
+        let addresses = (user.email.parse::<EmailAddress>(), email.parse::<EmailAddress>());
+        let (Ok(old), Ok(new)) = addresses else {
             return Err(refused());
         };
         if old == new {
@@ -85,30 +86,24 @@ impl Authentication {
         let id = TenantId(tenant.id);
         let marks = (self.mark_address(&old, id).await?, self.mark_address(&new, id).await?);
         let (db, now) = (self.router.connect(&tenant).await?, self.clock.now());
-        let transaction = db.begin().await?;
-        let changed = async {
+        let origin = Origin::of(user.actor(), Some(client));
+        let changed = self.change(&db, &origin, async |transaction| {
             let purpose = Purpose::EmailChange;
-            let taken = one_time_tokens::take(&transaction, token.hash(), purpose, now).await?;
+            let taken = one_time_tokens::take(transaction, token.hash(), purpose, now).await?;
             taken.ok_or_else(refused)?;
             // Nobody changes them meanwhile, and they have the address that was marked.
-            let is_same = staff::hold_active(&transaction, &user).await?;
-            let now_has = staff::find_active(&transaction, staff_id).await?;
+            let is_same = staff::hold_active(transaction, &user).await?;
+            let now_has = staff::find_active(transaction, staff_id).await?;
             if !is_same || now_has.is_none_or(|now| now.email != user.email) {
                 return Err(refused());
             }
-            staffing::set_email(&transaction, staff_id, new.as_str(), now).await?;
+            staffing::set_email(transaction, staff_id, new.as_str(), now).await?;
             // What was sent to the old one is good no more.
-            one_time_tokens::remove_all(&transaction, staff_id).await?;
+            one_time_tokens::remove_all(transaction, staff_id).await?;
             let act = Act::on("email.changed", "staff", staff_id);
-            let act = act.with(json!({"from": old.as_str(), "to": new.as_str()}));
-            self.note(&transaction, &user, client, act).await?;
-            Ok(())
-        };
-        if let Err(error) = changed.await {
-            transaction.rollback().await?;
-            return Err(error);
-        }
-        transaction.commit().await?;
+            Ok(((), act.with(json!({"from": old.as_str(), "to": new.as_str()}))))
+        });
+        changed.await?;
         drop(db);
         self.move_claim(id, &old, &new).await;
         self.settle_address(&new, id, marks.1, true).await;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use sea_orm::{TransactionSession, TransactionTrait};
 use serde_json::json;
 
 use super::operators::OperatorCaller;
@@ -11,11 +10,10 @@ use super::token::{Claims, Subject};
 use super::{Authentication, AuthenticationError};
 use crate::audit::{Act, Origin};
 use crate::identifiers::{TenantId, unguessable_id};
+use crate::registry::RegistryError;
 use crate::registry::audit_log::TENANT;
 use crate::registry::operators::{Operator, Role, sessions};
 use crate::registry::tenants::Tenant;
-use crate::registry::{RegistryError, audit_log as operators_log};
-use crate::tenant_data::audit_log;
 use crate::tenant_data::impersonations::{self, Impersonation};
 
 /// So long a visit can last.
@@ -70,19 +68,19 @@ impl Authentication {
         };
         let detail = json!({"reason": impersonation.reason, "may_write": impersonation.may_write,
             "expires_at": impersonation.expires_at});
-        let hasher = self.registry.hasher();
         let db = self.router.connect(tenant).await?;
-        let transaction = db.begin().await?;
-        impersonations::add(&transaction, &impersonation).await?;
-        let act = Act::on("impersonation.begun", "impersonation", impersonation.id);
-        audit_log::note(&transaction, hasher, origin, act.with(detail), now).await?;
-        transaction.commit().await?;
+        let begun = self.change(&db, origin, async |transaction| {
+            impersonations::add(transaction, impersonation.clone()).await?;
+            let act = Act::on("impersonation.begun", "impersonation", impersonation.id);
+            Ok(((), act.with(detail)))
+        });
+        begun.await?;
         drop(db);
         let transaction = self.registry.begin().await?;
         // The reason may name people: it stays with the tenant.
         let detail = json!({"impersonation": impersonation.id, "may_write": wanted.may_write});
         let act = Act::on("tenant.impersonated", TENANT, tenant.id).with(detail);
-        operators_log::conclude(transaction, hasher, origin, act, now).await?;
+        self.conclude(transaction, origin, act).await?;
         let subject = Subject {
             tenant: TenantId(tenant.id),
             staff: *operator_id,

@@ -13,7 +13,7 @@ use super::login::password_of;
 use super::opaque_token::OpaqueToken;
 use super::token::Claims;
 use super::{Authentication, AuthenticationError, Client};
-use crate::audit::Act;
+use crate::audit::{Act, Origin};
 use crate::identifiers::{EmailAddress, TenantId};
 use crate::mail::Letter;
 use crate::postgres::Scoped;
@@ -140,19 +140,18 @@ impl Authentication {
         let user = self.prove_again(tenant, claims, current, None, client).await?;
         let hash = self.passwords.hash(new).await?;
         let (db, now) = (self.router.connect(tenant).await?, self.clock.now());
-        let transaction = db.begin().await?;
-        // Whoever knows the old password alone must not undo a reset that has just been made against them.
-        if !staff::set_password(&transaction, &user, hash, now).await? {
-            transaction.rollback().await?;
-            return Err(AuthenticationError::InvalidCredentials);
-        }
-        // An address that somebody wants to move the account to is asked for anew.
-        one_time_tokens::remove_all(&transaction, user.id).await?;
-        self.end_sessions(&transaction, claims.tid, user.id, Some(claims.sid), now).await?;
-        let act = Act::on("password.changed", "staff", user.id);
-        self.note(&transaction, &user, client, act).await?;
-        transaction.commit().await?;
-        Ok(())
+        let origin = Origin::of(user.actor(), Some(client));
+        self.change(&db, &origin, async |transaction| {
+            // Whoever knows the old password alone must not undo a reset that has just been made against them.
+            if !staff::set_password(transaction, &user, hash, now).await? {
+                return Err(AuthenticationError::InvalidCredentials);
+            }
+            // An address that somebody wants to move the account to is asked for anew.
+            one_time_tokens::remove_all(transaction, user.id).await?;
+            self.end_sessions(transaction, claims.tid, user.id, Some(claims.sid), now).await?;
+            Ok(((), Act::on("password.changed", "staff", user.id)))
+        })
+        .await
     }
 
     /// Sends a letter by which somebody proves that their address is theirs, unless one that is still good is on its way.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use sea_orm::{TransactionSession, TransactionTrait};
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
@@ -10,8 +9,7 @@ use super::login::password_of;
 use super::token::Claims;
 use super::totp::{TotpSecret, recovery_codes, recovery_hash};
 use super::{Authentication, AuthenticationError, Client};
-use crate::audit::Act;
-use crate::registry::RegistryError;
+use crate::audit::{Act, Origin};
 use crate::registry::tenants::Tenant;
 use crate::tenant_data::one_time_tokens::{self, Purpose};
 use crate::tenant_data::second_factor::{self, Factor};
@@ -46,13 +44,12 @@ impl Authentication {
         client: &Client,
     ) -> Result<Enrollment, AuthenticationError> {
         let user = self.prove_again(tenant, claims, password, None, client).await?;
-        let sealing = |error| AuthenticationError::from(RegistryError::from(error));
-        let secret = TotpSecret::generate(self.registry.sealer()).map_err(sealing)?;
+        let secret = TotpSecret::generate(self.registry.sealer())?;
         let bound_to = second_factor::bound_to(tenant.id, user.id);
-        let sealed = self.registry.tenant_sealer().seal(&bound_to, secret.bytes());
+        let sealed = self.registry.tenant_sealer().seal(&bound_to, secret.bytes())?;
         let db = self.router.connect(tenant).await?;
         let now = self.clock.now();
-        if !second_factor::begin(&db, user.id, sealed.map_err(sealing)?, now).await? {
+        if !second_factor::begin(&db, user.id, sealed, now).await? {
             return Err(AuthenticationError::SecondFactorThere);
         }
         let url = secret.url(&tenant.organization_name, &user.email);
@@ -82,19 +79,19 @@ impl Authentication {
             secret.step_of(code.expose_secret(), factor.last_step, now).ok_or_else(refused)
         };
         let step = self.counted_for(&user, client, proof).await?;
-        let codes = recovery_codes(self.registry.sealer()).map_err(RegistryError::from)?;
+        let codes = recovery_codes(self.registry.sealer())?;
         let hashes = codes.iter().map(|code| recovery_hash(code)).collect();
-        let transaction = db.begin().await?;
         let shown = (factor.sealed_secret, step);
-        if !second_factor::confirm(&transaction, user.id, shown, hashes, now).await? {
-            transaction.rollback().await?;
-            return Err(AuthenticationError::SecondFactorThere);
-        }
-        one_time_tokens::remove(&transaction, user.id, Purpose::EmailChange).await?;
-        self.end_sessions(&transaction, claims.tid, user.id, Some(claims.sid), now).await?;
-        let act = Act::on("mfa.enabled", "staff", user.id);
-        self.note(&transaction, &user, client, act).await?;
-        transaction.commit().await?;
+        let origin = Origin::of(user.actor(), Some(client));
+        let confirmed = self.change(&db, &origin, async |transaction| {
+            if !second_factor::confirm(transaction, user.id, shown, hashes, now).await? {
+                return Err(AuthenticationError::SecondFactorThere);
+            }
+            one_time_tokens::remove(transaction, user.id, Purpose::EmailChange).await?;
+            self.end_sessions(transaction, claims.tid, user.id, Some(claims.sid), now).await?;
+            Ok(((), Act::on("mfa.enabled", "staff", user.id)))
+        });
+        confirmed.await?;
         Ok(codes)
     }
 
@@ -108,15 +105,14 @@ impl Authentication {
     ) -> Result<(), AuthenticationError> {
         let user = self.prove_again(tenant, claims, password, Some(factor), client).await?;
         let db = self.router.connect(tenant).await?;
-        let transaction = db.begin().await?;
-        if !second_factor::remove(&transaction, user.id, self.clock.now()).await? {
-            transaction.rollback().await?;
-            return Err(AuthenticationError::NoSecondFactor);
-        }
-        let act = Act::on("mfa.disabled", "staff", user.id);
-        self.note(&transaction, &user, client, act).await?;
-        transaction.commit().await?;
-        Ok(())
+        let origin = Origin::of(user.actor(), Some(client));
+        self.change(&db, &origin, async |transaction| {
+            if !second_factor::remove(transaction, user.id, self.clock.now()).await? {
+                return Err(AuthenticationError::NoSecondFactor);
+            }
+            Ok(((), Act::on("mfa.disabled", "staff", user.id)))
+        })
+        .await
     }
 
     /// Somebody who is signed in shows all that a sign-in would ask of them; counted like one.
@@ -206,7 +202,7 @@ impl Authentication {
         factor: &Factor,
     ) -> Result<TotpSecret, AuthenticationError> {
         let bound_to = second_factor::bound_to(tenant, staff);
-        let opened = self.registry.tenant_sealer().open(&bound_to, &factor.sealed_secret);
-        Ok(TotpSecret::of_bytes(opened.map_err(RegistryError::from)?))
+        let opened = self.registry.tenant_sealer().open(&bound_to, &factor.sealed_secret)?;
+        Ok(TotpSecret::of_bytes(opened))
     }
 }

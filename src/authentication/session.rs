@@ -177,6 +177,20 @@ impl Authentication {
         Ok(is_theirs)
     }
 
+    /// Changes something in a tenant: see [`audit_log::change`].
+    pub(super) async fn change<T, F>(
+        &self,
+        db: &TenantDb,
+        origin: &Origin,
+        change: F,
+    ) -> Result<T, AuthenticationError>
+    where
+        F: AsyncFnOnce(&TenantTransaction) -> Result<(T, Act), AuthenticationError>,
+    {
+        let (hasher, now) = (self.registry.hasher(), self.clock.now());
+        audit_log::change(db, hasher, origin, now, change).await
+    }
+
     /// Writes down what a member of staff is doing to an account, theirs by their own doing.
     pub(super) async fn note(
         &self,

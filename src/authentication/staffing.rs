@@ -19,18 +19,18 @@ use crate::tenant_data::one_time_tokens::{self, Purpose};
 use crate::tenant_data::rights::Rights;
 use crate::tenant_data::staff::StaffMember;
 use crate::tenant_data::staffing::{self, INVITED, Invitation, StaffChanges, StaffError};
-use crate::tenant_data::{audit_log, second_factor, staff};
+use crate::tenant_data::{second_factor, staff};
 use crate::tenant_router::TenantTransaction;
 
 /// People look into their mail after a weekend.
 const INVITATION_LIFE: TimeDelta = TimeDelta::days(7);
 
 /// Whoever changes the staff: what they may do themselves, and for the audit log, who they are.
-pub struct Manager<'a> {
+pub struct Manager {
     /// Theirs.
-    pub rights: &'a Rights,
+    pub rights: Arc<Rights>,
     /// Theirs.
-    pub origin: &'a Origin,
+    pub origin: Origin,
 }
 
 impl Authentication {
@@ -39,41 +39,28 @@ impl Authentication {
         &self,
         tenant: &Arc<Tenant>,
         new: Invitation,
-        by: Manager<'_>,
+        by: Manager,
     ) -> Result<StaffMember, AuthenticationError> {
         self.may_send_invitations(tenant).await?;
         let db = self.router.connect(tenant).await?;
-        staffing::may_invite(&db, &new, by.rights).await?;
+        staffing::may_invite(&db, &new, &by.rights).await?;
         drop(db);
         let (id, email) = (TenantId(tenant.id), new.email.clone());
         self.count_invitation(id, &email)?;
+        let token = self.new_token(id)?;
         let mark = self.mark_address(&email, id).await?;
-        let invited = async {
-            let (token, now) = (self.new_token(id)?, self.clock.now());
-            let db = self.router.connect(tenant).await?;
-            let transaction = db.begin().await?;
-            let written = async {
-                let user = staffing::invite(&transaction, new, by.rights, now).await?;
-                self.keep_invitation(&transaction, &user, &token).await?;
-                let act = Act::on("staff.invited", "staff", user.id);
-                let act = act.with(json!({"email": user.email, "role": user.role}));
-                let hasher = self.registry.hasher();
-                audit_log::note(&transaction, hasher, by.origin, act, now).await?;
-                Ok::<_, AuthenticationError>(user)
-            };
-            match written.await {
-                Ok(user) => {
-                    transaction.commit().await?;
-                    Ok((user, token))
-                }
-                Err(error) => {
-                    transaction.rollback().await?;
-                    Err(error)
-                }
-            }
-        };
+        let db = self.router.connect(tenant).await?;
+        let invited = self.change(&db, &by.origin, async |transaction| {
+            let now = self.clock.now();
+            let user = staffing::invite(transaction, new, &by.rights, now).await?;
+            self.keep_invitation(transaction, &user, &token).await?;
+            let act = Act::on("staff.invited", "staff", user.id);
+            let act = act.with(json!({"email": user.email, "role": user.role}));
+            Ok((user, act))
+        });
         // Where it fails nobody knows whose the address is: the mark goes by itself.
-        let (user, token) = invited.await?;
+        let user = invited.await?;
+        drop(db);
         self.settle_address(&email, id, mark, true).await;
         self.send_invitation(tenant, email, &token);
         Ok(user)
@@ -84,7 +71,7 @@ impl Authentication {
         &self,
         tenant: &Arc<Tenant>,
         id: Uuid,
-        by: Manager<'_>,
+        by: Manager,
     ) -> Result<(), AuthenticationError> {
         let db = self.router.connect(tenant).await?;
         let user = staffing::find(&db, id).await?;
@@ -96,17 +83,15 @@ impl Authentication {
         let email: EmailAddress = user.email.parse().map_err(|_| StaffError::NotFound)?;
         self.may_send_invitations(tenant).await?;
         self.count_invitation(TenantId(tenant.id), &email)?;
-        let (token, now) = (self.new_token(TenantId(tenant.id))?, self.clock.now());
+        let token = self.new_token(TenantId(tenant.id))?;
         let db = self.router.connect(tenant).await?;
-        let transaction = db.begin().await?;
-        if staffing::hold_invited(&transaction, id).await?.is_none() {
-            transaction.rollback().await?;
-            return Err(StaffError::NotFound.into());
-        }
-        self.keep_invitation(&transaction, &user, &token).await?;
-        let act = Act::on("staff.invited", "staff", user.id);
-        audit_log::note(&transaction, self.registry.hasher(), by.origin, act, now).await?;
-        transaction.commit().await?;
+        let invited = self.change(&db, &by.origin, async |transaction| {
+            let user = staffing::hold_invited(transaction, id).await?;
+            let user = user.ok_or(StaffError::NotFound)?;
+            self.keep_invitation(transaction, &user, &token).await?;
+            Ok(((), Act::on("staff.invited", "staff", id)))
+        });
+        invited.await?;
         drop(db);
         self.send_invitation(tenant, email, &token);
         Ok(())
@@ -198,15 +183,15 @@ impl Authentication {
         tenant: &Arc<Tenant>,
         id: Uuid,
         changes: StaffChanges,
-        by: Manager<'_>,
+        by: Manager,
     ) -> Result<StaffMember, AuthenticationError> {
-        let (db, now) = (self.router.connect(tenant).await?, self.clock.now());
-        let transaction = db.begin().await?;
-        let changed = async {
-            let changed = staffing::change(&transaction, id, changes, by.rights, now).await?;
+        let db = self.router.connect(tenant).await?;
+        self.change(&db, &by.origin, async |transaction| {
+            let now = self.clock.now();
+            let changed = staffing::change(transaction, id, changes, &by.rights, now).await?;
             let (before, after) = changed;
             if before.status != after.status {
-                self.end_sessions(&transaction, TenantId(tenant.id), id, None, now).await?;
+                self.end_sessions(transaction, TenantId(tenant.id), id, None, now).await?;
             }
             let of = |user: &StaffMember| {
                 json!({"role": user.role, "status": user.status, "first_name": user.first_name,
@@ -214,19 +199,9 @@ impl Authentication {
             };
             let act = Act::on("staff.changed", "staff", id);
             let act = act.with(json!({"from": of(&before), "to": of(&after)}));
-            audit_log::note(&transaction, self.registry.hasher(), by.origin, act, now).await?;
-            Ok::<_, AuthenticationError>(after)
-        };
-        match changed.await {
-            Ok(user) => {
-                transaction.commit().await?;
-                Ok(user)
-            }
-            Err(error) => {
-                transaction.rollback().await?;
-                Err(error)
-            }
-        }
+            Ok((after, act))
+        })
+        .await
     }
 
     /// Takes somebody's second factor off who has lost it, for a manager who may do all that they may.
@@ -234,7 +209,7 @@ impl Authentication {
         &self,
         tenant: &Arc<Tenant>,
         id: Uuid,
-        by: Manager<'_>,
+        by: Manager,
     ) -> Result<(), AuthenticationError> {
         // A token that was stolen must not take off what it was stolen in spite of.
         if by.rights.actor.id == Some(id) {
@@ -242,26 +217,12 @@ impl Authentication {
                 "Your own second factor you take off yourself, with password and code.",
             ));
         }
-        let (db, now) = (self.router.connect(tenant).await?, self.clock.now());
-        let transaction = db.begin().await?;
-        let reset = async {
-            staffing::change(&transaction, id, StaffChanges::default(), by.rights, now).await?;
-            if !second_factor::remove(&transaction, id, now).await? {
-                return Err(AuthenticationError::NoSecondFactor);
-            }
-            one_time_tokens::remove(&transaction, id, Purpose::EmailChange).await?;
-            self.end_sessions(&transaction, TenantId(tenant.id), id, None, now).await?;
-            let act = Act::on("mfa.reset", "staff", id);
-            audit_log::note(&transaction, self.registry.hasher(), by.origin, act, now).await?;
-            Ok(())
-        };
-        match reset.await {
-            Ok(()) => Ok(transaction.commit().await?),
-            Err(error) => {
-                transaction.rollback().await?;
-                Err(error)
-            }
-        }
+        let db = self.router.connect(tenant).await?;
+        self.change(&db, &by.origin, async |transaction| {
+            staffing::hold(transaction, id, &by.rights).await?;
+            self.take_factor_off(transaction, TenantId(tenant.id), id).await
+        })
+        .await
     }
 
     /// As [`Self::reset_factor`], by an operator's command: for an owner whom no other owner can help.
@@ -271,18 +232,27 @@ impl Authentication {
         email: &EmailAddress,
         origin: &Origin,
     ) -> Result<(), AuthenticationError> {
-        let (db, now) = (self.router.connect(tenant).await?, self.clock.now());
+        let db = self.router.connect(tenant).await?;
         let user = staff::find_active_by_email(&db, email).await?.ok_or(StaffError::NotFound)?;
-        let transaction = db.begin().await?;
-        if !second_factor::remove(&transaction, user.id, now).await? {
-            transaction.rollback().await?;
+        self.change(&db, origin, async |transaction| {
+            self.take_factor_off(transaction, TenantId(tenant.id), user.id).await
+        })
+        .await
+    }
+
+    async fn take_factor_off(
+        &self,
+        transaction: &TenantTransaction,
+        tenant: TenantId,
+        id: Uuid,
+    ) -> Result<((), Act), AuthenticationError> {
+        let now = self.clock.now();
+        if !second_factor::remove(transaction, id, now).await? {
             return Err(AuthenticationError::NoSecondFactor);
         }
-        self.end_sessions(&transaction, TenantId(tenant.id), user.id, None, now).await?;
-        let act = Act::on("mfa.reset", "staff", user.id);
-        audit_log::note(&transaction, self.registry.hasher(), origin, act, now).await?;
-        transaction.commit().await?;
-        Ok(())
+        one_time_tokens::remove(transaction, id, Purpose::EmailChange).await?;
+        self.end_sessions(transaction, tenant, id, None, now).await?;
+        Ok(((), Act::on("mfa.reset", "staff", id)))
     }
 
     /// Removes somebody from the staff.
@@ -290,7 +260,7 @@ impl Authentication {
         &self,
         tenant: &Arc<Tenant>,
         id: Uuid,
-        by: Manager<'_>,
+        by: Manager,
     ) -> Result<(), AuthenticationError> {
         let db = self.router.connect(tenant).await?;
         let user = staffing::find(&db, id).await?;
@@ -300,35 +270,25 @@ impl Authentication {
             Some(email) => Some(self.mark_address(email, tenant_id).await?),
             None => None,
         };
-        let (db, now) = (self.router.connect(tenant).await?, self.clock.now());
-        let transaction = db.begin().await?;
-        let removed = async {
-            let removed = staffing::hold_removable(&transaction, id, by.rights).await?;
-            self.end_sessions(&transaction, tenant_id, id, None, now).await?;
-            staffing::remove(&transaction, id).await?;
+        let db = self.router.connect(tenant).await?;
+        let removed = self.change(&db, &by.origin, async |transaction| {
+            let removed = staffing::hold_removable(transaction, id, &by.rights).await?;
+            self.end_sessions(transaction, tenant_id, id, None, self.clock.now()).await?;
+            staffing::remove(transaction, id).await?;
             let act = Act::on("staff.removed", "staff", id);
             let act = act.with(json!({"email": removed.email, "role": removed.role}));
-            audit_log::note(&transaction, self.registry.hasher(), by.origin, act, now).await?;
-            Ok::<_, AuthenticationError>(removed)
-        };
-        match removed.await {
-            Ok(removed) => {
-                transaction.commit().await?;
-                // With another address by now, the mark is not on theirs: it goes by itself.
-                if let (Some(email), Some(mark)) = (&email, mark)
-                    && removed.email == user.email
-                {
-                    self.settle_address(email, tenant_id, mark, false).await;
-                } else if let Ok(other) = removed.email.parse() {
-                    // The job asks whose it is now.
-                    self.mark_address(&other, tenant_id).await?;
-                }
-                Ok(())
-            }
-            Err(error) => {
-                transaction.rollback().await?;
-                Err(error)
-            }
+            Ok((removed, act))
+        });
+        let removed = removed.await?;
+        drop(db);
+        if let (Some(email), Some(mark)) = (&email, mark)
+            && removed.email == user.email
+        {
+            self.settle_address(email, tenant_id, mark, false).await;
+        } else if let Ok(other) = removed.email.parse() {
+            // They had another address by then: the job asks whose both are now.
+            self.mark_address(&other, tenant_id).await?;
         }
+        Ok(())
     }
 }

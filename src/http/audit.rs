@@ -60,7 +60,7 @@ impl Checked for AuditParameters {
 /// Who did something.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ActorDocument {
-    /// `staff`, `api_key`, `operator`, `command` or `provider`.
+    /// `staff`, `api_key`, `operator` or `command`.
     kind: String,
     id: Option<Uuid>,
     /// As it was when they did it.

@@ -1,16 +1,13 @@
 //! Branches: the places a church meets in.
 
 use chrono::{DateTime, Utc};
-use sea_orm::sea_query::Expr;
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-};
+use sea_orm::{ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, QueryFilter};
 use uuid::Uuid;
 
 pub use super::entities::branches::Model as Branch;
 use super::entities::branches::{ActiveModel, Column, Entity};
 use crate::identifiers::new_id;
-use crate::paging::{Page, PageRequest, Position, keyset};
+use crate::paging::{Page, PageRequest, Position, newest_first};
 use crate::postgres::failure;
 use crate::tenant_router::OnTenant;
 
@@ -49,15 +46,8 @@ fn refused(error: DbErr) -> BranchError {
 
 /// Branches, newest first.
 pub async fn list(db: &impl OnTenant, page: PageRequest) -> Result<Page<Branch>, DbErr> {
-    let mut query = Entity::find()
-        .order_by_desc(Column::CreatedAt)
-        .order_by_desc(Column::Id)
-        .limit(page.limit + 1);
-    if let Some(after) = page.after {
-        query = query.filter(Expr::cust_with_values("(created_at, id) < ($1, $2)", keyset(after)));
-    }
-    let rows = query.all(db).await?;
-    Ok(Page::cut(rows, page.limit, |row| Position { at: row.created_at, id: row.id }))
+    let position = |row: &Branch| Position { at: row.created_at, id: row.id };
+    newest_first(db, Entity::find(), page, position).await
 }
 
 /// Adds a branch.

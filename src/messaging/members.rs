@@ -7,7 +7,7 @@ use sea_orm::sea_query::extension::postgres::PgExpr;
 use sea_orm::sea_query::{Condition, Expr, LikeExpr, Query};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, DbBackend, DbErr, EntityTrait, FromQueryResult, QueryFilter,
-    QueryOrder, QuerySelect, QueryTrait, Statement,
+    QueryTrait, Statement,
 };
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ use super::entities::group_members;
 pub use super::entities::members::Model as Member;
 use super::entities::members::{ActiveModel, Column, Entity};
 use crate::identifiers::{EmailAddress, PhoneNumber, new_id};
-use crate::paging::{Page, PageRequest, Position, keyset};
+use crate::paging::{Page, PageRequest, Position, newest_first};
 use crate::postgres::failure;
 use crate::tenant_router::OnTenant;
 
@@ -100,13 +100,7 @@ pub async fn list(
     filter: MemberFilter,
     page: PageRequest,
 ) -> Result<Page<Member>, DbErr> {
-    let mut query = Entity::find()
-        .order_by_desc(Column::CreatedAt)
-        .order_by_desc(Column::Id)
-        .limit(page.limit + 1);
-    if let Some(after) = page.after {
-        query = query.filter(Expr::cust_with_values("(created_at, id) < ($1, $2)", keyset(after)));
-    }
+    let mut query = Entity::find();
     if let Some(text) = filter.text.filter(|text| !text.is_empty()) {
         let pattern = format!("%{}%", escaped(&text));
         let like = |column: Column| Expr::col(column).ilike(LikeExpr::new(pattern.clone()));
@@ -134,8 +128,8 @@ pub async fn list(
         Some(false) => query.filter(Column::OptedOutAt.is_null()),
         None => query,
     };
-    let rows = query.all(db).await?;
-    Ok(Page::cut(rows, page.limit, |row| Position { at: row.created_at, id: row.id }))
+    let position = |row: &Member| Position { at: row.created_at, id: row.id };
+    newest_first(db, query, page, position).await
 }
 
 /// The characters that mean something to LIKE stand for themselves. The backslash is PostgreSQL's escape character

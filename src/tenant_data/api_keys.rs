@@ -1,98 +1,29 @@
 //! Keys of a tenant's own programs. Only the SHA-256 of one is kept.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sea_orm::{DbBackend, DbErr, FromQueryResult, Statement, Value};
+use sea_orm::sea_query::{Expr, Func};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, Condition, DbErr, EntityTrait, IntoActiveModel, QueryFilter,
+};
 use uuid::Uuid;
 
-use crate::paging::{Page, PageRequest, Position};
+pub use super::entities::api_keys::Model as ApiKey;
+use super::entities::api_keys::{Column, Entity};
+use crate::paging::{Page, PageRequest, Position, newest_first};
 use crate::tenant_router::OnTenant;
 
 /// The last use is written down no more often than this.
 const NOTED_EVERY: TimeDelta = TimeDelta::minutes(1);
 
-/// A key, without its secret.
-#[derive(Clone, Debug, FromQueryResult)]
-pub struct ApiKey {
-    /// Row id.
-    pub id: Uuid,
-    /// What the tenant calls it.
-    pub name: String,
-    /// How the key ends.
-    pub hint: String,
-    /// What its holder may do.
-    pub permissions: Vec<String>,
-    /// Who has made it; they may have left.
-    pub created_by: Option<Uuid>,
-    /// When.
-    pub created_at: DateTime<Utc>,
-    /// From then on it is good no more.
-    pub expires_at: Option<DateTime<Utc>>,
-    /// Since then it is good no more.
-    pub revoked_at: Option<DateTime<Utc>>,
-    /// To the minute.
-    pub last_used_at: Option<DateTime<Utc>>,
-    /// From where.
-    pub last_used_ip: Option<String>,
-}
-
-/// A key that is to be.
-pub struct NewApiKey {
-    /// Row id.
-    pub id: Uuid,
-    /// What the tenant calls it.
-    pub name: String,
-    /// Of the whole text.
-    pub hash: Vec<u8>,
-    /// How the text ends.
-    pub hint: String,
-    /// What its holder may do.
-    pub permissions: Vec<String>,
-    /// Who makes it, where a member of staff does.
-    pub created_by: Option<Uuid>,
-    /// From then on it is good no more.
-    pub expires_at: Option<DateTime<Utc>>,
-}
-
-async fn query(
-    db: &impl OnTenant,
-    sql: &str,
-    values: impl IntoIterator<Item = Value>,
-) -> Result<Vec<ApiKey>, DbErr> {
-    let statement = Statement::from_sql_and_values(DbBackend::Postgres, sql, values);
-    ApiKey::find_by_statement(statement).all(db).await
-}
-
 /// Adds one.
-pub async fn add(
-    db: &impl OnTenant,
-    new: NewApiKey,
-    now: DateTime<Utc>,
-) -> Result<Option<ApiKey>, DbErr> {
-    const SQL: &str = "
-        INSERT INTO api_keys (id, name, key_hash, hint, permissions, created_by, created_at, expires_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING *";
-    let values: [Value; 8] = [
-        new.id.into(),
-        new.name.into(),
-        new.hash.into(),
-        new.hint.into(),
-        new.permissions.into(),
-        new.created_by.into(),
-        now.into(),
-        new.expires_at.into(),
-    ];
-    Ok(query(db, SQL, values).await?.pop())
+pub async fn add(db: &impl OnTenant, new: ApiKey) -> Result<ApiKey, DbErr> {
+    Entity::insert(new.into_active_model().reset_all()).exec_with_returning(db).await
 }
 
 /// All of them, those that are good no more too, the newest first.
 pub async fn list(db: &impl OnTenant, page: PageRequest) -> Result<Page<ApiKey>, DbErr> {
-    const SQL: &str = "
-        SELECT * FROM api_keys WHERE ($1::timestamptz IS NULL OR (created_at, id) < ($1, $2::uuid))
-        ORDER BY created_at DESC, id DESC LIMIT $3";
-    let limit = i64::try_from(page.limit).unwrap_or(i64::MAX - 1) + 1;
-    let (at, id) = page.after.map(|after| (after.at, after.id)).unzip();
-    let rows = query(db, SQL, [at.into(), id.into(), limit.into()]).await?;
-    Ok(Page::cut(rows, page.limit, |row| Position { at: row.created_at, id: row.id }))
+    let position = |row: &ApiKey| Position { at: row.created_at, id: row.id };
+    newest_first(db, Entity::find(), page, position).await
 }
 
 /// It is good no more; `None`: there is none with this id. One that was revoked before counts: a first attempt may have
@@ -102,9 +33,13 @@ pub async fn revoke(
     id: Uuid,
     now: DateTime<Utc>,
 ) -> Result<Option<ApiKey>, DbErr> {
-    const SQL: &str =
-        "UPDATE api_keys SET revoked_at = coalesce(revoked_at, $2) WHERE id = $1 RETURNING *";
-    Ok(query(db, SQL, [id.into(), now.into()]).await?.pop())
+    let at = Func::coalesce([Expr::col(Column::RevokedAt), Expr::value(now)]);
+    let revoked = Entity::update_many()
+        .col_expr(Column::RevokedAt, at.into())
+        .filter(Column::Id.eq(id))
+        .exec_with_returning(db)
+        .await?;
+    Ok(revoked.into_iter().next())
 }
 
 /// Notes that one is in use.
@@ -114,10 +49,15 @@ pub async fn note_use(
     ip: Option<String>,
     now: DateTime<Utc>,
 ) -> Result<(), DbErr> {
-    const SQL: &str = "
-        UPDATE api_keys SET last_used_at = $2, last_used_ip = $3
-        WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $4)";
-    let values = [id.into(), now.into(), ip.into(), (now - NOTED_EVERY).into()];
-    db.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, SQL, values)).await?;
+    let is_due = Condition::any()
+        .add(Column::LastUsedAt.is_null())
+        .add(Column::LastUsedAt.lt(now - NOTED_EVERY));
+    Entity::update_many()
+        .col_expr(Column::LastUsedAt, Expr::value(now))
+        .col_expr(Column::LastUsedIp, Expr::value(ip))
+        .filter(Column::Id.eq(id))
+        .filter(is_due)
+        .exec(db)
+        .await?;
     Ok(())
 }

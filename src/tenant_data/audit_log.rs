@@ -1,14 +1,14 @@
 //! What staff, their programs and operators have done in a tenant.
 
 use chrono::{DateTime, Utc};
-use sea_orm::DbErr;
+use sea_orm::{DbErr, TransactionSession, TransactionTrait};
 
 use crate::audit::{self, Chain};
 pub use crate::audit::{Act, Entry, Filter, Head, Origin, Tampering};
 use crate::identifiers::TenantId;
 use crate::paging::{Page, PageRequest};
 use crate::sealing::LookupHasher;
-use crate::tenant_router::{OnTenant, TenantTransaction};
+use crate::tenant_router::{OnTenant, TenantDb, TenantTransaction};
 
 fn chain<'a>(db: &impl OnTenant, hasher: &'a LookupHasher) -> Chain<'a> {
     Chain { name: TenantId(db.scope().tenant().id).to_string(), hasher }
@@ -23,6 +23,32 @@ pub async fn note(
     now: DateTime<Utc>,
 ) -> Result<(), DbErr> {
     audit::append(transaction, &chain(transaction, hasher), origin, act, now).await
+}
+
+/// Changes something: all of it in one transaction, with an entry at its end, or nothing.
+pub async fn change<T, E, F>(
+    db: &TenantDb,
+    hasher: &LookupHasher,
+    origin: &Origin,
+    now: DateTime<Utc>,
+    change: F,
+) -> Result<T, E>
+where
+    F: AsyncFnOnce(&TenantTransaction) -> Result<(T, Act), E>,
+    E: From<DbErr>,
+{
+    let transaction = db.begin().await?;
+    match change(&transaction).await {
+        Ok((done, act)) => {
+            note(&transaction, hasher, origin, act, now).await?;
+            transaction.commit().await?;
+            Ok(done)
+        }
+        Err(error) => {
+            transaction.rollback().await?;
+            Err(error)
+        }
+    }
 }
 
 /// Entries, the newest first.

@@ -5,15 +5,14 @@ use std::net::IpAddr;
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::sea_query::{Expr, LockBehavior, LockType};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, Condition, DbErr, EntityTrait, QueryFilter, QueryOrder,
-    QuerySelect,
+    ActiveValue::Set, ColumnTrait, Condition, DbErr, EntityTrait, QueryFilter, QuerySelect,
 };
 use uuid::Uuid;
 
 pub use super::entities::sessions::Model as Session;
 use super::entities::{refresh_tokens, sessions};
 use crate::audit::Client;
-use crate::paging::{Page, PageRequest, Position, keyset};
+use crate::paging::{Page, PageRequest, Position, newest_first};
 use crate::tenant_router::{OnTenant, TenantTransaction};
 
 /// For so long what is over stays: a sign-out that stopped half-way is repeated sooner.
@@ -88,18 +87,12 @@ pub async fn list(
     now: DateTime<Utc>,
     page: PageRequest,
 ) -> Result<Page<Session>, DbErr> {
-    let mut query = sessions::Entity::find()
+    let theirs = sessions::Entity::find()
         .filter(sessions::Column::StaffId.eq(staff))
         .filter(sessions::Column::RevokedAt.is_null())
-        .filter(sessions::Column::ExpiresAt.gt(now))
-        .order_by_desc(sessions::Column::CreatedAt)
-        .order_by_desc(sessions::Column::Id)
-        .limit(page.limit + 1);
-    if let Some(after) = page.after {
-        query = query.filter(Expr::cust_with_values("(created_at, id) < ($1, $2)", keyset(after)));
-    }
-    let rows = query.all(db).await?;
-    Ok(Page::cut(rows, page.limit, |row| Position { at: row.created_at, id: row.id }))
+        .filter(sessions::Column::ExpiresAt.gt(now));
+    let position = |row: &Session| Position { at: row.created_at, id: row.id };
+    newest_first(db, theirs, page, position).await
 }
 
 async fn add_token(

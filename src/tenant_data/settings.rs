@@ -37,8 +37,3 @@ pub async fn set(
     db.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, SQL, values)).await?;
     Ok(())
 }
-
-/// Is a second factor asked of all staff?
-pub async fn is_mfa_required(db: &impl OnTenant) -> Result<bool, DbErr> {
-    Ok(all(db).await?.get(MFA_REQUIRED) == Some(&Value::Bool(true)))
-}

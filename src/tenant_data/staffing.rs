@@ -206,7 +206,7 @@ async fn now_of(db: &impl OnTenant, by: &Rights) -> Result<Rights, StaffError> {
 
 /// Somebody who is to be changed by somebody else who may do so, and what those may do now. Owners are locked first, always in the same order: of two
 /// who unmake each other's owner at once, the second sees what the first has left.
-async fn hold(
+pub async fn hold(
     transaction: &TenantTransaction,
     id: Uuid,
     by: &Rights,

@@ -86,7 +86,7 @@ impl Authentication {
     }
 
     /// Writes down what was done, and ends the transaction in which it was.
-    async fn conclude(
+    pub(super) async fn conclude(
         &self,
         transaction: RegistryTransaction,
         origin: &Origin,

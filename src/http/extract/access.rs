@@ -7,14 +7,15 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use sea_orm::{TransactionSession, TransactionTrait};
+use sea_orm::DbErr;
+use tokio::sync::OnceCell;
 
 use super::client::{client, client_address};
 use super::cookies;
 use super::host::{called_host, only};
 use super::permission::Permission;
 use crate::audit::{Act, Origin};
-use crate::authentication::{Caller, Claims, Client, TokenError};
+use crate::authentication::{Caller, Claims, Client, Manager, TokenError};
 use crate::http::Code;
 use crate::http::Gateway;
 use crate::http::problem::Problem;
@@ -47,9 +48,12 @@ pub struct Access {
     /// Their tenant, and the only one this request can reach.
     pub tenant: Arc<Tenant>,
     gateway: Gateway,
+    /// What they may do, once somebody has asked.
+    rights: OnceCell<Arc<Rights>>,
     /// With what client; not read where nothing can be changed.
     client: Option<Client>,
-    ip: IpAddr,
+    /// From where; only of programs, of which the last use is kept.
+    ip: Option<IpAddr>,
 }
 
 impl Access {
@@ -70,8 +74,9 @@ impl Access {
             return Err(Code::TenantMismatch.into());
         }
         let client = (!parts.method.is_safe()).then(|| client(parts, gateway));
-        let ip = client_address(parts, &gateway.settings.trusted_proxies);
-        Ok(Self { caller, tenant, gateway: gateway.clone(), client, ip })
+        let ip = matches!(caller, Caller::Program(_))
+            .then(|| client_address(parts, &gateway.settings.trusted_proxies));
+        Ok(Self { caller, tenant, gateway: gateway.clone(), rights: OnceCell::new(), client, ip })
     }
 
     /// A connection to the caller's own tenant. Taken late: after the body has been read and checked.
@@ -81,26 +86,36 @@ impl Access {
 
     /// What the caller may do now, by the role that they have now, not by the one that the token names.
     pub async fn rights(&self) -> Result<Arc<Rights>, Problem> {
-        let (known, key) = (&self.gateway.rights, self.caller.fingerprint());
-        let rights = match known.get(&key).await {
-            Some(rights) => {
-                // A remembered permission must not open a tenant that is closed.
-                self.gateway.router.admit(&self.tenant)?;
-                rights
-            }
-            None => {
-                let db = self.connect().await?;
-                let rights =
-                    self.gateway.authentication.rights(&db, &self.caller, Some(self.ip)).await?;
-                let rights = Arc::new(rights);
-                known.insert(key, rights.clone()).await;
-                rights
-            }
+        self.rights.get_or_try_init(|| self.remembered_rights()).await.cloned()
+    }
+
+    async fn remembered_rights(&self) -> Result<Arc<Rights>, Problem> {
+        let Some(rights) = self.gateway.rights.get(&self.caller.fingerprint()).await else {
+            return self.read_rights().await;
         };
+        // A remembered permission must not open a tenant that is closed.
+        self.gateway.router.admit(&self.tenant)?;
+        self.unless_shut_out(rights)
+    }
+
+    async fn read_rights(&self) -> Result<Arc<Rights>, Problem> {
+        let db = self.connect().await?;
+        let rights = self.gateway.authentication.rights(&db, &self.caller, self.ip).await?;
+        let rights = Arc::new(rights);
+        self.gateway.rights.insert(self.caller.fingerprint(), rights.clone()).await;
+        self.unless_shut_out(rights)
+    }
+
+    fn unless_shut_out(&self, rights: Arc<Rights>) -> Result<Arc<Rights>, Problem> {
         match self.gateway.authentication.is_shut_out(&rights) {
             true => Err(TokenError::Revoked.into()),
             false => Ok(rights),
         }
+    }
+
+    /// What is remembered of the caller's rights is so no more.
+    pub async fn forget_rights(&self) {
+        self.gateway.rights.invalidate(&self.caller.fingerprint()).await;
     }
 
     /// Who does what this request does, for the audit log.
@@ -109,27 +124,21 @@ impl Access {
         Ok(Origin::of(actor, self.client.as_ref()))
     }
 
-    /// Changes something in the caller's tenant: all of it in one transaction, with an entry in the audit log, or nothing.
+    /// The caller, as somebody who changes the staff.
+    pub async fn manager(&self) -> Result<Manager, Problem> {
+        Ok(Manager { rights: self.rights().await?, origin: self.origin().await? })
+    }
+
+    /// Changes something in the caller's tenant: see [`audit_log::change`].
     pub async fn change<T, E, F>(&self, change: F) -> Result<T, Problem>
     where
         F: AsyncFnOnce(&TenantTransaction) -> Result<(T, Act), E>,
-        E: Into<Problem>,
+        E: Into<Problem> + From<DbErr>,
     {
         let origin = self.origin().await?;
         let db = self.connect().await?;
-        let transaction = db.begin().await?;
-        match change(&transaction).await {
-            Ok((done, act)) => {
-                let (hasher, now) = (self.gateway.registry.hasher(), self.gateway.clock.now());
-                audit_log::note(&transaction, hasher, &origin, act, now).await?;
-                transaction.commit().await?;
-                Ok(done)
-            }
-            Err(error) => {
-                transaction.rollback().await?;
-                Err(error.into())
-            }
-        }
+        let (hasher, now) = (self.gateway.registry.hasher(), self.gateway.clock.now());
+        audit_log::change(&db, hasher, &origin, now, change).await.map_err(Into::into)
     }
 }
 
@@ -153,7 +162,7 @@ impl<P: Permission> FromRequestParts<Gateway> for Authorized<P> {
     async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Problem> {
         let access = Access::enter(parts, gateway).await?;
         if P::GIVES_RIGHTS {
-            gateway.rights.invalidate(&access.caller.fingerprint()).await;
+            access.rights.get_or_try_init(|| access.read_rights()).await?;
         }
         let rights = access.rights().await?;
         if rights.must_enroll {

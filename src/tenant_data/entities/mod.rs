@@ -1,6 +1,8 @@
 //! Tables that every tenant database holds, one file each.
 
+pub mod api_keys;
 pub mod external_identities;
+pub mod impersonations;
 pub mod one_time_tokens;
 pub mod refresh_tokens;
 pub mod roles;

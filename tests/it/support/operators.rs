@@ -1,5 +1,7 @@
 //! Operators of the installation, signed in.
 
+use std::ops::Deref;
+
 use narthex::audit::Actor;
 use narthex::authentication::NewOperator;
 use narthex::registry::operators::Role;
@@ -7,6 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::people::Bearer;
 use super::{Answer, TestApp, unique};
 
 /// An operator with a session.
@@ -16,9 +19,15 @@ pub struct TestOperator {
     pub email: String,
     pub name: String,
     pub password: String,
-    pub token: String,
-    url: String,
-    client: reqwest::Client,
+    pub bearer: Bearer,
+}
+
+impl Deref for TestOperator {
+    type Target = Bearer;
+
+    fn deref(&self) -> &Bearer {
+        &self.bearer
+    }
 }
 
 impl TestApp {
@@ -30,9 +39,7 @@ impl TestApp {
             email: format!("{unique}@operators.example"),
             name: format!("Operator {unique}"),
             password: format!("operator's password {unique}"),
-            token: String::new(),
-            url: self.url.clone(),
-            client: self.client.clone(),
+            bearer: Bearer::of(self, ""),
         };
         let new = NewOperator {
             email: operator.email.parse().unwrap(),
@@ -67,38 +74,13 @@ impl TestOperator {
     /// In a new session.
     pub async fn again(&self) -> Self {
         let body = json!({"email": self.email, "password": self.password});
-        let call = self.client.post(format!("{}/v1/admin/auth/login", self.url)).json(&body);
-        let session = Answer::of(call.send().await.unwrap()).await.expect(200);
-        Self { token: session["access_token"].as_str().unwrap().to_owned(), ..self.clone() }
+        let session = self.post("/v1/admin/auth/login", body).await.expect(200);
+        let token = session["access_token"].as_str().unwrap().to_owned();
+        Self { bearer: Bearer { token, ..self.bearer.clone() }, ..self.clone() }
     }
 
     /// The same person, calling another replica.
     pub fn at(&self, app: &TestApp) -> Self {
-        Self { url: app.url.clone(), client: app.client.clone(), ..self.clone() }
-    }
-
-    pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
-        let mut request =
-            self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token);
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        Answer::of(request.send().await.unwrap()).await
-    }
-
-    pub async fn get(&self, path: &str) -> Answer {
-        self.call(Method::GET, path, None).await
-    }
-
-    pub async fn post(&self, path: &str, body: Value) -> Answer {
-        self.call(Method::POST, path, Some(body)).await
-    }
-
-    pub async fn patch(&self, path: &str, body: Value) -> Answer {
-        self.call(Method::PATCH, path, Some(body)).await
-    }
-
-    pub async fn delete(&self, path: &str) -> Answer {
-        self.call(Method::DELETE, path, None).await
+        Self { bearer: self.bearer.moved_to(app), ..self.clone() }
     }
 }

@@ -1,5 +1,7 @@
 //! The people who call: anonymous, and staff of a tenant.
 
+use std::ops::{Deref, DerefMut};
+
 use narthex::identifiers::TenantId;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -78,10 +80,67 @@ pub struct Staff {
     pub user_id: Uuid,
     pub email: String,
     pub password: String,
-    pub token: String,
     pub refresh_token: String,
+    pub bearer: Bearer,
+}
+
+impl Deref for Staff {
+    type Target = Bearer;
+
+    fn deref(&self) -> &Bearer {
+        &self.bearer
+    }
+}
+
+impl DerefMut for Staff {
+    fn deref_mut(&mut self) -> &mut Bearer {
+        &mut self.bearer
+    }
+}
+
+/// Whoever calls an application with a token.
+#[derive(Clone, Debug)]
+pub struct Bearer {
+    pub token: String,
     url: String,
     client: reqwest::Client,
+}
+
+impl Bearer {
+    /// With this token, or one that is still to come.
+    pub fn of(app: &TestApp, token: &str) -> Self {
+        Self { token: token.to_owned(), url: app.url.clone(), client: app.client.clone() }
+    }
+
+    /// The same, calling another replica.
+    pub fn moved_to(&self, app: &TestApp) -> Self {
+        Self::of(app, &self.token)
+    }
+
+    pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let mut request =
+            self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        Answer::of(request.send().await.unwrap()).await
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.call(Method::GET, path, None).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.call(Method::POST, path, Some(body)).await
+    }
+
+    pub async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.call(Method::PATCH, path, Some(body)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.call(Method::DELETE, path, None).await
+    }
 }
 
 impl TestApp {
@@ -118,10 +177,8 @@ impl TestApp {
             user_id: made["user"]["id"].as_str().unwrap().parse().unwrap(),
             email: text(&registration["email"]),
             password: text(&registration["password"]),
-            token: text(&made["access_token"]),
             refresh_token: text(&made["refresh_token"]),
-            url: self.url.clone(),
-            client: self.client.clone(),
+            bearer: Bearer::of(self, &text(&made["access_token"])),
         }
     }
 }
@@ -134,7 +191,8 @@ impl Staff {
 
     /// The same person, showing another token or key.
     pub fn with_token(&self, token: &str) -> Self {
-        Self { token: token.to_owned(), ..self.clone() }
+        let bearer = Bearer { token: token.to_owned(), ..self.bearer.clone() };
+        Self { bearer, ..self.clone() }
     }
 
     /// Somebody else on the same staff, not signed in.
@@ -145,33 +203,7 @@ impl Staff {
 
     /// The same person, calling another replica.
     pub fn at(&self, app: &TestApp) -> Self {
-        Self { url: app.url.clone(), client: app.client.clone(), ..self.clone() }
-    }
-
-    /// A call with the token.
-    pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
-        let mut request =
-            self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token);
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        Answer::of(request.send().await.unwrap()).await
-    }
-
-    pub async fn get(&self, path: &str) -> Answer {
-        self.call(Method::GET, path, None).await
-    }
-
-    pub async fn post(&self, path: &str, body: Value) -> Answer {
-        self.call(Method::POST, path, Some(body)).await
-    }
-
-    pub async fn patch(&self, path: &str, body: Value) -> Answer {
-        self.call(Method::PATCH, path, Some(body)).await
-    }
-
-    pub async fn delete(&self, path: &str) -> Answer {
-        self.call(Method::DELETE, path, None).await
+        Self { bearer: self.bearer.moved_to(app), ..self.clone() }
     }
 
     /// Adds a member with this first name and number; returns its document.

@@ -147,7 +147,7 @@ pub(crate) async fn confirm_mfa(
     let Account { claims, .. } = &access;
     let confirmed = gateway.authentication.confirm_factor(&access.tenant, claims, &code, &client);
     let recovery_codes = confirmed.await?;
-    gateway.rights.invalidate(&access.caller.fingerprint()).await;
+    access.forget_rights().await;
     Ok((NOT_KEPT, Json(recovery_codes.into())))
 }
 
@@ -192,6 +192,6 @@ pub(crate) async fn disable_mfa(
 ) -> Result<StatusCode, Problem> {
     let Account { claims, .. } = &access;
     gateway.authentication.disable_factor(&access.tenant, claims, shown, &client).await?;
-    gateway.rights.invalidate(&access.caller.fingerprint()).await;
+    access.forget_rights().await;
     Ok(StatusCode::NO_CONTENT)
 }

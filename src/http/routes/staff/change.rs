@@ -4,7 +4,6 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::StaffDocument;
-use crate::authentication::Manager;
 use crate::http::Gateway;
 use crate::http::extract::permission::StaffManage;
 use crate::http::extract::{Authorized, Checked, Faults, Id, JsonBody};
@@ -67,8 +66,7 @@ pub(crate) async fn change_staff(
     Id(id): Id,
     JsonBody(changes): JsonBody<ChangeStaff>,
 ) -> Result<Json<StaffDocument>, Problem> {
-    let (rights, origin) = (access.rights().await?, access.origin().await?);
-    let by = Manager { rights: &rights, origin: &origin };
+    let by = access.manager().await?;
     let changed = gateway.authentication.change_staff(&access.tenant, id, changes, by).await?;
     Ok(Json(changed.into()))
 }

@@ -5,7 +5,6 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::StaffDocument;
-use crate::authentication::Manager;
 use crate::http::Gateway;
 use crate::http::extract::permission::StaffManage;
 use crate::http::extract::{Authorized, Checked, Faults, Id, JsonBody};
@@ -60,8 +59,7 @@ pub(crate) async fn invite_staff(
     access: Authorized<StaffManage>,
     JsonBody(new): JsonBody<InviteStaff>,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<StaffDocument>), Problem> {
-    let (rights, origin) = (access.rights().await?, access.origin().await?);
-    let by = Manager { rights: &rights, origin: &origin };
+    let by = access.manager().await?;
     let invited = gateway.authentication.invite(&access.tenant, new, by).await?;
     let location = [(header::LOCATION, format!("/v1/staff/{}", invited.id))];
     Ok((StatusCode::CREATED, location, Json(invited.into())))
@@ -81,8 +79,7 @@ pub(crate) async fn invite_staff_again(
     access: Authorized<StaffManage>,
     Id(id): Id,
 ) -> Result<StatusCode, Problem> {
-    let (rights, origin) = (access.rights().await?, access.origin().await?);
-    let by = Manager { rights: &rights, origin: &origin };
+    let by = access.manager().await?;
     gateway.authentication.invite_again(&access.tenant, id, by).await?;
     Ok(StatusCode::NO_CONTENT)
 }

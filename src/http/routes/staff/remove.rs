@@ -1,7 +1,6 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use crate::authentication::Manager;
 use crate::http::Gateway;
 use crate::http::extract::permission::StaffManage;
 use crate::http::extract::{Authorized, Id};
@@ -24,8 +23,7 @@ pub(crate) async fn remove_staff(
     access: Authorized<StaffManage>,
     Id(id): Id,
 ) -> Result<StatusCode, Problem> {
-    let (rights, origin) = (access.rights().await?, access.origin().await?);
-    let by = Manager { rights: &rights, origin: &origin };
+    let by = access.manager().await?;
     gateway.authentication.remove_staff(&access.tenant, id, by).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -44,8 +42,7 @@ pub(crate) async fn reset_staff_mfa(
     access: Authorized<StaffManage>,
     Id(id): Id,
 ) -> Result<StatusCode, Problem> {
-    let (rights, origin) = (access.rights().await?, access.origin().await?);
-    let by = Manager { rights: &rights, origin: &origin };
+    let by = access.manager().await?;
     gateway.authentication.reset_factor(&access.tenant, id, by).await?;
     Ok(StatusCode::NO_CONTENT)
 }
