@@ -25,7 +25,7 @@ const LINUX_ONLY: &str = "recovery_init_sync_method=syncfs";
 
 /// A temporary cluster survives a crash of the server, but not of the machine. `synchronous_commit` stays on: it costs
 /// little without `fsync`, and fault tests must find after a crash what was committed before.
-const TEMPORARY: [&str; 7] = [
+const TEMPORARY: [&str; 8] = [
     "fsync=off",
     "full_page_writes=off",
     "wal_level=minimal",
@@ -33,6 +33,8 @@ const TEMPORARY: [&str; 7] = [
     "shared_buffers=32MB",
     "max_wal_size=4GB",
     "checkpoint_timeout=1h",
+    // With hundreds of databases the launcher would start a worker every few milliseconds.
+    "autovacuum=off",
 ];
 
 /// All arguments of `postgres`.
