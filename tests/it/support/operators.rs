@@ -75,8 +75,8 @@ impl TestOperator {
     pub async fn again(&self) -> Self {
         let body = json!({"email": self.email, "password": self.password});
         let session = self.post("/v1/admin/auth/login", body).await.expect(200);
-        let token = session["access_token"].as_str().unwrap().to_owned();
-        Self { bearer: Bearer { token, ..self.bearer.clone() }, ..self.clone() }
+        let token = session["access_token"].as_str().unwrap();
+        Self { bearer: self.bearer.with_token(token), ..self.clone() }
     }
 
     /// The same person, calling another replica.

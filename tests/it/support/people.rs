@@ -112,6 +112,11 @@ impl Bearer {
         Self { token: token.to_owned(), url: app.url.clone(), client: app.client.clone() }
     }
 
+    /// The same client with another token.
+    pub fn with_token(&self, token: &str) -> Self {
+        Self { token: token.to_owned(), ..self.clone() }
+    }
+
     /// The same, calling another replica.
     pub fn moved_to(&self, app: &TestApp) -> Self {
         Self::of(app, &self.token)
@@ -191,8 +196,7 @@ impl Staff {
 
     /// The same person, showing another token or key.
     pub fn with_token(&self, token: &str) -> Self {
-        let bearer = Bearer { token: token.to_owned(), ..self.bearer.clone() };
-        Self { bearer, ..self.clone() }
+        Self { bearer: self.bearer.with_token(token), ..self.clone() }
     }
 
     /// Somebody else on the same staff, not signed in.
