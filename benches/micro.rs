@@ -57,6 +57,7 @@ impl World {
             slug: WantedSlug::Derived,
             timezone: Timezone::UTC,
             plan: None,
+            unproven: false,
             owner: Some(owner),
         };
         let created = app.provisioner.start(&new, None).await?.outcome().await?;

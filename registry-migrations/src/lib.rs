@@ -10,6 +10,7 @@ mod m20261121_000004_administer_servers;
 mod m20261121_000005_follow_clerk;
 mod m20261121_000006_remember_operators;
 mod m20261121_000007_operators;
+mod m20261127_000008_unproven_tenants;
 
 /// The registry's migrations, oldest first.
 pub struct Migrator;
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000005_follow_clerk::Migration),
             Box::new(m20261121_000006_remember_operators::Migration),
             Box::new(m20261121_000007_operators::Migration),
+            Box::new(m20261127_000008_unproven_tenants::Migration),
         ]
     }
 }

@@ -201,6 +201,11 @@ impl Authentication {
         Ok([tenants, self.operator_tokens.rotate_keys(at_once).await?])
     }
 
+    /// Can people prove that an address is theirs?
+    pub fn sends_letters(&self) -> bool {
+        self.mailer.is_set_up()
+    }
+
     /// Hashes passwords.
     pub fn passwords(&self) -> &Passwords {
         &self.passwords

@@ -271,6 +271,7 @@ async fn register(
         slug: WantedSlug::Derived,
         timezone: "America/Chicago".parse().unwrap_or(Timezone::UTC),
         plan: None,
+        unproven: false,
         owner: Some(owner),
     };
     let started = app.provisioner.start(&tenant, None).await.map_err(other)?;

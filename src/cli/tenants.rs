@@ -139,6 +139,7 @@ async fn execute(
                 slug: slug.map_or(WantedSlug::Derived, WantedSlug::Exactly),
                 timezone,
                 plan: None,
+                unproven: false,
                 owner: Some(owner),
             };
             let started = app.provisioner.create_for(&new, &origin()).await?;

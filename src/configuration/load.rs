@@ -201,7 +201,15 @@ fn check(settings: &Settings, faults: &mut Vec<String>) {
             &format!("{name}: must be a time such as `500ms`, `3s` or `1h`, longer than zero"),
         );
     }
-    require(settings.registry.max_connections >= 2, "registry.max_connections: must be at least 2");
+    let least = settings.least_registry_connections();
+    require(
+        settings.registry.max_connections >= least,
+        &format!(
+            "registry.max_connections: must be at least {least}; each of Clerk's deliveries that is worked on holds one \
+             (clerk.webhook_secret is {})",
+            if settings.clerk.webhook_secret.is_some() { "set" } else { "not set" },
+        ),
+    );
     let provisioning = &settings.provisioning;
     require(
         (1..=64).contains(&provisioning.concurrency),
@@ -210,6 +218,11 @@ fn check(settings: &Settings, faults: &mut Vec<String>) {
     require(
         (Duration::from_secs(3)..=Duration::from_secs(600)).contains(&provisioning.lease),
         "provisioning.lease: must be between `3s` and `10m`",
+    );
+    let lifetime = provisioning.unproven_lifetime;
+    require(
+        lifetime.is_zero() || lifetime >= Duration::from_secs(24 * 3600),
+        "provisioning.unproven_lifetime: must be at least `24h`, for as long as a letter is good, or `0s` for never",
     );
     require(provisioning.max_attempts >= 1, "provisioning.max_attempts: must be at least 1");
     require(settings.http.max_connections >= 1, "http.max_connections: must be at least 1");
@@ -334,6 +347,30 @@ mod tests {
             "http.trusted_proxies: `10.0.0.0/33` is neither a network",
         ] {
             assert!(text.contains(expected), "{expected} is missing in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_registry_with_too_few_connections_for_clerks_deliveries_is_refused() {
+        let with = |connections, secret| {
+            let mut vars = vec![("NARTHEX_REGISTRY__MAX_CONNECTIONS", connections)];
+            vars.extend(secret);
+            from(&vars)
+        };
+        let secret = ("NARTHEX_CLERK__WEBHOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+        for (connections, secret, fault) in [
+            ("1", None, Some("must be at least 2")),
+            ("2", None, None),
+            ("4", Some(secret), Some("must be at least 5")),
+            ("5", Some(secret), None),
+        ] {
+            let found = with(connections, secret).err().map(|error| error.to_string());
+            match fault {
+                None => assert_eq!(found, None),
+                Some(fault) => {
+                    assert!(found.as_ref().is_some_and(|f| f.contains(fault)), "{found:?}")
+                }
+            }
         }
     }
 

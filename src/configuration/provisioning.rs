@@ -27,6 +27,10 @@ pub struct ProvisioningSettings {
     /// For so long a deleted tenant can be restored; then it is removed for good.
     #[serde(with = "humantime_serde")]
     pub deletion_grace: Duration,
+    /// A tenant that was registered, and of which nobody has proven an address for so long, ends. `0s`: never. Where no mail
+    /// server is set, nobody can prove an address, and nothing ends.
+    #[serde(with = "humantime_serde")]
+    pub unproven_lifetime: Duration,
     /// Services of your own that take part.
     pub hooks: HooksSettings,
 }
@@ -51,6 +55,7 @@ impl Default for ProvisioningSettings {
             lease: Duration::from_secs(15),
             max_attempts: 30,
             deletion_grace: Duration::from_secs(30 * 24 * 3600),
+            unproven_lifetime: Duration::from_secs(7 * 24 * 3600),
             hooks: HooksSettings::default(),
         }
     }

@@ -40,6 +40,18 @@ pub struct Settings {
     pub log: LogSettings,
 }
 
+/// Deliveries of Clerk that one replica works on at once.
+pub const CLERK_DELIVERIES_AT_ONCE: u32 = 3;
+
+impl Settings {
+    /// With fewer connections to the registry a replica can stand still. Work on a delivery of Clerk holds one for as long as
+    /// it settles an organization and asks for a second one meanwhile; one more is for requests and leases.
+    pub fn least_registry_connections(&self) -> u32 {
+        let held = if self.clerk.webhook_secret.is_some() { CLERK_DELIVERIES_AT_ONCE } else { 0 };
+        held + 2
+    }
+}
+
 /// `http`: the public listener and that of operations. TLS from clients ends at the proxy in front; HTTP/1 and h2c
 /// are served.
 #[derive(Clone, Debug, Deserialize)]

@@ -43,6 +43,10 @@ pub fn start(
     let job = provisioner.clone();
     every(life, "purges", Duration::from_secs(60), move || provision::purge_due(job.clone()));
     let job = provisioner.clone();
+    every(life, "unproven tenants", Duration::from_secs(10 * 60), move || {
+        provision::end_unproven(job.clone())
+    });
+    let job = provisioner.clone();
     every(life, "numbers of provisioning", Duration::from_secs(5), move || {
         provision::take_stock(job.clone())
     });

@@ -1,4 +1,4 @@
-//! Runs whose process has died, or whose next attempt has come; tenants whose time for being restored is over; spare
+//! Runs whose process has died, or whose next attempt has come; tenants whose time for being restored is over, or whose address nobody proves; spare
 //! databases; keys of registrations that nobody will repeat any more; what is on the servers and should not be, or the
 //! other way round.
 
@@ -14,6 +14,12 @@ pub(super) async fn work_due(provisioner: Provisioner) {
 pub(super) async fn purge_due(provisioner: Provisioner) {
     if let Err(error) = provisioner.purge_due().await {
         tracing::debug!(%error, "deleted tenants could not be looked for");
+    }
+}
+
+pub(super) async fn end_unproven(provisioner: Provisioner) {
+    if let Err(error) = provisioner.end_unproven().await {
+        tracing::debug!(%error, "tenants of unproven addresses could not be looked for");
     }
 }
 

@@ -23,14 +23,16 @@ pub(super) struct Context {
     pub claim: Claim,
     input: Option<Input>,
     seat: Mutex<Option<(DatabaseServer, Administration)>>,
+    inside: Mutex<Option<Administration>>,
     place: OnceCell<Place>,
     tenant_db: OnceCell<TenantDb>,
 }
 
 impl Context {
     pub fn new(tools: Tools, tenant_id: TenantId, claim: Claim, input: Option<Input>) -> Self {
-        let (seat, place, tenant_db) = (Mutex::default(), OnceCell::new(), OnceCell::new());
-        Self { tools, tenant_id, claim, input, seat, place, tenant_db }
+        let (seat, inside) = (Mutex::default(), Mutex::default());
+        let (place, tenant_db) = (OnceCell::new(), OnceCell::new());
+        Self { tools, tenant_id, claim, input, seat, inside, place, tenant_db }
     }
 
     /// Is the run undone because somebody has cancelled it?
@@ -52,9 +54,7 @@ impl Context {
 
     /// Proves in a transaction of the registry that the run is still ours until it commits.
     pub async fn hold(&self, transaction: &RegistryTransaction) -> Result<(), StepError> {
-        run_leases::hold(transaction, &self.claim)
-            .await?
-            .map_err(|lost| StepError::Passing(lost.to_string()))
+        run_leases::hold(transaction, &self.claim).await?.map_err(StepError::from)
     }
 
     /// The tenant's row, if it has one.
@@ -92,7 +92,7 @@ impl Context {
         let db = self.registry().await?;
         let row = database_servers::find(&db, tenant.server_id).await?;
         let row =
-            row.ok_or_else(|| StepError::Passing("its database server is unknown".to_owned()))?;
+            row.ok_or_else(|| StepError::Final("its database server is unknown".to_owned()))?;
         drop(db);
         let server = self.tools.server(&row)?;
         Ok(Place { server, row })
@@ -119,6 +119,19 @@ impl Context {
         Ok(Seat { kept, server: place.row.clone(), administration })
     }
 
+    /// A connection for administration inside the tenant's database: that of the step before, if it has left one.
+    pub async fn enter(&self, place: &Place, tenant: &Tenant) -> Result<Administration, StepError> {
+        match self.inside.lock().await.take() {
+            Some(left) => Ok(left),
+            None => Ok(place.server.connect(&tenant.database_name).await?),
+        }
+    }
+
+    /// Leaves a connection inside the tenant's database to the next step.
+    pub async fn leave_inside(&self, inside: Administration) {
+        *self.inside.lock().await = Some(inside);
+    }
+
     /// At the end of the run others may have its connection to the server.
     pub async fn leave_seat(&self) {
         let kept = self.seat.lock().await.take();
@@ -130,14 +143,13 @@ impl Context {
     /// Fails where the run is somebody else's by now.
     pub async fn still_ours(&self) -> Result<(), StepError> {
         let db = self.registry().await?;
-        run_leases::renew(&db, &self.claim)
-            .await?
-            .map_err(|lost| StepError::Passing(lost.to_string()))
+        run_leases::renew(&db, &self.claim).await?.map_err(StepError::from)
     }
 
     /// After a failed attempt: the connection may be broken, or stand in the way of the undo, and the server may have
     /// moved.
     pub fn look_again(&mut self) {
+        self.inside = Mutex::default();
         self.place = OnceCell::new();
         self.tenant_db = OnceCell::new();
     }

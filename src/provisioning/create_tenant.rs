@@ -16,6 +16,9 @@ pub struct NewTenant {
     pub timezone: Timezone,
     /// What they pay for; the usual one where absent.
     pub plan: Option<String>,
+    /// Anybody has asked for it with an address that may not be theirs: unless a letter to the address is answered, the
+    /// tenant ends by itself.
+    pub unproven: bool,
     /// The first member of its staff; somebody else adds the staff where there is none.
     pub owner: Option<NewOwner>,
 }
@@ -81,6 +84,7 @@ impl NewTenant {
             slug_is_a_wish,
             timezone: self.timezone.as_str().to_owned(),
             plan: self.plan.clone(),
+            unproven: self.unproven,
             owner,
         };
         (Input::Create(input), owner_id)

@@ -22,6 +22,8 @@ pub(super) struct CreateInput {
     pub timezone: String,
     #[serde(default)]
     pub plan: Option<String>,
+    #[serde(default)]
+    pub unproven: bool,
     pub owner: Option<OwnerInput>,
 }
 

@@ -6,7 +6,7 @@ use super::Provisioner;
 use crate::audit::{Act, Origin};
 use crate::identifiers::TenantId;
 use crate::registry::tenants::{self, Status};
-use crate::registry::{RegistryError, audit_log, clerk};
+use crate::registry::{RegistryError, audit_log, clerk, unproven_tenants};
 
 /// What operators do to a whole tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +72,8 @@ impl Provisioner {
         if changed {
             // Whoever has left meanwhile gets in no more.
             clerk::settle_again(&transaction, tenant, now).await?;
+            // What an operator has decided about does not end by itself.
+            unproven_tenants::remove(&transaction, tenant).await?;
             let act = Act::on(change.action(), audit_log::TENANT, tenant);
             audit_log::note(&transaction, registry.hasher(), origin, act, now).await?;
         }

@@ -19,7 +19,7 @@ use crate::registry::provisioning_runs::{self, Run, RunKind, RunStatus, Step, St
 use crate::registry::registrations::{self, Registration};
 use crate::registry::run_leases::{self, Due};
 use crate::registry::tenants;
-use crate::registry::{OnRegistry, Registry, RegistryError};
+use crate::registry::{OnRegistry, Registry, RegistryError, roll_back};
 use crate::sealing::SealingError;
 use crate::tenant_router::{RouterError, TenantRouter};
 
@@ -38,8 +38,11 @@ mod saga;
 mod seats;
 mod spares;
 mod statistics;
+mod step_error;
 mod steps;
 pub mod template;
+mod unproven;
+mod untouched;
 mod worker;
 
 pub use create_tenant::{CreatedTenant, NewOwner, NewTenant, WantedSlug};
@@ -339,23 +342,30 @@ impl Provisioner {
     /// Begins the purge of every tenant whose time for being restored is over. Returns how many.
     pub async fn purge_due(&self) -> Result<usize, RegistryError> {
         let tools = &self.tools;
-        let (grace, now) = (tools.settings.deletion_grace, tools.clock.now());
+        let grace = tools.settings.deletion_grace;
         let db = tools.registry.connect().await?;
+        let overdue = tenants::overdue(&db, grace, PURGE_BATCH).await?;
+        drop(db);
         let mut begun = 0;
-        for tenant in tenants::overdue(&db, grace, PURGE_BATCH).await? {
-            let id = TenantId(tenant.id);
-            let plan = Definition::newest(RunKind::PurgeTenant).plan(tools, id, None)?;
-            let transaction = db.begin().await?;
-            let is_due = tenants::begin_purge(&transaction, id, grace, now).await?;
-            if is_due && plan.write(&transaction, tools.registry.process(), now).await?.is_ok() {
-                transaction.commit().await?;
-                tracing::info!(tenant = %id, "the time for restoring a deleted tenant is over; it is purged");
-                begun += 1;
-            } else {
-                transaction.rollback().await?;
-            }
+        for tenant in overdue {
+            begun += usize::from(self.begin_purge(TenantId(tenant.id), grace).await?);
         }
-        Ok(begun)
+        Ok(begun + self.purge_unproven().await?)
+    }
+
+    /// Begins the purge of a tenant that was deleted longer than `grace` ago. `false`: it was not, or is at another run.
+    async fn begin_purge(&self, id: TenantId, grace: Duration) -> Result<bool, RegistryError> {
+        let (tools, now) = (&self.tools, self.tools.clock.now());
+        let plan = Definition::newest(RunKind::PurgeTenant).plan(tools, id, None)?;
+        let transaction = tools.registry.begin().await?;
+        let is_due = tenants::begin_purge(&transaction, id, grace, now).await?;
+        if is_due && plan.write(&transaction, tools.registry.process(), now).await?.is_ok() {
+            transaction.commit().await?;
+            tracing::info!(tenant = %id, "the time for restoring a deleted tenant is over; it is purged");
+            return Ok(true);
+        }
+        roll_back(transaction).await?;
+        Ok(false)
     }
 
     /// Takes up every run that is due and for which there is a turn, and works on it in the background. Returns how many.

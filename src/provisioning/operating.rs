@@ -14,7 +14,9 @@ use crate::registry::database_servers::{self, State};
 use crate::registry::phone_numbers::{self, NotAssigned};
 use crate::registry::provisioning_runs::{self, NotCancelled, RunKind, TenantBusy};
 use crate::registry::tenants::{self, TenantEdit};
-use crate::registry::{RegistryError, RegistryTransaction, parked_events, roll_back};
+use crate::registry::{
+    RegistryError, RegistryTransaction, parked_events, roll_back, unproven_tenants,
+};
 
 /// What an act on a run has as the kind of its target.
 const RUN: &str = "run";
@@ -204,6 +206,12 @@ impl Provisioner {
         act: Act,
     ) -> Result<(), RegistryError> {
         let (hasher, now) = (self.tools.registry.hasher(), self.tools.clock.now());
+        // What an operator takes care of does not end by itself.
+        if let Some((TENANT, id)) = &act.target
+            && let Ok(id) = id.parse()
+        {
+            unproven_tenants::remove(&transaction, TenantId(id)).await?;
+        }
         audit_log::conclude(transaction, hasher, origin, act, now).await
     }
 }

@@ -10,6 +10,7 @@ use crate::postgres::administration::{AdministrationError, Census, ServerLock};
 use crate::registry::RegistryError;
 use crate::registry::database_servers::{self, DatabaseServer};
 use crate::registry::inventory::{self, Entry};
+use crate::tenant_router::{RouterError, TENANT_GROUP};
 
 mod drop_orphan;
 mod finding;
@@ -29,6 +30,15 @@ pub enum ReconcileError {
     #[error(transparent)]
     Registry(#[from] RegistryError),
     /// It could not be found out whose turn it is.
+    #[error(transparent)]
+    Administration(#[from] AdministrationError),
+}
+
+/// Why the roles of a server could not be limited.
+#[derive(Debug, thiserror::Error)]
+enum RoleLimitError {
+    #[error(transparent)]
+    Router(#[from] RouterError),
     #[error(transparent)]
     Administration(#[from] AdministrationError),
 }
@@ -58,10 +68,46 @@ impl Provisioner {
         if !turn.try_lock(ServerLock::Reconcile).await? {
             return Ok(None);
         }
+        self.limit_roles().await?;
         let found = self.reconcile().await?;
         turn.close().await;
         self.tools.statistics.findings().tell(&found);
         Ok(Some(found))
+    }
+
+    /// Roles of tenants that were made before there was a limit, or with a lower one, get the one of now. What cannot be
+    /// administered is found by the comparison.
+    async fn limit_roles(&self) -> Result<(), RegistryError> {
+        let db = self.tools.registry.connect().await?;
+        let servers = database_servers::list(&db).await?;
+        drop(db);
+        let limit = self.tools.router.role_connection_limit();
+        for row in servers.into_iter().map(|occupied| occupied.server) {
+            let work = async {
+                let mut administration = self.tools.server(&row)?.administer().await?;
+                let changed = administration.limit_connections(&self.tools.mark(), limit).await?;
+                administration.close().await;
+                Ok::<_, RoleLimitError>(changed)
+            };
+            match tokio::time::timeout(PATIENCE, work).await {
+                Ok(Ok(0)) => {}
+                Ok(Ok(changed)) => {
+                    tracing::info!(
+                        server = row.name,
+                        changed,
+                        limit,
+                        "roles of tenants have a limit on their connections"
+                    );
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(server = row.name, %error, "roles of tenants could not be limited")
+                }
+                Err(_) => {
+                    tracing::warn!(server = row.name, "roles of tenants were not limited in time")
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn look_twice(
@@ -89,7 +135,7 @@ impl Provisioner {
         let look = async {
             let way = self.tools.server(server).map_err(|e| e.to_string())?;
             let mut administration = way.administer().await.map_err(|e| e.to_string())?;
-            let census = administration.census(&self.tools.mark()).await;
+            let census = administration.census(&self.tools.mark(), TENANT_GROUP).await;
             administration.close().await;
             census.map_err(|e| e.to_string())
         };

@@ -7,13 +7,10 @@ use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 use super::context::Context;
-use crate::postgres::ConnectFailure;
-use crate::postgres::administration::AdministrationError;
-use crate::registry::RegistryError;
+pub(super) use super::step_error::StepError;
 use crate::registry::provisioning_runs::RunKind;
 use crate::registry::run_leases::Made;
 use crate::registry::tenants::Status;
-use crate::tenant_router::RouterError;
 
 /// A reason that no repetition mends, and that the client may know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,50 +40,6 @@ impl Refusal {
         [Self::EmailTaken, Self::SlugTaken, Self::Cancelled]
             .into_iter()
             .find(|refusal| refusal.code() == code)
-    }
-}
-
-/// Why an attempt at a step failed.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum StepError {
-    /// For a reason that may pass.
-    #[error("{0}")]
-    Passing(String),
-    /// For one that no repetition mends.
-    #[error("{0}")]
-    Final(String),
-    /// For one that the client may know, and that no repetition mends.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-}
-
-impl From<RegistryError> for StepError {
-    fn from(error: RegistryError) -> Self {
-        Self::Passing(error.to_string())
-    }
-}
-
-impl From<AdministrationError> for StepError {
-    fn from(error: AdministrationError) -> Self {
-        Self::Passing(error.to_string())
-    }
-}
-
-impl From<ConnectFailure> for StepError {
-    fn from(error: ConnectFailure) -> Self {
-        Self::Passing(error.to_string())
-    }
-}
-
-impl From<RouterError> for StepError {
-    fn from(error: RouterError) -> Self {
-        Self::Passing(error.to_string())
-    }
-}
-
-impl From<sea_orm::DbErr> for StepError {
-    fn from(error: sea_orm::DbErr) -> Self {
-        Self::Passing(error.to_string())
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use super::{Provisioner, Tools, template};
+use super::{Provisioner, Tools, template, untouched};
 use crate::identifiers::unguessable_id;
 use crate::postgres::administration::{Administration, AdministrationError, Server, ServerLock};
 use crate::registry::RegistryError;
@@ -39,6 +39,14 @@ pub enum SpareError {
         name: String,
         /// Its newest migration.
         found: Option<String>,
+    },
+    /// A copy has more in it than the seed.
+    #[error("the copy {name} of the template has foreign content: {}", .found.join(", "))]
+    Foreign {
+        /// Of the copy.
+        name: String,
+        /// What should not be there.
+        found: Vec<String>,
     },
 }
 
@@ -165,12 +173,17 @@ async fn make(
     spare_databases::begin(&db, &name, &wanted.as_ref(), tools.clock.now()).await?;
     drop(db);
     administration.copy_database(&wanted.template, &name).await?;
+    administration.open_to_administration(&name).await?;
     let mut inside = server.connect(&name).await?;
-    let mut applied = inside.texts("SELECT version FROM seaql_migrations ORDER BY version").await?;
+    let mut applied = inside.texts(untouched::APPLIED).await?;
+    let foreign = untouched::foreign_content(&mut inside).await?;
     inside.close().await;
     let found = applied.pop();
     if found.as_ref() != Some(&wanted.schema_version) {
         return Err(SpareError::WrongSchema { name, found });
+    }
+    if !foreign.is_empty() {
+        return Err(SpareError::Foreign { name, found: foreign });
     }
     administration.put_aside(&name, &tools.mark()).await?;
     let db = tools.registry.connect().await?;
@@ -188,14 +201,21 @@ async fn clear_up(
 ) -> Result<(), SpareError> {
     let db = tools.registry.connect().await?;
     let spares = spare_databases::on_server(&db, wanted.server).await?;
-    if let Some(stale) = spares.iter().find(|spare| is_stale(tools, wanted, takes_tenants, spare))
-        && spare_databases::change_state(&db, &stale.name, State::Ready, State::Removing).await?
-    {
-        remove(tools, &stale.name, administration).await?;
-    }
+    let stale = spares.iter().find(|spare| is_stale(tools, wanted, takes_tenants, spare));
+    let stale = match stale {
+        Some(spare) => {
+            let taken =
+                spare_databases::change_state(&db, &spare.name, State::Ready, State::Removing);
+            taken.await?.then_some(spare)
+        }
+        None => None,
+    };
     drop(db);
-    for spare in spares.iter().filter(|spare| is_cut_off(spare)) {
-        remove(tools, &spare.name, administration).await?;
+    for spare in stale.into_iter().chain(spares.iter().filter(|spare| is_cut_off(spare))) {
+        if let Err(error) = remove(tools, &spare.name, administration).await {
+            // It stays written down, and is tried again; others must not wait for it.
+            tracing::warn!(name = spare.name, %error, "a warm database could not be removed");
+        }
     }
     Ok(())
 }
@@ -206,7 +226,9 @@ async fn remove(
     administration: &mut Administration,
 ) -> Result<(), SpareError> {
     administration.drop_database(name).await?;
-    spare_databases::forget(&tools.registry.connect().await?, name).await?;
+    let db = tools.registry.connect().await?;
+    spare_databases::forget(&db, name).await?;
+    drop(db);
     tokio::time::sleep(BETWEEN_DROPS).await;
     Ok(())
 }

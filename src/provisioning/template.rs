@@ -9,6 +9,10 @@ use crate::postgres::migrating;
 use crate::tenant_data::preseed::preseed_sql;
 use crate::tenant_router::TENANT_GROUP;
 
+/// How the template is built, as part of its name: one that another way has built is not used. Before `closed`, other
+/// roles could be in the draft.
+const BUILT: &str = "closed";
+
 /// Every template's name begins so.
 pub const TEMPLATE_PREFIX: &str = "narthex_template_";
 
@@ -35,7 +39,7 @@ fn grants() -> String {
 /// to another.
 pub fn name(server: &Server) -> String {
     let mut content = digest::Context::new(&digest::SHA256);
-    for part in SOURCES.iter().copied().chain([&*grants(), &*preseed_sql(), server.role()]) {
+    for part in SOURCES.iter().copied().chain([&*grants(), &*preseed_sql(), server.role(), BUILT]) {
         content.update(part.as_bytes());
         content.update(b"\0");
     }
@@ -72,7 +76,7 @@ pub(super) async fn ensure_by(
             administration.create_empty_database(&draft).await?;
             migrating::migrate::<Migrator>(server.options_for(&draft))
                 .await
-                .map_err(|e| AdministrationError::Migration(e.to_string()))?;
+                .map_err(AdministrationError::Migration)?;
             let mut inside = server.connect(&draft).await?;
             furnish(&mut inside).await?;
             inside.close().await;

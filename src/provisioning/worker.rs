@@ -55,7 +55,7 @@ impl Failure {
     fn of(error: &StepError) -> Self {
         match error {
             StepError::Refused(refusal) => Self::refused(*refusal),
-            StepError::Passing(_) | StepError::Final(_) => Self {
+            _ => Self {
                 code: "provisioning_failed",
                 detail: "the organization could not be created; please try again".to_owned(),
             },
@@ -194,7 +194,7 @@ impl Worker {
     ) -> Result<Option<Failure>, Stopped> {
         let attempts = self.steps[at].attempts;
         let most = step.retries.most(self.context.tools.settings.max_attempts);
-        let is_over = !matches!(error, StepError::Passing(_)) || attempts >= most;
+        let is_over = !error.may_pass() || attempts >= most;
         let run = self.context.claim.run;
         if is_over && self.definition.on_failure == OnFailure::Undo {
             tracing::warn!(%run, step = step.name, attempts, %error, "a step failed; undoing the run");

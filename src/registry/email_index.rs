@@ -50,6 +50,22 @@ pub async fn claim_owner(
     }
 }
 
+/// Gives up that the address is the self-registered owner of a tenant; it stays that of somebody on its staff.
+pub async fn give_up_claim(
+    db: &impl OnRegistry,
+    email_hash: Vec<u8>,
+    tenant: TenantId,
+) -> Result<(), RegistryError> {
+    let given_up = ActiveModel { self_registered_owner: Set(false), ..Default::default() };
+    Entity::update_many()
+        .set(given_up)
+        .filter(Column::EmailHash.eq(email_hash))
+        .filter(Column::TenantId.eq(tenant.0))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
 /// Makes the address that of somebody on a tenant's staff; one that is known stays as it is.
 pub async fn add(
     db: &impl OnRegistry,

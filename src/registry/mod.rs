@@ -44,6 +44,7 @@ pub mod signing_keys;
 pub mod spare_databases;
 mod system_config;
 pub mod tenants;
+pub mod unproven_tenants;
 pub mod webhook_deliveries;
 
 /// The key of the look-up hashes.

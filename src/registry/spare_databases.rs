@@ -87,6 +87,14 @@ pub async fn claim(
     Ok(SpareDatabase::find_by_statement(statement).one(db).await?)
 }
 
+/// Takes a spare back from the tenant that it was given to, to be removed.
+pub async fn discard(db: &impl OnRegistry, name: &str) -> Result<(), RegistryError> {
+    let discarded =
+        ActiveModel { state: Set(State::Removing), claimed_by: Set(None), ..Default::default() };
+    Entity::update_many().set(discarded).filter(Column::Name.eq(name)).exec(db).await?;
+    Ok(())
+}
+
 /// The spare that a tenant has been given and that is not its database yet.
 pub async fn claimed_by(
     db: &impl OnRegistry,

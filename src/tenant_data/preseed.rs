@@ -5,8 +5,10 @@ use sea_orm::{DbErr, QueryResult, Statement};
 use super::roles::BUILT_IN;
 use crate::tenant_router::OnTenant;
 
+mod additions;
 pub mod catalogue;
 
+pub use additions::{SEEDED, additions_sql};
 use catalogue::{OBJECTS, ONBOARDING, PERMISSIONS, PIPELINES, settings};
 
 /// Something that a new tenant should have and this one has not.

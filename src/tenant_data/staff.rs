@@ -2,7 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, QueryFilter, QuerySelect};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, DbBackend, DbErr, EntityTrait, QueryFilter, QuerySelect,
+    Statement,
+};
 use uuid::Uuid;
 
 pub use super::entities::staff::Model as StaffMember;
@@ -67,6 +70,14 @@ pub async fn add(
 /// Is nobody on the staff?
 pub async fn is_empty(db: &impl OnTenant) -> Result<bool, DbErr> {
     Ok(Entity::find().one(db).await?.is_none())
+}
+
+/// Has nobody proven an address, and has nobody come by an identity provider, or looked in as an operator?
+pub async fn is_nobody_proven(db: &impl OnTenant) -> Result<bool, DbErr> {
+    const SQL: &str = "SELECT NOT EXISTS (SELECT FROM staff WHERE email_verified_at IS NOT NULL)
+        AND NOT EXISTS (SELECT FROM external_identities) AND NOT EXISTS (SELECT FROM impersonations)";
+    let row = db.query_one_raw(Statement::from_string(DbBackend::Postgres, SQL)).await?;
+    row.map_or(Ok(false), |row| row.try_get_by_index(0))
 }
 
 /// A member of staff who may sign in, by id.

@@ -11,7 +11,7 @@ use crate::provisioning::template::TEMPLATE_PREFIX;
 use crate::provisioning::{Provisioner, steps};
 use crate::registry::inventory::{self, Entry, Holder};
 use crate::registry::{RegistryError, audit_log, database_servers, resources};
-use crate::tenant_router::RouterError;
+use crate::tenant_router::{RouterError, TENANT_GROUP};
 
 /// What was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,12 +99,13 @@ impl Provisioner {
         let row = row.ok_or_else(|| NotDropped::UnknownServer(server.to_owned()))?;
         let mut administration = tools.server(&row)?.administer().await?;
         lock(&mut administration, name).await?;
-        let census = administration.census(&tools.mark()).await?;
+        let census = administration.census(&tools.mark(), TENANT_GROUP).await?;
         let db = tools.registry.connect().await?;
         let entries = inventory::read(&db).await?;
         drop(db);
         refuse_known(name, &entries)?;
-        let found = [census.databases.get(name).copied(), census.roles.get(name).copied()];
+        let database = census.databases.get(name).map(|seen| seen.is_marked);
+        let found = [database, census.roles.get(name).copied()];
         let [database, role] = found.map(|is_marked| is_marked == Some(true));
         if !database && !role {
             let is_there = found.iter().any(Option::is_some);

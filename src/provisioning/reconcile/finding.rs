@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
-use crate::postgres::administration::Census;
+use crate::postgres::administration::{Census, DatabaseSeen};
+use crate::provisioning::template::TEMPLATE_PREFIX;
 use crate::registry::database_servers::DatabaseServer;
 use crate::registry::inventory::{Entry, Holder};
 use crate::registry::tenants::Status;
@@ -21,17 +22,20 @@ pub enum FindingKind {
     MissingDatabase,
     /// A role that somebody should have is not there.
     MissingRole,
+    /// Others than its own role may connect to a database, or are in it nevertheless.
+    OpenDatabase,
     /// What is on the server could not be found out.
     UnreachableServer,
 }
 
 impl FindingKind {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::OrphanDatabase,
         Self::OrphanRole,
         Self::MissingDatabase,
         Self::MissingRole,
+        Self::OpenDatabase,
         Self::UnreachableServer,
     ];
 
@@ -42,6 +46,7 @@ impl FindingKind {
             Self::OrphanRole => "orphan_role",
             Self::MissingDatabase => "missing_database",
             Self::MissingRole => "missing_role",
+            Self::OpenDatabase => "open_database",
             Self::UnreachableServer => "unreachable_server",
         }
     }
@@ -108,16 +113,54 @@ impl Finding {
         Self { tenant: entry.slug.clone(), ..Self::new(kind, server, name, fix) }
     }
 
+    fn open(
+        server: &DatabaseServer,
+        name: &str,
+        seen: &DatabaseSeen,
+        entry: Option<&Entry>,
+    ) -> Self {
+        let fix = match entry.map(|entry| (entry.holder, entry.slug.as_deref())) {
+            Some((Holder::Tenant(_), Some(slug))) => format!("narthex tenants provision {slug}"),
+            Some(_) => format!(
+                "REVOKE CONNECT, TEMPORARY ON DATABASE {name} FROM PUBLIC; if somebody has written into it, \
+                 it is dropped when it is claimed"
+            ),
+            None => format!("DROP DATABASE {name}: the template is built anew"),
+        };
+        let detail = match seen {
+            DatabaseSeen { is_open: true, .. } => {
+                "roles that have no business there may connect".to_owned()
+            }
+            DatabaseSeen { uninvited, .. } => {
+                format!("{uninvited} session(s) in it of roles that may not connect")
+            }
+        };
+        Self {
+            tenant: entry.and_then(|entry| entry.slug.clone()),
+            detail: Some(detail),
+            ..Self::new(FindingKind::OpenDatabase, server, name, fix)
+        }
+    }
+
     /// Does a later look at the server show it as well?
     pub(super) fn still_holds(&self, census: &Census) -> bool {
         match self.kind {
-            FindingKind::OrphanDatabase => census.databases.get(&self.name) == Some(&true),
+            FindingKind::OrphanDatabase => {
+                census.databases.get(&self.name).is_some_and(|seen| seen.is_marked)
+            }
+            FindingKind::OpenDatabase => {
+                census.databases.get(&self.name).is_some_and(lets_others_in)
+            }
             FindingKind::OrphanRole => census.roles.get(&self.name) == Some(&true),
             FindingKind::MissingDatabase => !census.databases.contains_key(&self.name),
             FindingKind::MissingRole => !census.roles.contains_key(&self.name),
             FindingKind::UnreachableServer => true,
         }
     }
+}
+
+fn lets_others_in(seen: &DatabaseSeen) -> bool {
+    seen.is_open || seen.uninvited > 0
 }
 
 /// What stands out on a server. A name that somebody has on any server is no orphan on this one: it can be the same
@@ -130,22 +173,31 @@ pub(super) fn compare(server: &DatabaseServer, census: &Census, entries: &[Entry
     let databases = known(|entry| entry.database.as_ref());
     let roles = known(|entry| entry.role.as_ref());
     let mut found = Vec::new();
-    for (kind, there, known) in
-        [(OrphanDatabase, &census.databases, databases), (OrphanRole, &census.roles, roles)]
-    {
-        let ours = there.iter().filter(|(_, is_marked)| **is_marked).map(|(name, _)| name);
-        let orphans = ours.filter(|name| !known.contains(name));
-        found.extend(orphans.map(|name| Finding::orphan(kind, server, name)));
+    let marked = census.databases.iter().filter(|(_, seen)| seen.is_marked).map(|(name, _)| name);
+    let orphans = marked.filter(|name| !databases.contains(name));
+    found.extend(orphans.map(|name| Finding::orphan(OrphanDatabase, server, name)));
+    let marked = census.roles.iter().filter(|(_, is_marked)| **is_marked).map(|(name, _)| name);
+    let orphans = marked.filter(|name| !roles.contains(name));
+    found.extend(orphans.map(|name| Finding::orphan(OrphanRole, server, name)));
+    for (name, seen) in census.databases.iter().filter(|(_, seen)| lets_others_in(seen)) {
+        let entry = entries.iter().find(|entry| entry.database.as_ref() == Some(name));
+        let is_ours = match entry {
+            Some(entry) => entry.is_settled(),
+            None => name.starts_with(TEMPLATE_PREFIX),
+        };
+        if is_ours {
+            found.push(Finding::open(server, name, seen, entry));
+        }
     }
     let here = |entry: &&Entry| entry.server == Some(server.id) && entry.is_settled();
     for entry in entries.iter().filter(here) {
-        for (kind, name, there) in [
-            (MissingDatabase, &entry.database, &census.databases),
-            (MissingRole, &entry.role, &census.roles),
-        ] {
-            if let Some(name) = name.as_ref().filter(|name| !there.contains_key(*name)) {
-                found.push(Finding::missing(kind, server, name, entry));
-            }
+        let missing = |name: &&String| !census.databases.contains_key(*name);
+        if let Some(name) = entry.database.as_ref().filter(missing) {
+            found.push(Finding::missing(MissingDatabase, server, name, entry));
+        }
+        let missing = |name: &&String| !census.roles.contains_key(*name);
+        if let Some(name) = entry.role.as_ref().filter(missing) {
+            found.push(Finding::missing(MissingRole, server, name, entry));
         }
     }
     found

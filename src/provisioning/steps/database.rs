@@ -1,14 +1,16 @@
-//! The tenant's database: a spare that is renamed, else a copy of the template. Its own role, and no other, may
-//! connect to it.
+//! The tenant's database: a spare that is renamed, else a copy of the template. It is closed until it is proven that nobody
+//! has written into it; then its own role, and no other, may connect to it.
 
 use futures_util::FutureExt;
 use sea_orm::{TransactionSession, TransactionTrait};
 use uuid::Uuid;
 
-use super::{Context, DATABASE, Done, Retries, SagaStep, StepError};
+use super::{Context, DATABASE, Done, Retries, SagaStep, StepError, schema};
 use crate::postgres::administration::{Administration, Handover};
-use crate::provisioning::{spares, template};
+use crate::provisioning::context::Place;
+use crate::provisioning::{spares, template, untouched};
 use crate::registry::spare_databases::{self, SpareDatabase};
+use crate::registry::tenants::Tenant;
 
 pub(crate) const STEP: SagaStep = SagaStep {
     name: "database",
@@ -21,37 +23,85 @@ pub(super) async fn apply(context: &Context) -> Result<Done, StepError> {
     let tenant = context.tenant().await?;
     let place = context.place_of(&tenant).await?;
     let mut seat = context.administer(place).await?;
-    let template = template::name(&place.server);
-    let is_there = seat.database_exists(&tenant.database_name).await?;
-    let spare = match is_there {
-        true => spare_databases::claimed_by(&context.registry().await?, context.tenant_id).await?,
-        false => claim_spare(context, place.row.id, &template).await?,
-    };
-    let spare_is_there = match &spare {
-        Some(spare) => seat.database_exists(&spare.name).await?,
-        None => false,
-    };
-    let renamed = spare.as_ref().filter(|_| spare_is_there && !is_there);
-    if !is_there && renamed.is_none() {
-        template::ensure_by(&mut seat, &place.server).await?;
-        seat.copy_database(&template, &tenant.database_name).await?;
+    let (name, template) = (tenant.database_name.as_str(), template::name(&place.server));
+    let mut inside = None;
+    if seat.database_exists(name).await? {
+        // An attempt before has left it, and perhaps a spare that it had claimed as well.
+        drop_claimed_spare(context, &mut seat).await?;
+        inside = enter_untouched(context, place, &tenant, &mut seat).await?;
     }
-    seat.hand_over(&Handover {
-        from: renamed.map(|spare| spare.name.as_str()),
-        to: &tenant.database_name,
-        role: &tenant.role_name,
-        mark: &context.tools.mark(),
-    })
-    .await?;
-    if let Some(spare) = &spare {
-        // Of no use to a tenant that has its database.
-        if spare_is_there && renamed.is_none() {
-            seat.drop_database(&spare.name).await?;
+    while inside.is_none()
+        && let Some(spare) = claim_spare(context, place.row.id, &template).await?
+    {
+        if take_spare(context, &mut seat, &spare, name).await? {
+            inside = enter_untouched(context, place, &tenant, &mut seat).await?;
         }
-        spare_databases::forget(&context.registry().await?, &spare.name).await?;
     }
+    if inside.is_none() {
+        template::ensure_by(&mut seat, &place.server).await?;
+        seat.copy_database(&template, name).await?;
+        inside = enter_untouched(context, place, &tenant, &mut seat).await?;
+    }
+    let inside = inside.ok_or_else(|| {
+        StepError::Final(format!(
+            "a copy of {template} holds what no seed has written: drop that database, and it is built anew"
+        ))
+    })?;
+    let mark = context.tools.mark();
+    let role = &tenant.role_name;
+    seat.hand_over(&Handover { database: name, role, mark: &mark }).await?;
+    context.leave_inside(inside).await;
     seat.keep();
-    Ok(Done::made(DATABASE, &tenant.database_name, Some(place.row.id)))
+    Ok(Done::made(DATABASE, name, Some(place.row.id)))
+}
+
+/// A spare gets the tenant's name. `false`: it is gone, or could not be renamed and is left to be removed.
+async fn take_spare(
+    context: &Context,
+    seat: &mut Administration,
+    spare: &SpareDatabase,
+    name: &str,
+) -> Result<bool, StepError> {
+    let is_there = seat.database_exists(&spare.name).await?;
+    if is_there {
+        match seat.take_over(&spare.name, name).await {
+            Ok(()) => {}
+            Err(error) if error.is_of_object() => {
+                tracing::error!(spare = spare.name, %error, "ALARM: a warm database cannot be renamed; it is removed, and another one taken");
+                spare_databases::discard(&context.registry().await?, &spare.name).await?;
+                return Ok(false);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    spare_databases::forget(&context.registry().await?, &spare.name).await?;
+    Ok(is_there)
+}
+
+/// Opens the database, which bears the tenant's name by now, to the administration alone, and looks into it. `None`:
+/// somebody has written into it, so that it was dropped.
+async fn enter_untouched(
+    context: &Context,
+    place: &Place,
+    tenant: &Tenant,
+    seat: &mut Administration,
+) -> Result<Option<Administration>, StepError> {
+    let name = tenant.database_name.as_str();
+    seat.open_to_administration(name).await?;
+    let mut inside = context.enter(place, tenant).await?;
+    // A tenant's own database is never dropped here.
+    schema::expect_nobodys(&mut inside).await?;
+    let foreign = untouched::foreign_content(&mut inside).await?;
+    if foreign.is_empty() {
+        return Ok(Some(inside));
+    }
+    tracing::error!(
+        tenant = %context.tenant_id, database = name, ?foreign,
+        "ALARM: a database that no tenant has had holds foreign content; it is dropped"
+    );
+    inside.close().await;
+    seat.drop_database(name).await?;
+    Ok(None)
 }
 
 /// Only for a run that is still ours when it commits: whoever undoes the run finds what it has claimed.
@@ -87,10 +137,11 @@ pub(super) async fn drop_claimed_spare(
     context: &Context,
     seat: &mut Administration,
 ) -> Result<(), StepError> {
-    let db = context.registry().await?;
-    if let Some(spare) = spare_databases::claimed_by(&db, context.tenant_id).await? {
+    let claimed =
+        spare_databases::claimed_by(&context.registry().await?, context.tenant_id).await?;
+    if let Some(spare) = claimed {
         seat.drop_database(&spare.name).await?;
-        spare_databases::forget(&db, &spare.name).await?;
+        spare_databases::forget(&context.registry().await?, &spare.name).await?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use futures_util::FutureExt;
 
 use super::{Context, Done, Retries, SagaStep, StepError, nothing_to_undo};
-use crate::provisioning::hooks::{Act, Hook, HookError};
+use crate::provisioning::hooks::{Act, Hook};
 use crate::provisioning::saga::StepFuture;
 use crate::registry::resources;
 
@@ -80,20 +80,13 @@ pub(crate) fn made_by(step: &str) -> Option<Hook> {
     HOOKS.into_iter().find(|hook| hook.name() == step)
 }
 
-fn failed(error: HookError) -> StepError {
-    match error.is_final() {
-        true => StepError::Final(error.to_string()),
-        false => StepError::Passing(error.to_string()),
-    }
-}
-
 async fn make(context: &Context, hook: Hook) -> Result<Done, StepError> {
     let tenant = context.tenant().await?;
     let run = context.claim.run;
     // A process that slept meanwhile must not make again what another has had released.
     context.still_ours().await?;
     let made = context.tools.hooks.call(hook, Act::Make, run, &tenant, None).await;
-    let reference = made.map_err(failed)?.unwrap_or_else(|| tenant.slug.clone());
+    let reference = made?.unwrap_or_else(|| tenant.slug.clone());
     Ok(Done::made(hook.name(), &reference, None))
 }
 
@@ -106,7 +99,7 @@ async fn release(context: &Context, hook: Hook) -> Result<Done, StepError> {
         let run = context.claim.run;
         let hooks = &context.tools.hooks;
         let released = hooks.call(hook, Act::Release, run, &tenant, reference.as_deref()).await;
-        released.map_err(failed)?;
+        released?;
     }
     Ok(Done::released(hook.name()))
 }
@@ -126,6 +119,6 @@ async fn release_last(context: &Context, hook: Hook) -> Result<Done, StepError> 
 async fn tell(context: &Context) -> Result<Done, StepError> {
     let tenant = context.tenant().await?;
     let run = context.claim.run;
-    context.tools.hooks.call(Hook::Notify, Act::Tell, run, &tenant, None).await.map_err(failed)?;
+    context.tools.hooks.call(Hook::Notify, Act::Tell, run, &tenant, None).await?;
     Ok(Done::nothing_more())
 }

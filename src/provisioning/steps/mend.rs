@@ -90,12 +90,11 @@ async fn mend_database(context: &Context) -> Result<Done, StepError> {
         return database::apply(context).await;
     }
     // Before anybody gets a right to it: is it this tenant's at all?
-    seat.open_database(name).await?;
+    seat.open_to_administration(name).await?;
     let mut inside = place.server.connect(name).await?;
     schema::expect_ours(context, &mut inside).await?;
     inside.close().await;
-    seat.hand_over(&Handover { from: None, to: name, role: &tenant.role_name, mark: &mark })
-        .await?;
+    seat.hand_over(&Handover { database: name, role: &tenant.role_name, mark: &mark }).await?;
     database::drop_claimed_spare(context, &mut seat).await?;
     seat.keep();
     Ok(Done::made(DATABASE, name, Some(place.row.id)))

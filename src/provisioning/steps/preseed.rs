@@ -9,10 +9,8 @@ use crate::tenant_data::preseed::{Missing, PreseedError, verify_preseed};
 pub(crate) const STEP: SagaStep = without_undo("preseed", |context| verify(context).boxed());
 
 async fn verify(context: &Context) -> Result<Done, StepError> {
-    match verify_preseed(context.tenant_db().await?).await {
-        Ok(()) => Ok(Done::nothing_more()),
-        Err(error) => Err(failed(error)),
-    }
+    verify_preseed(context.tenant_db().await?).await?;
+    Ok(Done::nothing_more())
 }
 
 /// As for a new tenant, but for what a tenant may have taken away itself.
@@ -22,14 +20,6 @@ pub(super) async fn verify_mended(context: &Context) -> Result<Done, StepError> 
             Ok(Done::nothing_more())
         }
         Ok(()) => Ok(Done::nothing_more()),
-        Err(error) => Err(failed(error)),
-    }
-}
-
-/// What is missing does not come by waiting.
-fn failed(error: PreseedError) -> StepError {
-    match error {
-        PreseedError::Incomplete(_) => StepError::Final(error.to_string()),
-        PreseedError::Query(_) => StepError::Passing(error.to_string()),
+        Err(error) => Err(error.into()),
     }
 }

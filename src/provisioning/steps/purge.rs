@@ -9,7 +9,7 @@ use sea_orm::{TransactionSession, TransactionTrait};
 use super::{Context, Done, Retries, SagaStep, StepError, database, role, without_undo};
 use crate::postgres::administration::ServerLock;
 use crate::registry::tenants::{self, Status, Tenant};
-use crate::registry::{clerk, domains, email_index, phone_numbers};
+use crate::registry::{clerk, domains, email_index, phone_numbers, unproven_tenants};
 
 /// A drop makes the server write a checkpoint: no more than one in this time on a server, over all replicas.
 const BETWEEN_DROPS: Duration = Duration::from_secs(1);
@@ -78,6 +78,7 @@ async fn forget(context: &Context) -> Result<Done, StepError> {
     domains::remove_all(&transaction, id).await?;
     email_index::remove_all(&transaction, id).await?;
     clerk::forget_tenant(&transaction, id).await?;
+    unproven_tenants::remove(&transaction, id).await?;
     tenants::forget_names(&transaction, id, now).await?;
     transaction.commit().await?;
     Ok(Done::moved(Status::Purging, Status::Purged))

@@ -5,10 +5,11 @@ use sea_orm::{TransactionSession, TransactionTrait};
 
 use super::{Context, Done, Refusal, Retries, SagaStep, StepError, create_input, unreadable};
 use crate::identifiers::{EmailAddress, Slug, Timezone};
-use crate::provisioning::template;
+use crate::provisioning::{template, unproven};
 use crate::registry::database_servers;
 use crate::registry::email_index::{self, EmailTaken};
 use crate::registry::tenants::{self, NewTenant, SlugTaken, USUAL_PLAN, password_bound_to};
+use crate::registry::unproven_tenants;
 
 /// Slugs with a suffix that are tried before the attempt fails.
 const SLUG_ATTEMPTS: usize = 8;
@@ -29,11 +30,18 @@ async fn apply(context: &Context) -> Result<Done, StepError> {
         Some(slug) => slug,
         None => fallback()?,
     };
+    let mut address_was_freed = false;
     for _ in 0..SLUG_ATTEMPTS {
-        match reserve(context, slug).await? {
-            Ok(()) => return Ok(Done::nothing_more()),
-            Err(SlugTaken) if !input.slug_is_a_wish => return Err(Refusal::SlugTaken.into()),
-            Err(SlugTaken) => {
+        match reserve(context, slug.clone()).await {
+            Err(StepError::Refused(Refusal::EmailTaken))
+                if !address_was_freed && free_address(context).await? =>
+            {
+                address_was_freed = true;
+            }
+            Err(error) => return Err(error),
+            Ok(Ok(())) => return Ok(Done::nothing_more()),
+            Ok(Err(SlugTaken)) if !input.slug_is_a_wish => return Err(Refusal::SlugTaken.into()),
+            Ok(Err(SlugTaken)) => {
                 slug = match &base {
                     Some(base) => base.with_suffix(),
                     None => fallback()?,
@@ -42,6 +50,14 @@ async fn apply(context: &Context) -> Result<Done, StepError> {
         }
     }
     Err(StepError::Passing("no free slug was found".to_owned()))
+}
+
+/// Another registration has the address: does it give it up?
+async fn free_address(context: &Context) -> Result<bool, StepError> {
+    let Some(owner) = &create_input(context)?.owner else { return Ok(false) };
+    let email: EmailAddress = owner.email.parse().map_err(unreadable)?;
+    let hash = context.tools.registry.hasher().email(&email);
+    Ok(unproven::free_address(&context.tools, &hash).await?)
 }
 
 /// For a name of which no letter fits into a slug.
@@ -54,8 +70,7 @@ async fn reserve(context: &Context, slug: Slug) -> Result<Result<(), SlugTaken>,
     let (tools, input) = (&context.tools, create_input(context)?);
     let (now, id) = (tools.clock.now(), context.tenant_id);
     let sealer = tools.registry.sealer();
-    let broken = |e: crate::sealing::SealingError| StepError::Passing(e.to_string());
-    let password = hex::encode(sealer.random_bytes::<24>().map_err(broken)?);
+    let password = hex::encode(sealer.random_bytes::<24>()?);
     let timezone: Timezone = input.timezone.parse().map_err(unreadable)?;
     let db = context.registry().await?;
     let transaction = db.begin().await?;
@@ -81,9 +96,7 @@ async fn reserve(context: &Context, slug: Slug) -> Result<Result<(), SlugTaken>,
         organization_name: input.organization_name.clone(),
         timezone: timezone.as_str(),
         plan: input.plan.clone().unwrap_or_else(|| USUAL_PLAN.to_owned()),
-        sealed_password: sealer
-            .seal(&password_bound_to(id), password.as_bytes())
-            .map_err(broken)?,
+        sealed_password: sealer.seal(&password_bound_to(id), password.as_bytes())?,
         schema_version: template::schema_version(),
         server_id: server.id,
     };
@@ -98,6 +111,9 @@ async fn reserve(context: &Context, slug: Slug) -> Result<Result<(), SlugTaken>,
             transaction.rollback().await?;
             return Err(Refusal::EmailTaken.into());
         }
+    }
+    if input.unproven {
+        unproven_tenants::add(&transaction, id).await?;
     }
     transaction.commit().await?;
     Ok(Ok(()))

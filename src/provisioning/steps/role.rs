@@ -19,7 +19,7 @@ pub(super) async fn apply(context: &Context) -> Result<Done, StepError> {
     let place = context.place_of(&tenant).await?;
     let password = password_of(context, &tenant)?;
     let sealer = context.tools.registry.sealer();
-    let salt = sealer.random_bytes().map_err(|e| StepError::Passing(e.to_string()))?;
+    let salt = sealer.random_bytes()?;
     let mut seat = context.administer(place).await?;
     if !seat.role_exists(TENANT_GROUP).await? {
         seat.create_group(TENANT_GROUP).await?;
@@ -30,6 +30,7 @@ pub(super) async fn apply(context: &Context) -> Result<Done, StepError> {
         password: &password,
         salt: &salt,
         mark: &context.tools.mark(),
+        connection_limit: context.tools.router.role_connection_limit(),
     })
     .await?;
     seat.keep();
@@ -38,8 +39,7 @@ pub(super) async fn apply(context: &Context) -> Result<Done, StepError> {
 
 fn password_of(context: &Context, tenant: &Tenant) -> Result<String, StepError> {
     let sealer = context.tools.registry.sealer();
-    let opened = sealer.open(&password_bound_to(context.tenant_id), &tenant.sealed_password);
-    let opened = opened.map_err(|e| StepError::Passing(e.to_string()))?;
+    let opened = sealer.open(&password_bound_to(context.tenant_id), &tenant.sealed_password)?;
     Ok(String::from_utf8_lossy(&opened).into_owned())
 }
 

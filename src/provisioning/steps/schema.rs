@@ -8,7 +8,7 @@ use super::{Context, Done, SagaStep, StepError, without_undo};
 use crate::postgres::administration::Administration;
 use crate::postgres::migrating;
 use crate::provisioning::context::Place;
-use crate::provisioning::template;
+use crate::provisioning::{template, untouched};
 use crate::registry::tenants::{self, Tenant};
 
 /// A migration neither waits for ever for somebody who uses the table, nor goes on when nobody waits for it any more.
@@ -22,7 +22,7 @@ async fn apply(context: &Context) -> Result<Done, StepError> {
     let place = context.place_of(&tenant).await?;
     // For its lock, under which nobody else drops the database.
     let seat = context.administer(place).await?;
-    let mut inside = place.server.connect(&tenant.database_name).await?;
+    let mut inside = context.enter(place, &tenant).await?;
     let version = bring_up_to_date(place, &tenant, &mut inside).await?;
     identify(context, &mut inside).await?;
     inside.close().await;
@@ -55,7 +55,7 @@ async fn applied(inside: &mut Administration) -> Result<Vec<String>, StepError> 
     if !inside.has_table("seaql_migrations").await? {
         return Ok(Vec::new());
     }
-    Ok(inside.texts("SELECT version FROM seaql_migrations ORDER BY version").await?)
+    Ok(inside.texts(untouched::APPLIED).await?)
 }
 
 pub(super) async fn record_version(
@@ -73,15 +73,27 @@ pub(super) async fn record_version(
     Ok(())
 }
 
+/// Fails where the database says that it belongs to a tenant, whichever.
+pub(super) async fn expect_nobodys(inside: &mut Administration) -> Result<(), StepError> {
+    match owners(inside).await? {
+        owners if owners.is_empty() => Ok(()),
+        owners => Err(StepError::Final(format!("the database says it belongs to {owners:?}"))),
+    }
+}
+
+async fn owners(inside: &mut Administration) -> Result<Vec<String>, StepError> {
+    Ok(match inside.has_table("tenant_identity").await? {
+        true => inside.texts("SELECT tenant_id::text FROM tenant_identity").await?,
+        false => Vec::new(),
+    })
+}
+
 /// Fails where the database says that it belongs to another tenant.
 pub(super) async fn expect_ours(
     context: &Context,
     inside: &mut Administration,
 ) -> Result<(), StepError> {
-    let owners = match inside.has_table("tenant_identity").await? {
-        true => inside.texts("SELECT tenant_id::text FROM tenant_identity").await?,
-        false => Vec::new(),
-    };
+    let owners = owners(inside).await?;
     if owners.iter().any(|owner| *owner != context.tenant_id.to_string()) {
         return Err(StepError::Final(format!("the database says it belongs to {owners:?}")));
     }

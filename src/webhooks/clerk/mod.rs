@@ -8,6 +8,7 @@ use chrono::TimeDelta;
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
+use crate::configuration::CLERK_DELIVERIES_AT_ONCE;
 use crate::lifecycle::Lifecycle;
 use crate::provisioning::Provisioner;
 use crate::registry::webhook_deliveries::{self, NewDelivery};
@@ -33,7 +34,7 @@ use signature::{Secret, SignatureError, SignedHeaders};
 pub const PROVIDER: &str = "clerk";
 /// Deliveries and organizations worked on at once by one replica. Each has a connection to the registry for as long as it
 /// takes.
-const AT_ONCE: usize = 3;
+const AT_ONCE: usize = CLERK_DELIVERIES_AT_ONCE as usize;
 /// For how long a delivery belongs to the process that works on it.
 const LEASE: Duration = Duration::from_secs(90);
 /// The provider waits 15 s for an answer.

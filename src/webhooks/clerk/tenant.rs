@@ -18,6 +18,7 @@ pub(super) async fn plan(
         slug: slug_of(organization).map_or(WantedSlug::Derived, WantedSlug::Like),
         timezone: Timezone::UTC,
         plan: None,
+        unproven: false,
         owner: None,
     };
     provisioner.plan(transaction, &new).await

@@ -2,6 +2,7 @@
 
 mod fencing;
 mod hooks;
+mod intruders;
 mod line;
 mod mending;
 mod outage;
@@ -13,6 +14,7 @@ mod seats;
 mod service;
 mod spares;
 mod template;
+mod unproven;
 
 use std::time::Duration;
 
@@ -33,6 +35,7 @@ pub fn new_tenant() -> NewTenant {
         slug: WantedSlug::Derived,
         timezone: Timezone::UTC,
         plan: None,
+        unproven: false,
         owner: Some(NewOwner {
             email: format!("{}@example.org", unguessable_id().simple()).parse().unwrap(),
             password_hash: "$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$aGFzaA".to_owned(),

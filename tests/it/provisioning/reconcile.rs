@@ -32,6 +32,8 @@ async fn mark(app: &TestApp) -> String {
 async fn make(cluster: &TestCluster, name: &str, mark: Option<&str>) {
     let comment = mark.map_or("NULL".to_owned(), |mark| format!("'{mark}'"));
     cluster.execute("postgres", &format!("CREATE DATABASE {name}")).await;
+    let close = format!("REVOKE CONNECT, TEMPORARY ON DATABASE {name} FROM PUBLIC");
+    cluster.execute("postgres", &close).await;
     cluster.execute("postgres", &format!("COMMENT ON DATABASE {name} IS {comment}")).await;
     cluster.execute("postgres", &format!("CREATE ROLE {name}")).await;
     cluster.execute("postgres", &format!("COMMENT ON ROLE {name} IS {comment}")).await;

@@ -1,8 +1,8 @@
 //! The two universal tests, and the third: every step twice; a failure at every step; a death at every step.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use narthex::identifiers::TenantId;
@@ -12,7 +12,7 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::service::Service;
-use super::{new_tenant, on_server, run, things};
+use super::{at_once, new_tenant, on_server, run, things};
 use crate::support::{TestApp, TestSettings};
 
 /// Every step that makes a tenant, those of the operator's services included.
@@ -230,4 +230,29 @@ async fn two_registrations_of_one_email_at_once_end_in_one_tenant() {
     assert_eq!(refused.1.error_code.as_deref(), Some("email_taken"));
     assert_eq!(things(&app).await, 4);
     assert_eq!(on_server(&app, TenantId(refused.1.tenant_id)).await, 0);
+}
+
+/// A password of a role that nobody can open any more.
+#[tokio::test]
+async fn what_no_repetition_mends_is_tried_once() {
+    const ALTER: &str = "UPDATE tenants SET sealed_password =
+        set_byte(sealed_password, length(sealed_password) - 1, get_byte(sealed_password, length(sealed_password) - 1) # 1)";
+    let url: Arc<OnceLock<String>> = Arc::default();
+    let registry = url.clone();
+    let alters: Interruption = Arc::new(move |at, when| {
+        if (at, when) == ("role", Moment::BeforeEffect) {
+            at_once(registry.get().unwrap(), &[ALTER]);
+        }
+        None::<Fault>
+    });
+    let app = TestApp::interrupted(alters, Box::new(|_| {})).await;
+    url.set(app.cluster.url(&app.registry_database)).unwrap();
+    let (outcome, _, steps) = run(&app.provisioner, &new_tenant()).await;
+    let failure = outcome.unwrap_err().to_string();
+    assert!(
+        failure.starts_with("the step `role` failed: a sealed value does not open"),
+        "{failure}"
+    );
+    assert_eq!(steps.iter().find(|step| step.name == "role").unwrap().attempts, 1);
+    assert_eq!(things(&app).await, 0);
 }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use narthex::app::App;
+use narthex::clock::Clock;
 use narthex::postgres::migrating;
 use narthex::provisioning::{Fault, Interruption, Moment, SPARE_PREFIX, SpareError, template};
 use narthex::registry::spare_databases::{self, State, Wanted};
@@ -228,4 +230,22 @@ async fn spares_of_a_server_that_takes_no_tenants_are_removed() {
     }
     app.registry_execute("UPDATE database_servers SET state = 'active'").await;
     two_are_ready(&app).await;
+}
+
+/// With a single one, whoever held it would wait for itself.
+#[tokio::test]
+async fn no_connection_to_the_registry_is_held_while_a_spare_is_dropped() {
+    let app = TestApp::start_with(TWO()).await;
+    two_are_ready(&app).await;
+    app.life.stop();
+    let mut settings = app.settings.clone();
+    settings.registry.max_connections = 1;
+    let lone = App::open(settings, Clock::system()).await.unwrap();
+    app.registry_execute("UPDATE database_servers SET state = 'draining'").await;
+    eventually("both are gone", async || {
+        lone.provisioner.top_up_spares().await.unwrap();
+        app.registry_count("SELECT count(*) FROM spare_databases").await == 0
+    })
+    .await;
+    lone.close().await;
 }

@@ -84,6 +84,7 @@ async fn a_copy_made_by_another_version_of_the_program_becomes_a_whole_tenant(#[
     template::ensure(server).await.unwrap();
     let mut administration = server.administer().await.unwrap();
     administration.copy_database(&template::name(server), &name).await.unwrap();
+    administration.open_to_administration(&name).await.unwrap();
     administration.close().await;
     let mut expected = migrating::newest::<Migrator>();
     if by < 0 {

@@ -35,10 +35,10 @@ mod tls;
 /// A tenant's role and database on a server, as provisioning makes them.
 async fn settle(administration: &mut Administration, server: &Server, name: &str, password: &str) {
     let (salt, mark) = (&[7; 16], "narthex test");
-    let login = Login { name, group: TENANT_GROUP, password, salt, mark };
+    let login = Login { name, group: TENANT_GROUP, password, salt, mark, connection_limit: 30 };
     administration.create_login(login).await.unwrap();
     administration.copy_database(&template::name(server), name).await.unwrap();
-    let handover = Handover { from: None, to: name, role: name, mark };
+    let handover = Handover { database: name, role: name, mark };
     administration.hand_over(&handover).await.unwrap();
 }
 

@@ -101,7 +101,7 @@ impl CheckedRegistration {
         .to_string()
     }
 
-    fn tenant(&self, password_hash: String) -> NewTenant {
+    fn tenant(&self, password_hash: String, unproven: bool) -> NewTenant {
         let owner = NewOwner {
             email: self.email.clone(),
             password_hash,
@@ -113,6 +113,7 @@ impl CheckedRegistration {
             slug: self.slug.clone().map_or(WantedSlug::Derived, WantedSlug::Exactly),
             timezone: self.timezone.clone(),
             plan: None,
+            unproven,
             owner: Some(owner),
         }
     }
@@ -169,7 +170,10 @@ pub(crate) async fn register(
         return Ok(answer);
     }
     let password_hash = gateway.authentication.passwords().hash(request.password.clone()).await?;
-    let started = gateway.provisioner.start(&request.tenant(password_hash), seen.as_ref()).await;
+    // Where no letter is sent, nobody can prove an address.
+    let unproven = gateway.authentication.sends_letters();
+    let new = request.tenant(password_hash, unproven);
+    let started = gateway.provisioner.start(&new, seen.as_ref()).await;
     let started = match (started, &seen) {
         // Another one with the same key was faster.
         (Err(NotStarted::KeyTaken), Some(seen)) => {

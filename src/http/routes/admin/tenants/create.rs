@@ -117,6 +117,7 @@ pub(crate) async fn create_tenant(
         slug: wanted.slug.map_or(WantedSlug::Derived, WantedSlug::Exactly),
         timezone: wanted.timezone,
         plan: wanted.plan,
+        unproven: false,
         owner: Some(NewOwner {
             email: wanted.email,
             password_hash,

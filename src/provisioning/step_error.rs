@@ -1,0 +1,167 @@
+//! Why an attempt at a step failed, with its cause, and whether another attempt can mend it.
+
+use sea_orm::DbErr;
+
+use super::hooks::HookError;
+use super::saga::Refusal;
+use crate::postgres::administration::AdministrationError;
+use crate::postgres::{ConnectFailure, failure};
+use crate::registry::RegistryError;
+use crate::registry::run_leases::LeaseLost;
+use crate::sealing::SealingError;
+use crate::tenant_data::preseed::PreseedError;
+use crate::tenant_router::RouterError;
+
+/// Why an attempt at a step failed.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::provisioning) enum StepError {
+    /// For a reason that may pass.
+    #[error("{0}")]
+    Passing(String),
+    /// For one that no repetition mends.
+    #[error("{0}")]
+    Final(String),
+    /// For one that the client may know, and that no repetition mends.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    LeaseLost(#[from] LeaseLost),
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Administration(#[from] AdministrationError),
+    #[error(transparent)]
+    Router(#[from] RouterError),
+    #[error(transparent)]
+    Statement(#[from] DbErr),
+    #[error(transparent)]
+    Sealing(#[from] SealingError),
+    #[error(transparent)]
+    Preseed(#[from] PreseedError),
+    #[error(transparent)]
+    Hook(#[from] HookError),
+}
+
+impl StepError {
+    /// May another attempt succeed? Where it is in doubt, it may: an attempt more costs less than a tenant.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Passing(_) | Self::LeaseLost(_) => true,
+            Self::Final(_) | Self::Refused(_) => false,
+            Self::Registry(error) => registry_may(error),
+            Self::Administration(error) => administration_may(error),
+            Self::Router(error) => router_may(error),
+            Self::Statement(error) => statement_may(error),
+            Self::Sealing(error) => sealing_may(error),
+            Self::Preseed(PreseedError::Query(error)) => statement_may(error),
+            // What is missing does not come by waiting.
+            Self::Preseed(PreseedError::Incomplete(_)) => false,
+            Self::Hook(error) => !error.is_final(),
+        }
+    }
+}
+
+fn registry_may(error: &RegistryError) -> bool {
+    match error {
+        RegistryError::Unavailable(_) | RegistryError::SchemaBehind(_) => true,
+        RegistryError::BadUrl(_) | RegistryError::TalkedDown(_) => false,
+        RegistryError::Statement(error) => statement_may(error),
+        RegistryError::Sealing(error) => sealing_may(error),
+        RegistryError::Administration(error) => administration_may(error),
+    }
+}
+
+fn administration_may(error: &AdministrationError) -> bool {
+    match error {
+        AdministrationError::Connect(failure) => connect_may(failure),
+        AdministrationError::Statement(error) => {
+            code_may(error.as_database_error().and_then(|error| error.code()).as_deref())
+        }
+        AdministrationError::BadName(_) => false,
+        AdministrationError::InUse(_) => true,
+        AdministrationError::Migration(error) => statement_may(error),
+    }
+}
+
+fn router_may(error: &RouterError) -> bool {
+    match error {
+        RouterError::Unknown | RouterError::Deleted => false,
+        RouterError::Suspended
+        | RouterError::Provisioning
+        | RouterError::Failed
+        | RouterError::SchemaOutdated
+        | RouterError::Saturated
+        | RouterError::PoolBusy => true,
+        RouterError::Unavailable(failure) => connect_may(failure),
+        RouterError::Registry(error) => registry_may(error),
+    }
+}
+
+/// A login that is refused, an address or a certificate can be set right while the run waits.
+fn connect_may(failure: &ConnectFailure) -> bool {
+    match failure {
+        ConnectFailure::WrongIdentity(_) => false,
+        ConnectFailure::BackingOff { last, .. } => connect_may(last),
+        _ => true,
+    }
+}
+
+fn statement_may(error: &DbErr) -> bool {
+    code_may(failure::sqlstate(error).as_deref())
+}
+
+/// Values that do not fit (22), rules of the schema (23) and what is no SQL (42601) stay as they are. A right that is
+/// missing can be granted, and what is not there can come.
+fn code_may(sqlstate: Option<&str>) -> bool {
+    sqlstate.is_none_or(|code| !["22", "23"].contains(&&code[..2]) && code != "42601")
+}
+
+/// A process that lacks a master key fails where another one may not: the operator gives it the key.
+fn sealing_may(error: &SealingError) -> bool {
+    match error {
+        SealingError::UnknownKey | SealingError::NoRandomness => true,
+        SealingError::BadMasterKey | SealingError::Unreadable => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::a_name_that_is_none(AdministrationError::BadName("x;".to_owned()).into(), false)]
+    #[case::a_database_in_use(AdministrationError::InUse("x".to_owned()).into(), true)]
+    #[case::a_server_that_is_away(AdministrationError::Connect(ConnectFailure::Timeout).into(), true)]
+    #[case::an_unknown_tenant(RouterError::Unknown.into(), false)]
+    #[case::a_tenant_without_room(RouterError::PoolBusy.into(), true)]
+    #[case::the_wrong_database(
+        RouterError::Unavailable(ConnectFailure::WrongIdentity(String::new())).into(),
+        false
+    )]
+    #[case::an_altered_secret(SealingError::Unreadable.into(), false)]
+    #[case::the_same_by_way_of_the_registry(
+        RouterError::Registry(RegistryError::Sealing(SealingError::Unreadable)).into(),
+        false
+    )]
+    #[case::a_key_that_this_process_lacks(SealingError::UnknownKey.into(), true)]
+    #[case::a_registry_that_is_away(RegistryError::Unavailable(String::new()).into(), true)]
+    fn a_step_is_repeated_only_for_what_may_pass(#[case] error: StepError, #[case] may_pass: bool) {
+        assert_eq!(error.may_pass(), may_pass, "{error}");
+    }
+
+    #[rstest]
+    #[case(None, true)]
+    #[case(Some("57P01"), true)]
+    #[case(Some("42501"), true)]
+    #[case(Some("40001"), true)]
+    #[case(Some("22001"), false)]
+    #[case(Some("23514"), false)]
+    fn a_refused_statement_is_judged_by_its_sqlstate(
+        #[case] code: Option<&str>,
+        #[case] may_pass: bool,
+    ) {
+        assert_eq!(code_may(code), may_pass);
+    }
+}
