@@ -1,13 +1,12 @@
 //! One application for every test whose requests must leave no trace: a case then costs milliseconds.
 
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::sync::{LazyLock, OnceLock};
 
 use narthex::registry::signing_keys::{self, StoredKey};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Staff, TestApp, TestCluster};
+use crate::support::{Answer, Staff, TestApp, TestCluster, local_client};
 
 /// The application, its one tenant, and what its databases held before anybody called.
 pub struct Quiet {
@@ -78,13 +77,10 @@ async fn prepare(app: &TestApp) -> Quiet {
 impl Quiet {
     /// A request without a token.
     pub fn anonymous(&self, method: Method, path: &str) -> RequestBuilder {
-        let client = narthex::outbound::builder()
-            .no_proxy()
-            .timeout(Duration::from_secs(30))
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .unwrap();
-        client.request(method, format!("{}{path}", self.url))
+        // One client for all tests. It keeps no connection, because a connection ends with the runtime of its test.
+        static CLIENT: LazyLock<reqwest::Client> =
+            LazyLock::new(|| local_client().pool_max_idle_per_host(0).build().unwrap());
+        CLIENT.request(method, format!("{}{path}", self.url))
     }
 
     /// A request of the tenant's owner.

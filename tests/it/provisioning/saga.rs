@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::service::Service;
 use super::{at_once, new_tenant, on_server, run, things};
-use crate::support::{TestApp, TestSettings};
+use crate::support::{TestApp, TestSettings, played};
 
 /// Every step that makes a tenant, those of the operator's services included.
 const STEPS: [&str; 12] = [
@@ -53,23 +53,14 @@ fn times(most: usize, step: &'static str, moment: Moment, fault: Fault) -> Inter
 #[rstest]
 #[tokio::test]
 async fn a_step_that_is_done_twice_changes_nothing_more(
-    #[values(
-        "reserve",
-        "role",
-        "database",
-        "schema",
-        "preseed",
-        "owner",
-        "identity_realm",
-        "storage",
-        "infrastructure",
-        "deployment",
-        "dns",
-        "activate"
-    )]
-    step: &'static str,
     #[values(Moment::BeforeEffect, Moment::AfterEffect)] moment: Moment,
 ) {
+    for step in played(&STEPS) {
+        do_twice(step, moment).await;
+    }
+}
+
+async fn do_twice(step: &'static str, moment: Moment) {
     let service = Service::start().await;
     let app = TestApp::interrupted(times(1, step, moment, Fault::Fails), with(&service)).await;
     let (outcome, run_row, steps) = run(&app.provisioner, &new_tenant()).await;
@@ -93,28 +84,19 @@ async fn a_step_that_is_done_twice_changes_nothing_more(
 }
 
 #[rstest]
+#[case::before_its_effect(Moment::BeforeEffect, false)]
+#[case::after_its_effect_and_undone_twice(Moment::AfterEffect, true)]
 #[tokio::test]
 async fn a_step_that_fails_for_good_leaves_nothing_behind(
-    #[values(
-        "reserve",
-        "role",
-        "database",
-        "schema",
-        "preseed",
-        "owner",
-        "identity_realm",
-        "storage",
-        "infrastructure",
-        "deployment",
-        "dns",
-        "activate"
-    )]
-    step: &'static str,
-    #[values((Moment::BeforeEffect, false), (Moment::AfterEffect, true))] (moment, undone_twice): (
-        Moment,
-        bool,
-    ),
+    #[case] moment: Moment,
+    #[case] undone_twice: bool,
 ) {
+    for step in played(&STEPS) {
+        fail_for_good(step, moment, undone_twice).await;
+    }
+}
+
+async fn fail_for_good(step: &'static str, moment: Moment, undone_twice: bool) {
     let service = Service::start().await;
     let fault = times(1, step, moment, Fault::FailsForGood);
     let undoing = AtomicUsize::new(0);
@@ -156,10 +138,14 @@ async fn a_step_that_fails_for_good_leaves_nothing_behind(
 #[rstest]
 #[tokio::test]
 async fn a_run_whose_process_dies_is_finished_by_another(
-    #[values("reserve", "role", "database", "schema", "owner", "storage", "activate")]
-    step: &'static str,
     #[values(Moment::BeforeEffect, Moment::AfterEffect)] moment: Moment,
 ) {
+    for step in played(&["reserve", "role", "database", "schema", "owner", "storage", "activate"]) {
+        die(step, moment).await;
+    }
+}
+
+async fn die(step: &'static str, moment: Moment) {
     let service = Service::start().await;
     let app = TestApp::interrupted(times(2, step, moment, Fault::Dies), with(&service)).await;
     let (outcome, run_row, _) = run(&app.provisioner, &new_tenant()).await;
@@ -176,9 +162,14 @@ async fn a_run_whose_process_dies_is_finished_by_another(
 #[rstest]
 #[tokio::test]
 async fn a_run_whose_process_dies_in_the_undoing_is_undone_by_another(
-    #[values("reserve", "role", "database", "storage", "activate")] step: &'static str,
     #[values(Moment::BeforeUndo, Moment::AfterUndo)] moment: Moment,
 ) {
+    for step in played(&["reserve", "role", "database", "storage", "activate"]) {
+        die_in_the_undoing(step, moment).await;
+    }
+}
+
+async fn die_in_the_undoing(step: &'static str, moment: Moment) {
     let service = Service::start().await;
     let dies = times(2, step, moment, Fault::Dies);
     let interruption: Interruption = Arc::new(move |at, when| match (at, when) {

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "not every helper is used by every selection of tests")]
 
 mod app;
+mod cases;
 mod clerk;
 mod cluster;
 mod contents;
@@ -13,7 +14,8 @@ mod servers;
 mod smtp;
 mod tls;
 
-pub use app::{TestApp, TestSettings, eventually};
+pub use app::{TestApp, TestSettings, eventually, local_client};
+pub use cases::played;
 pub use clerk::{CLERK_SECRET, ClerkInstance, ClerkKey, clerk_delivery};
 pub use cluster::{TestCluster, own_cluster, shared_cluster};
 pub use operators::TestOperator;

@@ -22,7 +22,7 @@ impl Provider {
         Self {
             key: Arc::new(SigningKey::from_base64(&seed).unwrap()),
             url: String::new(),
-            client: narthex::outbound::builder().no_proxy().build().unwrap(),
+            client: super::local_client().build().unwrap(),
         }
     }
 
