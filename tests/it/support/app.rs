@@ -18,7 +18,7 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
 
-use super::cluster::{TestCluster, shared_cluster};
+use super::cluster::{TestCluster, discard, shared_cluster};
 use super::provider::Provider;
 
 /// Changes to the settings of a test application.
@@ -49,11 +49,16 @@ pub struct TestApp {
     pub provider: Provider,
     /// Ends when the application has ended; `false` where something went wrong.
     pub served: tokio::task::JoinHandle<bool>,
+    /// Its registry was made for it alone, and goes with it.
+    owns_registry: bool,
 }
 
 impl Drop for TestApp {
     fn drop(&mut self) {
         self.life.stop();
+        if self.owns_registry {
+            discard(self.registry_database.clone());
+        }
     }
 }
 
@@ -66,7 +71,9 @@ impl TestApp {
     /// On the shared cluster, with some settings changed.
     pub async fn start_with(change: TestSettings) -> Self {
         let (cluster, database) = fresh_registry().await;
-        Self::open_registry(cluster, database, change).await
+        let mut app = Self::open_registry(cluster, database, change).await;
+        app.owns_registry = true;
+        app
     }
 
     /// On a cluster of the test's own.
@@ -95,7 +102,9 @@ impl TestApp {
     /// On the shared cluster, with provisioning that is interfered with, that of the jobs included.
     pub async fn interrupted(interruption: Interruption, change: TestSettings) -> Self {
         let (cluster, database) = fresh_registry().await;
-        Self::open(cluster, database, change, Some(interruption)).await
+        let mut app = Self::open(cluster, database, change, Some(interruption)).await;
+        app.owns_registry = true;
+        app
     }
 
     async fn open(
@@ -150,6 +159,7 @@ impl TestApp {
             life: app.life.clone(),
             clock,
             served: tokio::spawn(app.serve(listeners)),
+            owns_registry: false,
         }
     }
 
