@@ -70,6 +70,19 @@ pub struct Client {
     pub request_id: Option<String>,
 }
 
+/// By what an operator may do something, who calls by the API. It is asked again in the transaction that writes the entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warrant {
+    /// Which operator.
+    pub operator: Uuid,
+    /// In which session.
+    pub session: Uuid,
+    /// The least role that may do it, by its name. `None`: it concerns their own account.
+    pub role: Option<String>,
+    /// Is a second factor needed?
+    pub second_factor: bool,
+}
+
 /// Who does something, and from where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
@@ -81,6 +94,8 @@ pub struct Origin {
     pub user_agent: Option<String>,
     /// In which request.
     pub request_id: Option<String>,
+    /// Of an operator, who may have lost it since the request began.
+    pub warrant: Option<Warrant>,
 }
 
 impl Origin {
@@ -91,13 +106,20 @@ impl Origin {
             ip: client.map(|client| client.ip),
             user_agent: client.and_then(|client| client.user_agent.clone()),
             request_id: client.and_then(|client| client.request_id.clone()),
+            warrant: None,
         }
+    }
+
+    /// The same, who has been asked already.
+    #[must_use]
+    pub fn judged(&self) -> Self {
+        Self { warrant: None, ..self.clone() }
     }
 }
 
 impl From<Actor> for Origin {
     fn from(actor: Actor) -> Self {
-        Self { actor, ip: None, user_agent: None, request_id: None }
+        Self { actor, ip: None, user_agent: None, request_id: None, warrant: None }
     }
 }
 
@@ -129,7 +151,7 @@ impl Act {
 /// An entry as it is kept.
 #[derive(Clone, Debug, FromQueryResult)]
 pub struct Entry {
-    /// 1, 2, 3, without a gap. From 0 downwards: from before there was a chain.
+    /// 1, 2, 3, without a gap.
     pub sequence: i64,
     /// For whoever refers to it.
     pub id: Uuid,
@@ -155,7 +177,7 @@ pub struct Entry {
     pub user_agent: Option<String>,
     /// In which request.
     pub request_id: Option<String>,
-    /// Of the chain up to here. `None`: from before there was one.
+    /// Of the chain up to here. Nobody writes an entry without one by way of this program.
     pub hash: Option<Vec<u8>>,
 }
 
@@ -195,7 +217,8 @@ pub struct Chain<'a> {
 
 /// Appends must come one after the other. The lock is held until the transaction ends.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('narthex.audit_log', 0))";
-const LAST: &str = "SELECT sequence, hash FROM audit_log ORDER BY sequence DESC LIMIT 1";
+const LAST: &str =
+    "SELECT sequence, hash FROM audit_log WHERE sequence > 0 ORDER BY sequence DESC LIMIT 1";
 const INSERT: &str = "
 INSERT INTO audit_log (sequence, id, occurred_at, actor_kind, actor_id, actor_name, action, target_kind, target_id,
     detail, ip, user_agent, request_id, hash)
@@ -267,12 +290,12 @@ pub struct Filter {
 
 const LIST: &str = "
 SELECT * FROM audit_log
-WHERE ($1::uuid IS NULL OR actor_id = $1) AND ($2::text IS NULL OR action = $2)
+WHERE sequence > 0 AND hash IS NOT NULL AND ($1::uuid IS NULL OR actor_id = $1) AND ($2::text IS NULL OR action = $2)
   AND ($3::text IS NULL OR target_kind = $3) AND ($4::text IS NULL OR target_id = $4)
   AND ($5::timestamptz IS NULL OR (occurred_at, id) < ($5, $6::uuid))
 ORDER BY occurred_at DESC, id DESC LIMIT $7";
 
-/// Entries, the newest first.
+/// Entries of the chain, the newest first. Whether they are genuine, [`verify`] says; what stands outside the chain is not shown.
 pub async fn list(
     db: &impl ConnectionTrait,
     filter: Filter,
@@ -320,6 +343,12 @@ pub async fn verify(
     noted: &Head,
 ) -> Result<Result<Head, Tampering>, DbErr> {
     const SQL: &str = "SELECT * FROM audit_log WHERE sequence > $1 ORDER BY sequence LIMIT $2";
+    const OUTSIDE: &str =
+        "SELECT sequence, hash FROM audit_log WHERE sequence <= 0 ORDER BY sequence LIMIT 1";
+    let outside = Statement::from_string(DbBackend::Postgres, OUTSIDE);
+    if let Some(outside) = Head::find_by_statement(outside).one(db).await? {
+        return Ok(Err(Tampering::Altered(outside.sequence)));
+    }
     let mut head = Head::default();
     loop {
         let values: [Value; 2] = [head.sequence.into(), BATCH.into()];

@@ -11,6 +11,9 @@ mod m20261121_000005_follow_clerk;
 mod m20261121_000006_remember_operators;
 mod m20261121_000007_operators;
 mod m20261127_000008_unproven_tenants;
+mod m20261127_000010_chain_all_entries;
+mod m20261127_000010_know_invitations;
+mod m20261127_000010_step_up;
 
 /// The registry's migrations, oldest first.
 pub struct Migrator;
@@ -27,6 +30,9 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000006_remember_operators::Migration),
             Box::new(m20261121_000007_operators::Migration),
             Box::new(m20261127_000008_unproven_tenants::Migration),
+            Box::new(m20261127_000010_chain_all_entries::Migration),
+            Box::new(m20261127_000010_know_invitations::Migration),
+            Box::new(m20261127_000010_step_up::Migration),
         ]
     }
 }

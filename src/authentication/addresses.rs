@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::{Authentication, AuthenticationError};
 use crate::identifiers::{EmailAddress, TenantId};
 use crate::registry::RegistryError;
-use crate::registry::email_index::{self, Mark};
-use crate::tenant_data::staffing;
+use crate::registry::email_index::{self, Mark, Standing};
+use crate::tenant_data::staffing::{self, INVITED};
 
 /// Longer than any request: whoever has marked an address so long ago has come to an end.
 const UNSETTLED_FOR: Duration = Duration::from_secs(5 * 60);
@@ -30,12 +30,12 @@ impl Authentication {
         email: &EmailAddress,
         tenant: TenantId,
         mark: Mark,
-        is_staff: bool,
+        standing: Standing,
     ) {
         let settled = async {
             let registry = self.registry.connect().await?;
             let hash = self.registry.hasher().email(email);
-            email_index::settle(&registry, hash, tenant, mark, is_staff).await
+            email_index::settle(&registry, hash, tenant, mark, standing).await
         };
         if let Err(error) = settled.await {
             tracing::warn!(%tenant, %error, "an address is not settled yet; a job does it");
@@ -55,18 +55,23 @@ impl Authentication {
                     return Ok(None);
                 };
                 let db = self.router.connect(&tenant).await?;
-                let emails = staffing::addresses(&db).await?;
-                let hashes = emails.iter().filter_map(|email| email.parse().ok());
                 let hasher = self.registry.hasher();
-                let hash = &address.email_hash;
-                Ok::<_, AuthenticationError>(Some(
-                    hashes.map(|email| hasher.email(&email)).any(|known| known == *hash),
-                ))
+                let has_it = |(email, _): &(String, String)| {
+                    email
+                        .parse::<EmailAddress>()
+                        .is_ok_and(|email| hasher.email(&email) == address.email_hash)
+                };
+                let found = staffing::addresses(&db).await?.into_iter().find(has_it);
+                Ok::<_, AuthenticationError>(Some(match found {
+                    None => Standing::Unknown,
+                    Some((_, status)) if status == INVITED => Standing::Invited,
+                    Some(_) => Standing::Staff,
+                }))
             };
             match known.await {
-                Ok(Some(is_staff)) => {
+                Ok(Some(standing)) => {
                     let registry = self.registry.connect().await?;
-                    address.settle(&registry, is_staff).await?;
+                    address.settle(&registry, standing).await?;
                     settled += 1;
                 }
                 Ok(None) => {}

@@ -10,7 +10,7 @@ use crate::audit::Act;
 use crate::identifiers::{TenantId, new_id};
 use crate::tenant_data::api_keys::{self, ApiKey};
 use crate::tenant_data::impersonations;
-use crate::tenant_data::rights::Rights;
+use crate::tenant_data::rights::{self, Rights};
 use crate::tenant_router::TenantTransaction;
 
 /// So many characters of a key are kept in clear, by which people tell theirs apart.
@@ -38,6 +38,9 @@ impl Authentication {
         if let Some(beyond) = wanted.permissions.iter().find(|name| !by.permissions.contains(name))
         {
             return Err(AuthenticationError::BeyondMaker(beyond.clone()));
+        }
+        if rights::give_rights(&wanted.permissions) && !by.has_stepped_up {
+            return Err(AuthenticationError::StepUpRequired);
         }
         let (key, text) = ProgramKey::generate(&self.registry, tenant)?;
         let new = ApiKey {

@@ -136,16 +136,24 @@ impl Authentication {
         caller: &Caller,
         ip: Option<IpAddr>,
     ) -> Result<Rights, AuthenticationError> {
+        let rights = self.read_rights(db, caller).await?;
+        if let (Caller::Program(_), Some(id)) = (caller, rights.actor.id) {
+            let ip = ip.map(|ip| ip.to_string());
+            api_keys::note_use(db, id, ip, self.clock.now()).await?;
+        }
+        Ok(rights)
+    }
+
+    /// As [`Self::rights`], without a trace.
+    pub(super) async fn read_rights(
+        &self,
+        db: &impl OnTenant,
+        caller: &Caller,
+    ) -> Result<Rights, AuthenticationError> {
         let now = self.clock.now();
         let found = match caller {
             Caller::Staff(claims) => rights::of_staff(db, claims.sub).await?,
-            Caller::Program(key) => {
-                let rights = rights::of_key(db, &key.hash, now).await?;
-                if let Some(id) = rights.as_ref().and_then(|rights| rights.actor.id) {
-                    api_keys::note_use(db, id, ip.map(|ip| ip.to_string()), now).await?;
-                }
-                rights
-            }
+            Caller::Program(key) => rights::of_key(db, &key.hash, now).await?,
             Caller::Operator(claims) => match self.role_of_visitor(claims).await? {
                 Some(role) => rights::of_operator(db, claims.sid, role >= Role::Admin, now).await?,
                 None => None,

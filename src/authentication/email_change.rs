@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use sea_orm::{TransactionSession, TransactionTrait};
 use secrecy::SecretString;
 use serde_json::json;
 
-use super::{Authentication, AuthenticationError, Claims, Client};
+use super::{Authentication, AuthenticationError, Client, Principal};
 use crate::audit::{Act, Origin};
 use crate::identifiers::{EmailAddress, TenantId};
 use crate::mail::Letter;
+use crate::registry::email_index::Standing;
 use crate::registry::tenants::Tenant;
 use crate::tenant_data::one_time_tokens::{self, OneTimeToken, Purpose};
 use crate::tenant_data::{staff, staffing};
@@ -24,11 +24,15 @@ impl Authentication {
     pub async fn change_email(
         &self,
         tenant: &Arc<Tenant>,
-        claims: &Claims,
+        by: &Principal,
         (password, email): (SecretString, EmailAddress),
         client: &Client,
     ) -> Result<(), AuthenticationError> {
-        let user = self.prove_again(tenant, claims, password, None, client).await?;
+        let user = self.prove_again(tenant, by, password, None, client).await?;
+        // The password alone is not all that a sign-in asks for.
+        if user.mfa_enabled && !self.has_stepped_up(&by.caller).await? {
+            return Err(AuthenticationError::StepUpRequired);
+        }
         if email.as_str() == user.email {
             return Err(AuthenticationError::Conflict("This is your address already."));
         }
@@ -40,15 +44,16 @@ impl Authentication {
         counted.map_err(AuthenticationError::TooManyLetters)?;
         let (token, now) = (self.new_token(TenantId(tenant.id))?, self.clock.now());
         let db = self.router.connect(tenant).await?;
-        let transaction = db.begin().await?;
-        if !staff::hold_active(&transaction, &user).await? {
-            transaction.rollback().await?;
-            return Err(AuthenticationError::InvalidCredentials);
-        }
-        let (whose, until) = ((user.id, email.as_str()), now + LETTER_LIFE);
-        let purpose = Purpose::EmailChange;
-        one_time_tokens::add(&transaction, token.hash(), purpose, whose, now, until).await?;
-        transaction.commit().await?;
+        let asked = self.change_by(&db, by, async |transaction, _| {
+            if !staff::hold_active(transaction, &user).await? {
+                return Err(AuthenticationError::InvalidCredentials);
+            }
+            let (whose, until) = ((user.id, email.as_str()), now + LETTER_LIFE);
+            let purpose = Purpose::EmailChange;
+            one_time_tokens::add(transaction, token.hash(), purpose, whose, now, until).await?;
+            Ok(((), Act::on("email.change_requested", "staff", user.id)))
+        });
+        asked.await?;
         drop(db);
         let link = self.mailer.link("change-email", &token.to_text());
         self.mailer.send(Letter {
@@ -106,8 +111,8 @@ impl Authentication {
         changed.await?;
         drop(db);
         self.move_claim(id, &old, &new).await;
-        self.settle_address(&new, id, marks.1, true).await;
-        self.settle_address(&old, id, marks.0, false).await;
+        self.settle_address(&new, id, marks.1, Standing::Staff).await;
+        self.settle_address(&old, id, marks.0, Standing::Unknown).await;
         self.mailer.send(Letter {
             to: old,
             subject: format!("Your address at {} has changed", tenant.organization_name),

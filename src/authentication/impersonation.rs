@@ -12,7 +12,7 @@ use crate::audit::{Act, Origin};
 use crate::identifiers::{TenantId, unguessable_id};
 use crate::registry::RegistryError;
 use crate::registry::audit_log::TENANT;
-use crate::registry::operators::{Operator, Role, sessions};
+use crate::registry::operators::{Operator, Role, sessions, uphold};
 use crate::registry::tenants::Tenant;
 use crate::tenant_data::impersonations::{self, Impersonation};
 
@@ -70,6 +70,14 @@ impl Authentication {
             "expires_at": impersonation.expires_at});
         let db = self.router.connect(tenant).await?;
         let begun = self.change(&db, origin, async |transaction| {
+            // Asked again before the tenant's part of it commits.
+            if let Some(warrant) = &origin.warrant {
+                let registry = self.registry.connect().await?;
+                let operator = uphold(&registry, warrant, self.clock.now()).await?;
+                if wanted.may_write && operator.role < Role::Admin {
+                    return Err(AuthenticationError::NotRaised);
+                }
+            }
             impersonations::add(transaction, impersonation.clone()).await?;
             let act = Act::on("impersonation.begun", "impersonation", impersonation.id);
             Ok(((), act.with(detail)))

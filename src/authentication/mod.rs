@@ -26,12 +26,14 @@ mod keys;
 mod login;
 mod operators;
 mod opaque_token;
+mod principal;
 mod recovery;
 mod revocation;
 mod ring_provider;
 mod second_factor;
 mod session;
 mod staffing;
+mod step_up;
 mod token;
 mod totp;
 
@@ -46,10 +48,10 @@ pub use keys::{KeyRing, Keys, PublicJwk};
 pub use login::{Credentials, SignedIn};
 use operators::OperatorTokens;
 pub use operators::{NewOperator, OperatorCaller, OperatorCredentials, OperatorSession, origin_of};
+pub use principal::Principal;
 pub use revocation::Revocations;
 pub use second_factor::{Enrollment, SecondFactor};
 pub use session::TokenPair;
-pub use staffing::Manager;
 pub use token::{Claims, TokenError, Tokens};
 
 /// Each takes a connection for a moment; what comes on top is not written.
@@ -85,6 +87,18 @@ pub enum AuthenticationError {
     /// The tenant that was named, or whose refresh token this is, is not the one to whom the host belongs.
     #[error("the host belongs to another organization")]
     TenantMismatch,
+    /// The caller is not permitted what the change needs.
+    #[error("the caller is not permitted `{0}`")]
+    NotPermitted(&'static str),
+    /// The tenant wants a second factor of everybody, and the caller has none.
+    #[error("the caller has to set up a second factor first")]
+    MustEnroll,
+    /// The caller has to prove once more who they are.
+    #[error("the caller has to prove once more who they are")]
+    StepUpRequired,
+    /// The caller has no session with this id.
+    #[error("the caller has no such session")]
+    NoSuchSession,
     /// What is asked for does not go with what is so already.
     #[error("{0}")]
     Conflict(&'static str),

@@ -11,16 +11,16 @@ use uuid::Uuid;
 
 use super::login::password_of;
 use super::opaque_token::OpaqueToken;
-use super::token::Claims;
-use super::{Authentication, AuthenticationError, Client};
-use crate::audit::{Act, Origin};
+use super::{Authentication, AuthenticationError, Client, Principal};
+use crate::audit::Act;
 use crate::identifiers::{EmailAddress, TenantId};
 use crate::mail::Letter;
 use crate::postgres::Scoped;
+use crate::registry::step_ups;
 use crate::registry::tenants::Tenant;
 use crate::tenant_data::one_time_tokens::{self, OneTimeToken, Purpose};
-use crate::tenant_data::sessions;
 use crate::tenant_data::staff::{self, StaffMember};
+use crate::tenant_data::{rights, sessions};
 use crate::tenant_router::{HostName, TenantDb, TenantTransaction};
 
 /// Whoever asks for a new password sits in front of their mail.
@@ -111,6 +111,7 @@ impl Authentication {
         let hash = self.passwords.hash(password).await?;
         let (db, now) = (self.router.connect(&tenant).await?, self.clock.now());
         let transaction = db.begin().await?;
+        rights::hold(&transaction, true).await?;
         let Some(user) = take(&transaction, &token, Purpose::PasswordReset, now).await? else {
             transaction.rollback().await?;
             return Err(refused());
@@ -133,15 +134,15 @@ impl Authentication {
     pub async fn change_password(
         &self,
         tenant: &Arc<Tenant>,
-        claims: &Claims,
+        by: &Principal,
         (current, new): (SecretString, SecretString),
         client: &Client,
     ) -> Result<(), AuthenticationError> {
-        let user = self.prove_again(tenant, claims, current, None, client).await?;
+        let user = self.prove_again(tenant, by, current, None, client).await?;
         let hash = self.passwords.hash(new).await?;
         let (db, now) = (self.router.connect(tenant).await?, self.clock.now());
-        let origin = Origin::of(user.actor(), Some(client));
-        self.change(&db, &origin, async |transaction| {
+        let claims = by.claims()?;
+        self.change_by(&db, by, async |transaction, _| {
             // Whoever knows the old password alone must not undo a reset that has just been made against them.
             if !staff::set_password(transaction, &user, hash, now).await? {
                 return Err(AuthenticationError::InvalidCredentials);
@@ -175,11 +176,13 @@ impl Authentication {
     pub async fn resend_verification(
         &self,
         tenant: &Tenant,
-        claims: &Claims,
+        by: &Principal,
         db: &TenantDb,
     ) -> Result<(), AuthenticationError> {
-        let user = staff::find_active(db, claims.sub).await?;
-        let user = user.ok_or(AuthenticationError::InvalidCredentials)?;
+        let id = by.claims()?.sub;
+        let user = self
+            .look_by(db, by, async |transaction, _| Ok(staff::find_active(transaction, id).await?));
+        let user = user.await?.ok_or(AuthenticationError::InvalidCredentials)?;
         if user.email_verified_at.is_some() || !self.mailer.is_set_up() {
             return Ok(());
         }
@@ -278,6 +281,10 @@ impl Authentication {
     ) -> Result<(), AuthenticationError> {
         let since = now - self.tokens.life();
         let ended = sessions::revoke_all(transaction, staff, but, now, since).await?;
+        // Nor does anything count that was proven in one that goes on.
+        let registry = self.registry.connect().await?;
+        step_ups::forget(&registry, staff).await?;
+        drop(registry);
         Ok(self.revocations.revoke(tenant, &ended, self.tokens.life()).await?)
     }
 }

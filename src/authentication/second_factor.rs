@@ -6,10 +6,10 @@ use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
 use super::login::password_of;
-use super::token::Claims;
 use super::totp::{TotpSecret, recovery_codes, recovery_hash};
-use super::{Authentication, AuthenticationError, Client};
-use crate::audit::{Act, Origin};
+use super::{Authentication, AuthenticationError, Client, Principal};
+use crate::audit::Act;
+use crate::registry::step_ups;
 use crate::registry::tenants::Tenant;
 use crate::tenant_data::one_time_tokens::{self, Purpose};
 use crate::tenant_data::second_factor::{self, Factor};
@@ -39,19 +39,23 @@ impl Authentication {
     pub async fn enroll(
         &self,
         tenant: &Arc<Tenant>,
-        claims: &Claims,
+        by: &Principal,
         password: SecretString,
         client: &Client,
     ) -> Result<Enrollment, AuthenticationError> {
-        let user = self.prove_again(tenant, claims, password, None, client).await?;
+        let user = self.prove_again(tenant, by, password, None, client).await?;
         let secret = TotpSecret::generate(self.registry.sealer())?;
         let bound_to = second_factor::bound_to(tenant.id, user.id);
         let sealed = self.registry.tenant_sealer().seal(&bound_to, secret.bytes())?;
         let db = self.router.connect(tenant).await?;
-        let now = self.clock.now();
-        if !second_factor::begin(&db, user.id, sealed, now).await? {
-            return Err(AuthenticationError::SecondFactorThere);
-        }
+        let begun = self.change_by(&db, by, async |transaction, _| {
+            let now = self.clock.now();
+            if !second_factor::begin(transaction, user.id, sealed, now).await? {
+                return Err(AuthenticationError::SecondFactorThere);
+            }
+            Ok(((), Act::on("mfa.enrolled", "staff", user.id)))
+        });
+        begun.await?;
         let url = secret.url(&tenant.organization_name, &user.email);
         Ok(Enrollment { otpauth_url: url.unwrap_or_default(), secret: secret.to_text() })
     }
@@ -61,12 +65,13 @@ impl Authentication {
     pub async fn confirm_factor(
         &self,
         tenant: &Arc<Tenant>,
-        claims: &Claims,
+        by: &Principal,
         code: &SecretString,
         client: &Client,
     ) -> Result<Vec<String>, AuthenticationError> {
         let db = self.router.connect(tenant).await?;
         let refused = || AuthenticationError::InvalidCredentials;
+        let claims = by.claims()?;
         let user = staff::find_active(&db, claims.sub).await?.ok_or_else(refused)?;
         let factor = second_factor::find(&db, user.id).await?;
         let factor = factor.ok_or(AuthenticationError::NoSecondFactor)?;
@@ -82,8 +87,7 @@ impl Authentication {
         let codes = recovery_codes(self.registry.sealer())?;
         let hashes = codes.iter().map(|code| recovery_hash(code)).collect();
         let shown = (factor.sealed_secret, step);
-        let origin = Origin::of(user.actor(), Some(client));
-        let confirmed = self.change(&db, &origin, async |transaction| {
+        let confirmed = self.change_by(&db, by, async |transaction, _| {
             if !second_factor::confirm(transaction, user.id, shown, hashes, now).await? {
                 return Err(AuthenticationError::SecondFactorThere);
             }
@@ -99,17 +103,18 @@ impl Authentication {
     pub async fn disable_factor(
         &self,
         tenant: &Arc<Tenant>,
-        claims: &Claims,
+        by: &Principal,
         (password, factor): (SecretString, SecondFactor),
         client: &Client,
     ) -> Result<(), AuthenticationError> {
-        let user = self.prove_again(tenant, claims, password, Some(factor), client).await?;
+        let user = self.prove_again(tenant, by, password, Some(factor), client).await?;
         let db = self.router.connect(tenant).await?;
-        let origin = Origin::of(user.actor(), Some(client));
-        self.change(&db, &origin, async |transaction| {
+        self.change_by(&db, by, async |transaction, _| {
             if !second_factor::remove(transaction, user.id, self.clock.now()).await? {
                 return Err(AuthenticationError::NoSecondFactor);
             }
+            let registry = self.registry.connect().await?;
+            step_ups::forget(&registry, user.id).await?;
             Ok(((), Act::on("mfa.disabled", "staff", user.id)))
         })
         .await
@@ -119,15 +124,15 @@ impl Authentication {
     pub async fn prove(
         &self,
         tenant: &Arc<Tenant>,
-        claims: &Claims,
+        by: &Principal,
         (password, factor): (SecretString, Option<SecondFactor>),
         client: &Client,
-    ) -> Result<(), AuthenticationError> {
-        let user = self.prove_again(tenant, claims, password, factor.clone(), client).await?;
+    ) -> Result<StaffMember, AuthenticationError> {
+        let user = self.prove_again(tenant, by, password, factor.clone(), client).await?;
         // Without a code, for whoever has none.
         match factor.is_none() && user.mfa_enabled {
             true => Err(AuthenticationError::MfaRequired),
-            false => Ok(()),
+            false => Ok(user),
         }
     }
 
@@ -135,13 +140,13 @@ impl Authentication {
     pub(super) async fn prove_again(
         &self,
         tenant: &Arc<Tenant>,
-        claims: &Claims,
+        by: &Principal,
         password: SecretString,
         factor: Option<SecondFactor>,
         client: &Client,
     ) -> Result<StaffMember, AuthenticationError> {
         let db = self.router.connect(tenant).await?;
-        let user = staff::find_active(&db, claims.sub).await?;
+        let user = staff::find_active(&db, by.claims()?.sub).await?;
         drop(db);
         let user = user.ok_or(AuthenticationError::InvalidCredentials)?;
         let Some(stored) = password_of(&user) else {

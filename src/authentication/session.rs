@@ -6,14 +6,14 @@ use uuid::Uuid;
 
 use super::opaque_token::OpaqueToken;
 use super::token::{Claims, Subject};
-use super::{Authentication, AuthenticationError, Client, SignedIn, TokenError};
+use super::{Authentication, AuthenticationError, Client, Principal, SignedIn, TokenError};
 use crate::audit::{Act, Origin};
 use crate::identifiers::{TenantId, unguessable_id};
 use crate::paging::{Page, PageRequest};
 use crate::postgres::Scoped;
-use crate::tenant_data::audit_log;
 use crate::tenant_data::sessions::{self, NewSession, Rotation, Session};
 use crate::tenant_data::staff::{self, StaffMember};
+use crate::tenant_data::{audit_log, rights};
 use crate::tenant_router::{HostName, RouterError, TenantDb, TenantTransaction};
 
 /// What a client calls with.
@@ -123,6 +123,8 @@ impl Authentication {
         let now = self.clock.now();
         let mut ended = vec![claims.sid];
         let transaction = db.begin().await?;
+        // What somebody does in one of these sessions is done before, or not at all.
+        rights::hold(&transaction, true).await?;
         let act = if everywhere {
             let since = now - self.tokens.life();
             let all = sessions::revoke_all(&transaction, claims.sub, None, now, since).await?;
@@ -153,28 +155,23 @@ impl Authentication {
         Ok(sessions::list(db, claims.sub, self.clock.now(), page).await?)
     }
 
-    /// Ends one of the caller's sessions; `false`: they have none with this id. Its refresh token dies first, as at
-    /// [`Authentication::logout`].
+    /// Ends one of the caller's sessions. The registry hears of it before it is committed: should the registry not be there,
+    /// nothing has changed, and the caller can ask again.
     pub async fn end_session(
         &self,
         db: TenantDb,
-        claims: &Claims,
+        by: &Principal,
         session: Uuid,
-        origin: &Origin,
-    ) -> Result<bool, AuthenticationError> {
-        let now = self.clock.now();
-        let transaction = db.begin().await?;
-        let is_theirs = sessions::revoke_of(&transaction, claims.sub, session, now).await?;
-        if is_theirs {
-            let act = Act::on("session.ended", "session", session);
-            audit_log::note(&transaction, self.registry.hasher(), origin, act, now).await?;
-        }
-        transaction.commit().await?;
-        drop(db);
-        if is_theirs {
+    ) -> Result<(), AuthenticationError> {
+        self.change_by(&db, by, async |transaction, _| {
+            let (claims, now) = (by.claims()?, self.clock.now());
+            if !sessions::revoke_of(transaction, claims.sub, session, now).await? {
+                return Err(AuthenticationError::NoSuchSession);
+            }
             self.revocations.revoke(claims.tid, &[session], self.tokens.life()).await?;
-        }
-        Ok(is_theirs)
+            Ok(((), Act::on("session.ended", "session", session)))
+        })
+        .await
     }
 
     /// Changes something in a tenant: see [`audit_log::change`].
@@ -188,7 +185,11 @@ impl Authentication {
         F: AsyncFnOnce(&TenantTransaction) -> Result<(T, Act), AuthenticationError>,
     {
         let (hasher, now) = (self.registry.hasher(), self.clock.now());
-        audit_log::change(db, hasher, origin, now, change).await
+        let noted = async |transaction: &TenantTransaction| {
+            let (done, act) = change(transaction).await?;
+            Ok::<_, AuthenticationError>((done, origin.clone(), act))
+        };
+        audit_log::change(db, hasher, now, noted).await
     }
 
     /// Writes down what a member of staff is doing to an account, theirs by their own doing.

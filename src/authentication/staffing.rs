@@ -9,14 +9,14 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::opaque_token::OpaqueToken;
-use super::{Authentication, AuthenticationError, Client, SignedIn};
+use super::{Authentication, AuthenticationError, Client, Principal, SignedIn};
 use crate::audit::{Act, Origin};
 use crate::identifiers::{EmailAddress, TenantId};
 use crate::mail::Letter;
 use crate::registry::clerk;
+use crate::registry::email_index::Standing;
 use crate::registry::tenants::Tenant;
 use crate::tenant_data::one_time_tokens::{self, Purpose};
-use crate::tenant_data::rights::Rights;
 use crate::tenant_data::staff::StaffMember;
 use crate::tenant_data::staffing::{self, INVITED, Invitation, StaffChanges, StaffError};
 use crate::tenant_data::{second_factor, staff};
@@ -25,43 +25,38 @@ use crate::tenant_router::TenantTransaction;
 /// People look into their mail after a weekend.
 const INVITATION_LIFE: TimeDelta = TimeDelta::days(7);
 
-/// Whoever changes the staff: what they may do themselves, and for the audit log, who they are.
-pub struct Manager {
-    /// Theirs.
-    pub rights: Arc<Rights>,
-    /// Theirs.
-    pub origin: Origin,
-}
-
 impl Authentication {
     /// Asks somebody by letter to join the staff.
     pub async fn invite(
         &self,
         tenant: &Arc<Tenant>,
         new: Invitation,
-        by: Manager,
+        by: &Principal,
     ) -> Result<StaffMember, AuthenticationError> {
         self.may_send_invitations(tenant).await?;
         let db = self.router.connect(tenant).await?;
-        staffing::may_invite(&db, &new, &by.rights).await?;
+        self.look_by(&db, by, async |transaction, rights| {
+            Ok(staffing::may_invite(transaction, &new, rights).await?)
+        })
+        .await?;
         drop(db);
         let (id, email) = (TenantId(tenant.id), new.email.clone());
         self.count_invitation(id, &email)?;
         let token = self.new_token(id)?;
         let mark = self.mark_address(&email, id).await?;
         let db = self.router.connect(tenant).await?;
-        let invited = self.change(&db, &by.origin, async |transaction| {
+        let invited = self.change_by(&db, by, async |transaction, rights| {
             let now = self.clock.now();
-            let user = staffing::invite(transaction, new, &by.rights, now).await?;
+            let user = staffing::invite(transaction, new, rights, now).await?;
             self.keep_invitation(transaction, &user, &token).await?;
             let act = Act::on("staff.invited", "staff", user.id);
             let act = act.with(json!({"email": user.email, "role": user.role}));
-            Ok((user, act))
+            Ok::<_, AuthenticationError>((user, act))
         });
         // Where it fails nobody knows whose the address is: the mark goes by itself.
-        let user = invited.await?;
+        let user: StaffMember = invited.await?;
         drop(db);
-        self.settle_address(&email, id, mark, true).await;
+        self.settle_address(&email, id, mark, Standing::Invited).await;
         self.send_invitation(tenant, email, &token);
         Ok(user)
     }
@@ -71,11 +66,14 @@ impl Authentication {
         &self,
         tenant: &Arc<Tenant>,
         id: Uuid,
-        by: Manager,
+        by: &Principal,
     ) -> Result<(), AuthenticationError> {
         let db = self.router.connect(tenant).await?;
-        let user = staffing::find(&db, id).await?;
-        staffing::require_verified_owner(&db).await?;
+        let user = self.look_by(&db, by, async |transaction, _| {
+            staffing::require_verified_owner(transaction).await?;
+            Ok(staffing::find(transaction, id).await?)
+        });
+        let user: StaffMember = user.await?;
         drop(db);
         if user.status != INVITED {
             return Err(StaffError::Joined.into());
@@ -85,11 +83,11 @@ impl Authentication {
         self.count_invitation(TenantId(tenant.id), &email)?;
         let token = self.new_token(TenantId(tenant.id))?;
         let db = self.router.connect(tenant).await?;
-        let invited = self.change(&db, &by.origin, async |transaction| {
+        let invited = self.change_by(&db, by, async |transaction, _| {
             let user = staffing::hold_invited(transaction, id).await?;
             let user = user.ok_or(StaffError::NotFound)?;
             self.keep_invitation(transaction, &user, &token).await?;
-            Ok(((), Act::on("staff.invited", "staff", id)))
+            Ok::<_, AuthenticationError>(((), Act::on("staff.invited", "staff", id)))
         });
         invited.await?;
         drop(db);
@@ -155,9 +153,12 @@ impl Authentication {
         let (token, tenant, db) = self.bring(token).await?;
         // Before a hash is paid for.
         let found = one_time_tokens::find(&db, token.hash(), Purpose::Invitation).await?;
-        found.ok_or_else(refused)?;
+        let email: EmailAddress =
+            found.ok_or_else(refused)?.email.parse().map_err(|_| refused())?;
         drop(db);
         let hash = self.passwords.hash(password).await?;
+        // Marked before and settled after: from now on they are no longer somebody who was only invited.
+        let mark = self.mark_address(&email, TenantId(tenant.id)).await?;
         let (db, now) = (self.router.connect(&tenant).await?, self.clock.now());
         let transaction = db.begin().await?;
         let purpose = Purpose::Invitation;
@@ -174,6 +175,7 @@ impl Authentication {
         let act = Act::on("staff.joined", "staff", user.id);
         self.note(&transaction, &user, client, act).await?;
         transaction.commit().await?;
+        self.settle_address(&email, TenantId(tenant.id), mark, Standing::Staff).await;
         self.sign_in(db, tenant, user, client).await
     }
 
@@ -183,12 +185,12 @@ impl Authentication {
         tenant: &Arc<Tenant>,
         id: Uuid,
         changes: StaffChanges,
-        by: Manager,
+        by: &Principal,
     ) -> Result<StaffMember, AuthenticationError> {
         let db = self.router.connect(tenant).await?;
-        self.change(&db, &by.origin, async |transaction| {
+        self.change_by(&db, by, async |transaction, rights| {
             let now = self.clock.now();
-            let changed = staffing::change(transaction, id, changes, &by.rights, now).await?;
+            let changed = staffing::change(transaction, id, changes, rights, now).await?;
             let (before, after) = changed;
             if before.status != after.status {
                 self.end_sessions(transaction, TenantId(tenant.id), id, None, now).await?;
@@ -209,17 +211,20 @@ impl Authentication {
         &self,
         tenant: &Arc<Tenant>,
         id: Uuid,
-        by: Manager,
+        by: &Principal,
     ) -> Result<(), AuthenticationError> {
-        // A token that was stolen must not take off what it was stolen in spite of.
-        if by.rights.actor.id == Some(id) {
-            return Err(AuthenticationError::Conflict(
-                "Your own second factor you take off yourself, with password and code.",
-            ));
-        }
         let db = self.router.connect(tenant).await?;
-        self.change(&db, &by.origin, async |transaction| {
-            staffing::hold(transaction, id, &by.rights).await?;
+        self.change_by(&db, by, async |transaction, rights| {
+            // A token that was stolen must not take off what it was stolen in spite of.
+            if rights.actor.id == Some(id) {
+                return Err(AuthenticationError::Conflict(
+                    "Your own second factor you take off yourself, with password and code.",
+                ));
+            }
+            staffing::hold(transaction, id, rights).await?;
+            if !rights.has_stepped_up {
+                return Err(AuthenticationError::StepUpRequired);
+            }
             self.take_factor_off(transaction, TenantId(tenant.id), id).await
         })
         .await
@@ -260,10 +265,12 @@ impl Authentication {
         &self,
         tenant: &Arc<Tenant>,
         id: Uuid,
-        by: Manager,
+        by: &Principal,
     ) -> Result<(), AuthenticationError> {
         let db = self.router.connect(tenant).await?;
-        let user = staffing::find(&db, id).await?;
+        let user = self
+            .look_by(&db, by, async |transaction, _| Ok(staffing::find(transaction, id).await?));
+        let user: StaffMember = user.await?;
         drop(db);
         let (tenant_id, email) = (TenantId(tenant.id), user.email.parse().ok());
         let mark = match &email {
@@ -271,23 +278,25 @@ impl Authentication {
             None => None,
         };
         let db = self.router.connect(tenant).await?;
-        let removed = self.change(&db, &by.origin, async |transaction| {
-            let removed = staffing::hold_removable(transaction, id, &by.rights).await?;
+        let removed = self.change_by(&db, by, async |transaction, rights| {
+            let removed = staffing::hold_removable(transaction, id, rights).await?;
             self.end_sessions(transaction, tenant_id, id, None, self.clock.now()).await?;
             staffing::remove(transaction, id).await?;
             let act = Act::on("staff.removed", "staff", id);
             let act = act.with(json!({"email": removed.email, "role": removed.role}));
-            Ok((removed, act))
+            Ok::<_, AuthenticationError>((removed, act))
         });
-        let removed = removed.await?;
+        let removed: StaffMember = removed.await?;
         drop(db);
         if let (Some(email), Some(mark)) = (&email, mark)
             && removed.email == user.email
         {
-            self.settle_address(email, tenant_id, mark, false).await;
-        } else if let Ok(other) = removed.email.parse() {
+            self.settle_address(email, tenant_id, mark, Standing::Unknown).await;
+        } else if let Ok(other) = removed.email.parse()
             // They had another address by then: the job asks whose both are now.
-            self.mark_address(&other, tenant_id).await?;
+            && let Err(error) = self.mark_address(&other, tenant_id).await
+        {
+            tracing::warn!(%error, "an address of somebody who was removed stays in the index");
         }
         Ok(())
     }

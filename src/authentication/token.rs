@@ -66,6 +66,9 @@ pub struct Claims {
     /// then, `sub` the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imp: Option<Uuid>,
+    /// Of a session that an identity provider keeps: until when what they have shown it counts as proven. Never in a token of ours.
+    #[serde(skip)]
+    pub proven_until: Option<i64>,
 }
 
 /// Whom a new token speaks for.
@@ -154,6 +157,7 @@ impl Tokens {
             exp: (now + life).timestamp(),
             jti: new_id(),
             imp: visit,
+            proven_until: None,
         };
         self.keys.sign(&claims)
     }

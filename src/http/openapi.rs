@@ -231,7 +231,7 @@ impl IntoResponses for TenantProblems {
             ),
             (
                 403,
-                "`forbidden`, `mfa_enrollment_required`, `email_not_verified`, `tenant_suspended`, `tenant_deleted`, `tenant_mismatch`, `csrf_rejected`",
+                "`forbidden`, `mfa_enrollment_required`, `step_up_required`, `email_not_verified`, `tenant_suspended`, `tenant_deleted`, `tenant_mismatch`, `csrf_rejected`",
             ),
             (404, "`not_found`"),
             (409, "`conflict`"),
@@ -256,7 +256,7 @@ impl IntoResponses for AdminProblems {
         described(&[
             (400, "`malformed_body`, `malformed_request`"),
             (401, "`invalid_token`, `token_expired`, `token_revoked`, `invalid_credentials`"),
-            (403, "`forbidden`, `mfa_enrollment_required`"),
+            (403, "`forbidden`, `mfa_enrollment_required`, `step_up_required`"),
             (404, "`not_found`"),
             (409, "`conflict`, `email_taken`, `slug_taken`"),
             (413, "`body_too_large`"),

@@ -91,26 +91,27 @@ impl Provisioner {
         self.conclude(transaction, origin, act.with(json!({"run_id": planned.run_id}))).await
     }
 
-    /// Changes what a tenant is called, or its plan. `false`: it is deleted, or there is none.
+    /// Changes what a tenant is called, or its plan. `None`: it is deleted, or there is none.
     pub async fn edit_tenant(
         &self,
         tenant: TenantId,
         edit: TenantEdit,
         origin: &Origin,
-    ) -> Result<bool, RegistryError> {
+    ) -> Result<Option<tenants::Tenant>, RegistryError> {
         let transaction = self.tools.registry.begin().await?;
         let detail = json!({
             "organization_name": edit.organization_name,
             "timezone": edit.timezone.as_ref().map(|zone| zone.as_str()),
             "plan": edit.plan,
         });
-        if !tenants::edit(&transaction, tenant, edit, self.tools.clock.now()).await? {
+        let now = self.tools.clock.now();
+        let Some(edited) = tenants::edit(&transaction, tenant, edit, now).await? else {
             roll_back(transaction).await?;
-            return Ok(false);
-        }
+            return Ok(None);
+        };
         let act = Act::on("tenant.changed", TENANT, tenant).with(detail);
         self.conclude(transaction, origin, act).await?;
-        Ok(true)
+        Ok(Some(edited))
     }
 
     /// Gives a number to a tenant, and makes the events that wait for it due. Returns how many there are.

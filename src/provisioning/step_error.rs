@@ -64,6 +64,8 @@ impl StepError {
 fn registry_may(error: &RegistryError) -> bool {
     match error {
         RegistryError::Unavailable(_) | RegistryError::SchemaBehind(_) => true,
+        // A step is nobody's request.
+        RegistryError::Lost(_) => false,
         RegistryError::BadUrl(_) | RegistryError::TalkedDown(_) => false,
         RegistryError::Statement(error) => statement_may(error),
         RegistryError::Sealing(error) => sealing_may(error),

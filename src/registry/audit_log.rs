@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sea_orm::TransactionSession;
 
-use super::{OnRegistry, RegistryError, RegistryTransaction};
+use super::{OnRegistry, RegistryError, RegistryTransaction, operators};
 use crate::audit::{self};
 pub use crate::audit::{Act, Actor, Chain, Entry, Filter, Head, Origin, Tampering};
 use crate::identifiers::TenantId;
@@ -20,7 +20,8 @@ fn chain(hasher: &LookupHasher) -> Chain<'_> {
     Chain { name: CHAIN.to_owned(), hasher }
 }
 
-/// Writes down what is being done, in one transaction with it where that is in the registry. At its end: others wait.
+/// Writes down what is being done, in one transaction with it where that is in the registry. At its end: others wait. Refused
+/// where an operator may not do it any more.
 pub async fn note(
     transaction: &RegistryTransaction,
     hasher: &LookupHasher,
@@ -28,7 +29,13 @@ pub async fn note(
     act: Act,
     now: DateTime<Utc>,
 ) -> Result<(), RegistryError> {
-    Ok(audit::append(transaction, &chain(hasher), origin, act, now).await?)
+    audit::append(transaction, &chain(hasher), origin, act, now).await?;
+    // The lock of the log is held from the entry to the end of the transaction, and whoever shuts an operator out takes it too:
+    // they have committed before, and it shows here, or come after.
+    match &origin.warrant {
+        Some(warrant) => operators::uphold(transaction, warrant, now).await.map(drop),
+        None => Ok(()),
+    }
 }
 
 /// Writes down what was done in a transaction, and ends it.
@@ -39,8 +46,13 @@ pub async fn conclude(
     act: Act,
     now: DateTime<Utc>,
 ) -> Result<(), RegistryError> {
-    note(&transaction, hasher, origin, act, now).await?;
-    Ok(transaction.commit().await?)
+    match note(&transaction, hasher, origin, act, now).await {
+        Ok(()) => Ok(transaction.commit().await?),
+        Err(refused) => {
+            transaction.rollback().await?;
+            Err(refused)
+        }
+    }
 }
 
 /// Entries, the newest first.

@@ -40,6 +40,7 @@ pub async fn claim_owner(
         created_at: Set(now),
         unsettled_since: Set(None),
         contested: Set(false),
+        invited: Set(Some(false)),
     };
     match Entity::insert(row).exec_without_returning(db).await {
         Ok(_) => Ok(Ok(())),
@@ -50,13 +51,18 @@ pub async fn claim_owner(
     }
 }
 
-/// Gives up that the address is the self-registered owner of a tenant; it stays that of somebody on its staff.
+/// Gives up that the address is the self-registered owner of a tenant; it stays that of somebody on its staff, who has proven
+/// nothing: whoever registers with the address of another, as often as they like, takes no place before those who have joined.
 pub async fn give_up_claim(
     db: &impl OnRegistry,
     email_hash: Vec<u8>,
     tenant: TenantId,
 ) -> Result<(), RegistryError> {
-    let given_up = ActiveModel { self_registered_owner: Set(false), ..Default::default() };
+    let given_up = ActiveModel {
+        self_registered_owner: Set(false),
+        invited: Set(Some(true)),
+        ..Default::default()
+    };
     Entity::update_many()
         .set(given_up)
         .filter(Column::EmailHash.eq(email_hash))
@@ -80,10 +86,11 @@ pub async fn add(
         created_at: Set(now),
         unsettled_since: Set(None),
         contested: Set(false),
+        invited: Set(Some(false)),
     };
     // Whoever has marked it finds it settled by somebody who knows.
     let once = OnConflict::columns([Column::EmailHash, Column::TenantId])
-        .update_columns([Column::UnsettledSince, Column::Contested])
+        .update_columns([Column::UnsettledSince, Column::Contested, Column::Invited])
         .to_owned();
     Entity::insert(row).on_conflict(once).exec_without_returning(db).await?;
     Ok(())
@@ -98,15 +105,28 @@ pub struct Mark {
     contested: bool,
 }
 
-/// An address of a tenant may become that of somebody on its staff, or cease to be. It is in the index from now on.
+/// What a tenant says of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nobody on its staff has it.
+    Unknown,
+    /// Somebody has been asked to join with it, who has not.
+    Invited,
+    /// Somebody on its staff has it.
+    Staff,
+}
+
+/// An address of a tenant may become that of somebody on its staff, or cease to be. It is in the index from now on, as one that
+/// was invited until a tenant says more: nobody takes a place before those who have joined by inviting.
 pub async fn mark(
     db: &impl OnRegistry,
     email_hash: Vec<u8>,
     tenant: TenantId,
 ) -> Result<Mark, RegistryError> {
     const SQL: &str = "
-        INSERT INTO email_index AS row (email_hash, tenant_id, self_registered_owner, created_at, unsettled_since)
-        VALUES ($1, $2, false, clock_timestamp(), clock_timestamp())
+        INSERT INTO email_index AS row
+            (email_hash, tenant_id, self_registered_owner, created_at, unsettled_since, invited)
+        VALUES ($1, $2, false, clock_timestamp(), clock_timestamp(), true)
         ON CONFLICT (email_hash, tenant_id) DO UPDATE
         SET contested = row.unsettled_since IS NOT NULL,
             unsettled_since = greatest(clock_timestamp(), row.unsettled_since + interval '1 microsecond')
@@ -117,67 +137,80 @@ pub async fn mark(
     Ok(marked.ok_or_else(|| DbErr::RecordNotInserted)?)
 }
 
-/// Whether the address is that of somebody on the staff now. Where others have marked it as well, it stays as it is.
+/// Whose the address is now. Where others have marked it as well, it stays as it is.
 pub async fn settle(
     db: &impl OnRegistry,
     email_hash: Vec<u8>,
     tenant: TenantId,
     mark: Mark,
-    is_staff: bool,
+    standing: Standing,
 ) -> Result<(), RegistryError> {
     if mark.contested {
         return Ok(());
     }
-    resolve(db, email_hash, tenant, mark.unsettled_since, is_staff).await
+    resolve(db, email_hash, tenant, Some(mark.unsettled_since), standing).await
 }
 
 async fn resolve(
     db: &impl OnRegistry,
     email_hash: Vec<u8>,
     tenant: TenantId,
-    unsettled_since: DateTime<Utc>,
-    is_staff: bool,
+    unsettled_since: Option<DateTime<Utc>>,
+    standing: Standing,
 ) -> Result<(), RegistryError> {
     const STAYS: &str = "
-        UPDATE email_index SET unsettled_since = NULL, contested = false
-        WHERE email_hash = $1 AND tenant_id = $2 AND unsettled_since = $3";
-    const GOES: &str =
-        "DELETE FROM email_index WHERE email_hash = $1 AND tenant_id = $2 AND unsettled_since = $3";
-    let sql = if is_staff { STAYS } else { GOES };
-    let values = [email_hash.into(), tenant.0.into(), unsettled_since.into()];
+        UPDATE email_index SET unsettled_since = NULL, contested = false, invited = $4
+        WHERE email_hash = $1 AND tenant_id = $2 AND unsettled_since IS NOT DISTINCT FROM $3";
+    const GOES: &str = "
+        DELETE FROM email_index
+        WHERE email_hash = $1 AND tenant_id = $2 AND unsettled_since IS NOT DISTINCT FROM $3";
+    let row: [sea_orm::Value; 3] = [email_hash.into(), tenant.0.into(), unsettled_since.into()];
+    let (sql, values): (_, Vec<_>) = match standing {
+        Standing::Unknown => (GOES, row.into()),
+        Standing::Invited | Standing::Staff => {
+            let invited = standing == Standing::Invited;
+            (STAYS, row.into_iter().chain([invited.into()]).collect())
+        }
+    };
     db.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, sql, values)).await?;
     Ok(())
 }
 
-/// What was marked so long ago that whoever did it has come to an end, one way or another.
+/// What was marked so long ago that whoever did it has come to an end, one way or another; or what an older program has
+/// written, of which nobody knows whether they have joined.
 #[derive(Clone, Debug, FromQueryResult)]
 pub struct Unsettled {
     /// Of the address.
     pub email_hash: Vec<u8>,
     /// Whose staff it may be.
     pub tenant_id: Uuid,
-    unsettled_since: DateTime<Utc>,
+    unsettled_since: Option<DateTime<Utc>>,
 }
 
 impl Unsettled {
-    /// Whether the address is that of somebody on the staff, asked of the tenant after this was read.
-    pub async fn settle(self, db: &impl OnRegistry, is_staff: bool) -> Result<(), RegistryError> {
+    /// Whose the address is, asked of the tenant after this was read.
+    pub async fn settle(
+        self,
+        db: &impl OnRegistry,
+        standing: Standing,
+    ) -> Result<(), RegistryError> {
         let tenant = TenantId(self.tenant_id);
-        resolve(db, self.email_hash, tenant, self.unsettled_since, is_staff).await
+        resolve(db, self.email_hash, tenant, self.unsettled_since, standing).await
     }
 
     /// The tenant could not be asked: others come first.
     pub async fn put_back(self, db: &impl OnRegistry) -> Result<(), RegistryError> {
         const SQL: &str = "
             UPDATE email_index SET unsettled_since = clock_timestamp(), contested = true
-            WHERE email_hash = $1 AND tenant_id = $2 AND unsettled_since = $3";
+            WHERE email_hash = $1 AND tenant_id = $2 AND unsettled_since IS NOT DISTINCT FROM $3";
         let values = [self.email_hash.into(), self.tenant_id.into(), self.unsettled_since.into()];
         db.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, SQL, values)).await?;
         Ok(())
     }
 }
 
-/// Marks that are older than `age` by the registry's clock, of tenants that can be asked, the oldest first.
+/// Marks that are older than `age` by the registry's clock, of tenants that can be asked, the oldest first; then what an older
+/// program has written.
 pub async fn unsettled(
     db: &impl OnRegistry,
     age: Duration,
@@ -187,6 +220,7 @@ pub async fn unsettled(
         SELECT i.email_hash, i.tenant_id, i.unsettled_since FROM email_index i
         JOIN tenants t ON t.id = i.tenant_id AND t.status = 'active'
         WHERE i.unsettled_since < clock_timestamp() - make_interval(secs => $1)
+            OR (i.unsettled_since IS NULL AND i.invited IS NULL)
         ORDER BY i.unsettled_since LIMIT $2";
     let values = [age.as_secs_f64().into(), limit.into()];
     let statement = Statement::from_sql_and_values(DbBackend::Postgres, SQL, values);
@@ -260,7 +294,9 @@ pub async fn tenants_of(
     let rows = Entity::find()
         .filter(Column::EmailHash.eq(email_hash.to_vec()))
         .order_by_desc(Column::SelfRegisteredOwner)
-        // Whoever is only being asked to join comes after those who have.
+        // Whoever is only being asked to join comes after those who have: anybody can be invited by anybody, as often as they like.
+        .order_by_asc(Expr::cust("invited IS TRUE"))
+        .order_by_asc(Expr::cust("invited IS NULL"))
         .order_by_asc(Expr::col(Column::UnsettledSince).is_not_null())
         .order_by_asc(Column::CreatedAt)
         .limit(MOST_TENANTS)

@@ -42,6 +42,7 @@ pub mod run_leases;
 pub mod schema;
 pub mod signing_keys;
 pub mod spare_databases;
+pub mod step_ups;
 mod system_config;
 pub mod tenants;
 pub mod unproven_tenants;
@@ -100,6 +101,9 @@ pub enum RegistryError {
     /// Roles or databases of the server could not be administered.
     #[error(transparent)]
     Administration(#[from] AdministrationError),
+    /// An operator may not do any more what they began.
+    #[error(transparent)]
+    Lost(operators::Lost),
 }
 
 impl From<DbErr> for RegistryError {

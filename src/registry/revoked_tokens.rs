@@ -30,6 +30,16 @@ pub async fn record(
     Ok(())
 }
 
+/// Has this session been revoked?
+pub async fn is_revoked(
+    db: &impl OnRegistry,
+    session: Uuid,
+    now: DateTime<Utc>,
+) -> Result<bool, RegistryError> {
+    let found = Entity::find_by_id(session).filter(Column::ExpiresAt.gt(now)).one(db).await?;
+    Ok(found.is_some())
+}
+
 /// Every revocation that still matters.
 pub async fn all(
     db: &impl OnRegistry,

@@ -275,13 +275,13 @@ pub struct TenantEdit {
     pub plan: Option<String>,
 }
 
-/// Changes a tenant that is not deleted. `false`: it is, or there is none.
+/// Changes a tenant that is not deleted; as it is then. `None`: it is deleted, or there is none.
 pub async fn edit(
     db: &impl OnRegistry,
     id: TenantId,
     edit: TenantEdit,
     now: DateTime<Utc>,
-) -> Result<bool, RegistryError> {
+) -> Result<Option<Tenant>, RegistryError> {
     let row = ActiveModel {
         organization_name: edit.organization_name.map_or(NotSet, Set),
         timezone: edit.timezone.map_or(NotSet, |zone| Set(zone.as_str().to_owned())),
@@ -294,9 +294,9 @@ pub async fn edit(
         .set(row)
         .filter(Column::Id.eq(id.0))
         .filter(Column::Status.is_not_in(gone))
-        .exec(db)
+        .exec_with_returning(db)
         .await?;
-    Ok(edited.rows_affected == 1)
+    Ok(edited.into_iter().next())
 }
 
 /// All tenants, oldest first; those of one status where one is named.

@@ -29,18 +29,17 @@ pub async fn note(
 pub async fn change<T, E, F>(
     db: &TenantDb,
     hasher: &LookupHasher,
-    origin: &Origin,
     now: DateTime<Utc>,
     change: F,
 ) -> Result<T, E>
 where
-    F: AsyncFnOnce(&TenantTransaction) -> Result<(T, Act), E>,
+    F: AsyncFnOnce(&TenantTransaction) -> Result<(T, Origin, Act), E>,
     E: From<DbErr>,
 {
     let transaction = db.begin().await?;
     match change(&transaction).await {
-        Ok((done, act)) => {
-            note(&transaction, hasher, origin, act, now).await?;
+        Ok((done, origin, act)) => {
+            note(&transaction, hasher, &origin, act, now).await?;
             transaction.commit().await?;
             Ok(done)
         }

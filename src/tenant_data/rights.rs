@@ -2,14 +2,14 @@
 //! lets happen.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{DbBackend, DbErr, FromQueryResult, Statement, Value};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, FromQueryResult, Statement, Value};
 use uuid::Uuid;
 
 use super::preseed::catalogue::PERMISSIONS;
 use super::roles::{OWNER, Role};
 use super::settings::MFA_REQUIRED;
 use crate::audit::{Actor, ActorKind};
-use crate::tenant_router::OnTenant;
+use crate::tenant_router::{OnTenant, TenantTransaction};
 
 /// What an operator cannot do in a tenant's name, whatever they were let in for: to give others rights, to close or rename
 /// the organization, and to carry everything off.
@@ -23,6 +23,14 @@ impl Rights {
     }
 }
 
+/// Whoever has one of these can give rights to others.
+const GIVE_RIGHTS: &[&str] = &["staff:manage", "tenant:manage"];
+
+/// Is anything among these that lets others be given rights? To give it asks for a proof of who somebody is.
+pub fn give_rights(permissions: &[String]) -> bool {
+    permissions.iter().any(|name| GIVE_RIGHTS.contains(&&**name))
+}
+
 /// Of one caller.
 #[derive(Clone, Debug)]
 pub struct Rights {
@@ -34,6 +42,21 @@ pub struct Rights {
     pub must_enroll: bool,
     /// Are they an owner? Only owners make and unmake owners.
     pub is_owner: bool,
+    /// Have they just proven once more who they are? Asked only in a transaction that may change rights.
+    pub has_stepped_up: bool,
+}
+
+/// Held until the transaction ends by everything that changes something for a caller: shared, or alone by what changes rights or
+/// ends sessions. The rights that are read under it stay what they are until the change has committed. It is taken before any
+/// row is locked, so that no two transactions wait for each other.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('narthex.rights', 0))";
+const LOCK_SHARED: &str =
+    "SELECT pg_advisory_xact_lock_shared(hashtextextended('narthex.rights', 0))";
+
+/// Keeps everybody's rights and sessions as they are until the transaction ends. `alone`: the transaction itself changes them.
+pub async fn hold(transaction: &TenantTransaction, alone: bool) -> Result<(), DbErr> {
+    transaction.execute_unprepared(if alone { LOCK } else { LOCK_SHARED }).await?;
+    Ok(())
 }
 
 #[derive(FromQueryResult)]
@@ -58,6 +81,7 @@ async fn read(
         actor: Actor { kind, id: Some(id), name },
         must_enroll,
         is_owner,
+        has_stepped_up: false,
     }))
 }
 
@@ -119,6 +143,7 @@ pub async fn of_operator(
             },
             must_enroll: false,
             is_owner: false,
+            has_stepped_up: false,
         }
     }))
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 pub use super::entities::roles::Model as Role;
 use super::entities::roles::{ActiveModel, Column, Entity};
-use super::rights::Rights;
+use super::rights::{self, Rights};
 use crate::identifiers::new_id;
 use crate::paging::{Page, PageRequest, Position, newest_first};
 use crate::postgres::failure;
@@ -78,6 +78,9 @@ pub enum RoleError {
     /// Nobody gives what they have not.
     #[error("the role permits more than its giver may")]
     BeyondGiver,
+    /// It gives what gives rights to whoever has the role.
+    #[error("whoever changes this has to prove once more who they are")]
+    StepUpRequired,
     /// A statement failed.
     #[error(transparent)]
     Database(#[from] DbErr),
@@ -145,6 +148,10 @@ pub async fn change(
     }
     if !by.cover(&before) || !by.cover(&after) {
         return Err(RoleError::BeyondGiver);
+    }
+    let given = after.permissions.iter().filter(|name| !before.permissions.contains(name));
+    if rights::give_rights(&given.cloned().collect::<Vec<_>>()) && !by.has_stepped_up {
+        return Err(RoleError::StepUpRequired);
     }
     let mut row = ActiveModel { updated_at: Set(now), ..Default::default() };
     row.name = Set(after.name);

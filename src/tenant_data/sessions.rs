@@ -95,6 +95,22 @@ pub async fn list(
     newest_first(db, theirs, page, position).await
 }
 
+/// Does a session of a member of staff go on?
+pub async fn is_open(
+    db: &impl OnTenant,
+    staff: Uuid,
+    id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<bool, DbErr> {
+    let found = sessions::Entity::find_by_id(id)
+        .filter(sessions::Column::StaffId.eq(staff))
+        .filter(sessions::Column::RevokedAt.is_null())
+        .filter(sessions::Column::ExpiresAt.gt(now))
+        .one(db)
+        .await?;
+    Ok(found.is_some())
+}
+
 async fn add_token(
     transaction: &TenantTransaction,
     session: Uuid,

@@ -13,7 +13,6 @@ use super::external_identities::NO_PASSWORD;
 use super::rights::{self, Rights};
 use super::roles::{self, OWNER, Role};
 use super::staff::StaffMember;
-use crate::audit::ActorKind;
 use crate::identifiers::{EmailAddress, new_id};
 use crate::paging::{Page, PageRequest, Position, newest_first};
 use crate::postgres::failure;
@@ -45,6 +44,9 @@ pub enum StaffError {
     /// An identity provider says who they are and what they may do.
     #[error("an identity provider keeps this account")]
     KeptElsewhere,
+    /// It makes or unmakes an owner, or gives what gives rights.
+    #[error("whoever changes this has to prove once more who they are")]
+    StepUpRequired,
     /// Nothing is sent to others until an owner has proven their own address.
     #[error("no owner has proven their address")]
     NotVerified,
@@ -74,9 +76,10 @@ pub async fn find(db: &impl OnTenant, id: Uuid) -> Result<StaffMember, StaffErro
     Entity::find_by_id(id).one(db).await?.ok_or(StaffError::NotFound)
 }
 
-/// Is the address that of anybody on the staff?
-pub async fn addresses(db: &impl OnTenant) -> Result<Vec<String>, DbErr> {
-    Entity::find().select_only().column(Column::Email).into_tuple().all(db).await
+/// The addresses of everybody on the staff, each with their status.
+pub async fn addresses(db: &impl OnTenant) -> Result<Vec<(String, String)>, DbErr> {
+    let query = Entity::find().select_only().column(Column::Email).column(Column::Status);
+    query.into_tuple().all(db).await
 }
 
 /// Somebody who is to be asked to join.
@@ -99,6 +102,15 @@ fn covered(by: &Rights, role: &Role) -> Result<(), StaffError> {
     by.cover(role).then_some(()).ok_or(StaffError::BeyondGiver)
 }
 
+/// Does a role make an owner, or somebody who can give rights?
+fn is_mighty(role: &Role) -> bool {
+    role.name == OWNER || rights::give_rights(&role.permissions)
+}
+
+fn stepped_up(by: &Rights, is_needed: bool) -> Result<(), StaffError> {
+    (by.has_stepped_up || !is_needed).then_some(()).ok_or(StaffError::StepUpRequired)
+}
+
 /// Refuses to send anything to others until an owner has proven that letters to their own address arrive.
 pub async fn require_verified_owner(db: &impl OnTenant) -> Result<(), StaffError> {
     let verified = Entity::find()
@@ -117,7 +129,9 @@ pub async fn may_invite(
     by: &Rights,
 ) -> Result<(), StaffError> {
     require_verified_owner(db).await?;
-    covered(by, &role(db, &new.role).await?)?;
+    let role = role(db, &new.role).await?;
+    covered(by, &role)?;
+    stepped_up(by, is_mighty(&role))?;
     let known = Entity::find().filter(Column::Email.eq(new.email.as_str())).one(db).await?;
     if known.is_some() { Err(StaffError::EmailTaken) } else { Ok(()) }
 }
@@ -139,7 +153,9 @@ pub async fn invite(
     now: DateTime<Utc>,
 ) -> Result<StaffMember, StaffError> {
     require_verified_owner(transaction).await?;
-    covered(by, &role(transaction, &new.role).await?)?;
+    let role = role(transaction, &new.role).await?;
+    covered(by, &role)?;
+    stepped_up(by, is_mighty(&role))?;
     let row = ActiveModel {
         id: Set(new_id()),
         email: Set(new.email.as_str().to_owned()),
@@ -195,22 +211,13 @@ pub struct StaffChanges {
     pub active: Option<bool>,
 }
 
-/// What whoever gives rights may do at this very moment: it may have been taken from them while they waited.
-async fn now_of(db: &impl OnTenant, by: &Rights) -> Result<Rights, StaffError> {
-    let rights = match (by.actor.kind, by.actor.id) {
-        (ActorKind::Staff, Some(id)) => rights::of_staff(db, id).await?,
-        _ => Some(by.clone()),
-    };
-    rights.ok_or(StaffError::BeyondGiver)
-}
-
-/// Somebody who is to be changed by somebody else who may do so, and what those may do now. Owners are locked first, always in the same order: of two
-/// who unmake each other's owner at once, the second sees what the first has left.
+/// Somebody who is to be changed by somebody else who may do so, and whether they are the last owner. Owners are locked first,
+/// always in the same order: of two who unmake each other's owner at once, the second sees what the first has left.
 pub async fn hold(
     transaction: &TenantTransaction,
     id: Uuid,
     by: &Rights,
-) -> Result<(StaffMember, Rights, bool), StaffError> {
+) -> Result<(StaffMember, bool), StaffError> {
     let owners: Vec<Uuid> = Entity::find()
         .select_only()
         .column(Column::Id)
@@ -223,10 +230,9 @@ pub async fn hold(
         .await?;
     let user = Entity::find_by_id(id).lock_exclusive().one(transaction).await?;
     let user = user.ok_or(StaffError::NotFound)?;
-    let by = now_of(transaction, by).await?;
-    covered(&by, &role(transaction, &user.role).await?)?;
+    covered(by, &role(transaction, &user.role).await?)?;
     let is_last_owner = owners == [id];
-    Ok((user, by, is_last_owner))
+    Ok((user, is_last_owner))
 }
 
 async fn is_kept_elsewhere(db: &impl OnTenant, id: Uuid) -> Result<bool, DbErr> {
@@ -242,7 +248,7 @@ pub async fn change(
     by: &Rights,
     now: DateTime<Utc>,
 ) -> Result<(StaffMember, StaffMember), StaffError> {
-    let (before, by, is_last_owner) = hold(transaction, id, by).await?;
+    let (before, is_last_owner) = hold(transaction, id, by).await?;
     let mut row = ActiveModel { updated_at: Set(now), ..Default::default() };
     if (changes.role.is_some() || changes.active.is_some())
         && is_kept_elsewhere(transaction, id).await?
@@ -250,20 +256,27 @@ pub async fn change(
         return Err(StaffError::KeptElsewhere);
     }
     if let Some(name) = changes.role.filter(|name| *name != before.role) {
-        covered(&by, &role(transaction, &name).await?)?;
+        let after = role(transaction, &name).await?;
+        covered(by, &after)?;
         if is_last_owner {
             return Err(StaffError::LastOwner);
         }
+        stepped_up(by, before.role == OWNER || is_mighty(&after))?;
         row.role = Set(name);
     }
     match changes.active {
         Some(false) if is_last_owner => return Err(StaffError::LastOwner),
-        Some(false) => row.status = Set(DISABLED.to_owned()),
-        // Whoever has never had a password joins by the letter.
-        Some(true) if before.status == DISABLED && before.password_hash == NO_PASSWORD => {
-            row.status = Set(INVITED.to_owned());
+        Some(false) => {
+            stepped_up(by, before.role == OWNER)?;
+            row.status = Set(DISABLED.to_owned());
         }
-        Some(true) if before.status == DISABLED => row.status = Set(ACTIVE.to_owned()),
+        Some(true) if before.status == DISABLED => {
+            let role = role(transaction, &before.role).await?;
+            stepped_up(by, is_mighty(&role))?;
+            // Whoever has never had a password joins by the letter.
+            let is_new = before.password_hash == NO_PASSWORD;
+            row.status = Set(if is_new { INVITED } else { ACTIVE }.to_owned());
+        }
         _ => {}
     }
     if let Some(first_name) = changes.first_name {
@@ -284,13 +297,14 @@ pub async fn hold_removable(
     id: Uuid,
     by: &Rights,
 ) -> Result<StaffMember, StaffError> {
-    let (user, _, is_last_owner) = hold(transaction, id, by).await?;
+    let (user, is_last_owner) = hold(transaction, id, by).await?;
     if is_last_owner {
         return Err(StaffError::LastOwner);
     }
     if is_kept_elsewhere(transaction, id).await? {
         return Err(StaffError::KeptElsewhere);
     }
+    stepped_up(by, user.role == OWNER)?;
     Ok(user)
 }
 

@@ -1,6 +1,7 @@
 //! What a session token says, in either version, and whether it counts:
 //! <https://clerk.com/docs/guides/sessions/session-tokens>.
 
+use chrono::TimeDelta;
 use serde::Deserialize;
 
 use crate::authentication::TokenError;
@@ -27,6 +28,8 @@ pub(super) struct SessionClaims {
     o: Option<ActiveOrganization>,
     /// Version 1.
     org_id: Option<String>,
+    /// Minutes since the user has shown a first and a second factor when the token was made; -1: never, or none is set up.
+    fva: Option<serde_json::Value>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -41,6 +44,15 @@ impl SessionClaims {
             (Some(new), Some(old)) if new != old => None,
             (new, old) => new.or(old),
         }
+    }
+
+    /// Until when what the user has shown counts as proven, in seconds since 1970. A second factor that is set up must have been
+    /// shown as recently as the first. None where it does not, or the token says nothing that can be read.
+    pub fn proven_until(&self, counts_for: TimeDelta) -> Option<i64> {
+        let ages: [i64; 2] = serde_json::from_value(self.fva.clone()?).ok()?;
+        let age = ages[0].max(ages[1]).checked_mul(60)?;
+        let left = counts_for.num_seconds().checked_sub(age)?;
+        (ages[0] >= 0 && left > 0).then(|| self.iat.saturating_add(left))
     }
 }
 
@@ -66,5 +78,33 @@ impl Judge {
             true if until <= now => Err(TokenError::Expired),
             true => Ok(until),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    #[rstest]
+    #[case::just_now(json!([0, -1]), Some(1300))]
+    #[case::a_while_ago(json!([4, -1]), Some(1060))]
+    #[case::with_both(json!([1, 3]), Some(1120))]
+    #[case::too_long_ago(json!([5, -1]), None)]
+    #[case::second_too_long_ago(json!([0, 5]), None)]
+    #[case::never(json!([-1, -1]), None)]
+    #[case::never_the_first(json!([-1, 0]), None)]
+    #[case::endless(json!([i64::MAX, -1]), None)]
+    #[case::one(json!([0]), None)]
+    #[case::text(json!("0"), None)]
+    #[case::absent(Value::Null, None)]
+    fn a_proof_is_as_old_as_the_older_of_its_factors(
+        #[case] fva: Value,
+        #[case] expected: Option<i64>,
+    ) {
+        let claims = json!({"iss": "", "sub": "", "sid": "", "exp": 1060, "iat": 1000, "fva": fva});
+        let claims: SessionClaims = serde_json::from_value(claims).unwrap();
+        assert_eq!(claims.proven_until(TimeDelta::minutes(5)), expected);
     }
 }

@@ -17,6 +17,7 @@ mod keys;
 use claims::{Judge, SessionClaims};
 use keys::Keys;
 
+use super::step_up::COUNTS_FOR;
 use super::token::{AUDIENCE, Claims};
 use super::{AuthenticationError, TokenError};
 use crate::clock::Clock;
@@ -94,6 +95,7 @@ impl ClerkTokens {
         let caller = find_caller(&db, organization, &session.sub).await?;
         drop(db);
         let caller = caller.ok_or(TokenError::Invalid)?;
+        let proven_until = session.proven_until(COUNTS_FOR);
         let claims = Arc::new(Claims {
             iss: session.iss,
             aud: AUDIENCE.to_owned(),
@@ -105,6 +107,7 @@ impl ClerkTokens {
             exp: session.exp,
             jti: id_of("token", token),
             imp: None,
+            proven_until,
         });
         self.remembered.insert(key, (claims.clone(), judged)).await;
         Ok(claims)

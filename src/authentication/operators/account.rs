@@ -18,7 +18,8 @@ impl Authentication {
         let transaction = self.registry.begin().await?;
         sessions::end(&transaction, caller.claims.sid, self.clock.now()).await?;
         let act = Act::on("operator.signed_out", OPERATOR, caller.operator.id);
-        self.conclude(transaction, origin, act).await
+        // What ends a session needs none.
+        self.conclude(transaction, &origin.judged(), act).await
     }
 
     /// Sets a new password for an operator who knows the old one. Their other sessions end.

@@ -5,6 +5,7 @@ mod account;
 mod login;
 mod second_factor;
 mod staffing;
+mod step_up;
 mod tokens;
 
 pub use login::{OperatorCredentials, OperatorSession};

@@ -36,6 +36,10 @@ impl Authentication {
         let row = operators::NewOperator { id: new_id(), email, name, password_hash, role };
         let secrets = (self.registry.sealer(), self.registry.hasher());
         let transaction = self.registry.begin().await?;
+        if let Err(refused) = self.require_step_up(&transaction, origin).await {
+            roll_back(transaction).await?;
+            return Err(refused);
+        }
         let created = operators::create(&transaction, secrets, row, self.clock.now()).await?;
         let Ok(operator) = created else {
             roll_back(transaction).await?;
@@ -67,14 +71,22 @@ impl Authentication {
         let detail = serde_json::json!({
             "name": change.name, "role": change.role, "status": change.status,
         });
-        let changed = operators::change(&transaction, id, change, self.clock.now()).await?;
-        if changed.is_err() {
+        let (warrant, now) = (origin.warrant.as_ref(), self.clock.now());
+        let needs_proof = change.role.is_some() || change.status.is_some();
+        let changed = async {
+            if needs_proof {
+                self.require_step_up(&transaction, origin).await?;
+            }
+            Ok(operators::change(&transaction, id, change, warrant, now).await?)
+        };
+        let changed: Result<_, AuthenticationError> = changed.await;
+        if !matches!(changed, Ok(Ok(_))) {
             roll_back(transaction).await?;
-            return Ok(changed);
+            return changed;
         }
         let act = Act::on("operator.changed", OPERATOR, id).with(detail);
-        self.conclude(transaction, origin, act).await?;
-        Ok(changed)
+        self.conclude(transaction, &origin.judged(), act).await?;
+        changed
     }
 
     /// Gives an operator who cannot sign in any more a new password: their second factor is off, their sessions end.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use sea_orm::DbErr;
 use tokio::sync::OnceCell;
 
 use super::client::{client, client_address};
@@ -15,12 +14,11 @@ use super::cookies;
 use super::host::{called_host, only};
 use super::permission::Permission;
 use crate::audit::{Act, Origin};
-use crate::authentication::{Caller, Claims, Client, Manager, TokenError};
+use crate::authentication::{Caller, Claims, Client, Principal, TokenError};
 use crate::http::Code;
 use crate::http::Gateway;
 use crate::http::problem::Problem;
 use crate::registry::tenants::Tenant;
-use crate::tenant_data::audit_log;
 use crate::tenant_data::rights::Rights;
 use crate::tenant_router::{RouterError, TenantDb, TenantTransaction};
 
@@ -124,21 +122,9 @@ impl Access {
         Ok(Origin::of(actor, self.client.as_ref()))
     }
 
-    /// The caller, as somebody who changes the staff.
-    pub async fn manager(&self) -> Result<Manager, Problem> {
-        Ok(Manager { rights: self.rights().await?, origin: self.origin().await? })
-    }
-
-    /// Changes something in the caller's tenant: see [`audit_log::change`].
-    pub async fn change<T, E, F>(&self, change: F) -> Result<T, Problem>
-    where
-        F: AsyncFnOnce(&TenantTransaction) -> Result<(T, Act), E>,
-        E: Into<Problem> + From<DbErr>,
-    {
-        let origin = self.origin().await?;
-        let db = self.connect().await?;
-        let (hasher, now) = (self.gateway.registry.hasher(), self.gateway.clock.now());
-        audit_log::change(&db, hasher, &origin, now, change).await.map_err(Into::into)
+    fn principal(&self, permission: Option<&'static str>, changes_rights: bool) -> Principal {
+        let (caller, client) = (self.caller.clone(), self.client.clone());
+        Principal { caller, client, permission, changes_rights }
     }
 }
 
@@ -156,6 +142,37 @@ impl<P> std::ops::Deref for Authorized<P> {
     }
 }
 
+impl<P: Permission> Authorized<P> {
+    /// The caller, as somebody who changes something.
+    pub fn principal(&self) -> Principal {
+        self.access.principal(Some(P::NAME), P::GIVES_RIGHTS)
+    }
+
+    /// Changes something in the caller's tenant, by the rights that they have when it is done, not by those that they had when the
+    /// request began: see [`Authentication::change_by`].
+    ///
+    /// [`Authentication::change_by`]: crate::authentication::Authentication::change_by
+    pub async fn change<T, E, F>(&self, change: F) -> Result<T, Problem>
+    where
+        F: AsyncFnOnce(&TenantTransaction, &Rights) -> Result<(T, Act), E>,
+        E: Into<Problem>,
+    {
+        let (db, by) = (self.connect().await?, self.principal());
+        let change = async |transaction: &TenantTransaction, rights: &Rights| {
+            change(transaction, rights).await.map_err(Into::<Problem>::into)
+        };
+        let changed = self.gateway.authentication.change_by(&db, &by, change).await;
+        // What is remembered is older than what was just read.
+        let is_refused = |problem: &Problem| {
+            matches!(problem.code(), Code::InvalidToken | Code::TokenRevoked | Code::Forbidden)
+        };
+        if changed.as_ref().is_err_and(is_refused) {
+            self.forget_rights().await;
+        }
+        changed
+    }
+}
+
 impl<P: Permission> FromRequestParts<Gateway> for Authorized<P> {
     type Rejection = Problem;
 
@@ -165,15 +182,7 @@ impl<P: Permission> FromRequestParts<Gateway> for Authorized<P> {
             access.rights.get_or_try_init(|| access.read_rights()).await?;
         }
         let rights = access.rights().await?;
-        if rights.must_enroll {
-            return Err(Code::MfaEnrollmentRequired.into());
-        }
-        if !rights.permissions.iter().any(|held| held == P::NAME) {
-            return Err(Problem::with_detail(
-                Code::Forbidden,
-                format!("You are not permitted `{}`.", P::NAME),
-            ));
-        }
+        gateway.authentication.require(&rights, P::NAME)?;
         Ok(Self { access, permission: PhantomData })
     }
 }
@@ -190,6 +199,13 @@ impl std::ops::Deref for Account {
 
     fn deref(&self) -> &Access {
         &self.access
+    }
+}
+
+impl Account {
+    /// The caller, as somebody who changes something of their own account.
+    pub fn principal(&self) -> Principal {
+        self.access.principal(None, true)
     }
 }
 

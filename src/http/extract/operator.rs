@@ -6,12 +6,13 @@ use std::marker::PhantomData;
 use axum::extract::{FromRequestParts, MatchedPath};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use sea_orm::ActiveEnum;
 
 use super::access::bearer;
 use super::client::client;
 use super::host::only;
 use super::operator_permission::OperatorPermission;
-use crate::audit::Origin;
+use crate::audit::{Origin, Warrant};
 use crate::authentication::{Client, OperatorCaller, origin_of};
 use crate::http::problem::Problem;
 use crate::http::{Code, Gateway};
@@ -41,10 +42,10 @@ impl<P: OperatorPermission> FromRequestParts<Gateway> for Operator<P> {
         // Who was dismissed has a token for some hours, and must not keep the registry busy with it.
         gateway.limits.charge_operator(claims.sub)?;
         let caller = authentication.authenticate_operator(claims).await?;
-        let origin = origin_of(&caller.operator, &client);
+        let judged = origin_of(&caller.operator, &client);
         let matched = parts.extensions.get::<MatchedPath>().map_or("-", MatchedPath::as_str);
         let route = format!("{} {matched}", parts.method);
-        authentication.note_request(&origin, &route, parts.uri.path()).await?;
+        authentication.note_request(&judged, &route, parts.uri.path()).await?;
         if let Some((name, least)) = P::NEEDED {
             if gateway.operator_mfa_required && !caller.operator.has_second_factor() {
                 return Err(Code::MfaEnrollmentRequired.into());
@@ -54,6 +55,14 @@ impl<P: OperatorPermission> FromRequestParts<Gateway> for Operator<P> {
                 return Err(Problem::with_detail(Code::Forbidden, detail));
             }
         }
+        // What they do is written down in the transaction that does it, and all this is asked again there.
+        let warrant = Warrant {
+            operator: caller.operator.id,
+            session: caller.claims.sid,
+            role: P::NEEDED.map(|(_, least)| least.to_value()),
+            second_factor: P::NEEDED.is_some() && gateway.operator_mfa_required,
+        };
+        let origin = Origin { warrant: Some(warrant), ..judged };
         Ok(Self { caller, client, origin, permission: PhantomData })
     }
 }

@@ -12,6 +12,7 @@ use crate::passwords::PasswordError;
 use crate::postgres::{ConnectFailure, failure};
 use crate::provisioning::{NotStarted, Refusal, RunFailure};
 use crate::registry::RegistryError;
+use crate::registry::operators::Lost;
 use crate::tenant_data::roles::RoleError;
 use crate::tenant_data::staffing::StaffError;
 use crate::tenant_router::RouterError;
@@ -45,6 +46,9 @@ impl From<RegistryError> for Problem {
                 Code::RegistryUnavailable,
             )
             .because(Level::WARN, "the registry could not serve a request", &error),
+            RegistryError::Lost(Lost::Session) => Code::TokenRevoked.into(),
+            RegistryError::Lost(Lost::Role) => Code::Forbidden.into(),
+            RegistryError::Lost(Lost::SecondFactor) => Code::MfaEnrollmentRequired.into(),
             RegistryError::BadUrl(_)
             | RegistryError::TalkedDown(_)
             | RegistryError::Statement(_)
@@ -123,6 +127,12 @@ impl From<AuthenticationError> for Problem {
                 Code::InvalidToken,
                 "The token is unknown, used up or too old. Ask for a new letter.",
             ),
+            AuthenticationError::NotPermitted(permission) => {
+                Self::with_detail(Code::Forbidden, format!("You are not permitted `{permission}`."))
+            }
+            AuthenticationError::MustEnroll => Code::MfaEnrollmentRequired.into(),
+            AuthenticationError::StepUpRequired => Code::StepUpRequired.into(),
+            AuthenticationError::NoSuchSession => Code::NotFound.into(),
             AuthenticationError::Conflict(what) => Self::with_detail(Code::Conflict, what),
             AuthenticationError::SelectTenant(choices) => Self {
                 choices: choices
@@ -174,6 +184,7 @@ impl From<StaffError> for Problem {
             StaffError::KeptElsewhere => {
                 conflict("Your identity provider says who is on the staff, and in which role.")
             }
+            StaffError::StepUpRequired => Code::StepUpRequired.into(),
             StaffError::NotVerified => Code::EmailNotVerified.into(),
             StaffError::Joined => conflict("They have joined already."),
             StaffError::Database(error) => error.into(),
@@ -186,6 +197,7 @@ impl From<RoleError> for Problem {
         let conflict = |detail: &str| Self::with_detail(Code::Conflict, detail);
         match error {
             RoleError::NotFound => Code::NotFound.into(),
+            RoleError::StepUpRequired => Code::StepUpRequired.into(),
             RoleError::NameTaken => conflict("Another role has this name."),
             RoleError::InUse => conflict("Somebody has this role. Give them another one first."),
             RoleError::BuiltIn => {

@@ -2,14 +2,15 @@
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter,
-    QuerySelect, Statement,
+    ActiveEnum, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait,
+    QueryFilter, QuerySelect, Statement,
 };
 use uuid::Uuid;
 
 use super::entities::operators::{ActiveModel, Column, Entity};
 pub use super::entities::operators::{Model as Operator, Role, Status};
 use super::{OnRegistry, RegistryError, RegistryTransaction};
+use crate::audit::Warrant;
 use crate::identifiers::EmailAddress;
 use crate::paging::{Page, PageRequest, Position, newest_first};
 use crate::postgres::failure;
@@ -111,6 +112,38 @@ pub async fn hold(
     Ok(Entity::find_by_id(id).lock_exclusive().one(transaction).await?)
 }
 
+/// What an operator may not do any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Lost {
+    /// Their session is over, or they were shut out.
+    #[error("the session of the operator is over")]
+    Session,
+    /// Their role does not permit it.
+    #[error("the role of the operator does not permit this")]
+    Role,
+    /// They have no second factor, and one is required.
+    #[error("the operator has no second factor")]
+    SecondFactor,
+}
+
+/// An operator as they are now, if they still may do what they began. Refused as [`RegistryError::Lost`].
+pub async fn uphold(
+    db: &impl OnRegistry,
+    warrant: &Warrant,
+    now: DateTime<Utc>,
+) -> Result<Operator, RegistryError> {
+    let Warrant { operator, session, role, second_factor } = warrant;
+    let found = sessions::operator_in(db, *session, *operator, now).await?;
+    let operator = found.ok_or(RegistryError::Lost(Lost::Session))?;
+    if *second_factor && !operator.has_second_factor() {
+        return Err(RegistryError::Lost(Lost::SecondFactor));
+    }
+    match role.as_ref().map(Role::try_from_value).transpose()? {
+        Some(least) if operator.role < least => Err(RegistryError::Lost(Lost::Role)),
+        _ => Ok(operator),
+    }
+}
+
 /// Operators, the newest first.
 pub async fn list(
     db: &impl OnRegistry,
@@ -147,15 +180,21 @@ pub enum NotChanged {
 const HOLD_ADMINS: &str =
     "SELECT id FROM operators WHERE role = 'admin' AND status = 'active' ORDER BY id FOR UPDATE";
 
-/// Changes an operator. One who may not sign in any more is signed out everywhere. With the operator as they are then.
+/// Changes an operator, for whoever has this warrant. One who may not sign in any more is signed out everywhere. With the
+/// operator as they are then.
 pub async fn change(
     transaction: &RegistryTransaction,
     id: Uuid,
     change: OperatorChange,
+    warrant: Option<&Warrant>,
     now: DateTime<Utc>,
 ) -> Result<Result<Operator, NotChanged>, RegistryError> {
     let statement = Statement::from_string(DbBackend::Postgres, HOLD_ADMINS);
     let rows = transaction.query_all_raw(statement).await?;
+    // Asked here and not at the end: they may be changing themselves.
+    if let Some(warrant) = warrant {
+        uphold(transaction, warrant, now).await?;
+    }
     let admins =
         rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<Vec<Uuid>, _>>()?;
     let Some(mut operator) = hold(transaction, id).await? else {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{Operator, Status, find};
 use crate::registry::entities::operator_sessions::{ActiveModel, Column, Entity};
-use crate::registry::{OnRegistry, RegistryError};
+use crate::registry::{OnRegistry, RegistryError, step_ups};
 
 /// What is over is kept for so long: an operator is at home where they were signed in.
 const REMEMBERED: TimeDelta = TimeDelta::days(30);
@@ -83,7 +83,7 @@ fn over(now: DateTime<Utc>) -> ActiveModel {
     ActiveModel { expires_at: Set(now), ..Default::default() }
 }
 
-/// Ends the sessions of an operator, but perhaps for one.
+/// Ends the sessions of an operator, but perhaps for one, and what was proven in it.
 pub async fn end_all(
     db: &impl OnRegistry,
     operator: Uuid,
@@ -96,7 +96,7 @@ pub async fn end_all(
         ended = ended.filter(Column::Id.ne(but));
     }
     ended.exec(db).await?;
-    Ok(())
+    step_ups::forget(db, operator).await
 }
 
 /// The addresses from which an operator has, or had, sessions.

@@ -15,8 +15,8 @@ use crate::registry::clerk::{self, ClerkStaff, Member, Organization};
 use crate::registry::tenants::Tenant;
 use crate::registry::{RegistryError, RegistryTransaction, email_index, revoked_tokens};
 use crate::tenant_data::external_identities::{self as identities, Changed, Known, NO_PASSWORD};
-use crate::tenant_data::sessions;
 use crate::tenant_data::staff::{self, NewStaffMember};
+use crate::tenant_data::{rights, sessions};
 use crate::tenant_router::TenantTransaction;
 
 /// What a tenant's database holds now.
@@ -40,6 +40,8 @@ impl ClerkWebhooks {
         let db = self.router.connect_urgently(tenant).await?;
         let transaction = db.begin().await.map_err(Unsettled::of_tenant)?;
         let written = async {
+            // What somebody is doing by the rights that they lose here is done before, or not at all.
+            rights::hold(&transaction, true).await?;
             let before = identities::all_staff(&transaction, PROVIDER).await?;
             let changes = staffing::compare(members, created_by, &before);
             let unproven = changes.unproven.clone();

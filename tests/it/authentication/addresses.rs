@@ -1,12 +1,12 @@
 //! Another address for somebody on the staff, across both databases, whatever is cut off in between.
 
 use chrono::TimeDelta;
-use narthex::registry::email_index;
+use narthex::registry::email_index::{self, Standing};
 use reqwest::Method;
 use serde_json::json;
 
 use super::login::login;
-use super::staff::{invite, verified};
+use super::staff::{invite, joined, verified};
 use crate::support::{Answer, MailServer, Staff, TestApp, eventually, unique};
 
 async fn ask(staff: &Staff, email: &str) -> Answer {
@@ -120,8 +120,8 @@ async fn of_two_marks_neither_settles_what_the_other_has_marked() {
     let id = owner.tenant_id;
     let first = email_index::mark(&db, hash.clone(), id).await.unwrap();
     let second = email_index::mark(&db, hash.clone(), id).await.unwrap();
-    email_index::settle(&db, hash.clone(), id, second, false).await.unwrap();
-    email_index::settle(&db, hash.clone(), id, first, false).await.unwrap();
+    email_index::settle(&db, hash.clone(), id, second, Standing::Unknown).await.unwrap();
+    email_index::settle(&db, hash.clone(), id, first, Standing::Unknown).await.unwrap();
     assert_eq!(index(&app, &owner).await, (1, 1));
     let age = "UPDATE email_index SET unsettled_since = now() - interval '6 minutes'
                WHERE unsettled_since IS NOT NULL";
@@ -141,7 +141,7 @@ async fn of_two_marks_neither_settles_what_the_other_has_marked() {
     .await;
     // Whoever is alone settles at once.
     let alone = email_index::mark(&db, hash.clone(), id).await.unwrap();
-    email_index::settle(&db, hash, id, alone, true).await.unwrap();
+    email_index::settle(&db, hash, id, alone, Standing::Staff).await.unwrap();
     assert_eq!(index(&app, &owner).await, (1, 0));
 }
 
@@ -219,4 +219,47 @@ async fn whoever_is_on_the_staff_is_in_the_index_however_acts_cross() {
         let found = email_index::tenants_of(&db, &hash).await.unwrap();
         assert!(!is_staff || found == [owner.tenant_id], "{email} is on the staff and not found");
     }
+}
+
+/// Invitations of others come before in time, and yet not before somebody who has joined.
+#[tokio::test]
+async fn no_number_of_invitations_hides_an_account() {
+    let mail = MailServer::start().await;
+    let app = TestApp::start_with(mail.used()).await;
+    let owner = verified(&app).await;
+    let them = joined(&app, &mail, &owner, "editor").await;
+    // More organizations than are looked into, that have invited them before.
+    let invited = format!(
+        "INSERT INTO tenants SELECT (jsonb_populate_record(t, jsonb_build_object('id', gen_random_uuid(),
+             'slug', 'other-' || n, 'database_name', 'other_' || n, 'role_name', 'other_' || n, 'status', 'suspended'))).*
+         FROM tenants t, generate_series(1, 25) n WHERE t.id = '{tenant}';
+         INSERT INTO email_index (email_hash, tenant_id, created_at)
+         SELECT i.email_hash, t.id, '2020-01-01' FROM email_index i, tenants t
+         WHERE i.tenant_id = '{tenant}' AND NOT i.self_registered_owner AND t.slug LIKE 'other-%'",
+        tenant = owner.tenant_id
+    );
+    app.registry_execute(&invited).await;
+    let standing = async |email: &str| {
+        let hash = app.registry.hasher().email(&email.parse().unwrap());
+        let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        let sql = format!(
+            "SELECT coalesce(invited::text, 'unknown') FROM email_index
+             WHERE encode(email_hash, 'hex') = '{hash}' AND tenant_id = '{}'",
+            owner.tenant_id
+        );
+        app.cluster.texts(&app.registry_database, &sql).await
+    };
+    let asked = format!("{}@example.org", unique());
+    invite(&owner, &asked, "viewer").await.expect(201);
+    assert_eq!(standing(&asked).await, ["true"]);
+    assert_eq!(standing(&them.email).await, ["false"]);
+    // What an older program has written is asked for once.
+    app.registry_execute("UPDATE email_index SET invited = NULL").await;
+    assert!(app.authentication.settle_addresses().await.unwrap() >= 3);
+    assert_eq!(standing(&asked).await, ["true"]);
+    assert_eq!(standing(&them.email).await, ["false"]);
+    login(&app, &them.email, &them.password).await.expect(200);
+    let body = json!({"email": them.email});
+    app.call(Method::POST, "/v1/auth/password/forgot", Some(body)).await.expect(202);
+    mail.letter(&them.email, 2).await;
 }

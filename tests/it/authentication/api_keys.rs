@@ -88,6 +88,7 @@ async fn a_key_has_an_end() {
 async fn a_key_is_no_more_than_its_maker(#[case] wanted: Value, #[case] status: u16) {
     let app = TestApp::start().await;
     let owner = app.register().await;
+    owner.step_up().await;
     // A key that may make keys makes none that may do more.
     let program = with_key(&owner, &make(&owner, &["tenant:manage", "members:read"]).await);
     let answer = program.post("/v1/api-keys", wanted).await;

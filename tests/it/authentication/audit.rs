@@ -14,8 +14,7 @@ async fn entries(staff: &Staff, query: &str) -> Vec<Value> {
 }
 
 async fn verify(app: &TestApp, staff: &Staff, noted: &Head) -> Result<Head, Tampering> {
-    let tenant = app.router.directory().tenant(staff.tenant_id).await.unwrap().unwrap();
-    let db = app.router.connect(&tenant).await.unwrap();
+    let db = app.router.connect_for_provisioning(staff.tenant_id).await.unwrap();
     audit_log::verify(&db, app.registry.hasher(), noted).await.unwrap()
 }
 
@@ -147,6 +146,14 @@ async fn the_chain_is_whole_however_many_write() {
 )]
 #[case::cut_off("DELETE FROM audit_log WHERE sequence = 6", Tampering::Missing(6))]
 #[case::emptied("DELETE FROM audit_log", Tampering::Missing(1))]
+#[case::before_the_first(
+    "INSERT INTO audit_log (sequence, id, occurred_at, actor_kind, actor_name, action, detail) VALUES (0, gen_random_uuid(), now(), 'staff', 'Ada', 'tenant.closed', '{}')",
+    Tampering::Altered(0)
+)]
+#[case::far_before(
+    "INSERT INTO audit_log (sequence, id, occurred_at, actor_kind, actor_name, action, detail, hash) SELECT -7, gen_random_uuid(), now(), 'staff', 'Ada', 'tenant.closed', '{}', hash FROM audit_log WHERE sequence = 1",
+    Tampering::Altered(-7)
+)]
 #[tokio::test]
 async fn tampering_shows(#[case] sql: &str, #[case] expected: Tampering) {
     let app = TestApp::start().await;
@@ -186,4 +193,93 @@ async fn an_entry_of_another_tenant_does_not_fit() {
     );
     app.cluster.execute(&b.database(), &carry).await;
     assert_eq!(verify(&app, &b, &Head::default()).await, Err(Tampering::Altered(1)));
+}
+
+/// What is not in the chain was written by nobody who has the key.
+#[tokio::test]
+async fn an_entry_outside_the_chain_is_not_shown() {
+    use sea_orm::ConnectionTrait;
+    let app = TestApp::start().await;
+    let owner = app.register().await;
+    let tenant = app.router.directory().tenant(owner.tenant_id).await.unwrap().unwrap();
+    let before = entries(&owner, "").await;
+    for (sequence, hash) in [(0, "NULL"), (-3, "'\\x00'"), (99, "NULL")] {
+        let db = app.router.connect(&tenant).await.unwrap();
+        let forged = format!(
+            "INSERT INTO audit_log (sequence, id, occurred_at, actor_kind, actor_name, action, detail, hash)
+             VALUES ({sequence}, gen_random_uuid(), now(), 'staff', 'Ada', 'staff.removed', '{{}}', {hash})"
+        );
+        db.execute_unprepared(&forged).await.unwrap();
+    }
+    assert_eq!(entries(&owner, "").await, before);
+    let noted = verify(&app, &owner, &Head::default()).await;
+    assert_eq!(noted, Err(Tampering::Altered(-3)));
+}
+
+/// In the registry nobody can write one at all.
+#[tokio::test]
+async fn the_registrys_log_takes_no_entry_outside_the_chain() {
+    use sea_orm::ConnectionTrait;
+    let app = TestApp::start().await;
+    let db = app.registry.connect().await.unwrap();
+    let forged =
+        "INSERT INTO audit_log (sequence, id, occurred_at, actor_kind, actor_name, action, detail)
+         VALUES (0, gen_random_uuid(), now(), 'command', 'Ada', 'tenant.deleted', '{}')";
+    let refused = db.execute_unprepared(forged).await.unwrap_err().to_string();
+    assert!(refused.contains("violates check constraint"), "{refused}");
+}
+
+/// Has a database refuse what a test wants to fail there: `when` is asked of each new row.
+async fn refuse(app: &TestApp, database: &str, (event, table): (&str, &str), when: &str) {
+    let sql = format!(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'refused by a test'; END $$;
+         CREATE TRIGGER refuse BEFORE {event} ON {table} FOR EACH ROW WHEN ({when}) EXECUTE FUNCTION refuse()"
+    );
+    app.cluster.execute(database, &sql).await;
+}
+
+async fn actions(app: &TestApp, owner: &Staff) -> Vec<String> {
+    let sql = "SELECT action FROM audit_log WHERE action LIKE 'tenant.%' ORDER BY sequence";
+    app.cluster.texts(&owner.database(), sql).await
+}
+
+async fn close(owner: &Staff) -> crate::support::Answer {
+    let slug = owner.get("/v1/tenant").await.expect(200)["slug"].clone();
+    let body = json!({"confirm": slug, "password": owner.password});
+    owner.post("/v1/tenant/close", body).await
+}
+
+#[tokio::test]
+async fn an_organization_that_could_not_be_closed_is_not_said_to_be() {
+    let app = TestApp::start().await;
+    let owner = app.register().await;
+    let when = "NEW.status = 'deleted'";
+    refuse(&app, &app.registry_database, ("UPDATE", "tenants"), when).await;
+    assert!(close(&owner).await.status >= 500);
+    assert_eq!(actions(&app, &owner).await, ["tenant.closing_requested"]);
+    app.registry_execute("DROP TRIGGER refuse ON tenants").await;
+    close(&owner).await.expect(204);
+    let expected = ["tenant.closing_requested", "tenant.closing_requested", "tenant.closed"];
+    assert_eq!(actions(&app, &owner).await, expected);
+    assert!(verify(&app, &owner, &Head::default()).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_organization_is_not_changed_without_an_entry() {
+    let app = TestApp::start().await;
+    let owner = app.register().await;
+    let name = "SELECT organization_name FROM tenants";
+    let before = app.cluster.texts(&app.registry_database, name).await;
+    let change = json!({"organization_name": "Another Chapel"});
+    refuse(&app, &owner.database(), ("INSERT", "audit_log"), "NEW.action LIKE 'tenant.%'").await;
+    assert!(owner.patch("/v1/tenant", change.clone()).await.status >= 500);
+    assert_eq!(app.cluster.texts(&app.registry_database, name).await, before);
+    // What the registry has done stands in its own log in the same transaction, whatever becomes of the tenant's.
+    let drop = "DROP TRIGGER refuse ON audit_log; DROP FUNCTION refuse";
+    app.cluster.execute(&owner.database(), drop).await;
+    refuse(&app, &owner.database(), ("INSERT", "audit_log"), "NEW.action = 'tenant.changed'").await;
+    let changed = owner.patch("/v1/tenant", change).await.expect(200);
+    assert_eq!(changed["organization_name"], "Another Chapel");
+    assert_eq!(actions(&app, &owner).await, ["tenant.change_requested"]);
+    assert_eq!(app.audit_log("tenant.changed").await.len(), 1);
 }

@@ -15,6 +15,7 @@ mod passwords;
 mod refresh;
 mod sessions;
 mod staff;
+mod step_up;
 mod tenants;
 mod verification;
 

@@ -10,11 +10,12 @@ use crate::support::{Answer, MailServer, Staff, TestApp, eventually, unique};
 
 const PASSWORD: &str = "a quite new password 7";
 
-/// An owner who may invite others.
+/// An owner who may invite others, whoever they are to be.
 pub async fn verified(app: &TestApp) -> Staff {
     let owner = app.register().await;
     let proven = "UPDATE staff SET email_verified_at = now()";
     app.cluster.execute(&owner.database(), proven).await;
+    owner.step_up().await;
     owner
 }
 
@@ -157,6 +158,7 @@ async fn the_last_owner_stays() {
     invite(&owner, &format!("{}@example.org", unique()), "owner").await.expect(201);
     refused(&owner).await;
     let second = joined(&app, &mail, &owner, "owner").await;
+    second.step_up().await;
     // Each unmakes the other at once: one is left.
     let (demote, path_a, path_b) = (json!({"role": "viewer"}), path(&owner), path(&second));
     for _ in 0..3 {
@@ -274,9 +276,14 @@ async fn a_second_factor_that_is_lost_is_taken_off_by_a_manager() {
     super::mfa::enroll(&app, &editor).await;
     // One's own is taken off with password and code only.
     let own = format!("{}/mfa", path(&owner));
-    super::mfa::enroll(&app, &owner).await;
+    let (_, codes) = super::mfa::enroll(&app, &owner).await;
     owner.delete(&own).await.expect_problem(409, "conflict");
     login(&app, &editor.email, PASSWORD).await.expect_problem(401, "mfa_required");
+    // What they have proven before they had a second factor counts no more.
+    let taken_off = owner.delete(&format!("{}/mfa", path(&editor))).await;
+    taken_off.expect_problem(403, "step_up_required");
+    let proof = json!({"password": owner.password, "recovery_code": codes[0]});
+    owner.post("/v1/auth/step-up", proof).await.expect(204);
     owner.delete(&format!("{}/mfa", path(&editor))).await.expect(204);
     editor.get("/v1/auth/me").await.expect_problem(401, "token_revoked");
     login(&app, &editor.email, PASSWORD).await.expect(200);

@@ -39,6 +39,12 @@ async fn healthy() -> (TestApp, Place) {
     "entry 3"
 )]
 #[case::all("DELETE FROM audit_log", "entry 1 is missing")]
+#[case::before_the_first(
+    "ALTER TABLE audit_log DROP CONSTRAINT IF EXISTS audit_log_is_numbered, DROP CONSTRAINT IF EXISTS audit_log_is_chained;
+     INSERT INTO audit_log (sequence, id, occurred_at, actor_kind, actor_name, action, detail)
+     VALUES (0, gen_random_uuid(), now(), 'command', 'Ada', 'tenant.deleted', '{}')",
+    "entry 0"
+)]
 #[tokio::test]
 async fn what_was_done_to_the_audit_log_shows(#[case] tampering: &str, #[case] shown: &str) {
     let (app, place) = healthy().await;

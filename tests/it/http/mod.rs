@@ -14,6 +14,7 @@ mod health;
 mod hosts;
 mod idempotency;
 mod limits;
+mod late_bodies;
 mod lists;
 mod metrics;
 mod operations;

@@ -54,6 +54,7 @@ async fn a_role_permits_what_it_says_on_every_route_and_no_more(
         "INSERT INTO roles (id, name, permissions) VALUES (gen_random_uuid(), 'guest', '{}')";
     app.cluster.execute(&tenant.staff.database(), guest).await;
     let caller = in_role(&app, &tenant.staff, role).await;
+    caller.step_up().await;
     let before = snapshot(&app.cluster, &caller.database()).await;
     let is_permitted = |route: &Route| route.permission.is_none_or(|p| permissions.contains(&p));
     for route in tenant_routes().filter(|route| !is_permitted(route)) {

@@ -62,6 +62,7 @@ pub const ROUTES: &[(&str, &str, Audience, Option<&str>)] = &[
     ("post", "/v1/auth/email/verify/resend", AnyStaff, None),
     ("post", "/v1/auth/email/change", AsksForSecret, None),
     ("post", "/v1/auth/password/change", AsksForSecret, None),
+    ("post", "/v1/auth/step-up", AsksForSecret, None),
     ("post", "/v1/auth/mfa/enroll", AsksForSecret, None),
     ("post", "/v1/auth/mfa/confirm", AsksForSecret, None),
     ("post", "/v1/auth/mfa/disable", AsksForSecret, None),
@@ -105,6 +106,7 @@ pub const ROUTES: &[(&str, &str, Audience, Option<&str>)] = &[
     ("post", "/v1/admin/auth/login", Anybody, None),
     ("get", "/v1/admin/auth/me", Operator, None),
     ("post", "/v1/admin/auth/password/change", Operator, None),
+    ("post", "/v1/admin/auth/step-up", Operator, None),
     ("post", "/v1/admin/auth/mfa/enroll", Operator, None),
     ("post", "/v1/admin/auth/mfa/confirm", Operator, None),
     ("post", "/v1/admin/auth/mfa/disable", Operator, None),
@@ -211,6 +213,9 @@ impl Route {
                 "current_password": "a guess", "new_password": "a quite new password 7"})),
             ("POST", "/v1/auth/email/change") => {
                 Some(json!({"email": "new@example.org", "password": "a guess"}))
+            }
+            ("POST", "/v1/auth/step-up" | "/v1/admin/auth/step-up") => {
+                Some(json!({"password": "a guess"}))
             }
             ("POST", "/v1/auth/mfa/enroll") => Some(json!({"password": "a guess"})),
             ("POST", "/v1/auth/mfa/confirm") => Some(json!({"totp_code": "123456"})),

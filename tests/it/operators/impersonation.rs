@@ -111,6 +111,7 @@ async fn it_ends_with_its_time_and_with_the_operator() {
     let (inside, _) = let_in(&support, &owner, false).await;
     inside.get("/v1/members").await.expect(200);
     let operator = format!("/v1/admin/operators/{}", support.id);
+    admin.step_up().await;
     admin.patch(&operator, json!({"status": "disabled"})).await.expect(200);
     eventually("who is no operator any more is out", async || {
         inside.get("/v1/members").await.status == 401

@@ -6,3 +6,5 @@ mod roles;
 pub mod second_factor;
 mod tenants;
 mod tokens;
+
+pub use roles::Things;

@@ -29,15 +29,15 @@ fn least(route: &Route) -> Option<Role> {
 }
 
 /// One of each thing that a route can name.
-struct Things {
-    tenant: String,
+pub struct Things {
+    pub tenant: String,
     run: String,
     server: String,
     operator: String,
 }
 
 impl Things {
-    async fn make(app: &TestApp) -> Self {
+    pub async fn make(app: &TestApp) -> Self {
         let staff = app.register().await;
         let admin = app.operator(Role::Admin).await;
         let first = async |path: &str| {
@@ -50,7 +50,7 @@ impl Things {
         Self { tenant: staff.tenant_id.to_string(), run, server, operator }
     }
 
-    fn path(&self, route: &Route) -> String {
+    pub fn path(&self, route: &Route) -> String {
         let id = match route.path.split('/').nth(3).unwrap() {
             "runs" => &self.run,
             "servers" => &self.server,
@@ -63,16 +63,16 @@ impl Things {
             _ => path,
         }
     }
-}
 
-/// The registry without what the call itself leaves behind in any case.
-async fn contents(app: &TestApp, tenant: &str) -> [Vec<String>; 2] {
-    let open = "SELECT count(*) FROM provisioning_runs WHERE finished_at IS NULL";
-    eventually("nothing goes on", async || app.registry_count(open).await == 0).await;
-    let database = format!("tenant_{}", tenant.replace('-', ""));
-    let mut registry = snapshot(&app.cluster, &app.registry_database).await;
-    registry.retain(|row| !row.starts_with("audit_log: "));
-    [registry, snapshot(&app.cluster, &database).await]
+    /// The registry without what the call itself leaves behind in any case.
+    pub async fn contents(&self, app: &TestApp) -> [Vec<String>; 2] {
+        let open = "SELECT count(*) FROM provisioning_runs WHERE finished_at IS NULL";
+        eventually("nothing goes on", async || app.registry_count(open).await == 0).await;
+        let database = format!("tenant_{}", self.tenant.replace('-', ""));
+        let mut registry = snapshot(&app.cluster, &app.registry_database).await;
+        registry.retain(|row| !row.starts_with("audit_log: "));
+        [registry, snapshot(&app.cluster, &database).await]
+    }
 }
 
 async fn call(operator: &TestOperator, things: &Things, route: &Route) -> crate::support::Answer {
@@ -85,11 +85,12 @@ async fn each_role_may_what_it_may_and_nothing_else_and_every_call_is_written_do
     let things = Things::make(&app).await;
     for role in [Role::Viewer, Role::Support, Role::Admin] {
         let operator = app.operator(role).await;
+        operator.step_up().await;
         let routes: Vec<Route> = operator_routes().filter(|route| least(route).is_some()).collect();
         assert!(routes.len() >= 20, "{}", routes.len());
         for route in &routes {
             let what = format!("{role:?} {} {}", route.method, route.path);
-            let before = contents(&app, &things.tenant).await;
+            let before = things.contents(&app).await;
             let noted = app.registry_count("SELECT count(*) FROM audit_log").await;
             let answer = call(&operator, &things, route).await;
             if least(route).unwrap() <= role {
@@ -97,7 +98,7 @@ async fn each_role_may_what_it_may_and_nothing_else_and_every_call_is_written_do
                 assert!(answer.status < 500, "{what}: {}", answer.body);
             } else {
                 answer.expect_problem(403, "forbidden");
-                assert_eq!(contents(&app, &things.tenant).await, before, "{what}");
+                assert_eq!(things.contents(&app).await, before, "{what}");
                 let now = app.registry_count("SELECT count(*) FROM audit_log").await;
                 assert_eq!(now, noted + 1, "{what}");
             }
@@ -133,11 +134,13 @@ async fn a_new_role_counts_with_the_next_request_and_who_is_shut_out_is_out() {
     let replica = app.replica().await;
     let (ada, eve) = (app.operator(Role::Admin).await, app.operator(Role::Viewer).await);
     let path = format!("/v1/admin/operators/{}", eve.id);
+    ada.step_up().await;
     let new = json!({"email": format!("{}@example.org", unique()), "name": "New",
         "role": "viewer", "password": "a password for grace 7"});
     eve.post("/v1/admin/operators", new.clone()).await.expect_problem(403, "forbidden");
     let changed = ada.patch(&path, json!({"role": "admin"})).await.expect(200);
     assert_eq!((&changed["role"], &changed["status"]), (&json!("admin"), &json!("active")));
+    eve.step_up().await;
     eve.at(&replica).post("/v1/admin/operators", new.clone()).await.expect(201);
     eve.post("/v1/admin/operators", new).await.expect_problem(409, "email_taken");
     ada.patch(&path, json!({"status": "disabled"})).await.expect(200);
@@ -170,6 +173,9 @@ async fn the_last_admin_stays_one_also_when_two_go_at_once() {
         let change =
             if round % 2 == 0 { json!({"role": "viewer"}) } else { json!({"status": "disabled"}) };
         let paths = [path(&admins[0]), path(&admins[1])];
+        for admin in &admins {
+            admin.step_up().await;
+        }
         let (one, two) = tokio::join!(
             admins[0].patch(&paths[1], change.clone()),
             admins[1].patch(&paths[0], change.clone()),
@@ -194,6 +200,7 @@ async fn the_last_admin_stays_one_also_when_two_go_at_once() {
         }
     }
     app.registry_execute(&format!("DELETE FROM operators WHERE id = '{}'", admins[1].id)).await;
+    admins[0].step_up().await;
     for change in [json!({"role": "support"}), json!({"status": "disabled"})] {
         let refused = admins[0].patch(&path(&admins[0]), change).await;
         refused.expect_problem(409, "conflict");

@@ -79,6 +79,12 @@ impl TestOperator {
         Self { bearer: self.bearer.with_token(token), ..self.clone() }
     }
 
+    /// Proves once more who they are: for five minutes they may make and change operators.
+    pub async fn step_up(&self) {
+        let body = json!({"password": self.password});
+        self.post("/v1/admin/auth/step-up", body).await.expect(204);
+    }
+
     /// The same person, calling another replica.
     pub fn at(&self, app: &TestApp) -> Self {
         Self { bearer: self.bearer.moved_to(app), ..self.clone() }

@@ -69,15 +69,15 @@ pub(crate) async fn create_api_key(
     access: Authorized<TenantManage>,
     JsonBody(wanted): JsonBody<CreateApiKey>,
 ) -> Result<(StatusCode, [(HeaderName, &'static str); 2], Json<NewApiKeyDocument>), Problem> {
-    let (rights, tenant) = (access.rights().await?, access.caller.tenant());
+    let tenant = access.caller.tenant();
     let staff = match &access.caller {
         Caller::Staff(claims) => Some(claims.sub),
         Caller::Program(_) | Caller::Operator(_) => None,
     };
-    let by = (&*rights, staff);
-    let made = access
-        .change(async |db| gateway.authentication.make_key(db, tenant, wanted, by).await)
-        .await?;
+    let made = access.change(async |db, rights| {
+        gateway.authentication.make_key(db, tenant, wanted, (rights, staff)).await
+    });
+    let made = made.await?;
     let (key, secret) = made;
     let headers = [(LOCATION, "/v1/api-keys"), (CACHE_CONTROL, "no-store")];
     Ok((StatusCode::CREATED, headers, Json(NewApiKeyDocument { key: key.into(), secret })))

@@ -23,7 +23,7 @@ pub(crate) async fn revoke_api_key(
     Id(id): Id,
 ) -> Result<StatusCode, Problem> {
     let tenant = access.caller.tenant();
-    let revoked = access.change(async |db| {
+    let revoked = access.change(async |db, _| {
         let act = gateway.authentication.revoke_key(db, tenant, id).await?;
         Ok::<_, Problem>(((), act.ok_or(Code::NotFound)?))
     });

@@ -60,8 +60,8 @@ pub(crate) async fn resend_verification(
     access: Account,
 ) -> Result<StatusCode, Problem> {
     let db = access.connect().await?;
-    let Account { claims, .. } = &access;
-    gateway.authentication.resend_verification(&access.tenant, claims, &db).await?;
+    let by = access.principal();
+    gateway.authentication.resend_verification(&access.tenant, &by, &db).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -101,8 +101,8 @@ pub(crate) async fn change_email(
     CalledBy(client): CalledBy,
     JsonBody(change): JsonBody<ChangeEmailRequest>,
 ) -> Result<StatusCode, Problem> {
-    let Account { claims, .. } = &access;
-    gateway.authentication.change_email(&access.tenant, claims, change, &client).await?;
+    let by = access.principal();
+    gateway.authentication.change_email(&access.tenant, &by, change, &client).await?;
     Ok(StatusCode::ACCEPTED)
 }
 

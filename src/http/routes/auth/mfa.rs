@@ -96,8 +96,8 @@ pub(crate) async fn enroll_mfa(
     CalledBy(client): CalledBy,
     JsonBody(password): JsonBody<EnrollRequest>,
 ) -> Result<([(HeaderName, &'static str); 1], Json<EnrollmentDocument>), Problem> {
-    let Account { claims, .. } = &access;
-    let enrolled = gateway.authentication.enroll(&access.tenant, claims, password, &client).await?;
+    let by = access.principal();
+    let enrolled = gateway.authentication.enroll(&access.tenant, &by, password, &client).await?;
     Ok((NOT_KEPT, Json(enrolled.into())))
 }
 
@@ -144,8 +144,8 @@ pub(crate) async fn confirm_mfa(
     CalledBy(client): CalledBy,
     JsonBody(code): JsonBody<ConfirmRequest>,
 ) -> Result<([(HeaderName, &'static str); 1], Json<RecoveryCodesDocument>), Problem> {
-    let Account { claims, .. } = &access;
-    let confirmed = gateway.authentication.confirm_factor(&access.tenant, claims, &code, &client);
+    let by = access.principal();
+    let confirmed = gateway.authentication.confirm_factor(&access.tenant, &by, &code, &client);
     let recovery_codes = confirmed.await?;
     access.forget_rights().await;
     Ok((NOT_KEPT, Json(recovery_codes.into())))
@@ -190,8 +190,8 @@ pub(crate) async fn disable_mfa(
     CalledBy(client): CalledBy,
     JsonBody(shown): JsonBody<DisableRequest>,
 ) -> Result<StatusCode, Problem> {
-    let Account { claims, .. } = &access;
-    gateway.authentication.disable_factor(&access.tenant, claims, shown, &client).await?;
+    let by = access.principal();
+    gateway.authentication.disable_factor(&access.tenant, &by, shown, &client).await?;
     access.forget_rights().await;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -9,6 +9,7 @@ pub(crate) mod password;
 pub(crate) mod refresh;
 pub(crate) mod register;
 pub(crate) mod sessions;
+pub(crate) mod step_up;
 
 use axum::Json;
 use axum::http::header::{CACHE_CONTROL, SET_COOKIE};

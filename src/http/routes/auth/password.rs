@@ -159,7 +159,7 @@ pub(crate) async fn change_password(
     CalledBy(client): CalledBy,
     JsonBody(passwords): JsonBody<ChangeRequest>,
 ) -> Result<StatusCode, Problem> {
-    let Account { claims, .. } = &access;
-    gateway.authentication.change_password(&access.tenant, claims, passwords, &client).await?;
+    let by = access.principal();
+    gateway.authentication.change_password(&access.tenant, &by, passwords, &client).await?;
     Ok(StatusCode::NO_CONTENT)
 }

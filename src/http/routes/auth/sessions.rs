@@ -7,10 +7,10 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::authentication::Session;
+use crate::http::Gateway;
 use crate::http::extract::{Account, Id, ListParameters, PageDocument, Parameters};
 use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
-use crate::http::{Code, Gateway};
 
 /// One of the caller's sessions.
 #[derive(Serialize, ToSchema)]
@@ -71,10 +71,7 @@ pub(crate) async fn end_session(
     access: Account,
     Id(id): Id,
 ) -> Result<StatusCode, Problem> {
-    let origin = access.origin().await?;
     let db = access.connect().await?;
-    match gateway.authentication.end_session(db, &access.claims, id, &origin).await? {
-        true => Ok(StatusCode::NO_CONTENT),
-        false => Err(Code::NotFound.into()),
-    }
+    gateway.authentication.end_session(db, &access.principal(), id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -50,7 +50,7 @@ pub(crate) async fn create_branch(
     let timezone =
         timezone.or_else(|| access.tenant.timezone.parse().ok()).unwrap_or(Timezone::UTC);
     let now = gateway.clock.now();
-    let created = access.change(async |db| {
+    let created = access.change(async |db, _| {
         let branch = branches::create(db, name, timezone.as_str(), now).await?;
         let act = Act::on("branch.created", "branch", branch.id);
         Ok::<_, BranchError>((branch, act))

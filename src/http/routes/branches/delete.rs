@@ -20,7 +20,7 @@ pub(crate) async fn delete_branch(
     access: Authorized<MembersWrite>,
     Id(id): Id,
 ) -> Result<StatusCode, Problem> {
-    let removed = access.change(async |db| {
+    let removed = access.change(async |db, _| {
         branches::delete(db, id).await?;
         Ok::<_, BranchError>(((), Act::on("branch.removed", "branch", id)))
     });

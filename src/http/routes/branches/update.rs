@@ -52,7 +52,7 @@ pub(crate) async fn update_branch(
     JsonBody(changes): JsonBody<UpdateBranch>,
 ) -> Result<Json<BranchDocument>, Problem> {
     let now = gateway.clock.now();
-    let changed = access.change(async |db| {
+    let changed = access.change(async |db, _| {
         let branch = branches::update(db, id, changes, now).await?;
         Ok::<_, BranchError>((branch, Act::on("branch.changed", "branch", id)))
     });

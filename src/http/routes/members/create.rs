@@ -64,7 +64,7 @@ pub(crate) async fn create_member(
     JsonBody(new): JsonBody<CreateMember>,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<MemberDocument>), Problem> {
     let now = gateway.clock.now();
-    let created = access.change(async |db| {
+    let created = access.change(async |db, _| {
         let member = members::create(db, new, now).await?;
         let act = Act::on("member.created", "member", member.id);
         Ok::<_, MemberError>((member, act))

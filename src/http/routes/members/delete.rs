@@ -20,7 +20,7 @@ pub(crate) async fn delete_member(
     access: Authorized<MembersWrite>,
     Id(id): Id,
 ) -> Result<StatusCode, Problem> {
-    let removed = access.change(async |db| {
+    let removed = access.change(async |db, _| {
         members::delete(db, id).await?;
         Ok::<_, MemberError>(((), Act::on("member.removed", "member", id)))
     });

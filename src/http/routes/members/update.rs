@@ -67,7 +67,7 @@ pub(crate) async fn update_member(
     JsonBody(changes): JsonBody<UpdateMember>,
 ) -> Result<Json<MemberDocument>, Problem> {
     let now = gateway.clock.now();
-    let changed = access.change(async |db| {
+    let changed = access.change(async |db, _| {
         let member = members::update(db, id, changes, now).await?;
         Ok::<_, MemberError>((member, Act::on("member.changed", "member", id)))
     });

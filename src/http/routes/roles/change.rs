@@ -50,9 +50,9 @@ pub(crate) async fn change_role(
     Id(id): Id,
     JsonBody(changes): JsonBody<ChangeRole>,
 ) -> Result<Json<RoleDocument>, Problem> {
-    let (rights, now) = (access.rights().await?, gateway.clock.now());
-    let changed = access.change(async |db| {
-        let role = roles::change(db, id, changes, &rights, now).await?;
+    let now = gateway.clock.now();
+    let changed = access.change(async |db, rights| {
+        let role = roles::change(db, id, changes, rights, now).await?;
         let act = Act::on("role.changed", "role", id);
         let act = act.with(json!({"name": role.name, "permissions": role.permissions}));
         Ok::<_, RoleError>((role, act))

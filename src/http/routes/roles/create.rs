@@ -47,9 +47,9 @@ pub(crate) async fn create_role(
     access: Authorized<StaffManage>,
     JsonBody((name, permissions)): JsonBody<CreateRole>,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<RoleDocument>), Problem> {
-    let (rights, now) = (access.rights().await?, gateway.clock.now());
-    let created = access.change(async |db| {
-        let role = roles::create(db, name, permissions, &rights, now).await?;
+    let now = gateway.clock.now();
+    let created = access.change(async |db, rights| {
+        let role = roles::create(db, name, permissions, rights, now).await?;
         let act = Act::on("role.created", "role", role.id);
         let act = act.with(json!({"name": role.name, "permissions": role.permissions}));
         Ok::<_, RoleError>((role, act))

@@ -21,9 +21,8 @@ pub(crate) async fn remove_role(
     access: Authorized<StaffManage>,
     Id(id): Id,
 ) -> Result<StatusCode, Problem> {
-    let rights = access.rights().await?;
-    let removed = access.change(async |db| {
-        let role = roles::remove(db, id, &rights).await?;
+    let removed = access.change(async |db, rights| {
+        let role = roles::remove(db, id, rights).await?;
         let act = Act::on("role.removed", "role", id).with(json!({"name": role.name}));
         Ok::<_, RoleError>(((), act))
     });

@@ -66,7 +66,7 @@ pub(crate) async fn change_staff(
     Id(id): Id,
     JsonBody(changes): JsonBody<ChangeStaff>,
 ) -> Result<Json<StaffDocument>, Problem> {
-    let by = access.manager().await?;
-    let changed = gateway.authentication.change_staff(&access.tenant, id, changes, by).await?;
+    let by = access.principal();
+    let changed = gateway.authentication.change_staff(&access.tenant, id, changes, &by).await?;
     Ok(Json(changed.into()))
 }

@@ -59,8 +59,8 @@ pub(crate) async fn invite_staff(
     access: Authorized<StaffManage>,
     JsonBody(new): JsonBody<InviteStaff>,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<StaffDocument>), Problem> {
-    let by = access.manager().await?;
-    let invited = gateway.authentication.invite(&access.tenant, new, by).await?;
+    let by = access.principal();
+    let invited = gateway.authentication.invite(&access.tenant, new, &by).await?;
     let location = [(header::LOCATION, format!("/v1/staff/{}", invited.id))];
     Ok((StatusCode::CREATED, location, Json(invited.into())))
 }
@@ -79,7 +79,7 @@ pub(crate) async fn invite_staff_again(
     access: Authorized<StaffManage>,
     Id(id): Id,
 ) -> Result<StatusCode, Problem> {
-    let by = access.manager().await?;
-    gateway.authentication.invite_again(&access.tenant, id, by).await?;
+    let by = access.principal();
+    gateway.authentication.invite_again(&access.tenant, id, &by).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -23,8 +23,8 @@ pub(crate) async fn remove_staff(
     access: Authorized<StaffManage>,
     Id(id): Id,
 ) -> Result<StatusCode, Problem> {
-    let by = access.manager().await?;
-    gateway.authentication.remove_staff(&access.tenant, id, by).await?;
+    let by = access.principal();
+    gateway.authentication.remove_staff(&access.tenant, id, &by).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -42,7 +42,7 @@ pub(crate) async fn reset_staff_mfa(
     access: Authorized<StaffManage>,
     Id(id): Id,
 ) -> Result<StatusCode, Problem> {
-    let by = access.manager().await?;
-    gateway.authentication.reset_factor(&access.tenant, id, by).await?;
+    let by = access.principal();
+    gateway.authentication.reset_factor(&access.tenant, id, &by).await?;
     Ok(StatusCode::NO_CONTENT)
 }

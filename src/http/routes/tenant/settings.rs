@@ -112,7 +112,7 @@ pub(crate) async fn change_settings(
     JsonBody(changes): JsonBody<ChangeSettings>,
 ) -> Result<Json<SettingsDocument>, Problem> {
     let now = gateway.clock.now();
-    let changed = access.change(async |db| {
+    let changed = access.change(async |db, _| {
         let mut noted = Map::new();
         for (key, value) in changes {
             settings::set(db, key, value.clone(), now).await?;

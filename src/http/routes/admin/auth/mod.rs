@@ -5,6 +5,7 @@ pub(crate) mod logout;
 pub(crate) mod me;
 pub(crate) mod mfa;
 pub(crate) mod password;
+pub(crate) mod step_up;
 
 use axum::http::{HeaderName, header};
 use chrono::{DateTime, Utc};

@@ -57,7 +57,8 @@ pub(crate) async fn update_tenant(
     JsonBody(edit): JsonBody<UpdateTenant>,
 ) -> Result<Json<AdminTenantDocument>, Problem> {
     let provisioner = &gateway.provisioner;
-    let is_changed = provisioner.edit_tenant(TenantId(id), edit, &operator.origin).await?;
-    let tenant = find(&gateway, id).await?;
-    if is_changed { Ok(Json(tenant.into())) } else { Err(conflict(&tenant, "changed")) }
+    match provisioner.edit_tenant(TenantId(id), edit, &operator.origin).await? {
+        Some(tenant) => Ok(Json(tenant.into())),
+        None => Err(conflict(&find(&gateway, id).await?, "changed")),
+    }
 }
