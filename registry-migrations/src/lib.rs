@@ -11,6 +11,7 @@ mod m20261121_000005_follow_clerk;
 mod m20261121_000006_remember_operators;
 mod m20261121_000007_operators;
 mod m20261127_000008_unproven_tenants;
+mod m20261127_000020_park_by_time;
 
 /// The registry's migrations, oldest first.
 pub struct Migrator;
@@ -27,6 +28,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000006_remember_operators::Migration),
             Box::new(m20261121_000007_operators::Migration),
             Box::new(m20261127_000008_unproven_tenants::Migration),
+            Box::new(m20261127_000020_park_by_time::Migration),
         ]
     }
 }
