@@ -1,6 +1,9 @@
 //! How often somebody may do something: one bucket for each of them that fills by itself (GCRA, the leaky bucket as a
 //! meter of ITU-T I.371). Buckets are few numbers in a memory of bounded size, in this process alone.
 
+mod pool;
+mod turns;
+
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -10,6 +13,9 @@ use std::time::Duration;
 
 use moka::sync::Cache;
 use serde::Deserialize;
+
+pub use pool::{Exhausted, Held, Pool};
+pub use turns::{NoTurn, Turns};
 
 use crate::clock::Clock;
 

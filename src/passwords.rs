@@ -3,20 +3,21 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use ring::digest;
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::Semaphore;
 use zxcvbn::{Score, zxcvbn};
 
 use crate::configuration::Argon2Settings;
+use crate::limits::{NoTurn, Turns};
 
-/// How long a caller waits for its turn to hash.
-const TURN_TIMEOUT: Duration = Duration::from_secs(3);
+/// Of a new password, and of each word about its owner, so many characters are compared with what is common. The
+/// estimate tries every substitution of every part: at worst that costs a tenth of a second for 40 characters, about as
+/// much as a hash, and more than a second for 100.
+const ESTIMATED_CHARS: usize = 40;
 
 /// Why a password could not be hashed or compared.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,9 @@ pub enum PasswordError {
     /// Too many hashes are under way; try again soon.
     #[error("too many passwords are being checked at once")]
     Busy,
+    /// A new password is among the first that anybody would try.
+    #[error("the password is too common")]
+    TooCommon,
     /// The cost parameters are out of range, or a stored hash is not a PHC string.
     #[error("password hashing failed: {0}")]
     Broken(String),
@@ -36,18 +40,33 @@ pub fn glimpse(password: &SecretString) -> u16 {
     digest.as_ref().iter().take(2).fold(0, |bits, byte| bits << 8 | u16::from(*byte))
 }
 
-/// Is it among the first million that somebody would try who knows these words about its owner?
+impl From<NoTurn> for PasswordError {
+    fn from(error: NoTurn) -> Self {
+        match error {
+            NoTurn::Busy => Self::Busy,
+            NoTurn::Died(reason) => Self::Broken(reason),
+        }
+    }
+}
+
+/// Is it among the first million that somebody would try who knows these words about its owner? Costs milliseconds: not
+/// for async threads.
 pub fn is_common(password: &str, about: &[&str]) -> bool {
-    zxcvbn(password, about).score() < Score::Two
+    let about: Vec<&str> = about.iter().map(|word| beginning(word)).collect();
+    zxcvbn(beginning(password), &about).score() < Score::Two
+}
+
+fn beginning(text: &str) -> &str {
+    text.char_indices().nth(ESTIMATED_CHARS).map_or(text, |(end, _)| &text[..end])
 }
 
 /// Hashes and verifies passwords, at most a few at a time.
 pub struct Passwords {
     hasher: Argon2<'static>,
-    turns: Arc<Semaphore>,
+    turns: Turns,
     /// What a password is compared with when there is no account, so that both cases cost the same.
     decoy: String,
-    hashes: AtomicU64,
+    hashes: Arc<AtomicU64>,
 }
 
 impl Passwords {
@@ -57,19 +76,34 @@ impl Passwords {
             .map_err(|e| PasswordError::Broken(e.to_string()))?;
         let hasher = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let decoy = hash_with(&hasher, &uuid::Uuid::new_v4().to_string())?;
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(Self {
-            hasher,
-            turns: Arc::new(Semaphore::new(cores)),
-            decoy,
-            hashes: AtomicU64::new(0),
-        })
+        Ok(Self { hasher, turns: Turns::default(), decoy, hashes: Arc::default() })
     }
 
     /// The PHC string of `password`.
     pub async fn hash(&self, password: SecretString) -> Result<String, PasswordError> {
         let hasher = self.hasher.clone();
         self.in_turn(move || hash_with(&hasher, password.expose_secret())).await
+    }
+
+    /// The PHC string of a password that is to be somebody's from now on, and of whom these words are known.
+    ///
+    /// # Errors
+    ///
+    /// [`PasswordError::TooCommon`], before anything is hashed.
+    pub async fn hash_new(
+        &self,
+        password: SecretString,
+        about: Vec<String>,
+    ) -> Result<String, PasswordError> {
+        let candidate = password.clone();
+        let estimate = move || {
+            let about: Vec<&str> = about.iter().map(String::as_str).collect();
+            is_common(candidate.expose_secret(), &about)
+        };
+        if self.turns.run(estimate).await? {
+            return Err(PasswordError::TooCommon);
+        }
+        self.hash(password).await
     }
 
     /// Does `password` match? Without a `stored` hash the answer is no, after the same amount of work.
@@ -110,18 +144,12 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
     ) -> Result<T, PasswordError> {
-        let turn = tokio::time::timeout(TURN_TIMEOUT, self.turns.clone().acquire_owned())
-            .await
-            .map_err(|_| PasswordError::Busy)?
-            .map_err(|_| PasswordError::Busy)?;
-        self.hashes.fetch_add(1, Ordering::Relaxed);
-        // The turn moves into the work: a caller that gives up does not let a further hash start beside it.
-        tokio::task::spawn_blocking(move || {
-            let _turn = turn;
+        let hashes = self.hashes.clone();
+        let counted = move || {
+            hashes.fetch_add(1, Ordering::Relaxed);
             work()
-        })
-        .await
-        .map_err(|e| PasswordError::Broken(e.to_string()))?
+        };
+        self.turns.run(counted).await?
     }
 }
 
@@ -150,12 +178,29 @@ mod tests {
         assert!(!passwords.verify("correct horse".into(), None).await.unwrap());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_line_that_does_not_move_turns_callers_away() {
+    #[test]
+    fn only_the_beginning_is_estimated() {
+        let strong = "kT9#vLq2!xWz8@bNm4$cRd6%fGh1^jKl3&pSo5*u";
+        assert_eq!(strong.chars().count(), ESTIMATED_CHARS);
+        assert!(!is_common(&format!("{strong}{}", "4@8({[<369!1|70$5+72%".repeat(5)), &[]));
+        assert!(is_common(&"ä".repeat(128), &[]));
+        assert!(
+            is_common("gracechapel", &[&format!("gracechapel{}", "!".repeat(1000))])
+                == is_common("gracechapel", &[])
+        );
+    }
+
+    #[tokio::test]
+    async fn a_new_password_that_anybody_would_try_is_not_hashed() {
         let passwords = cheap();
-        let cores = passwords.turns.available_permits() as u32;
-        let _all = passwords.turns.acquire_many(cores).await.unwrap();
-        let refused = passwords.verify("x".into(), None).await;
-        assert!(matches!(refused, Err(PasswordError::Busy)));
+        let new = |text: &str, about: &[&str]| {
+            passwords.hash_new(text.into(), about.iter().map(|word| (*word).to_owned()).collect())
+        };
+        for common in ["password123", &"password".repeat(16)] {
+            assert!(matches!(new(common, &[]).await, Err(PasswordError::TooCommon)), "{common}");
+        }
+        let own = new("gracechapel1", &["gracechapel"]).await;
+        assert!(matches!(own, Err(PasswordError::TooCommon)));
+        assert!(new("correct horse battery", &[]).await.is_ok());
     }
 }

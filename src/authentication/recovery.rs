@@ -108,7 +108,7 @@ impl Authentication {
         let found = one_time_tokens::find(&db, token.hash(), Purpose::PasswordReset).await?;
         found.ok_or_else(refused)?;
         drop(db);
-        let hash = self.passwords.hash(password).await?;
+        let hash = self.passwords.hash_new(password, Vec::new()).await?;
         let (db, now) = (self.router.connect(&tenant).await?, self.clock.now());
         let transaction = db.begin().await?;
         rights::hold(&transaction, true).await?;
@@ -139,7 +139,7 @@ impl Authentication {
         client: &Client,
     ) -> Result<(), AuthenticationError> {
         let user = self.prove_again(tenant, by, current, None, client).await?;
-        let hash = self.passwords.hash(new).await?;
+        let hash = self.passwords.hash_new(new, Vec::new()).await?;
         let (db, now) = (self.router.connect(tenant).await?, self.clock.now());
         let claims = by.claims()?;
         self.change_by(&db, by, async |transaction, _| {

@@ -156,7 +156,7 @@ impl Authentication {
         let email: EmailAddress =
             found.ok_or_else(refused)?.email.parse().map_err(|_| refused())?;
         drop(db);
-        let hash = self.passwords.hash(password).await?;
+        let hash = self.passwords.hash_new(password, Vec::new()).await?;
         // Marked before and settled after: from now on they are no longer somebody who was only invited.
         let mark = self.mark_address(&email, TenantId(tenant.id)).await?;
         let (db, now) = (self.router.connect(&tenant).await?, self.clock.now());

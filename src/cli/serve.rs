@@ -2,17 +2,22 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 
 use super::{CommandError, signals};
-use crate::app::App;
+use crate::app::{App, StartError};
 use crate::clock::Clock;
 use crate::configuration::Settings;
 use crate::http::Listeners;
 use crate::mail::Mailer;
-use crate::registry::require_safe_transport;
+use crate::registry::{RegistryError, require_safe_transport};
 use crate::telemetry;
+
+/// Between two attempts to reach the registry.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(settings: Settings) -> Result<ExitCode, CommandError> {
     telemetry::start(&settings.log);
@@ -25,7 +30,7 @@ pub(super) async fn run(settings: Settings) -> Result<ExitCode, CommandError> {
         return Err(CommandError::Other(refused.to_owned()));
     }
     let http = settings.http.clone();
-    let app = App::open(settings, Clock::system()).await?;
+    let app = open(settings).await?;
     signals::follow(&app.life).map_err(CommandError::while_doing("signals cannot be followed"))?;
     app.provisioner.prepare().await?;
     let (public, address) = bind(http.listen, "http.listen").await?;
@@ -34,6 +39,28 @@ pub(super) async fn run(settings: Settings) -> Result<ExitCode, CommandError> {
     tracing::info!(%address, operations = %operations_address, "serving");
     let well = app.serve(Listeners { public, operations }).await;
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Opens the application. A registry that does not answer yet, as when both are started together, is waited for.
+async fn open(settings: Settings) -> Result<App, StartError> {
+    let deadline = Instant::now() + settings.registry.start_timeout;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match App::open(settings.clone(), Clock::system()).await {
+            Err(StartError::Registry(RegistryError::Unavailable(reason)))
+                if Instant::now() + pause < deadline =>
+            {
+                tracing::warn!(
+                    reason,
+                    "waiting for the registry, {} s at most",
+                    (deadline - Instant::now()).as_secs()
+                );
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// A listener, and the address that it has got.

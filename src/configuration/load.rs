@@ -190,6 +190,10 @@ fn check(settings: &Settings, faults: &mut Vec<String>) {
         ("router.statement_timeout", router.statement_timeout),
         ("http.request_timeout", settings.http.request_timeout),
         ("http.header_timeout", settings.http.header_timeout),
+        ("http.idle_timeout", settings.http.idle_timeout),
+        ("http.write_timeout", settings.http.write_timeout),
+        ("http.body_silence", settings.http.body_silence),
+        ("http.body_timeout", settings.http.body_timeout),
         ("http.webhook_deadline", settings.http.webhook_deadline),
         ("provisioning.wait", settings.provisioning.wait),
         ("auth.access_token_ttl", settings.auth.access_token_ttl),
@@ -226,6 +230,10 @@ fn check(settings: &Settings, faults: &mut Vec<String>) {
     );
     require(provisioning.max_attempts >= 1, "provisioning.max_attempts: must be at least 1");
     require(settings.http.max_connections >= 1, "http.max_connections: must be at least 1");
+    require(
+        settings.http.max_connections_per_network >= 1,
+        "http.max_connections_per_network: must be at least 1",
+    );
     require(settings.http.max_body >= 1024, "http.max_body: must be at least 1024 bytes");
     check_clerk(&settings.clerk, &mut require);
     require(

@@ -65,13 +65,29 @@ pub struct HttpSettings {
     /// A request that takes longer is answered 503 `busy` and its work is cancelled.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
-    /// A client that has not sent its request head by then is disconnected.
+    /// A new client, and one that has begun the head of a request, is disconnected when it has not sent all of the head by
+    /// then.
     #[serde(with = "humantime_serde")]
     pub header_timeout: Duration,
+    /// A connection on which no request has begun or ended for this long is closed.
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
+    /// A client that has read nothing of what is being sent to it for this long is disconnected.
+    #[serde(with = "humantime_serde")]
+    pub write_timeout: Duration,
+    /// A body of which nothing has come for this long is answered 408 `body_timeout`; so is one that comes more slowly than
+    /// 8 KiB a second beyond it.
+    #[serde(with = "humantime_serde")]
+    pub body_silence: Duration,
+    /// A body that is not there by then is answered 408 `body_timeout`.
+    #[serde(with = "humantime_serde")]
+    pub body_timeout: Duration,
     /// Largest request body, in bytes; a longer one gets 413.
     pub max_body: usize,
     /// Connections served at once by each listener; further ones wait in its backlog.
     pub max_connections: usize,
+    /// Of them, by one network (an IPv4 address, a /64 of IPv6); further ones are closed. Trusted proxies are not counted.
+    pub max_connections_per_network: usize,
     /// After this long an SMS event is parked instead of written to its tenant (the provider waits 2 s).
     #[serde(with = "humantime_serde")]
     pub webhook_deadline: Duration,
@@ -101,8 +117,14 @@ impl Default for HttpSettings {
             operations_listen: SocketAddr::from(([127, 0, 0, 1], 9464)),
             request_timeout: Duration::from_secs(15),
             header_timeout: Duration::from_secs(10),
+            // Longer than the 60 s for which load balancers keep a connection: they must be the ones to close it.
+            idle_timeout: Duration::from_secs(75),
+            write_timeout: Duration::from_secs(10),
+            body_silence: Duration::from_secs(3),
+            body_timeout: Duration::from_secs(10),
             max_body: 1024 * 1024,
             max_connections: 10_000,
+            max_connections_per_network: 1_000,
             webhook_deadline: Duration::from_millis(1200),
             base_domain: None,
             public_url: None,
@@ -139,11 +161,19 @@ pub struct RegistrySettings {
     /// While the registry does not answer, tenants that are known are served for this long.
     #[serde(with = "humantime_serde")]
     pub outage_grace: Duration,
+    /// `serve` waits so long for a registry that does not answer yet.
+    #[serde(with = "humantime_serde")]
+    pub start_timeout: Duration,
 }
 
 impl Default for RegistrySettings {
     fn default() -> Self {
-        Self { url: None, max_connections: 10, outage_grace: Duration::from_secs(60) }
+        Self {
+            url: None,
+            max_connections: 10,
+            outage_grace: Duration::from_secs(60),
+            start_timeout: Duration::from_secs(30),
+        }
     }
 }
 

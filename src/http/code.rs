@@ -47,11 +47,12 @@ codes! {
     MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED "Method not allowed": "This resource does not take this method; the Allow header lists those it takes.";
     EmailTaken "email_taken" CONFLICT "Email taken": "This email address has already registered an organization. Sign in instead.";
     SlugTaken "slug_taken" CONFLICT "Slug taken": "Another organization has this slug. Choose another, or leave it out.";
+    BodyTimeout "body_timeout" REQUEST_TIMEOUT "Body too slow": "The request body did not come, or came too slowly. Send it again.";
     Conflict "conflict" CONFLICT "Conflict": "The change collides with something that exists already.";
     IdempotencyInProgress "idempotency_in_progress" CONFLICT "Still being done": "The first request with this Idempotency-Key is still being worked on. Try again a little later.";
     TenantSelectionRequired "tenant_selection_required" CONFLICT "Organization to be selected": "The credentials belong to several organizations. Repeat the call with `tenant` set to the slug of one of the choices.";
     BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE "Body too large": "The request body is larger than is accepted.";
-    UnsupportedMediaType "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE "Unsupported media type": "Send the body as application/json.";
+    UnsupportedMediaType "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE "Unsupported media type": "Send the body as application/json, not compressed.";
     ValidationFailed "validation_failed" UNPROCESSABLE_ENTITY "Validation failed": "Some fields or query parameters are missing, unknown or out of range; `errors` lists all of them.";
     IdempotencyKeyReused "idempotency_key_reused" UNPROCESSABLE_ENTITY "Idempotency key reused": "This Idempotency-Key came before with another body. Use a new key for a new request.";
     RateLimited "rate_limited" TOO_MANY_REQUESTS "Too many requests": "You have called too often, or too many sign-ins have failed. Try again after the time in Retry-After; the RateLimit header says which limit it was.";

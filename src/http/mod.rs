@@ -3,6 +3,7 @@
 mod answers;
 mod audit;
 mod code;
+mod connection;
 mod extract;
 mod leftover;
 mod limits;
@@ -19,7 +20,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moka::future::Cache;
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 pub use code::Code;
@@ -28,12 +28,14 @@ pub use readiness::Readiness;
 pub use server::{Listeners, serve};
 
 use answers::Answers;
+use extract::BodyMemory;
 use limits::Limits;
 
 use crate::authentication::Authentication;
 use crate::clock::Clock;
 use crate::configuration::{HttpSettings, LimitsSettings};
 use crate::identifiers::TenantId;
+use crate::limits::Turns;
 use crate::provisioning::Provisioner;
 use crate::registry::Registry;
 use crate::tenant_data::rights::Rights;
@@ -44,9 +46,6 @@ use crate::webhooks::telnyx::TelnyxWebhooks;
 /// How long it is remembered what somebody may do: a change of the role, or of whose role it is, takes effect within
 /// seconds.
 const RIGHTS_TTL: Duration = Duration::from_secs(5);
-
-/// At most this much of request bodies is in memory at once.
-const BODY_MEMORY_KIB: usize = 64 * 1024;
 
 /// What the handlers work with. Cloned for each request, so that a clone must cost one counter and no more.
 #[derive(Clone)]
@@ -77,8 +76,10 @@ pub struct Inner {
     settings: HttpSettings,
     registration_wait: Duration,
     operator_mfa_required: bool,
-    /// Memory for request bodies, in KiB, over all requests: what has no room is turned away.
-    bodies: Arc<Semaphore>,
+    /// Memory for request bodies: what has no room is turned away.
+    bodies: BodyMemory,
+    /// For what would hold an async thread up: large bodies.
+    turns: Turns,
     clock: Clock,
 }
 
@@ -120,10 +121,11 @@ impl Gateway {
             limits: Limits::new(limits, &clock),
             rights: Cache::builder().max_capacity(50_000).time_to_live(RIGHTS_TTL).build(),
             registry: rooms.registry,
-            settings,
             registration_wait,
             operator_mfa_required,
-            bodies: Arc::new(Semaphore::new(BODY_MEMORY_KIB)),
+            bodies: BodyMemory::new(&settings),
+            turns: Turns::default(),
+            settings,
             clock,
         };
         Self { inner: Arc::new(inner) }

@@ -205,6 +205,7 @@ impl IntoResponses for OpenProblems {
                 409,
                 "`email_taken`, `slug_taken`, `tenant_selection_required`, `idempotency_in_progress`, `conflict`",
             ),
+            (408, "`body_timeout`"),
             (413, "`body_too_large`"),
             (415, "`unsupported_media_type`"),
             (422, "`validation_failed`, `idempotency_key_reused`"),
@@ -235,6 +236,7 @@ impl IntoResponses for TenantProblems {
             ),
             (404, "`not_found`"),
             (409, "`conflict`"),
+            (408, "`body_timeout`"),
             (413, "`body_too_large`"),
             (415, "`unsupported_media_type`"),
             (422, "`validation_failed`"),
@@ -259,6 +261,7 @@ impl IntoResponses for AdminProblems {
             (403, "`forbidden`, `mfa_enrollment_required`, `step_up_required`"),
             (404, "`not_found`"),
             (409, "`conflict`, `email_taken`, `slug_taken`"),
+            (408, "`body_timeout`"),
             (413, "`body_too_large`"),
             (415, "`unsupported_media_type`"),
             (422, "`validation_failed`"),
@@ -276,6 +279,7 @@ impl IntoResponses for AdminLoginProblems {
         described(&[
             (400, "`malformed_body`"),
             (401, "`invalid_credentials`, `mfa_required`"),
+            (408, "`body_timeout`"),
             (413, "`body_too_large`"),
             (415, "`unsupported_media_type`"),
             (422, "`validation_failed`"),
@@ -321,6 +325,7 @@ impl IntoResponses for WebhookProblems {
         described(&[
             (400, "`malformed_event`, `malformed_body`"),
             (401, "`invalid_signature`"),
+            (408, "`body_timeout`"),
             (413, "`body_too_large`"),
             (503, "`not_stored`, `busy`: send it again"),
         ])

@@ -105,6 +105,12 @@ impl Problem {
         Self::validation(vec![FieldFault { field, code: "invalid", message }])
     }
 
+    /// The same, said of a field that goes by another name in this request.
+    pub(super) fn of_field(mut self, name: &str) -> Self {
+        self.errors.iter_mut().for_each(|fault| name.clone_into(&mut fault.field));
+        self
+    }
+
     /// What it is called.
     pub(super) fn code(&self) -> Code {
         self.code
@@ -158,6 +164,9 @@ impl Problem {
                     header::RETRY_AFTER,
                     HeaderValue::from(self.retry_after.unwrap_or(RETRY_AFTER_SECONDS)),
                 );
+            }
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+                headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
             }
             StatusCode::UNAUTHORIZED => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -2,10 +2,12 @@
 //! from which the OpenAPI document is made too. Below it the second, small table: what only operations can reach.
 
 use axum::Router;
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bytes::Bytes;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -128,11 +130,15 @@ pub(super) fn documented() -> OpenApiRouter<Gateway> {
         .routes(routes!(health::ready::health))
 }
 
-/// The document and its page, which asks nobody else: by itself it would show the page's address to a validator.
-fn documentation(document: OpenApi) -> Router<Gateway> {
-    let config = Config::default().validator_url("none");
-    let page = SwaggerUi::new("/docs").url("/openapi.json", document).config(config);
-    Router::from(page).layer(map_response(async |response: Response| match response.status() {
+/// The document and its page, which asks nobody else: by itself it would show the page's address to a validator. The
+/// document is written out once: all answers share its bytes, however many nobody reads.
+fn documentation(document: &OpenApi) -> Router<Gateway> {
+    let config = Config::new(["/openapi.json"]).validator_url("none");
+    let page = SwaggerUi::new("/docs").config(config);
+    let document = Bytes::from(serde_json::to_vec(document).unwrap_or_default());
+    let json = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    let router = Router::from(page).route("/openapi.json", get(async move || (json, document)));
+    router.layer(map_response(async |response: Response| match response.status() {
         StatusCode::NOT_FOUND => middleware::not_found().await.into_response(),
         _ => response,
     }))
@@ -145,7 +151,7 @@ pub(super) fn public(gateway: Gateway) -> Router {
     let router = Router::new()
         .merge(routes)
         .route("/", get(meta::root::to_documentation))
-        .merge(documentation(document));
+        .merge(documentation(&document));
     enveloped(router, gateway, Listener::Public)
 }
 

@@ -1,33 +1,39 @@
 //! Accepting connections and serving HTTP/1 and HTTP/2 (h2c) on them, until the drain delay is over; then in-flight
 //! requests finish, up to the drain timeout. There are two listeners: one for everybody, one for operations.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Uri;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use super::connection::{self, Activity, Answer, Socket};
 use super::extract::Peer;
 use super::{Gateway, router};
 use crate::configuration::HttpSettings;
 use crate::lifecycle::Lifecycle;
+use crate::limits::Pool;
 
 /// After a failed accept (out of file descriptors, say) the listener rests for this long.
 const REST_AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(50);
-/// Between two looks at what a slow client has sent so far.
-const PEEK_PAUSE: Duration = Duration::from_millis(20);
 const MAX_HTTP2_STREAMS: u32 = 200;
 const MAX_HEADER_BYTES: usize = 32 * 1024;
+/// What an HTTP/2 client may send before anybody reads it, and what is prepared for it to read, in bytes.
+const HTTP2_STREAM_BYTES: u32 = 64 * 1024;
+const HTTP2_CONNECTION_BYTES: u32 = 512 * 1024;
 
 /// Where the gateway is reached.
 pub struct Listeners {
@@ -61,22 +67,10 @@ async fn serve_on(
     settings: &HttpSettings,
     closing: impl Future<Output = ()>,
 ) -> Duration {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(settings.header_timeout)
-        .max_buf_size(MAX_HEADER_BYTES);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_HTTP2_STREAMS)
-        .max_header_list_size(MAX_HEADER_BYTES as u32)
-        .keep_alive_interval(Some(Duration::from_secs(30)))
-        .keep_alive_timeout(Duration::from_secs(20));
-    let builder = Arc::new(builder);
+    let builder = Arc::new(protocols());
     let places = Arc::new(Semaphore::new(settings.max_connections));
-    let graceful = GracefulShutdown::new();
+    let networks = Pool::new(usize::MAX, settings.max_connections_per_network);
+    let (open, no_more) = (TaskTracker::new(), CancellationToken::new());
 
     let mut closing = std::pin::pin!(closing);
     loop {
@@ -85,40 +79,99 @@ async fn serve_on(
             accepted = accept(&listener, &places) => accepted,
         };
         let Some((stream, peer, place)) = accepted else { continue };
-        let service = TowerToHyperService::new(router.clone().into_service::<Incoming>());
         // Asked once for each connection, not for each request.
         let peer = Peer::of(peer, &settings.trusted_proxies);
+        // A proxy of ours calls for many.
+        let mut of_network = networks.hold((!peer.is_proxy).then_some(peer.address));
+        if of_network.grow(1).is_err() {
+            turn_away(&stream, peer);
+            continue;
+        }
+        let activity = Activity::new(settings);
+        let service = TowerToHyperService::new(router.clone().into_service::<Incoming>());
+        let noted = activity.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
+            let answering = noted.begin(request.version());
             request.extensions_mut().insert(peer);
-            service.call(request)
+            if let Some(path) = webhook_path(request.uri().path()) {
+                set_path(&mut request, &path);
+            }
+            let answer = service.call(request);
+            async move { Ok::<_, Infallible>(answer.await?.map(|body| Answer::new(body, answering))) }
         });
-        let watcher = graceful.watcher();
-        let builder = builder.clone();
-        let header_timeout = settings.header_timeout;
-        tokio::spawn(async move {
-            let _place = place;
-            // The protocol is told from the first bytes, and hyper waits for these without a limit.
-            if !begins_to_speak(&stream, header_timeout).await {
-                return;
-            }
-            let connection = builder.serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = watcher.watch(connection.into_owned()).await {
-                tracing::debug!(%error, "a client's connection ended badly");
-            }
+        let (builder, no_more) = (builder.clone(), no_more.child_token());
+        open.spawn(async move {
+            let _places = (place, of_network);
+            let socket = TokioIo::new(Socket::new(stream, activity.clone()));
+            let connection = builder.serve_connection(socket, service);
+            connection::serve(connection, &activity, no_more).await;
         });
     }
     drop(listener);
     let deadline = Instant::now() + settings.drain_timeout;
-    if tokio::time::timeout_at(deadline, graceful.shutdown()).await.is_err() {
+    no_more.cancel();
+    open.close();
+    if tokio::time::timeout_at(deadline, open.wait()).await.is_err() {
         tracing::warn!("some requests did not finish within the drain timeout");
     }
     deadline.saturating_duration_since(Instant::now())
 }
 
+/// HTTP/1 and HTTP/2. How long a connection may take for what, [`connection`] says.
+fn protocols() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().header_read_timeout(None).max_buf_size(MAX_HEADER_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_HTTP2_STREAMS)
+        .max_header_list_size(MAX_HEADER_BYTES as u32)
+        .initial_stream_window_size(HTTP2_STREAM_BYTES)
+        .initial_connection_window_size(HTTP2_CONNECTION_BYTES)
+        .max_send_buf_size(HTTP2_STREAM_BYTES as usize)
+        .keep_alive_interval(Some(Duration::from_secs(30)))
+        .keep_alive_timeout(Duration::from_secs(20));
+    builder
+}
+
+/// Whoever has this network has as many connections as one may have.
+fn turn_away(stream: &TcpStream, peer: Peer) {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        tracing::warn!(
+            "{} has http.max_connections_per_network connections, and gets no more: if it is a proxy, name it in \
+             http.trusted_proxies, which are not counted",
+            peer.address
+        );
+    });
+    // No trace of it is kept.
+    let _ = stream.set_zero_linger();
+}
+
+/// Providers are given their URL by people, who write a slash too many. `None`: the path is none of a webhook, or good as
+/// it is.
+fn webhook_path(path: &str) -> Option<String> {
+    let may_be_one = path.starts_with("/webhooks/") || path.starts_with("//");
+    if !may_be_one || !(path.contains("//") || path.ends_with('/')) {
+        return None;
+    }
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    (parts.first() == Some(&"webhooks")).then(|| format!("/{}", parts.join("/")))
+}
+
+fn set_path<B>(request: &mut Request<B>, path: &str) {
+    let mut parts = request.uri().clone().into_parts();
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    parts.path_and_query = format!("{path}{query}").parse().ok();
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+}
+
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> Option<(tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let place = places.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, peer)) => {
@@ -133,21 +186,18 @@ async fn accept(
     }
 }
 
-/// How an HTTP/2 client begins (RFC 9113, section 3.4). While it can still be this, nobody knows what it speaks.
-const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
 
-/// Waits until it is clear what the client speaks. The bytes stay in the socket.
-async fn begins_to_speak(stream: &tokio::net::TcpStream, limit: Duration) -> bool {
-    let clear = async {
-        let mut bytes = [0; HTTP2_PREFACE.len()];
-        loop {
-            match stream.peek(&mut bytes).await {
-                Ok(0) | Err(_) => return false,
-                Ok(n) if n == bytes.len() || bytes[..n] != HTTP2_PREFACE[..n] => return true,
-                // Peeking again would answer at once with the same bytes.
-                Ok(_) => tokio::time::sleep(PEEK_PAUSE).await,
-            }
-        }
-    };
-    tokio::time::timeout(limit, clear).await.unwrap_or(false)
+    #[rstest]
+    #[case("/webhooks/telnyx", None)]
+    #[case("/webhooks/telnyx/", Some("/webhooks/telnyx"))]
+    #[case("//webhooks///telnyx//", Some("/webhooks/telnyx"))]
+    #[case("//v1/members", None)]
+    #[case("/v1/webhooks//x", None)]
+    fn only_the_slashes_of_webhooks_are_forgiven(#[case] path: &str, #[case] mended: Option<&str>) {
+        assert_eq!(webhook_path(path).as_deref(), mended);
+    }
 }

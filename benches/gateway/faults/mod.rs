@@ -6,6 +6,7 @@ use crate::scale::Scale;
 use crate::world::World;
 
 mod disconnects;
+mod floods;
 mod killed;
 mod logins;
 mod neighbours;
@@ -13,7 +14,7 @@ mod revoked;
 mod stale;
 
 pub const PARTS: &[&str] =
-    &["stale", "revoked", "killed", "refusing", "crowding", "disconnects", "logins"];
+    &["stale", "revoked", "killed", "refusing", "crowding", "disconnects", "logins", "floods"];
 
 pub async fn run(part: &str, world: &mut World, scale: &Scale, report: &mut Report) -> Result<()> {
     report.begin(part);
@@ -22,6 +23,7 @@ pub async fn run(part: &str, world: &mut World, scale: &Scale, report: &mut Repo
         "revoked" => revoked::run(world, scale, report).await,
         "killed" => killed::run(world, scale, report).await,
         "refusing" => neighbours::refusing(world, scale, report).await,
+        "floods" => floods::run(world, scale, report).await,
         "logins" => logins::run(world, scale, report).await,
         "crowding" => neighbours::crowding(world, scale, report).await,
         _ => disconnects::run(world, scale, report).await,

@@ -33,7 +33,7 @@ impl Authentication {
         let proof = self.prove_password(Some(caller.operator.clone()), current);
         let hash = &caller.operator.email_hash;
         let proven = self.counted_operator(hash, client, proof).await?;
-        let password_hash = self.passwords.hash(new).await?;
+        let password_hash = self.passwords.hash_new(new, Vec::new()).await?;
         let (now, transaction) = (self.clock.now(), self.registry.begin().await?);
         if let Err(refused) = self.hold_operator(&transaction, &proven).await {
             roll_back(transaction).await?;

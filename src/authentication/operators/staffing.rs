@@ -32,7 +32,8 @@ impl Authentication {
         origin: &Origin,
     ) -> Result<Result<Operator, EmailTaken>, AuthenticationError> {
         let NewOperator { email, name, role, password } = new;
-        let password_hash = self.passwords.hash(password).await?;
+        let about = vec![email.as_str().to_owned(), name.clone()];
+        let password_hash = self.passwords.hash_new(password, about).await?;
         let row = operators::NewOperator { id: new_id(), email, name, password_hash, role };
         let secrets = (self.registry.sealer(), self.registry.hasher());
         let transaction = self.registry.begin().await?;

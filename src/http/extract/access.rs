@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use tokio::sync::OnceCell;
 
 use super::client::{client, client_address};
 use super::cookies;
-use super::host::{called_host, only};
+use super::host::called_host;
 use super::permission::Permission;
 use crate::audit::{Act, Origin};
 use crate::authentication::{Caller, Claims, Client, Principal, TokenError};
@@ -22,21 +23,33 @@ use crate::registry::tenants::Tenant;
 use crate::tenant_data::rights::Rights;
 use crate::tenant_router::{RouterError, TenantDb, TenantTransaction};
 
+/// A longer token is none of ours, nor of an identity provider, and is not looked at.
+pub(super) const LONGEST_TOKEN: usize = 8 * 1024;
+
 /// Who shows a token, a key or a cookie.
 async fn caller(parts: &Parts, gateway: &Gateway) -> Result<Caller, Problem> {
-    let header = only(&parts.headers, AUTHORIZATION.as_str()).map_err(|_| Code::InvalidToken)?;
-    let Some(header) = header else {
-        let token = cookies::access_token(parts, gateway)?.ok_or(Code::InvalidToken)?;
-        return Ok(gateway.authentication.authenticate(&token).await?);
-    };
-    let token = bearer(header).ok_or(Code::InvalidToken)?;
-    Ok(gateway.authentication.authenticate(token).await?)
+    if let Some(token) = bearer(&parts.headers)? {
+        return Ok(gateway.authentication.authenticate(token).await?);
+    }
+    let token = cookies::access_token(parts, gateway)?.ok_or(Code::InvalidToken)?;
+    Ok(gateway.authentication.authenticate(&token).await?)
 }
 
-/// The token of an `Authorization` header.
-pub(super) fn bearer(header: &axum::http::HeaderValue) -> Option<&str> {
-    let (scheme, token) = header.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+/// The token of the `Authorization` header of that scheme. Other schemes are for the proxies in front.
+pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let mut tokens = headers.get_all(AUTHORIZATION).iter().filter_map(|header| {
+        let bytes = header.as_bytes().trim_ascii();
+        let (scheme, token) = bytes.split_at(bytes.iter().position(|b| *b == b' ')?);
+        scheme.eq_ignore_ascii_case(b"bearer").then(|| token.trim_ascii())
+    });
+    match (tokens.next(), tokens.next()) {
+        (None, _) => Ok(None),
+        (Some(token), None) if token.len() <= LONGEST_TOKEN => {
+            let text = std::str::from_utf8(token).map_err(|_| Code::InvalidToken)?;
+            Ok(Some(text))
+        }
+        _ => Err(Code::InvalidToken.into()),
+    }
 }
 
 /// Somebody in their own tenant.

@@ -2,98 +2,90 @@
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
-use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Body as _;
 use serde_json::{Map, Value};
-use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use super::faults::{Checked, Faults, check};
+use super::reading::{Purpose, ReadBody, read_body};
 use crate::http::Code;
 use crate::http::Gateway;
 use crate::http::problem::Problem;
 
-/// A body that has been read, and the room that it takes while it is in use.
-pub struct ReadBody {
-    /// Of its request.
-    pub headers: HeaderMap,
-    /// Exactly as received.
-    pub bytes: Bytes,
-    _room: Option<OwnedSemaphorePermit>,
-}
-
-/// The exact bytes of a body, at most `http.max_body` of them.
-pub async fn read_body(request: Request, gateway: &Gateway) -> Result<ReadBody, Problem> {
-    let limit = gateway.settings.max_body;
-    let (parts, body) = request.into_parts();
-    let declared = parts
-        .headers
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| text.parse::<usize>().ok());
-    if declared.is_some_and(|length| length > limit) {
-        return Err(Code::BodyTooLarge.into());
-    }
-    // Taken for what may come, before anything is read: a body of unknown length can be of the largest.
-    let kib = declared.unwrap_or(if body.is_end_stream() { 0 } else { limit }).div_ceil(1024);
-    let room = match u32::try_from(kib) {
-        Ok(0) => None,
-        Ok(kib) => {
-            Some(gateway.bodies.clone().try_acquire_many_owned(kib).map_err(|_| Code::Busy)?)
-        }
-        Err(_) => return Err(Code::BodyTooLarge.into()),
-    };
-    match Limited::new(body, limit).collect().await {
-        Ok(collected) => {
-            Ok(ReadBody { headers: parts.headers, bytes: collected.to_bytes(), _room: room })
-        }
-        Err(error) if error.is::<LengthLimitError>() => Err(Code::BodyTooLarge.into()),
-        Err(_) => Err(Problem::with_detail(Code::MalformedBody, "The request body broke off.")),
-    }
-}
-
 /// A JSON object, checked.
 pub struct JsonBody<T: Checked>(pub T::Output);
 
-impl<T: Checked> FromRequest<Gateway> for JsonBody<T> {
+/// A longer body is read as JSON off the async threads: in the worst case that takes milliseconds, and thirty times its
+/// memory.
+const READ_AT_ONCE: usize = 16 * 1024;
+
+impl<T: Checked<Output: Send + 'static>> FromRequest<Gateway> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, gateway: &Gateway) -> Result<Self, Problem> {
-        let ReadBody { headers, bytes, _room } = read_body(request, gateway).await?;
+        if is_encoded(request.headers()) {
+            return Err(Problem::with_detail(
+                Code::UnsupportedMediaType,
+                "The request body is compressed. Send it as it is, without Content-Encoding.",
+            ));
+        }
+        let ReadBody { headers, bytes, memory } =
+            read_body(request, gateway, Purpose::Call).await?;
         if bytes.is_empty() && T::MAY_BE_ABSENT {
             return check::<T>(Map::new(), Faults::default()).map(Self);
         }
         if !is_json(&headers) {
             return Err(Code::UnsupportedMediaType.into());
         }
-        match serde_json::from_slice(&bytes) {
-            Ok(Value::Object(object)) => check::<T>(object, Faults::default()).map(Self),
-            Ok(_) => Err(Problem::with_detail(
-                Code::MalformedBody,
-                "The request body must be a JSON object.",
-            )),
-            Err(error) => Err(Problem::with_detail(
-                Code::MalformedBody,
-                format!(
-                    "The request body is not JSON: line {}, column {}.",
-                    error.line(),
-                    error.column()
-                ),
-            )),
+        if bytes.len() <= READ_AT_ONCE {
+            return read_json::<T>(&bytes).map(Self);
         }
+        let read = gateway.turns.run(move || {
+            let _memory = memory;
+            read_json::<T>(&bytes)
+        });
+        read.await?.map(Self)
     }
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    let essence = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .map(|text| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
-    essence.is_some_and(|essence| essence == "application/json" || essence.ends_with("+json"))
+fn read_json<T: Checked>(bytes: &[u8]) -> Result<T::Output, Problem> {
+    match serde_json::from_slice(bytes) {
+        Ok(Value::Object(object)) => check::<T>(object, Faults::default()),
+        Ok(_) => Err(Problem::with_detail(
+            Code::MalformedBody,
+            "The request body must be a JSON object.",
+        )),
+        Err(error) => Err(Problem::with_detail(
+            Code::MalformedBody,
+            format!(
+                "The request body is not JSON: line {}, column {}.",
+                error.line(),
+                error.column()
+            ),
+        )),
+    }
 }
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(CONTENT_ENCODING).iter();
+    let mut codings = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    codings.any(|coding| {
+        !matches!(coding.trim_ascii(), b"")
+            && !coding.trim_ascii().eq_ignore_ascii_case(b"identity")
+    })
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).map(|value| value.as_bytes()).unwrap_or_default();
+    // Of the parameters nothing is asked, not even that they are text.
+    let essence = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    let essence = essence.to_ascii_lowercase();
+    essence == b"application/json" || essence.ends_with(b"+json")
+}
+
+/// A query with more parameters than this is refused unread.
+const MOST_PARAMETERS: usize = 100;
 
 /// Query parameters, checked. A parameter given twice is a fault.
 pub struct Parameters<T: Checked>(pub T::Output);
@@ -103,9 +95,11 @@ impl<T: Checked> FromRequestParts<Gateway> for Parameters<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &Gateway) -> Result<Self, Problem> {
         let mut faults = Faults::default();
+        // Before anything is decoded: no call has so many parameters.
+        let count = parts.uri.query().unwrap_or_default().bytes().filter(|b| *b == b'&').count();
         let pairs = match Query::<Vec<(String, String)>>::try_from_uri(&parts.uri) {
-            Ok(Query(pairs)) => pairs,
-            Err(_) => {
+            Ok(Query(pairs)) if count < MOST_PARAMETERS => pairs,
+            Ok(_) | Err(_) => {
                 faults.add("query", "invalid", "is not a query string");
                 Vec::new()
             }

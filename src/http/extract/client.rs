@@ -8,7 +8,6 @@ use axum::http::header::USER_AGENT;
 use axum::http::request::Parts;
 use ipnet::IpNet;
 
-use super::host::only;
 use crate::authentication::Client;
 use crate::http::Gateway;
 use crate::http::middleware::RequestId;
@@ -86,6 +85,12 @@ pub(super) fn client_address(parts: &Parts, proxies: &[IpNet]) -> IpAddr {
     address
 }
 
+/// The address whose share a request takes from; `None`: a proxy of ours, which calls for many.
+pub(super) fn counted_address(parts: &Parts, proxies: &[IpNet]) -> Option<IpAddr> {
+    let address = client_address(parts, proxies);
+    (!is_proxy(address, proxies)).then_some(address)
+}
+
 /// Some proxies add the port.
 fn read(text: &str) -> Option<IpAddr> {
     let plain = text.trim_start_matches('[').trim_end_matches(']').parse().ok();
@@ -93,13 +98,23 @@ fn read(text: &str) -> Option<IpAddr> {
     address.map(|address: IpAddr| address.to_canonical())
 }
 
-/// Does the client speak TLS to whatever stands in front? The public URL says it; where there is none, the proxy.
+/// Does the client speak TLS to whatever stands in front? The public URL says it; where there is none, no only where that
+/// is certain: a proxy of ours says `http` and nothing else, or the client is a program of this machine. What is unclear
+/// must not cost a cookie its `Secure`.
 pub(in crate::http) fn is_https(parts: &Parts, gateway: &Gateway) -> bool {
-    if let Some(url) = &gateway.settings.public_url {
-        return url.is_https();
+    match &gateway.settings.public_url {
+        Some(url) => url.is_https(),
+        None => !is_plain(parts),
     }
-    Peer::of_request(parts).is_proxy
-        && matches!(only(&parts.headers, "x-forwarded-proto"), Ok(Some(proto)) if proto == "https")
+}
+
+fn is_plain(parts: &Parts) -> bool {
+    let peer = Peer::of_request(parts);
+    let lines = parts.headers.get_all("x-forwarded-proto").iter();
+    // Each proxy of several may have added its own; the client has spoken to the first.
+    let mut hops = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).peekable();
+    let may_be = if peer.is_proxy { hops.peek().is_some() } else { peer.address.is_loopback() };
+    may_be && hops.all(|hop| hop.trim_ascii().eq_ignore_ascii_case(b"http"))
 }
 
 #[cfg(test)]

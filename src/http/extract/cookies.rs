@@ -11,6 +11,7 @@ use cookie::time::Duration;
 use cookie::{Cookie, SameSite};
 use reqwest::Url;
 
+use super::access::LONGEST_TOKEN;
 use super::client::is_https;
 use super::host::{called_authority, only};
 use crate::authentication::TokenPair;
@@ -107,15 +108,18 @@ fn of_our_page(kind: Kind, parts: &Parts, gateway: &Gateway) -> Result<Option<St
     Ok(found)
 }
 
-/// The cookie of that name. Of two nobody can tell which is ours.
+/// The cookie of that name. Of two nobody can tell which is ours. What is not ours need be neither text nor a cookie.
 fn read(headers: &HeaderMap, name: &str) -> Option<String> {
-    let texts = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut found = texts
-        .flat_map(Cookie::split_parse)
-        .filter_map(Result::ok)
-        .filter(|cookie| cookie.name() == name && !cookie.value().is_empty());
+    let lines = headers.get_all(COOKIE).iter();
+    let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    let mut found = pairs.filter_map(|pair| {
+        let value = pair.trim_ascii().strip_prefix(name.as_bytes())?.trim_ascii_start();
+        let value = value.strip_prefix(b"=")?.trim_ascii();
+        (!value.is_empty()).then_some(value)
+    });
     let first = found.next()?;
-    found.next().is_none().then(|| first.value().to_owned())
+    let text = std::str::from_utf8(first).ok()?;
+    (found.next().is_none() && text.len() <= LONGEST_TOKEN).then(|| text.to_owned())
 }
 
 /// Browsers of today say it; the older ones name the origin. Whoever says neither is no browser, and has a token to show.

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use sea_orm::{ActiveEnum, Iterable};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -151,9 +151,22 @@ pub(super) fn check<T: Checked>(
             faults.add(name, "nul_character", "must not contain NUL characters");
         }
     }
+    // All unknown fields at once, so that the object is read anew at most once for each field that there is.
+    let mut object = object;
+    if let Some(fields) = field_names::<T>() {
+        object.retain(|name, _| {
+            let is_known = fields.contains(&name.as_str());
+            if !is_known {
+                faults.add(name, "unknown_field", UNKNOWN);
+            }
+            is_known
+        });
+    }
     // Each round takes out one field that does not fit; its fault is noted, and the rest is read again.
     let mut object = Value::Object(object);
     let input = loop {
+        #[cfg(test)]
+        ROUNDS.with(|rounds| rounds.set(rounds.get() + 1));
         match serde_path_to_error::deserialize::<_, T>(&object) {
             Ok(input) => break input,
             Err(error) => {
@@ -169,9 +182,7 @@ pub(super) fn check<T: Checked>(
                 // Absent and null mean the same, of a field that there is.
                 let is_null = object.get(&culprit).is_some_and(Value::is_null);
                 match unknown {
-                    Some(name) => {
-                        faults.add(&name, "unknown_field", "is not a field of this request")
-                    }
+                    Some(name) => faults.add(&name, "unknown_field", UNKNOWN),
                     None if is_null => {}
                     None => faults.add(&path, "invalid_type", message),
                 }
@@ -186,11 +197,95 @@ pub(super) fn check<T: Checked>(
     faults.into_result(output)
 }
 
+const UNKNOWN: &str = "is not a field of this request";
+
+/// The names that a struct has on the wire; `None` where parts of it are flattened.
+fn field_names<T: DeserializeOwned>() -> Option<&'static [&'static str]> {
+    let mut names = FieldNames(None);
+    let _ = T::deserialize(&mut names);
+    names.0
+}
+
+/// Holds no data: a struct that is read from it says which fields it asks for.
+struct FieldNames(Option<&'static [&'static str]>);
+
+impl<'de> Deserializer<'de> for &mut FieldNames {
+    type Error = serde::de::value::Error;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        self.0 = Some(fields);
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(serde::de::Error::custom("there is no data"))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
 fn holds_nul(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains('\0'),
         Value::Array(values) => values.iter().any(holds_nul),
         Value::Object(map) => map.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How often an object has been read.
+    static ROUNDS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[derive(serde::Deserialize, Default)]
+    #[serde(default, deny_unknown_fields)]
+    struct Input {
+        tags: Vec<String>,
+        #[serde(rename = "type")]
+        kind: Option<String>,
+        count: u32,
+    }
+
+    impl Checked for Input {
+        type Output = (Vec<String>, Option<String>, u32);
+
+        fn check(self, _: &mut Faults) -> Option<Self::Output> {
+            Some((self.tags, self.kind, self.count))
+        }
+    }
+
+    #[test]
+    fn an_object_is_read_no_more_often_than_it_has_fields() {
+        assert_eq!(field_names::<Input>(), Some(&["tags", "type", "count"][..]));
+        let mut object: Map<String, Value> =
+            (0..1000).map(|n| (format!("unknown{n}"), json!(n))).collect();
+        object.insert("tags".to_owned(), json!(vec!["a"; 100]));
+        object.insert("type".to_owned(), json!(1));
+        object.insert("count".to_owned(), Value::Null);
+        ROUNDS.set(0);
+        assert!(check::<Input>(object, Faults::default()).is_err());
+        assert!(ROUNDS.get() <= 4, "{}", ROUNDS.get());
+    }
+
+    #[test]
+    fn what_fits_is_read() {
+        let object = json!({"type": "a", "tags": null, "count": 3});
+        let read = check::<Input>(object.as_object().unwrap().clone(), Faults::default());
+        assert_eq!(read.ok(), Some((vec![], Some("a".to_owned()), 3)));
     }
 }

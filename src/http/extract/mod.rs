@@ -12,9 +12,10 @@ mod operator;
 pub(super) mod operator_permission;
 mod page;
 pub(super) mod permission;
+mod reading;
 
 pub(super) use access::{Account, Authorized};
-pub(super) use body::{Id, JsonBody, Parameters, read_body};
+pub(super) use body::{Id, JsonBody, Parameters};
 pub(super) use client::{CalledBy, Peer};
 pub(super) use cookies::{Cookies, RefreshCookie};
 pub(super) use faults::{Checked, Faults};
@@ -23,3 +24,4 @@ pub(super) use idempotency::idempotency_key;
 pub(super) use limited::{Limited, Open, Registering};
 pub(super) use operator::Operator;
 pub(super) use page::{ListParameters, PageDocument, list_page};
+pub(super) use reading::{BodyMemory, Purpose, read_body};

@@ -4,13 +4,11 @@
 use std::marker::PhantomData;
 
 use axum::extract::{FromRequestParts, MatchedPath};
-use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use sea_orm::ActiveEnum;
 
 use super::access::bearer;
 use super::client::client;
-use super::host::only;
 use super::operator_permission::OperatorPermission;
 use crate::audit::{Origin, Warrant};
 use crate::authentication::{Client, OperatorCaller, origin_of};
@@ -34,9 +32,7 @@ impl<P: OperatorPermission> FromRequestParts<Gateway> for Operator<P> {
     async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Problem> {
         let client = client(parts, gateway);
         // Operators have no cookies.
-        let header = only(&parts.headers, AUTHORIZATION.as_str());
-        let header = header.map_err(|_| Code::InvalidToken)?.ok_or(Code::InvalidToken)?;
-        let token = bearer(header).ok_or(Code::InvalidToken)?;
+        let token = bearer(&parts.headers)?.ok_or(Code::InvalidToken)?;
         let authentication = &gateway.authentication;
         let claims = authentication.verify_operator(token).await?;
         // Who was dismissed has a token for some hours, and must not keep the registry busy with it.

@@ -2,10 +2,11 @@
 
 use tracing::Level;
 
-use super::{Choice, Problem};
+use super::{Choice, FieldFault, Problem};
 use crate::authentication::{AuthenticationError, TokenError};
 use crate::http::code::Code;
 use crate::http::limits;
+use crate::limits::NoTurn;
 use crate::messaging::branches::BranchError;
 use crate::messaging::members::MemberError;
 use crate::passwords::PasswordError;
@@ -97,10 +98,24 @@ impl From<sea_orm::DbErr> for Problem {
     }
 }
 
+impl From<NoTurn> for Problem {
+    fn from(error: NoTurn) -> Self {
+        match error {
+            NoTurn::Busy => Code::Busy.into(),
+            NoTurn::Died(_) => internal(&error),
+        }
+    }
+}
+
 impl From<PasswordError> for Problem {
     fn from(error: PasswordError) -> Self {
         match error {
             PasswordError::Busy => Code::Busy.into(),
+            PasswordError::TooCommon => Self::validation(vec![FieldFault {
+                field: "password".to_owned(),
+                code: "too_common",
+                message: "is one of the first that anybody would try".to_owned(),
+            }]),
             PasswordError::Broken(_) => internal(&error),
         }
     }

@@ -106,6 +106,17 @@ impl ClerkWebhooks {
         self
     }
 
+    /// Refuses a delivery that cannot be the provider's, before its body is read.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ClerkWebhooks::receive`] that do not depend on the body.
+    pub fn admit(&self, headers: &SignedHeaders<'_>) -> Result<(), ClerkError> {
+        self.secret.as_ref().ok_or(ClerkError::NotConfigured)?;
+        signature::check_headers(headers, self.clock.now().timestamp())?;
+        Ok(())
+    }
+
     /// Takes a delivery: all values of the signed headers, and the exact body.
     pub async fn receive(
         &self,

@@ -131,6 +131,31 @@ pub fn verify<'a>(
     body: &[u8],
     now: i64,
 ) -> Result<&'a str, SignatureError> {
+    let Plausible { id, id_text, timestamp, tags } = check_headers(headers, now)?;
+    let message = signed_bytes(id, timestamp, body);
+    // ring compares in constant time.
+    let fits = tags.iter().any(|tag| hmac::verify(&secret.0, &message, tag).is_ok());
+    if fits { Ok(id_text) } else { Err(SignatureError::BadSignature) }
+}
+
+/// Headers that could be those of a signed webhook.
+#[derive(Debug)]
+pub struct Plausible<'a> {
+    id: &'a [u8],
+    id_text: &'a str,
+    timestamp: &'a [u8],
+    tags: Vec<[u8; TAG_BYTES]>,
+}
+
+/// What can be told of a webhook before its body is there.
+///
+/// # Errors
+///
+/// Those of [`verify`], but for [`SignatureError::BadSignature`].
+pub fn check_headers<'a>(
+    headers: &SignedHeaders<'a>,
+    now: i64,
+) -> Result<Plausible<'a>, SignatureError> {
     let id = only_value(&headers.ids)?;
     let timestamp = only_value(&headers.timestamps)?;
     let signatures = only_value(&headers.signatures)?;
@@ -142,10 +167,7 @@ pub fn verify<'a>(
     if tags.is_empty() || tags.len() > MAX_SIGNATURES {
         return Err(SignatureError::MalformedSignature);
     }
-    let message = signed_bytes(id, timestamp, body);
-    // ring compares in constant time.
-    let fits = tags.iter().any(|tag| hmac::verify(&secret.0, &message, tag).is_ok());
-    if fits { Ok(id_text) } else { Err(SignatureError::BadSignature) }
+    Ok(Plausible { id, id_text, timestamp, tags })
 }
 
 fn only_value<'a>(values: &[&'a [u8]]) -> Result<&'a [u8], SignatureError> {

@@ -81,6 +81,21 @@ impl TelnyxWebhooks {
         Self { registry, router, key, deadline, clock }
     }
 
+    /// Refuses an event that cannot be the provider's, before its body is read: all values of the two signature headers.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`TelnyxWebhooks::receive`] that do not depend on the body.
+    pub fn admit<'a>(
+        &self,
+        signatures: impl IntoIterator<Item = &'a [u8]>,
+        timestamps: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<(), WebhookError> {
+        self.key.as_ref().ok_or(WebhookError::NotConfigured)?;
+        signature::check_headers(signatures, timestamps, self.clock.now().timestamp())?;
+        Ok(())
+    }
+
     /// Takes an event: all values of the two signature headers, and the exact body.
     pub async fn receive<'a>(
         &self,

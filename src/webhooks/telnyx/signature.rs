@@ -127,15 +127,36 @@ pub fn verify<'a>(
     body: &[u8],
     now_unix_seconds: i64,
 ) -> Result<(), SignatureError> {
+    let Plausible { timestamp, signature } =
+        check_headers(signatures, timestamps, now_unix_seconds)?;
+    UnparsedPublicKey::new(&ED25519, &key.0)
+        .verify(&signed_bytes(timestamp, body), &signature)
+        .map_err(|_| SignatureError::BadSignature)
+}
+
+/// Headers that could be those of a signed webhook.
+#[derive(Debug)]
+pub struct Plausible<'a> {
+    timestamp: &'a [u8],
+    signature: [u8; SIGNATURE_BYTES],
+}
+
+/// What can be told of a webhook before its body is there.
+///
+/// # Errors
+///
+/// Those of [`verify`], but for [`SignatureError::BadSignature`].
+pub fn check_headers<'a>(
+    signatures: impl IntoIterator<Item = &'a [u8]>,
+    timestamps: impl IntoIterator<Item = &'a [u8]>,
+    now_unix_seconds: i64,
+) -> Result<Plausible<'a>, SignatureError> {
     let signature = only_value(signatures)?;
     let timestamp = only_value(timestamps)?;
     if unix_seconds(timestamp)?.abs_diff(now_unix_seconds) > TOLERANCE_SECONDS.unsigned_abs() {
         return Err(SignatureError::OutsideTolerance);
     }
-    let signature = signature_bytes(signature)?;
-    UnparsedPublicKey::new(&ED25519, &key.0)
-        .verify(&signed_bytes(timestamp, body), &signature)
-        .map_err(|_| SignatureError::BadSignature)
+    Ok(Plausible { timestamp, signature: signature_bytes(signature)? })
 }
 
 /// Signs webhooks the way the provider does, for the demo, for `narthex simulate sms` and for

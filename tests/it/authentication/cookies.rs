@@ -46,7 +46,15 @@ async fn login(app: &TestApp, staff: &Staff, headers: &[(&str, &str)]) -> Answer
 #[case::public_url(Some("https://app.example.org"), "", &[], true)]
 #[case::proxy_over_tls(None, "127.0.0.0/8", &[("x-forwarded-proto", "https")], true)]
 #[case::proxy_without(None, "127.0.0.0/8", &[("x-forwarded-proto", "http")], false)]
-#[case::nobody_believed(None, "10.0.0.0/8", &[("x-forwarded-proto", "https")], false)]
+#[case::nobody_believed(None, "10.0.0.0/8", &[("x-forwarded-proto", "http")], false)]
+#[case::of_two_proxies(None, "127.0.0.0/8", &[("x-forwarded-proto", "https,http")], true)]
+#[case::of_two_proxies_the_other_way(None, "127.0.0.0/8", &[("x-forwarded-proto", "http, https")], true)]
+#[case::in_two_lines(None, "127.0.0.0/8", &[("x-forwarded-proto", "https"), ("x-forwarded-proto", "http")], true)]
+#[case::in_other_case(None, "127.0.0.0/8", &[("x-forwarded-proto", "HTTPS")], true)]
+#[case::unclear(None, "127.0.0.0/8", &[("x-forwarded-proto", "wss")], true)]
+#[case::proxy_that_does_not_say(None, "127.0.0.0/8", &[], true)]
+#[case::unknown_proxy_over_tls(None, "10.0.0.0/8", &[("x-forwarded-proto", "https")], true)]
+#[case::two_proxies_without(None, "127.0.0.0/8", &[("x-forwarded-proto", "http, HTTP")], false)]
 #[case::public_url_first(Some("http://127.0.0.1"), "127.0.0.0/8", &[("x-forwarded-proto", "https")], false)]
 #[tokio::test]
 async fn signing_in_sets_cookies_for_this_host_alone(
@@ -187,6 +195,37 @@ async fn what_another_page_makes_a_browser_send_changes_nothing(
         headers.push(("authorization", &token));
         send(&app, Method::POST, "/v1/auth/logout", &headers, None).await.expect(204);
     }
+}
+
+/// What other programs put beside ours, in Latin-1.
+#[rstest]
+#[case::cookie_of_another_program(&[("cookie", "theme=d\u{c3}\u{a9}j\u{c3}\u{a0}; OURS")], 200)]
+#[case::cookie_that_is_no_text(&[("cookie", "x=\u{ff}\u{fe}; OURS; y=\u{80}")], 200)]
+#[case::cookie_line_of_another(&[("cookie", "x=\u{ff}"), ("cookie", "OURS")], 200)]
+#[case::nonsense_between(&[("cookie", "=; ;; x; =y; OURS;")], 200)]
+#[case::basic_of_a_proxy(&[("authorization", "Basic dXNlcjpwYXNz"), ("cookie", "OURS")], 200)]
+#[case::basic_that_is_no_text(&[("authorization", "Basic \u{ff}"), ("cookie", "OURS")], 200)]
+#[case::basic_beside_a_token(&[("authorization", "Basic dXNlcjpwYXNz"), ("authorization", "Bearer TOKEN")], 200)]
+#[case::scheme_alone(&[("authorization", "Negotiate"), ("cookie", "OURS")], 200)]
+#[case::basic_alone(&[("authorization", "Basic dXNlcjpwYXNz")], 401)]
+#[case::bad_token_beside_a_cookie(&[("authorization", "Bearer \u{ff}"), ("cookie", "OURS")], 401)]
+#[case::two_tokens(&[("authorization", "Bearer TOKEN"), ("authorization", "Bearer TOKEN")], 401)]
+#[tokio::test]
+async fn a_foreign_part_of_a_header_does_not_spoil_ours(
+    #[case] headers: &[(&str, &str)],
+    #[case] status: u16,
+) {
+    let app = TestApp::start().await;
+    let staff = app.register().await;
+    let ours = format!("narthex_access={}", staff.token);
+    let mut request = app.client.get(format!("{}/v1/auth/me", app.url));
+    for (name, value) in headers {
+        let value = value.replace("OURS", &ours).replace("TOKEN", &staff.token);
+        // One byte a character, so that not all of it is UTF-8.
+        let bytes: Vec<u8> = value.chars().map(|c| c as u8).collect();
+        request = request.header(*name, reqwest::header::HeaderValue::from_bytes(&bytes).unwrap());
+    }
+    assert_eq!(request.send().await.unwrap().status(), status);
 }
 
 #[tokio::test]

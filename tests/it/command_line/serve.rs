@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use rstest::rstest;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 
 use super::serving::Serving;
@@ -51,6 +52,7 @@ async fn serve_without_what_it_needs_says_what_to_do(
 ) {
     let place = Place::new();
     let mut command = place.command(&["serve"]);
+    command.env("NARTHEX_REGISTRY__START_TIMEOUT", "0s");
     match value {
         Some(value) => command.env(name, value),
         None => command.env_remove(name),
@@ -59,6 +61,46 @@ async fn serve_without_what_it_needs_says_what_to_do(
     said.expect_error(1, texts);
     said.never_says(&["verysecret"]);
     said.never_says(&place.secrets());
+}
+
+/// Both are started together, and nobody says in which order.
+#[tokio::test]
+async fn serve_waits_for_a_registry_that_is_not_there_yet() {
+    let place = Place::migrated().await;
+    let (_, rest) = place.url.split_once('@').unwrap();
+    let port: u16 = rest.split(['/', ':']).nth(1).unwrap().parse().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let not_yet = listener.local_addr().unwrap();
+    drop(listener);
+    let url = place.url.replace(&format!(":{port}/"), &format!(":{}/", not_yet.port()));
+    assert_ne!(url, place.url);
+    let mut process = place
+        .command(&["serve"])
+        .env("NARTHEX_REGISTRY__URL", url)
+        .env("NARTHEX_HTTP__LISTEN", "127.0.0.1:0")
+        .env("NARTHEX_HTTP__OPERATIONS_LISTEN", "127.0.0.1:0")
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+    let mut says = async |text: &str| {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.contains(text) {
+                return;
+            }
+        }
+        panic!("it never said `{text}`");
+    };
+    says("waiting for the registry").await;
+    let listener = TcpListener::bind(not_yet).await.unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut near, _) = listener.accept().await.unwrap();
+            let mut far = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
+        }
+    });
+    says("serving").await;
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod body_memory;
 mod contract;
 mod cross_tenant;
 mod drain;
+mod floods;
 mod health;
 mod hosts;
 mod idempotency;

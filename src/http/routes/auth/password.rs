@@ -4,6 +4,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use crate::authentication::AuthenticationError;
 use crate::http::Gateway;
 use crate::http::extract::{
     Account, CalledBy, CalledHost, Checked, Faults, JsonBody, Limited, Open,
@@ -11,21 +12,17 @@ use crate::http::extract::{
 use crate::http::openapi::{OpenProblems, TenantProblems};
 use crate::http::problem::Problem;
 use crate::identifiers::EmailAddress;
-use crate::passwords;
 
-/// A password that is to be somebody's from now on. `about`: what a guesser knows of them.
+/// The length of a password that is to be somebody's from now on. Whether it is one that anybody would try costs more,
+/// and is seen when it is hashed.
 pub(crate) fn check_new_password(
     faults: &mut Faults,
     field: &str,
     password: String,
-    about: &[&str],
 ) -> Option<SecretString> {
     match password.chars().count() {
         0 => faults.add(field, "required", "is required"),
         1..=9 => faults.add(field, "too_short", "must have at least 10 characters"),
-        10..=128 if passwords::is_common(&password, about) => {
-            faults.add(field, "too_common", "is one of the first that anybody would try");
-        }
         10..=128 => return Some(SecretString::from(password)),
         _ => faults.add(field, "too_long", "must have at most 128 characters"),
     }
@@ -97,7 +94,7 @@ impl Checked for ResetRequest {
 
     fn check(self, faults: &mut Faults) -> Option<Self::Output> {
         let token = faults.text("token", &self.token, 1..=200);
-        let password = check_new_password(faults, "password", self.password, &[]);
+        let password = check_new_password(faults, "password", self.password);
         Some((token?, password?))
     }
 }
@@ -137,9 +134,14 @@ impl Checked for ChangeRequest {
         if self.current_password.is_empty() {
             faults.add("current_password", "required", "is required");
         }
-        let new = check_new_password(faults, "new_password", self.new_password, &[]);
+        let new = check_new_password(faults, "new_password", self.new_password);
         Some((SecretString::from(self.current_password), new?))
     }
+}
+
+/// The field is called so where the old password is given, too.
+pub(crate) fn of_new_password(error: AuthenticationError) -> Problem {
+    Problem::from(error).of_field("new_password")
 }
 
 /// Sets a new password for a caller who knows the old one. Their other sessions end.
@@ -160,6 +162,7 @@ pub(crate) async fn change_password(
     JsonBody(passwords): JsonBody<ChangeRequest>,
 ) -> Result<StatusCode, Problem> {
     let by = access.principal();
-    gateway.authentication.change_password(&access.tenant, &by, passwords, &client).await?;
+    let changed = gateway.authentication.change_password(&access.tenant, &by, passwords, &client);
+    changed.await.map_err(of_new_password)?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -67,8 +67,7 @@ impl Checked for RegisterRequest {
     fn check(self, faults: &mut Faults) -> Option<CheckedRegistration> {
         let organization_name = faults.text("organization_name", &self.organization_name, 1..=120);
         let email = faults.required("email", &self.email);
-        let about = [&*self.organization_name, &self.email, &self.first_name, &self.last_name];
-        let password = check_new_password(faults, "password", self.password, &about);
+        let password = check_new_password(faults, "password", self.password);
         let first_name = faults.text("first_name", &self.first_name, 1..=80);
         let last_name = faults.text("last_name", &self.last_name, 1..=80);
         let timezone = faults.optional("timezone", self.timezone.as_deref());
@@ -99,6 +98,12 @@ impl CheckedRegistration {
             slug,
         ])
         .to_string()
+    }
+
+    /// What a guesser knows of the owner.
+    fn about(&self) -> Vec<String> {
+        let email = self.email.as_str().to_owned();
+        vec![self.organization_name.clone(), email, self.first_name.clone(), self.last_name.clone()]
     }
 
     fn tenant(&self, password_hash: String, unproven: bool) -> NewTenant {
@@ -169,7 +174,8 @@ pub(crate) async fn register(
     {
         return Ok(answer);
     }
-    let password_hash = gateway.authentication.passwords().hash(request.password.clone()).await?;
+    let passwords = gateway.authentication.passwords();
+    let password_hash = passwords.hash_new(request.password.clone(), request.about()).await?;
     // Where no letter is sent, nobody can prove an address.
     let unproven = gateway.authentication.sends_letters();
     let new = request.tenant(password_hash, unproven);
@@ -262,12 +268,12 @@ async fn progress(gateway: &Gateway, id: Uuid) -> Result<RegistrationDocument, P
     progress.map(RegistrationDocument::from).ok_or(Code::NotFound.into())
 }
 
-/// RFC 7240.
+/// RFC 7240. What else is preferred, in whatever bytes, does not matter.
 fn prefers_async(headers: &HeaderMap) -> bool {
-    headers
-        .get_all("prefer")
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|text| text.split(','))
-        .any(|preference| preference.trim().eq_ignore_ascii_case("respond-async"))
+    let lines = headers.get_all("prefer").iter();
+    let mut preferences = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    preferences.any(|preference| {
+        let name = preference.split(|byte| *byte == b';').next().unwrap_or_default();
+        name.trim_ascii().eq_ignore_ascii_case(b"respond-async")
+    })
 }

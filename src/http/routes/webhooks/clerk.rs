@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::http::Gateway;
-use crate::http::extract::read_body;
+use crate::http::extract::{Purpose, read_body};
 use crate::http::openapi::WebhookProblems;
 use crate::http::problem::Problem;
 use crate::webhooks::clerk::Receipt;
@@ -37,7 +37,8 @@ pub(crate) async fn receive_clerk(
     State(gateway): State<Gateway>,
     request: Request,
 ) -> Result<Json<ClerkReceiptDocument>, Problem> {
-    let body = read_body(request, &gateway).await?;
+    gateway.clerk.admit(&signed_headers(request.headers()))?;
+    let body = read_body(request, &gateway, Purpose::Webhook).await?;
     let status = gateway.clerk.receive(signed_headers(&body.headers), &body.bytes).await?;
     Ok(Json(ClerkReceiptDocument { status }))
 }

@@ -1,10 +1,11 @@
 use axum::Json;
 use axum::extract::{Request, State};
+use axum::http::HeaderMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::http::Gateway;
-use crate::http::extract::read_body;
+use crate::http::extract::{Purpose, read_body};
 use crate::http::openapi::WebhookProblems;
 use crate::http::problem::Problem;
 use crate::webhooks::telnyx::Receipt;
@@ -33,12 +34,18 @@ pub(crate) async fn receive_telnyx(
     State(gateway): State<Gateway>,
     request: Request,
 ) -> Result<Json<ReceiptDocument>, Problem> {
-    let body = read_body(request, &gateway).await?;
-    let values =
-        |name: &'static str| body.headers.get_all(name).into_iter().map(|value| value.as_bytes());
-    let status = gateway
-        .telnyx
-        .receive(values(SIGNATURE_HEADER), values(TIMESTAMP_HEADER), &body.bytes)
-        .await?;
+    let headers = request.headers();
+    gateway.telnyx.admit(values(headers, SIGNATURE_HEADER), values(headers, TIMESTAMP_HEADER))?;
+    let body = read_body(request, &gateway, Purpose::Webhook).await?;
+    let signatures = values(&body.headers, SIGNATURE_HEADER);
+    let timestamps = values(&body.headers, TIMESTAMP_HEADER);
+    let status = gateway.telnyx.receive(signatures, timestamps, &body.bytes).await?;
     Ok(Json(ReceiptDocument { status }))
+}
+
+fn values<'a>(
+    headers: &'a HeaderMap,
+    name: &'static str,
+) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    headers.get_all(name).into_iter().map(|value| value.as_bytes())
 }

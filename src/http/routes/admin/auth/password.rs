@@ -6,7 +6,7 @@ use crate::http::extract::operator_permission::OwnAccount;
 use crate::http::extract::{JsonBody, Operator};
 use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
-use crate::http::routes::auth::password::ChangeRequest;
+use crate::http::routes::auth::password::{ChangeRequest, of_new_password};
 
 /// Sets a new password for an operator who knows the old one. Their other sessions end.
 ///
@@ -25,6 +25,8 @@ pub(crate) async fn change_operator_password(
     JsonBody(passwords): JsonBody<ChangeRequest>,
 ) -> Result<StatusCode, Problem> {
     let Operator { caller, client, origin, .. } = &operator;
-    gateway.authentication.change_operator_password(caller, passwords, client, origin).await?;
+    let changed =
+        gateway.authentication.change_operator_password(caller, passwords, client, origin);
+    changed.await.map_err(of_new_password)?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -40,8 +40,7 @@ impl Checked for CreateOperator {
         if role == Some(None) {
             faults.add("role", "required", "is required");
         }
-        let about = [&*self.email, &self.name];
-        let password = check_new_password(faults, "password", self.password, &about);
+        let password = check_new_password(faults, "password", self.password);
         Some(NewOperator { email: email?, name: name?, role: role??, password: password? })
     }
 }

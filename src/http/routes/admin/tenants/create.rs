@@ -72,9 +72,8 @@ impl Checked for CreateTenant {
         let email = faults.required("owner.email", &owner.email);
         let first_name = faults.text("owner.first_name", &owner.first_name, 1..=80);
         let last_name = faults.text("owner.last_name", &owner.last_name, 1..=80);
-        let about = [&*self.organization_name, &owner.email, &owner.first_name, &owner.last_name];
         let password = match owner.password {
-            Some(password) => check_new_password(faults, "owner.password", password, &about),
+            Some(password) => check_new_password(faults, "owner.password", password),
             // 244 bits that are told to nobody.
             None => Some(format!("{}{}", unguessable_id(), unguessable_id()).into()),
         };
@@ -111,7 +110,14 @@ pub(crate) async fn create_tenant(
     operator: Operator<TenantsManage>,
     JsonBody(wanted): JsonBody<CreateTenant>,
 ) -> Result<Response, Problem> {
-    let password_hash = gateway.authentication.passwords().hash(wanted.password).await?;
+    let about = vec![
+        wanted.organization_name.clone(),
+        wanted.email.as_str().to_owned(),
+        wanted.first_name.clone(),
+        wanted.last_name.clone(),
+    ];
+    let hashed = gateway.authentication.passwords().hash_new(wanted.password, about).await;
+    let password_hash = hashed.map_err(|e| Problem::from(e).of_field("owner.password"))?;
     let new = NewTenant {
         organization_name: wanted.organization_name,
         slug: wanted.slug.map_or(WantedSlug::Derived, WantedSlug::Exactly),
