@@ -6,6 +6,7 @@ use crate::scale::Scale;
 use crate::world::World;
 
 mod disconnects;
+mod idle_ended;
 mod killed;
 mod logins;
 mod neighbours;
@@ -13,13 +14,14 @@ mod revoked;
 mod stale;
 
 pub const PARTS: &[&str] =
-    &["stale", "revoked", "killed", "refusing", "crowding", "disconnects", "logins"];
+    &["stale", "revoked", "idle_ended", "killed", "refusing", "crowding", "disconnects", "logins"];
 
 pub async fn run(part: &str, world: &mut World, scale: &Scale, report: &mut Report) -> Result<()> {
     report.begin(part);
     match part {
         "stale" => stale::run(world, scale, report).await,
         "revoked" => revoked::run(world, scale, report).await,
+        "idle_ended" => idle_ended::run(world, scale, report).await,
         "killed" => killed::run(world, scale, report).await,
         "refusing" => neighbours::refusing(world, scale, report).await,
         "logins" => logins::run(world, scale, report).await,
