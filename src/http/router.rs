@@ -3,7 +3,7 @@
 
 use axum::Router;
 use axum::http::StatusCode;
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use utoipa::openapi::OpenApi;
@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::answers::Listener;
+use super::middleware::Envelope;
 use super::routes::{
     admin, api_keys, auth, branches, conversations, health, members, meta, registrations, roles,
     staff, tenant, webhooks,
@@ -162,6 +163,6 @@ fn enveloped(router: Router<Gateway>, gateway: Gateway, listener: Listener) -> R
     router
         .fallback(middleware::not_found)
         .method_not_allowed_fallback(middleware::method_not_allowed)
-        .layer(from_fn_with_state((gateway.clone(), listener), middleware::envelope))
+        .layer(Envelope { gateway: gateway.clone(), listener })
         .with_state(gateway)
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, HeaderName};
 use axum::http::request::Parts;
 use sea_orm::DbErr;
 use tokio::sync::OnceCell;
@@ -24,9 +24,11 @@ use crate::tenant_data::audit_log;
 use crate::tenant_data::rights::Rights;
 use crate::tenant_router::{RouterError, TenantDb, TenantTransaction};
 
+const TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
+
 /// Who shows a token, a key or a cookie.
 async fn caller(parts: &Parts, gateway: &Gateway) -> Result<Caller, Problem> {
-    let header = only(&parts.headers, AUTHORIZATION.as_str()).map_err(|_| Code::InvalidToken)?;
+    let header = only(&parts.headers, AUTHORIZATION).map_err(|_| Code::InvalidToken)?;
     let Some(header) = header else {
         let token = cookies::access_token(parts, gateway)?.ok_or(Code::InvalidToken)?;
         return Ok(gateway.authentication.authenticate(&token).await?);
@@ -62,7 +64,7 @@ impl Access {
         let id = caller.tenant();
         gateway.limits.charge_tenant(id, &parts.method)?;
         let tenant = gateway.router.directory().tenant(id).await?.ok_or(RouterError::Unknown)?;
-        for named in parts.headers.get_all("x-tenant-id") {
+        for named in parts.headers.get_all(TENANT_ID) {
             let named = named.to_str().unwrap_or_default();
             if named != tenant.slug && named.parse() != Ok(tenant.id) {
                 return Err(Code::TenantMismatch.into());
