@@ -4,12 +4,10 @@
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
 use super::access::{bearer, expect_no_other};
 use super::cookies::access_token;
-use super::host::only;
 use super::operator_permission::OwnAccount;
 use super::{Operator, RefreshCookie};
 use crate::authentication::SigningOut;
@@ -28,8 +26,7 @@ impl FromRequestParts<Gateway> for Leaving {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Problem> {
-        let header = only(&parts.headers, AUTHORIZATION.as_str()).ok().flatten();
-        let shown = header.and_then(bearer).map(str::to_owned);
+        let shown = bearer(&parts.headers).ok().flatten().map(str::to_owned);
         let (access, refresh) = match shown {
             Some(token) => (Some(token), None),
             None => {
