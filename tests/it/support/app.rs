@@ -122,6 +122,9 @@ impl TestApp {
         settings.telnyx.public_key = Some(provider.public_key());
         settings.clerk.webhook_secret = Some(SecretString::from(super::CLERK_SECRET));
         settings.http.drain_delay = Duration::ZERO;
+        // Some tests do much between a head and its body. Who tests the pace of bodies says so.
+        settings.http.body_silence = Duration::from_secs(60);
+        settings.http.body_timeout = Duration::from_secs(60);
         // Hundreds of applications on one server: who wants spares says so.
         settings.provisioning.spares = 0;
         // All of them call from one address.
