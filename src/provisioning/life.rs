@@ -3,7 +3,7 @@
 use sea_orm::{TransactionSession, TransactionTrait};
 
 use super::Provisioner;
-use crate::audit::{Act, Origin};
+use crate::audit::{Act, ActorKind, Origin};
 use crate::identifiers::TenantId;
 use crate::registry::tenants::{self, Status};
 use crate::registry::{RegistryError, audit_log, clerk, unproven_tenants};
@@ -72,8 +72,11 @@ impl Provisioner {
         if changed {
             // Whoever has left meanwhile gets in no more.
             clerk::settle_again(&transaction, tenant, now).await?;
-            // What an operator has decided about does not end by itself.
-            unproven_tenants::remove(&transaction, tenant).await?;
+            // What an operator has decided about does not end by itself. Its own staff decide nothing about that: they could
+            // keep an address that is not theirs.
+            if matches!(origin.actor.kind, ActorKind::Operator | ActorKind::Command) {
+                unproven_tenants::remove(&transaction, tenant).await?;
+            }
             let act = Act::on(change.action(), audit_log::TENANT, tenant);
             audit_log::note(&transaction, registry.hasher(), origin, act, now).await?;
         }

@@ -108,12 +108,15 @@ impl Provisioner {
         Ok(true)
     }
 
-    /// Begins the purge of tenants that have ended because nobody had proven their address, unless somebody just has.
+    /// Begins the purge of tenants whose time has come because nobody has proven their address, unless somebody just has.
     pub(super) async fn purge_unproven(&self) -> Result<usize, RegistryError> {
-        let tools = &self.tools;
+        let (tools, lifetime) = (&self.tools, self.tools.settings.unproven_lifetime);
+        if lifetime.is_zero() {
+            return Ok(0);
+        }
         let grace = LAST_LOOK_AFTER.min(tools.settings.deletion_grace);
         let db = tools.registry.connect().await?;
-        let ended = unproven_tenants::deleted(&db, grace, BATCH).await?;
+        let ended = unproven_tenants::deleted(&db, lifetime, grace, BATCH).await?;
         drop(db);
         let mut begun = 0;
         for id in ended {

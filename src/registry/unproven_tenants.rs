@@ -78,16 +78,19 @@ pub async fn hold_due(
     Ok(!tenants(transaction, SQL, [tenant.0.into(), seconds(lifetime)]).await?.is_empty())
 }
 
-/// Tenants that have ended by themselves longer than `grace` ago and are not being purged.
+/// Tenants that were registered longer than `lifetime` ago, were deleted longer than `grace` ago (by themselves, or by their
+/// own staff), and are not being purged.
 pub async fn deleted(
     db: &impl OnRegistry,
+    lifetime: Duration,
     grace: Duration,
     limit: i64,
 ) -> Result<Vec<TenantId>, RegistryError> {
     const SQL: &str = "SELECT tenant_id FROM unproven_tenants JOIN tenants ON id = tenant_id
-        WHERE status = 'deleted' AND deleted_at <= clock_timestamp() - make_interval(secs => $1)
-        ORDER BY deleted_at LIMIT $2";
-    tenants(db, SQL, [seconds(grace), limit.into()]).await
+        WHERE status = 'deleted' AND registered_at <= clock_timestamp() - make_interval(secs => $1)
+          AND deleted_at <= clock_timestamp() - make_interval(secs => $2)
+        ORDER BY deleted_at LIMIT $3";
+    tenants(db, SQL, [seconds(lifetime), seconds(grace), limit.into()]).await
 }
 
 /// The tenant that was registered with an address longer than `age` ago, where it is not known to be proven.

@@ -166,3 +166,21 @@ async fn an_address_that_was_never_proven_can_register_again_after_an_hour_and_a
     .await;
     register(&app, again()).await.expect_problem(409, "email_taken");
 }
+
+/// Whoever has registered with somebody else's address closes what they have made: the address is not theirs for that.
+#[tokio::test]
+async fn an_unproven_tenant_that_its_own_staff_have_closed_keeps_its_address_no_longer() {
+    let (app, _mail) = app().await;
+    let stranger = app.register().await;
+    let slug = format!("SELECT slug FROM tenants WHERE id = '{}'", stranger.tenant_id);
+    let slug = app.cluster.texts(&app.registry_database, &slug).await.remove(0);
+    let close = json!({"confirm": slug, "password": stranger.password});
+    stranger.post("/v1/tenant/close", close).await.expect(204);
+    age(&app, &stranger, "2 hours").await;
+    let mut owner = app.registration();
+    owner["email"] = json!(stranger.email);
+    register(&app, owner).await.expect(201);
+    assert_eq!(app.provisioner.purge_due().await.unwrap(), 0, "it can be restored");
+    age(&app, &stranger, "7 days").await;
+    assert_eq!(app.provisioner.purge_due().await.unwrap(), 1);
+}
