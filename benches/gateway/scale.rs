@@ -33,8 +33,10 @@ pub struct Scale {
     pub disconnects: usize,
     /// Times that a tenant is suspended.
     pub suspensions: usize,
-    /// Times that the server is killed.
+    /// Times that the server is killed, or restarted.
     pub kills: usize,
+    /// Idle connections that are ended on the server.
+    pub idle_ends: usize,
 }
 
 impl Scale {
@@ -55,6 +57,7 @@ impl Scale {
             disconnects: 100_000,
             suspensions: 50,
             kills: 3,
+            idle_ends: 180,
         };
         let mut scale = if quick {
             Self {
@@ -71,6 +74,7 @@ impl Scale {
                 disconnects: 3000,
                 suspensions: 10,
                 kills: 1,
+                idle_ends: 40,
                 ..full
             }
         } else {

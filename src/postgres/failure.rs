@@ -46,16 +46,62 @@ pub enum ConnectFailure {
 /// SQLSTATE 23505.
 const UNIQUE_VIOLATION: &str = "23505";
 
+/// What a failed statement says about the session that it ran in. docs/architecture.md has the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing: the statement was at fault.
+    Sound,
+    /// A statement that does not fit the state of the transaction (class 25). Outside of a transaction of ours the
+    /// session is not in the state that we think it is in.
+    OutOfTransaction,
+    /// The server, or the session, takes no writes at present (25006). The statement was not executed.
+    ReadOnly,
+    /// What the session remembers of statements does not hold any more. The statement was not executed.
+    Outdated,
+    /// It has ended. Whether the statement was executed is not known.
+    Dead,
+    /// It may be out of step with the server. Whether the statement was executed is not known.
+    Doubtful,
+}
+
+/// PostgreSQL's function that finds a prepared plan outdated. The SQLSTATE says "not supported" only, and the text is in
+/// the server's language.
+const STALE_PLAN: &str = "RevalidateCachedQuery";
+
+/// Judges a session by the error that its statement ended with.
+pub(super) fn verdict(error: &sqlx::Error) -> Verdict {
+    let error = match error {
+        sqlx::Error::Database(error) => error,
+        // Our own limit: the statement may still run.
+        sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+            return Verdict::Doubtful;
+        }
+        sqlx::Error::Io(_) => return Verdict::Dead,
+        _ => return Verdict::Doubtful,
+    };
+    let Some(error) = error.try_downcast_ref::<PgDatabaseError>() else { return Verdict::Doubtful };
+    if matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic) {
+        return Verdict::Dead;
+    }
+    let code = error.code();
+    match code {
+        "0A000" if error.routine() == Some(STALE_PLAN) => return Verdict::Outdated,
+        // An unknown prepared statement, and one that there is already.
+        "26000" | "42P05" => return Verdict::Outdated,
+        "25006" => return Verdict::ReadOnly,
+        _ => {}
+    }
+    match code.get(..2) {
+        Some("25") => Verdict::OutOfTransaction,
+        Some("08" | "28" | "3B" | "53" | "57" | "58" | "F0" | "XX") | None => Verdict::Doubtful,
+        Some(_) => Verdict::Sound,
+    }
+}
+
 /// After this error, is the connection still in step with the server? Only where the server itself reported an
-/// ordinary failure of the statement; a timeout or cancellation (57), an internal error (XX), a lost connection
-/// (08), the end of the session whatever its reason, or anything that our side noticed leaves a doubt.
+/// ordinary failure of the statement.
 pub fn leaves_connection_certain(error: &sqlx::Error) -> bool {
-    let sqlx::Error::Database(error) = error else { return false };
-    let ends_the_session = error
-        .try_downcast_ref::<PgDatabaseError>()
-        .is_none_or(|error| matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic));
-    let class = error.code().and_then(|code| code.get(..2).map(str::to_owned));
-    !ends_the_session && !matches!(class.as_deref(), Some("08" | "53" | "57" | "58" | "XX") | None)
+    matches!(verdict(error), Verdict::Sound | Verdict::OutOfTransaction | Verdict::ReadOnly)
 }
 
 pub(super) fn of_connect(error: sqlx::Error) -> ConnectFailure {

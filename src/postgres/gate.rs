@@ -16,6 +16,10 @@ pub trait Gate: Send + Sync + 'static {
     /// Waits until one more connection may be tried, or says why it may not.
     fn enter(&self) -> BoxFuture<'_, Result<Box<dyn Attempt>, ConnectFailure>>;
 
+    /// A holder whose connection died waits for another until this is dropped: an opening that nobody waits for is
+    /// withdrawn.
+    fn wait_again(&self) -> Box<dyn Any + Send + Sync>;
+
     /// Should a connection that has served somebody be closed when it comes back, because others wait for its place?
     /// Asked at every return, so the usual answer must cost nothing.
     fn is_wanted_back(&self) -> bool;

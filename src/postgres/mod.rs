@@ -9,6 +9,8 @@ pub mod migrating;
 mod physical;
 mod pool;
 mod scram;
+mod session;
+mod signals;
 pub mod transport;
 
 pub use connection::{Connection, Scoped, Transaction};
@@ -16,6 +18,7 @@ pub use failure::ConnectFailure;
 pub use gate::{Attempt, Gate, Permit};
 pub use physical::{OnConnect, Target};
 pub use pool::{Checkout, CheckoutFailure, Pool, PoolLimits};
+pub use signals::{Renewals, ServerSignals};
 
 /// A server lets go of what a machine held that has vanished without a word, within half a minute; by itself it would
 /// after two hours. See "TCP Settings" in PostgreSQL's manual.

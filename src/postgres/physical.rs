@@ -9,8 +9,9 @@ use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::sync::Semaphore;
 
-use super::failure::{self, ConnectFailure};
+use super::failure::{self, ConnectFailure, Verdict};
 use super::gate::{Gate, Permit};
+use super::signals::{Renewals, ServerSignals};
 
 /// A check that a new connection must pass before anybody gets it.
 pub type OnConnect = Arc<
@@ -40,6 +41,10 @@ pub struct Target {
     pub gate: Option<Arc<dyn Gate>>,
     /// Ending a session by force takes a connection of its own: so many at once, over all targets that share this.
     pub enders: Arc<Semaphore>,
+    /// Shared by all targets that lead to the same server.
+    pub signals: Arc<ServerSignals>,
+    /// Of this target's sessions.
+    pub renewals: Arc<Renewals>,
 }
 
 impl Target {
@@ -49,17 +54,32 @@ impl Target {
             Some(gate) => Some(gate.enter().await?),
             None => None,
         };
-        let deadline = tokio::time::Instant::now() + self.connect_timeout;
+        let begun = tokio::time::Instant::now();
+        // Before it is opened: what changes meanwhile may come too late for it.
+        let (deaths, renewals) = (self.signals.deaths(), self.renewals.count());
         let mut open = None;
         let opening = self.open(&mut open);
-        let opened = tokio::time::timeout_at(deadline, opening).await;
+        let opened = tokio::time::timeout_at(begun + self.connect_timeout, opening).await;
         let opened = opened.unwrap_or(Err(ConnectFailure::Timeout));
+        if opened.is_ok() {
+            self.signals.opened_in(begun.elapsed());
+        }
         let permit = match &opened {
             Ok(()) => attempt.map(|attempt| attempt.succeeded()),
             Err(failure) => attempt.map(|attempt| attempt.failed(failure)),
         };
         // One that did not pass its check may still be at it on the server: it ends as any abandoned one.
-        let physical = open.map(|open| Physical::new(self.clone(), open, permit, opened.is_err()));
+        let physical = open.map(|open| Physical {
+            open: Some(open),
+            target: self.clone(),
+            permit,
+            uncertain: Arc::new(AtomicBool::new(opened.is_err())),
+            last_used: Instant::now(),
+            deaths,
+            renewals,
+            has_served: false,
+            is_surplus: false,
+        });
         opened?;
         physical.ok_or(ConnectFailure::Timeout)
     }
@@ -115,23 +135,15 @@ pub(super) struct Physical {
     permit: Option<Permit>,
     uncertain: Arc<AtomicBool>,
     last_used: Instant,
+    /// How many connections to the server had died when this one was last used.
+    deaths: u64,
+    /// How often its pool's sessions had been renewed when this one was opened.
+    renewals: u64,
     has_served: bool,
     is_surplus: bool,
 }
 
 impl Physical {
-    fn new(target: Arc<Target>, open: Open, permit: Option<Permit>, is_uncertain: bool) -> Self {
-        Self {
-            open: Some(open),
-            target,
-            permit,
-            uncertain: Arc::new(AtomicBool::new(is_uncertain)),
-            last_used: Instant::now(),
-            has_served: false,
-            is_surplus: false,
-        }
-    }
-
     pub(super) fn socket(&mut self) -> &mut PgConnection {
         match &mut self.open {
             Some(open) => &mut open.socket,
@@ -148,6 +160,16 @@ impl Physical {
         self.uncertain.clone()
     }
 
+    /// Takes this mark for its own. It goes on as certain as the mark says.
+    pub(super) fn adopt_mark(&mut self, mark: &Arc<AtomicBool>) {
+        self.uncertain = mark.clone();
+    }
+
+    /// It will be closed, whatever becomes of the mark that it has shared.
+    pub(super) fn part_from_mark(&mut self) {
+        self.uncertain = Arc::new(AtomicBool::new(true));
+    }
+
     /// Not to be lent again when it comes back: its state is in doubt, or others need its place. One that has served
     /// nobody yet is kept for the caller it was opened for.
     pub(super) fn is_to_be_closed(&self) -> bool {
@@ -162,18 +184,27 @@ impl Physical {
         self.is_surplus = true;
     }
 
-    /// Before it is lent: asks the server for a sign of life, if it has been idle for longer than `trusted_for`.
+    /// Does it remember what does not hold any more?
+    pub(super) fn is_outdated(&self) -> bool {
+        self.renewals != self.target.renewals.count()
+    }
+
+    /// Before it is lent: asks the server for a sign of life, if it has been idle for longer than `trusted_for`, or since
+    /// before another connection to the server died.
     pub(super) async fn check_after(
         &mut self,
         trusted_for: Duration,
     ) -> Result<(), ConnectFailure> {
         self.has_served = true;
-        if self.last_used.elapsed() < trusted_for {
+        if self.last_used.elapsed() < trusted_for && self.deaths == self.target.signals.deaths() {
             return Ok(());
         }
         self.uncertain.store(true, Ordering::Release);
         match tokio::time::timeout(self.operation_timeout(), self.socket().ping()).await {
-            Ok(answered) => answered.map_err(failure::of_connect)?,
+            Ok(answered) => answered.map_err(|error| {
+                self.learn(failure::verdict(&error));
+                failure::of_connect(error)
+            })?,
             Err(_) => return Err(ConnectFailure::Timeout),
         }
         self.uncertain.store(false, Ordering::Release);
@@ -181,9 +212,29 @@ impl Physical {
         Ok(())
     }
 
+    /// For how long no operation has ended well.
+    pub(super) fn rested(&self) -> Duration {
+        self.last_used.elapsed()
+    }
+
+    /// Is this one worth replacing where its server takes no writes?
+    pub(super) fn is_due_for_renewal(&self) -> bool {
+        self.target.renewals.is_due(self.renewals)
+    }
+
+    /// Tells the others what has become of this one.
+    pub(super) fn learn(&self, verdict: Verdict) {
+        match verdict {
+            Verdict::Dead => self.target.signals.died(self.deaths),
+            Verdict::Outdated => self.target.renewals.renew(self.renewals),
+            _ => {}
+        }
+    }
+
     /// Notes that an operation has just ended well.
     pub(super) fn touch(&mut self) {
         self.last_used = Instant::now();
+        self.deaths = self.target.signals.deaths();
     }
 }
 

@@ -1,15 +1,17 @@
 //! A bounded set of connections to one database under one role, on bb8.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::connection::{Connection, Holder};
+use super::connection::Connection;
 use super::failure::ConnectFailure;
 use super::physical::{Physical, Target};
+use super::session::Holder;
+use super::signals::ServerSignals;
 
 /// A connection that worked this recently is lent without asking the server first: the question would cost a
 /// round trip for each request.
@@ -61,12 +63,15 @@ pub(super) enum Trouble {
     NotOpened(ConnectFailure),
     /// It gave no sign of life, and another one is opened instead.
     Dead(ConnectFailure),
+    /// What it remembers does not hold any more, and another one is opened instead.
+    Outdated,
 }
 
 impl Trouble {
     fn into_failure(self) -> ConnectFailure {
         match self {
             Self::NotOpened(failure) | Self::Dead(failure) => failure,
+            Self::Outdated => ConnectFailure::Withdrawn,
         }
     }
 }
@@ -80,6 +85,9 @@ impl bb8::ManageConnection for Manager {
     }
 
     async fn is_valid(&self, connection: &mut Physical) -> Result<(), Trouble> {
+        if connection.is_outdated() {
+            return Err(Trouble::Outdated);
+        }
         connection.check_after(TRUSTED_FOR).await.map_err(Trouble::Dead)
     }
 
@@ -130,6 +138,9 @@ impl bb8::ErrorSink<Trouble> for FailedConnects {
             Trouble::Dead(failure) => {
                 tracing::info!(%failure, "a pooled connection was dead and is replaced");
             }
+            Trouble::Outdated => {
+                tracing::debug!("a pooled connection was outdated and is replaced");
+            }
         }
     }
 
@@ -142,22 +153,17 @@ impl bb8::ErrorSink<Trouble> for FailedConnects {
 pub struct Checkout {
     connection: bb8::PooledConnection<'static, Manager>,
     turn: OwnedSemaphorePermit,
-}
-
-fn checkout<E>(
-    free: Result<bb8::PooledConnection<'static, Manager>, E>,
-    turn: Option<OwnedSemaphorePermit>,
-) -> Result<Checkout, CheckoutFailure> {
-    match (free, turn) {
-        (Ok(connection), Some(turn)) => Ok(Checkout { connection, turn }),
-        _ => Err(CheckoutFailure::Busy),
-    }
+    pool: Pool,
 }
 
 impl Checkout {
     /// Gives it to the holder of `scope`. The scope is dropped after the connection went back.
     pub fn into_connection<S: Send + Sync + 'static>(self, scope: S) -> Connection<S> {
-        Connection::new(Holder::Pooled(self.connection, self.turn), scope)
+        Connection::new(self.into_holder(), scope)
+    }
+
+    pub(super) fn into_holder(self) -> Holder {
+        Holder::Pooled(self.connection, self.turn, self.pool)
     }
 }
 
@@ -197,12 +203,15 @@ impl Growth {
         u128::from(self.average_wait.load(Ordering::Relaxed)) > WORTH_ANOTHER.as_nanos()
     }
 
-    /// Not faster than connections can be opened: a moment in which everything stands still makes all callers wait, and
-    /// would otherwise end with every pool at its limit.
-    fn grow(&self, turns: &Semaphore) {
+    /// For a caller that has waited for so long. Not faster than connections can be opened, and not while other pools of
+    /// the server grow: a moment in which everything stands still makes all callers wait, and would otherwise end with
+    /// every pool at its limit.
+    fn grow(&self, turns: &Semaphore, signals: &ServerSignals, waited: Duration) {
         let now = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let last = self.last_grown.load(Ordering::Acquire);
-        if u128::from(now.saturating_sub(last)) < PATIENCE_WITH_OTHERS.as_nanos() {
+        let too_soon = u128::from(now.saturating_sub(last)) < PATIENCE_WITH_OTHERS.as_nanos();
+        let is_full = self.allowed.load(Ordering::Acquire) >= self.most;
+        if too_soon || is_full || !signals.may_grow(waited) {
             return;
         }
         let taken =
@@ -221,15 +230,19 @@ impl Growth {
 
 /// Lends connections. Clones share the connections; they close when the last clone and the last lease are gone.
 #[derive(Clone)]
-pub struct Pool {
+pub struct Pool(Arc<Shared>);
+
+struct Shared {
     pool: bb8::Pool<Manager>,
     target: Arc<Target>,
     failed_connects: FailedConnects,
     acquire_timeout: Duration,
     /// One for each connection that there may be at present.
     turns: Arc<Semaphore>,
-    growth: Arc<Growth>,
-    waiting: Arc<AtomicUsize>,
+    growth: Growth,
+    waiting: AtomicUsize,
+    /// Holders whose connections die get no others.
+    is_retired: AtomicBool,
 }
 
 /// Counts a caller among those who wait.
@@ -252,10 +265,11 @@ impl Pool {
     /// Opens the pool by way of its first connection, so that a server that cannot be reached is known at once.
     pub async fn open(target: Target, limits: &PoolLimits) -> Result<Self, ConnectFailure> {
         let pool = Self::build(Arc::new(target), limits);
-        let first = pool.pool.dedicated_connection().await.map_err(Trouble::into_failure)?;
+        pool.0.target.signals.opens_first();
+        let first = pool.0.pool.dedicated_connection().await.map_err(Trouble::into_failure)?;
         // A fresh pool has room for its first connection; were it full or the socket broken already, the
         // next checkout would open another.
-        let _ = pool.pool.add(first);
+        let _ = pool.0.pool.add(first);
         Ok(pool)
     }
 
@@ -275,15 +289,16 @@ impl Pool {
             .retry_connection(false)
             .error_sink(Box::new(failed_connects.clone()))
             .build_unchecked(Manager { target: target.clone() });
-        Self {
+        Self(Arc::new(Shared {
             pool,
             target,
             failed_connects,
             acquire_timeout: limits.acquire_timeout,
             turns: Arc::new(Semaphore::new(1)),
-            growth: Arc::new(Growth::new(limits.max_connections)),
-            waiting: Arc::default(),
-        }
+            growth: Growth::new(limits.max_connections),
+            waiting: AtomicUsize::new(0),
+            is_retired: AtomicBool::new(false),
+        }))
     }
 
     /// Lends a connection to the holder of `scope`, within the pool's own acquire timeout. The scope is dropped
@@ -292,7 +307,7 @@ impl Pool {
         &self,
         scope: S,
     ) -> Result<Connection<S>, CheckoutFailure> {
-        self.lend_before(scope, tokio::time::Instant::now() + self.acquire_timeout).await
+        self.lend_before(scope, tokio::time::Instant::now() + self.0.acquire_timeout).await
     }
 
     /// As [`Pool::lend`], with a deadline.
@@ -311,26 +326,58 @@ impl Pool {
         &self,
         deadline: tokio::time::Instant,
     ) -> Result<Checkout, CheckoutFailure> {
-        let mut turn = self.turns.clone().try_acquire_owned().ok();
-        let mut asking = std::pin::pin!(self.pool.get_owned());
+        let turn = self.0.turns.clone().try_acquire_owned().ok();
+        self.checkout_with(turn, deadline).await
+    }
+
+    /// A connection for the holder of this turn, whose own is of no use any more and has gone back.
+    pub(super) async fn another(
+        &self,
+        turn: OwnedSemaphorePermit,
+    ) -> Result<Checkout, CheckoutFailure> {
+        if self.0.is_retired.load(Ordering::Acquire) {
+            return Err(CheckoutFailure::Busy);
+        }
+        let _waiting = self.0.target.gate.as_ref().map(|gate| gate.wait_again());
+        let deadline = tokio::time::Instant::now() + self.0.acquire_timeout;
+        self.checkout_with(Some(turn), deadline).await
+    }
+
+    fn checkout<E>(
+        &self,
+        free: Result<bb8::PooledConnection<'static, Manager>, E>,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Result<Checkout, CheckoutFailure> {
+        match (free, turn) {
+            (Ok(connection), Some(turn)) => Ok(Checkout { connection, turn, pool: self.clone() }),
+            _ => Err(CheckoutFailure::Busy),
+        }
+    }
+
+    async fn checkout_with(
+        &self,
+        mut turn: Option<OwnedSemaphorePermit>,
+        deadline: tokio::time::Instant,
+    ) -> Result<Checkout, CheckoutFailure> {
+        let mut asking = std::pin::pin!(self.0.pool.get_owned());
         // The usual case, a free connection, needs no timer and no watch for failures. What is not ready at once is
         // waited for below: a connection that is asked for a sign of life must not be dropped in the middle of it.
         if turn.is_some()
             && let Some(free) = asking.as_mut().now_or_never()
         {
-            self.growth.waited(Duration::ZERO);
-            return checkout(free, turn);
+            self.0.growth.waited(Duration::ZERO);
+            return self.checkout(free, turn);
         }
         let start = Instant::now();
-        let _waiting = Waiting::new(&self.waiting);
+        let _waiting = Waiting::new(&self.0.waiting);
         if turn.is_none() {
             turn = self.turn(deadline).await;
-            self.growth.waited(start.elapsed());
+            self.0.growth.waited(start.elapsed());
             if turn.is_none() {
                 return Err(self.why_none(start));
             }
             if let Some(free) = asking.as_mut().now_or_never() {
-                return checkout(free, turn);
+                return self.checkout(free, turn);
             }
         }
         let wait = async {
@@ -338,8 +385,8 @@ impl Pool {
                 let asked = Instant::now();
                 let failure = tokio::select! {
                     biased;
-                    free = asking.as_mut() => return checkout(free, turn),
-                    failure = self.failed_connects.after(asked) => Some(failure),
+                    free = asking.as_mut() => return self.checkout(free, turn),
+                    failure = self.0.failed_connects.after(asked) => Some(failure),
                     () = tokio::time::sleep(ASK_AGAIN) => None,
                 };
                 match failure {
@@ -351,12 +398,12 @@ impl Pool {
                     // Others may come back meanwhile; another opening is asked for after a moment.
                     Some(failure) if failure != ConnectFailure::Withdrawn => tokio::select! {
                         biased;
-                        free = asking.as_mut() => return checkout(free, turn),
+                        free = asking.as_mut() => return self.checkout(free, turn),
                         () = tokio::time::sleep(AFTER_A_FAILURE) => {}
                     },
                     Some(_) | None => {}
                 }
-                asking.set(self.pool.get_owned());
+                asking.set(self.0.pool.get_owned());
             }
         };
         match tokio::time::timeout_at(deadline, wait).await {
@@ -368,10 +415,15 @@ impl Pool {
     /// bb8 lends to whoever asks at the right moment; the line in front of it is in order. It is lengthened by another
     /// turn, and with it by another connection, when waiting costs more than that.
     async fn turn(&self, deadline: tokio::time::Instant) -> Option<OwnedSemaphorePermit> {
-        if self.growth.is_worth_another() {
-            self.growth.grow(&self.turns);
+        let start = Instant::now();
+        let grow = || {
+            let signals = &self.0.target.signals;
+            self.0.growth.grow(&self.0.turns, signals, start.elapsed());
+        };
+        if self.0.growth.is_worth_another() {
+            grow();
         }
-        let mut turn = std::pin::pin!(self.turns.clone().acquire_owned());
+        let mut turn = std::pin::pin!(self.0.turns.clone().acquire_owned());
         loop {
             let patience = tokio::time::Instant::now() + PATIENCE_WITH_OTHERS;
             tokio::select! {
@@ -381,7 +433,7 @@ impl Pool {
                     if patience >= deadline {
                         return None;
                     }
-                    self.growth.grow(&self.turns);
+                    grow();
                 }
             }
         }
@@ -389,7 +441,8 @@ impl Pool {
 
     /// Nothing was lent since `start`: where no connection is left, because none could be opened.
     fn why_none(&self, start: Instant) -> CheckoutFailure {
-        self.failed_connects
+        self.0
+            .failed_connects
             .since(start)
             .filter(|failure| *failure != ConnectFailure::Withdrawn && self.connections() == 0)
             .map_or(CheckoutFailure::Busy, CheckoutFailure::Connect)
@@ -397,17 +450,17 @@ impl Pool {
 
     /// Connections that exist, lent and idle.
     pub fn connections(&self) -> u32 {
-        self.pool.state().connections
+        self.0.pool.state().connections
     }
 
     /// Connections that wait to be lent.
     pub fn idle_connections(&self) -> u32 {
-        self.pool.state().idle_connections
+        self.0.pool.state().idle_connections
     }
 
     /// Callers who wait for a connection.
     pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        self.0.waiting.load(Ordering::Relaxed)
     }
 
     /// Closes one idle connection that nobody waits for. `false` where there is none.
@@ -417,15 +470,21 @@ impl Pool {
             return false;
         }
         // One that would have to be asked for a sign of life first is closed by not waiting for it.
-        if let Some(Ok(mut physical)) = self.pool.get_owned().now_or_never() {
+        if let Some(Ok(mut physical)) = self.0.pool.get_owned().now_or_never() {
             physical.give_up();
         }
         true
     }
 
-    /// Has the server end every session of this pool, the lent ones included: their holders meet an error.
+    /// From now on a holder whose connection dies gets no other.
+    pub fn retire(&self) {
+        self.0.is_retired.store(true, Ordering::Release);
+    }
+
+    /// Retires the pool and has the server end every session of it, the lent ones included: their holders meet an error.
     pub async fn end_sessions(&self) -> Result<(), ConnectFailure> {
-        self.target.end_sessions(&self.target.name).await
+        self.retire();
+        self.0.target.end_sessions(&self.0.target.name).await
     }
 }
 
@@ -435,6 +494,11 @@ mod tests {
 
     fn growth(most: u32) -> (Growth, Semaphore) {
         (Growth::new(most), Semaphore::new(1))
+    }
+
+    /// On a server on which nothing else grows.
+    fn grow(growth: &Growth, turns: &Semaphore) {
+        growth.grow(turns, &ServerSignals::default(), Duration::ZERO);
     }
 
     /// The pace is by the machine's clock.
@@ -455,8 +519,8 @@ mod tests {
         }
         assert!(growth.is_worth_another());
         rest();
-        growth.grow(&turns);
-        growth.grow(&turns);
+        grow(&growth, &turns);
+        grow(&growth, &turns);
         assert!(!growth.is_worth_another(), "the new turn has not been tried yet");
         assert_eq!(turns.available_permits(), 2);
     }
@@ -479,8 +543,18 @@ mod tests {
         let (growth, turns) = growth(3);
         for _ in 0..5 {
             rest();
-            growth.grow(&turns);
+            grow(&growth, &turns);
         }
         assert_eq!(turns.available_permits(), 3);
+    }
+
+    #[test]
+    fn two_pools_of_a_server_do_not_grow_at_once() {
+        let ((first, turns), (second, others)) = (growth(3), growth(3));
+        let signals = ServerSignals::default();
+        rest();
+        first.grow(&turns, &signals, Duration::ZERO);
+        second.grow(&others, &signals, Duration::ZERO);
+        assert_eq!((turns.available_permits(), others.available_permits()), (2, 1));
     }
 }

@@ -1,5 +1,6 @@
 //! Whether and when a connection may be opened: the breakers are asked first, then the server's budget.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
@@ -17,7 +18,7 @@ use super::lock;
 use crate::clock::Clock;
 use crate::configuration::RouterSettings;
 use crate::postgres::administration::Capacity;
-use crate::postgres::{Attempt, ConnectFailure, Gate, Permit};
+use crate::postgres::{Attempt, ConnectFailure, Gate, Permit, ServerSignals};
 use crate::registry::tenants::REGISTRY_SERVER;
 
 /// Of what a server has left for tenants, so many hundredths are used where no number is set: sessions that are about
@@ -58,6 +59,7 @@ fn share(capacity: Capacity, beside: u32, replicas: u32, wanted: Option<u32>) ->
 pub(super) struct Server {
     pub id: Uuid,
     pub budget: Arc<Budget>,
+    pub signals: Arc<ServerSignals>,
     /// First connections of pools that are being opened, at once.
     cold_opens: Arc<Semaphore>,
     /// The server has said how many connections it takes.
@@ -98,6 +100,7 @@ impl Gatekeeper {
             Arc::new(Server {
                 id,
                 budget: Arc::new(Budget::new(id, self.first_limit, self.reclaimer.clone())),
+                signals: Arc::default(),
                 cold_opens: Arc::new(Semaphore::new(self.max_cold_opens)),
                 is_known: AtomicBool::new(false),
             })
@@ -222,8 +225,28 @@ impl Gate for TenantGate {
         self.try_to_enter().boxed()
     }
 
+    fn wait_again(&self) -> Box<dyn Any + Send + Sync> {
+        Box::new(WaitsAgain::new(&self.callers.waiting))
+    }
+
     fn is_wanted_back(&self) -> bool {
         self.server.budget.is_wanted_back(self.tenant)
+    }
+}
+
+/// A caller that had a connection, counted among those who have none.
+struct WaitsAgain(Arc<AtomicUsize>);
+
+impl WaitsAgain {
+    fn new(waiting: &Arc<AtomicUsize>) -> Self {
+        waiting.fetch_add(1, Ordering::AcqRel);
+        Self(waiting.clone())
+    }
+}
+
+impl Drop for WaitsAgain {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -64,6 +64,8 @@ pub(super) fn target(
         on_connect: Some(Arc::new(move |socket| prove(expected.clone(), socket).boxed())),
         gate: None,
         enders: router.enders.clone(),
+        signals: router.gatekeeper.server(address.id).signals.clone(),
+        renewals: Arc::default(),
     })
 }
 

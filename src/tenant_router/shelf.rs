@@ -202,6 +202,10 @@ impl Shelf {
     /// What has been taken out of the map is on its way to its end. The caller holds the lock of the map.
     pub fn retire(&self, entry: Arc<Entry>, reason: PoolEvent) {
         self.counters.pool(reason);
+        // Where its holders' connections die, nothing leads them to where the tenant was any more.
+        if let Some(pool) = entry.pool() {
+            pool.retire();
+        }
         let entry = Arc::downgrade(&entry);
         lock(&self.retiring).push(Retiring { entry, since: Instant::now(), stopped: None });
         self.freed.notify_waiters();

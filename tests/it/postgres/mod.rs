@@ -18,6 +18,7 @@ mod failures;
 mod hammer;
 mod nesting;
 mod pool;
+mod sessions;
 mod transactions;
 
 const DATABASE: &str = "postgres_room";
@@ -57,6 +58,8 @@ fn target(options: PgConnectOptions) -> Target {
         connect_timeout: Duration::from_secs(10),
         operation_timeout: Duration::from_secs(60),
         on_connect: None,
+        signals: Arc::default(),
+        renewals: Arc::default(),
     }
 }
 

@@ -28,6 +28,7 @@ mod model;
 mod opening;
 mod retiring;
 mod roles;
+mod sessions;
 mod silence;
 mod status;
 mod tls;

@@ -1,0 +1,422 @@
+//! What a connection and its transactions share: the socket's holder, and one exchange with the server after the other.
+//! An exchange that the server provably did not execute is tried once more, on another connection of the pool.
+
+use std::future::Future;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use sea_orm::{DbErr, RuntimeErr, Statement};
+use sea_query_sqlx::SqlxValues;
+use sqlx::postgres::{PgConnection, PgQueryResult, PgRow};
+use sqlx::{Connection as _, Executor as _};
+use tokio::sync::{Mutex, MutexGuard, OwnedSemaphorePermit};
+
+use super::failure::{self, Verdict};
+use super::physical::Physical;
+use super::pool::{Manager, Pool};
+
+/// A connection that worked this recently is written to without a look. A look is a round trip, and reads need none: they
+/// are repeated.
+const FRESH_FOR: Duration = Duration::from_millis(1);
+/// A session that was dead before the statement came says so within a round trip. One that takes longer may have been ended
+/// because of the statement.
+const DEAD_ON_ARRIVAL: Duration = Duration::from_millis(500);
+
+/// Who owns the socket.
+pub(super) enum Holder {
+    /// A pool that wants it back, and after it the turn of whoever comes next.
+    Pooled(bb8::PooledConnection<'static, Manager>, OwnedSemaphorePermit, Pool),
+    /// This connection alone.
+    Owned(Box<Physical>),
+    /// Nobody: it died, and no other could be had. The mark of the session says so.
+    Nobody,
+}
+
+impl Deref for Holder {
+    type Target = Physical;
+    fn deref(&self) -> &Physical {
+        match self {
+            Self::Pooled(physical, ..) => physical,
+            Self::Owned(physical) => physical,
+            Self::Nobody => unreachable!("no operation starts on a marked session"),
+        }
+    }
+}
+
+impl DerefMut for Holder {
+    fn deref_mut(&mut self) -> &mut Physical {
+        match self {
+            Self::Pooled(physical, ..) => physical,
+            Self::Owned(physical) => physical,
+            Self::Nobody => unreachable!("no operation starts on a marked session"),
+        }
+    }
+}
+
+struct State {
+    holder: Holder,
+    /// Open transactions, nested ones included.
+    depth: usize,
+    /// The server refuses every further statement of the transaction, and would answer COMMIT with a rollback.
+    failed: bool,
+    /// The transaction was begun as one that only reads: that the server refuses writes in it says nothing.
+    reads_only: bool,
+}
+
+/// What a connection and its transactions share. Dropped with the last of them: the socket goes back first,
+/// then the scope.
+pub(super) struct Session<S> {
+    state: Mutex<State>,
+    uncertain: Arc<AtomicBool>,
+    pub(super) scope: S,
+}
+
+impl<S> Session<S> {
+    pub(super) fn new(holder: Holder, scope: S) -> Self {
+        let uncertain = holder.uncertain_mark();
+        let state = Mutex::new(State { holder, depth: 0, failed: false, reads_only: false });
+        Self { state, uncertain, scope }
+    }
+
+    /// No further operation may start, and the socket is closed.
+    pub(super) fn give_up(&self) {
+        self.uncertain.store(true, Ordering::Release);
+    }
+
+    async fn start(&self, depth: usize) -> Result<Operation<'_>, DbErr> {
+        let state = self.state.lock().await;
+        if self.uncertain.load(Ordering::Acquire) {
+            return Err(DbErr::Conn(RuntimeErr::Internal(
+                "the connection broke in an earlier operation".to_owned(),
+            )));
+        }
+        if state.depth != depth {
+            return Err(DbErr::Custom(
+                "a statement beside an open transaction of the same connection".to_owned(),
+            ));
+        }
+        self.uncertain.store(true, Ordering::Release);
+        Ok(Operation { state, uncertain: &self.uncertain })
+    }
+
+    /// One statement, at this depth of transactions.
+    pub(super) async fn run<E: Exchange>(
+        &self,
+        depth: usize,
+        exchange: E,
+    ) -> Result<E::Output, DbErr> {
+        self.start(depth).await?.run(exchange).await.map_err(query_error)
+    }
+
+    pub(super) async fn begin(&self, depth: usize, sql: String) -> Result<(), DbErr> {
+        let mut operation = self.start(depth).await?;
+        let reads_only = sql.contains("READ ONLY");
+        operation.run(Simple(sql)).await.map_err(query_error)?;
+        let state = &mut operation.state;
+        state.reads_only = reads_only || (state.depth > 0 && state.reads_only);
+        state.depth += 1;
+        state.failed = false;
+        Ok(())
+    }
+
+    /// Ends the transaction; `false` where a commit was asked for and the failed transaction was rolled back.
+    pub(super) async fn end(&self, depth: usize, commit: bool) -> Result<bool, DbErr> {
+        let mut operation = self.start(depth).await?;
+        let failed = operation.state.failed;
+        let sql = match (commit && !failed, depth) {
+            (true, 1) => "COMMIT".to_owned(),
+            (true, _) => format!("RELEASE SAVEPOINT nested_{depth}"),
+            (false, 1) => "ROLLBACK".to_owned(),
+            (false, _) => format!("ROLLBACK TO SAVEPOINT nested_{depth}"),
+        };
+        operation.run(Simple(sql)).await.map_err(query_error)?;
+        operation.state.depth -= 1;
+        operation.state.failed = false;
+        Ok(!(commit && failed))
+    }
+}
+
+impl<S> Drop for Session<S> {
+    fn drop(&mut self) {
+        if self.state.get_mut().depth > 0 {
+            self.uncertain.store(true, Ordering::Release);
+        }
+    }
+}
+
+/// What a statement may do, as far as its text says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// It reads, unless it calls a function that writes.
+    Read,
+    /// It begins a transaction, and does nothing else.
+    Begin,
+    /// It may write.
+    Write,
+}
+
+impl Kind {
+    fn of(sql: &str) -> Self {
+        let sql = sql.trim_start();
+        let begins = |word: &str| {
+            sql.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
+        };
+        let is_followed = || sql.as_bytes().get(6).is_some_and(u8::is_ascii_whitespace);
+        if begins("SELECT") && is_followed() {
+            Self::Read
+        } else if begins("BEGIN") && !sql.contains(';') {
+            Self::Begin
+        } else {
+            Self::Write
+        }
+    }
+}
+
+/// One statement for the server, and what is wanted of the answer.
+pub(super) trait Exchange: Clone + Send {
+    type Output: Send;
+
+    fn sql(&self) -> &str;
+
+    fn on(
+        self,
+        socket: &mut PgConnection,
+    ) -> impl Future<Output = Result<Self::Output, sqlx::Error>> + Send;
+}
+
+/// A prepared statement whose rows are wanted. Reads to the end even where one row is wanted, so that the server's last
+/// word on the statement is in.
+#[derive(Clone)]
+pub(super) struct Rows(pub Statement);
+
+impl Exchange for Rows {
+    type Output = Vec<PgRow>;
+
+    fn sql(&self) -> &str {
+        &self.0.sql
+    }
+
+    async fn on(self, socket: &mut PgConnection) -> Result<Vec<PgRow>, sqlx::Error> {
+        prepared(self.0).fetch_all(socket).await
+    }
+}
+
+/// A prepared statement of which only the success is wanted.
+#[derive(Clone)]
+pub(super) struct Effect(pub Statement);
+
+impl Exchange for Effect {
+    type Output = PgQueryResult;
+
+    fn sql(&self) -> &str {
+        &self.0.sql
+    }
+
+    async fn on(self, socket: &mut PgConnection) -> Result<PgQueryResult, sqlx::Error> {
+        prepared(self.0).execute(socket).await
+    }
+}
+
+/// A statement that is not prepared.
+#[derive(Clone)]
+pub(super) struct Simple(pub String);
+
+impl Exchange for Simple {
+    type Output = PgQueryResult;
+
+    fn sql(&self) -> &str {
+        &self.0
+    }
+
+    async fn on(self, socket: &mut PgConnection) -> Result<PgQueryResult, sqlx::Error> {
+        socket.execute(sqlx::AssertSqlSafe(self.0)).await
+    }
+}
+
+fn prepared(statement: Statement) -> sqlx::query::Query<'static, sqlx::Postgres, SqlxValues> {
+    let values = statement.values.unwrap_or(sea_orm::Values(Vec::new()));
+    sqlx::query_with(sqlx::AssertSqlSafe(statement.sql), SqlxValues(values))
+}
+
+/// One exchange with the server. The connection counts as uncertain from its start until it has ended well.
+struct Operation<'a> {
+    state: MutexGuard<'a, State>,
+    uncertain: &'a Arc<AtomicBool>,
+}
+
+impl Operation<'_> {
+    async fn run<E: Exchange>(&mut self, exchange: E) -> Result<E::Output, sqlx::Error> {
+        if self.state.depth > 0 || !matches!(self.state.holder, Holder::Pooled(..)) {
+            let result = self.once(exchange).await;
+            return self.settle(result);
+        }
+        let kind = Kind::of(exchange.sql());
+        if kind == Kind::Write
+            && self.state.holder.rested() > FRESH_FOR
+            && let Err(error) = self.look().await
+        {
+            // Nothing was sent but the question.
+            return Box::pin(self.again(error, exchange)).await;
+        }
+        let again = exchange.clone();
+        let sent = Instant::now();
+        let error = match self.once(exchange).await {
+            Ok(output) => return self.settle(Ok(output)),
+            Err(error) => error,
+        };
+        match (self.judge(&error), kind) {
+            (Verdict::Outdated, _) => Box::pin(self.again(error, again)).await,
+            (Verdict::Dead, Kind::Begin) if sent.elapsed() < DEAD_ON_ARRIVAL => {
+                Box::pin(self.again(error, again)).await
+            }
+            (Verdict::Dead, Kind::Read) if sent.elapsed() < DEAD_ON_ARRIVAL => {
+                Box::pin(self.again(error, ReadOnly(again))).await
+            }
+            _ => self.settle(Err(error)),
+        }
+    }
+
+    /// A server that has vanished without a word ends no statement; we do.
+    async fn once<E: Exchange>(&mut self, exchange: E) -> Result<E::Output, sqlx::Error> {
+        let limit = self.state.holder.operation_timeout();
+        let silent = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+        let exchange = exchange.on(self.state.holder.socket());
+        tokio::time::timeout(limit, exchange).await.map_err(silent)?
+    }
+
+    /// Is the session still there? A round trip.
+    async fn look(&mut self) -> Result<(), sqlx::Error> {
+        self.once(Sign).await?;
+        self.state.holder.touch();
+        Ok(())
+    }
+
+    /// Runs what failed with `error` on another connection of the pool, once. Where there is none, `error` stands.
+    async fn again<E: Exchange>(
+        &mut self,
+        error: sqlx::Error,
+        exchange: E,
+    ) -> Result<E::Output, sqlx::Error> {
+        let verdict = self.judge(&error);
+        if !matches!(verdict, Verdict::Dead | Verdict::Outdated) {
+            return self.settle(Err(error));
+        }
+        self.state.holder.learn(verdict);
+        let holder = std::mem::replace(&mut self.state.holder, Holder::Nobody);
+        let Holder::Pooled(mut dead, turn, pool) = holder else { return Err(error) };
+        dead.part_from_mark();
+        drop(dead);
+        let Ok(other) = pool.another(turn).await else { return Err(error) };
+        self.state.holder = other.into_holder();
+        self.state.holder.adopt_mark(self.uncertain);
+        tracing::info!(%error, ?verdict, "a statement is run again on another connection");
+        let result = self.once(exchange).await;
+        match result {
+            // It writes, so that the first time may have counted.
+            Err(again) if failure::verdict(&again) == Verdict::ReadOnly => self.settle(Err(error)),
+            result => self.settle(result),
+        }
+    }
+
+    fn judge(&self, error: &sqlx::Error) -> Verdict {
+        match failure::verdict(error) {
+            Verdict::OutOfTransaction if self.state.depth > 0 => Verdict::Sound,
+            Verdict::OutOfTransaction => Verdict::Doubtful,
+            Verdict::ReadOnly => {
+                let is_asked_for = self.state.depth > 0 && self.state.reads_only;
+                match !is_asked_for && self.state.holder.is_due_for_renewal() {
+                    true => Verdict::Outdated,
+                    false => Verdict::Sound,
+                }
+            }
+            verdict => verdict,
+        }
+    }
+
+    /// The end of the operation: the session goes on, or keeps its mark and is closed.
+    fn settle<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
+        if let Err(error) = &result {
+            match self.judge(error) {
+                Verdict::Sound => self.state.failed = self.state.depth > 0,
+                verdict => {
+                    self.state.holder.learn(verdict);
+                    return result;
+                }
+            }
+        }
+        self.state.holder.touch();
+        self.uncertain.store(false, Ordering::Release);
+        result
+    }
+}
+
+/// A sign of life.
+#[derive(Clone)]
+struct Sign;
+
+impl Exchange for Sign {
+    type Output = ();
+
+    fn sql(&self) -> &str {
+        ""
+    }
+
+    async fn on(self, socket: &mut PgConnection) -> Result<(), sqlx::Error> {
+        socket.ping().await
+    }
+}
+
+/// A statement in a transaction in which the server refuses every write: what succeeds in it has written nothing, this time
+/// and the time before.
+#[derive(Clone)]
+struct ReadOnly<E>(E);
+
+impl<E: Exchange> Exchange for ReadOnly<E> {
+    type Output = E::Output;
+
+    fn sql(&self) -> &str {
+        self.0.sql()
+    }
+
+    async fn on(self, socket: &mut PgConnection) -> Result<E::Output, sqlx::Error> {
+        socket.execute("BEGIN READ ONLY").await?;
+        let result = self.0.on(socket).await;
+        socket.execute(if result.is_ok() { "COMMIT" } else { "ROLLBACK" }).await?;
+        result
+    }
+}
+
+fn query_error(error: sqlx::Error) -> DbErr {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => {
+            DbErr::Conn(RuntimeErr::SqlxError(error.into()))
+        }
+        _ => DbErr::Query(RuntimeErr::SqlxError(error.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("SELECT 1", Kind::Read)]
+    #[case("SELECT\n  note FROM notes", Kind::Read)]
+    #[case("\n  select note FROM notes", Kind::Read)]
+    #[case("SELECTED", Kind::Write)]
+    #[case("BEGIN", Kind::Begin)]
+    #[case("BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY", Kind::Begin)]
+    #[case("BEGIN; DROP TABLE notes", Kind::Write)]
+    #[case("WITH w AS (SELECT 1) SELECT * FROM w", Kind::Write)]
+    #[case("INSERT INTO notes VALUES ('SELECT 1')", Kind::Write)]
+    #[case("é", Kind::Write)]
+    fn a_statement_is_a_read_only_where_its_first_word_says_so(
+        #[case] sql: &str,
+        #[case] expected: Kind,
+    ) {
+        assert_eq!(Kind::of(sql), expected);
+    }
+}
