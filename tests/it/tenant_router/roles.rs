@@ -94,7 +94,10 @@ async fn one_tenant() -> &'static PgConnectOptions {
     LOGIN
         .get_or_init(async || {
             let hall = Hall::with(1).await;
-            login(&hall, hall.ids[0], &hall.ids[0].database_name()).await
+            let login = login(&hall, hall.ids[0], &hall.ids[0].database_name()).await;
+            // Its databases would be dropped with it.
+            std::mem::forget(hall);
+            login
         })
         .await
 }
