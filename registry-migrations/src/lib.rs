@@ -14,6 +14,7 @@ mod m20261127_000008_unproven_tenants;
 mod m20261127_000010_chain_all_entries;
 mod m20261127_000010_know_invitations;
 mod m20261127_000010_step_up;
+mod m20261127_000020_park_by_time;
 
 /// The registry's migrations, oldest first.
 pub struct Migrator;
@@ -33,6 +34,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261127_000010_chain_all_entries::Migration),
             Box::new(m20261127_000010_know_invitations::Migration),
             Box::new(m20261127_000010_step_up::Migration),
+            Box::new(m20261127_000020_park_by_time::Migration),
         ]
     }
 }

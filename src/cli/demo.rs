@@ -15,7 +15,7 @@ use super::{CommandError, quiet, tenants};
 use crate::app::App;
 use crate::clock::Clock;
 use crate::configuration::Settings;
-use crate::identifiers::{PhoneNumber, unguessable_id};
+use crate::identifiers::{LineNumber, unguessable_id};
 use crate::telemetry;
 use crate::webhooks::telnyx::sample;
 use crate::webhooks::telnyx::signature::SigningKey;
@@ -61,7 +61,7 @@ struct Church {
     name: &'static str,
     id: String,
     token: String,
-    number: PhoneNumber,
+    number: LineNumber,
     member: Value,
 }
 
@@ -174,12 +174,12 @@ async fn free_number(
     app: &App,
     tenant: &crate::registry::tenants::Tenant,
     unique: &str,
-) -> Result<PhoneNumber, CommandError> {
+) -> Result<LineNumber, CommandError> {
     let seed = u64::from_str_radix(&unique[..12], 16).unwrap_or_default();
     for attempt in 0..100 {
         let n = seed.wrapping_add(attempt * 7919);
         let text = format!("+1{}55501{:02}", 201 + n % 798, (n / 798) % 100);
-        let number: PhoneNumber = text.parse().map_err(|e| CommandError::Other(format!("{e}")))?;
+        let number: LineNumber = text.parse().map_err(|e| CommandError::Other(format!("{e}")))?;
         if tenants::assign_number(app, tenant, &number).await.is_ok() {
             return Ok(number);
         }

@@ -20,7 +20,7 @@ use crate::authentication::NewOperator;
 use crate::clock::Clock;
 use crate::configuration::{HttpSettings, Settings};
 use crate::http::Listeners;
-use crate::identifiers::{EmailAddress, PhoneNumber, TenantId, Timezone};
+use crate::identifiers::{EmailAddress, LineNumber, TenantId, Timezone};
 use crate::local_cluster::{ClusterOptions, LocalCluster, default_data_dir};
 use crate::mail::Mailer;
 use crate::provisioning::{NewOwner, NewTenant, Planned, WantedSlug, template};
@@ -217,7 +217,7 @@ async fn demo_tenants(app: &App, instance: &Instance) -> Result<Vec<Tenant>, Com
     let mut found = Vec::new();
     for (name, email, number) in DEMO_TENANTS {
         let email: EmailAddress = email.parse().map_err(other)?;
-        let number: PhoneNumber = number.parse().map_err(other)?;
+        let number: LineNumber = number.parse().map_err(other)?;
         let db = app.registry.connect().await?;
         let known =
             registry::email_index::tenants_of(&db, &app.registry.hasher().email(&email)).await?;

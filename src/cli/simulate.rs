@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::CommandError;
 use super::instance::{self, Running};
 use crate::clock::Clock;
-use crate::identifiers::{PhoneNumber, unguessable_id};
+use crate::identifiers::{LineNumber, unguessable_id};
 use crate::webhooks::telnyx::sample;
 use crate::webhooks::telnyx::signature::{SIGNATURE_HEADER, SigningKey, TIMESTAMP_HEADER};
 
@@ -20,13 +20,13 @@ pub(super) enum Simulate {
     Sms {
         /// A number of a tenant.
         #[arg(long)]
-        to: PhoneNumber,
+        to: LineNumber,
         /// What is written.
         #[arg(long)]
         text: String,
         /// Who writes.
         #[arg(long, default_value = "+13125550199")]
-        from: PhoneNumber,
+        from: LineNumber,
         /// Of the dev instance.
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,

@@ -12,7 +12,7 @@ use super::secret::read_secret;
 use super::{CommandError, open_app, other};
 use crate::app::App;
 use crate::configuration::Settings;
-use crate::identifiers::{EmailAddress, PhoneNumber, Slug, TenantId, Timezone};
+use crate::identifiers::{EmailAddress, LineNumber, Slug, TenantId, Timezone};
 use crate::provisioning::{NewOwner, NewTenant, WantedSlug};
 use crate::registry::tenants::{Status, Tenant};
 use crate::registry::{RegistryDb, tenants};
@@ -80,8 +80,8 @@ pub(super) enum Tenants {
     /// Takes the second factor off somebody on a tenant's staff who has lost it, and whom no other owner can help. Be sure who
     /// asks for it.
     ResetMfa { tenant: String, email: EmailAddress },
-    /// Gives a phone number to a tenant (id or slug); messages that wait for it are delivered at once.
-    AssignNumber { tenant: String, number: PhoneNumber },
+    /// Gives a phone number, or a short code, to a tenant (id or slug); messages that wait for it are delivered at once.
+    AssignNumber { tenant: String, number: LineNumber },
 }
 
 pub(super) async fn run(command: Tenants, settings: Settings) -> Result<ExitCode, CommandError> {
@@ -187,7 +187,7 @@ async fn owner(
 pub(super) async fn assign_number(
     app: &App,
     tenant: &Tenant,
-    number: &PhoneNumber,
+    number: &LineNumber,
 ) -> Result<u64, CommandError> {
     let assigned = app.provisioner.assign_number(TenantId(tenant.id), number, &origin()).await?;
     assigned.map_err(|reason| CommandError::Other(format!("{} {reason}", number.as_str())))

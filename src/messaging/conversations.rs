@@ -1,14 +1,44 @@
-//! Conversations: what was said between one contact and one number of the tenant.
+//! Conversations: what was said between one contact and one number of the tenant. When the contact's number passes to
+//! somebody else, the conversation ends, and the next message from the number opens another.
 
+use chrono::{DateTime, Utc};
 use sea_orm::sea_query::Expr;
-use sea_orm::{ColumnTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ColumnTrait, DbBackend, DbErr, EntityTrait, FromQueryResult, QueryFilter, QueryOrder,
+    QuerySelect, Statement,
+};
 use uuid::Uuid;
 
-pub use super::entities::conversation_messages::Model as ConversationMessage;
-pub use super::entities::conversations::Model as Conversation;
 use super::entities::{conversation_messages, conversations};
+use super::knows_hand_overs;
 use crate::paging::{Page, PageRequest, Position, keyset};
 use crate::tenant_router::OnTenant;
+
+/// A conversation.
+#[derive(Clone, Debug, FromQueryResult)]
+pub struct Conversation {
+    /// What every schema has of it.
+    #[sea_orm(nested)]
+    pub row: conversations::Model,
+    /// Since when its number is somebody else's. Never, where the tenant's schema does not know it.
+    pub ended_at: Option<DateTime<Utc>>,
+}
+
+/// A message of a conversation.
+#[derive(Clone, Debug, FromQueryResult)]
+pub struct ConversationMessage {
+    /// What every schema has of it.
+    #[sea_orm(nested)]
+    pub row: conversation_messages::Model,
+    /// Of a group message: to whom else it was sent, as a JSON array. Empty, where the tenant's schema does not
+    /// know it.
+    pub recipients: serde_json::Value,
+}
+
+/// Columns of a newer schema than the oldest that is served: read by name from the whole row, they are NULL where the
+/// table does not have them.
+const ENDED_AT: &str = "(to_jsonb(conversations) ->> 'ended_at')::timestamptz";
+const RECIPIENTS: &str = "COALESCE(to_jsonb(conversation_messages) -> 'recipients', '[]')";
 
 /// Which conversations a list holds; what is absent does not matter.
 #[derive(Clone, Debug, Default)]
@@ -47,13 +77,17 @@ pub async fn list(
         Some(false) => query.filter(Column::UnreadCount.eq(0)),
         None => query,
     };
-    let rows = query.all(db).await?;
-    Ok(Page::cut(rows, page.limit, |row| Position { at: row.last_message_at, id: row.id }))
+    let query = query.expr_as(Expr::cust(ENDED_AT), "ended_at");
+    let found: Vec<Conversation> = query.into_model().all(db).await?;
+    let position =
+        |found: &Conversation| Position { at: found.row.last_message_at, id: found.row.id };
+    Ok(Page::cut(found, page.limit, position))
 }
 
 /// One conversation.
 pub async fn find(db: &impl OnTenant, id: Uuid) -> Result<Option<Conversation>, DbErr> {
-    conversations::Entity::find_by_id(id).one(db).await
+    let query = conversations::Entity::find_by_id(id).expr_as(Expr::cust(ENDED_AT), "ended_at");
+    query.into_model().one(db).await
 }
 
 /// The messages of a conversation, newest first; `None` where there is no such conversation.
@@ -74,6 +108,57 @@ pub async fn messages(
     if let Some(after) = page.after {
         query = query.filter(Expr::cust_with_values("(occurred_at, id) < ($1, $2)", keyset(after)));
     }
-    let rows = query.all(db).await?;
-    Ok(Some(Page::cut(rows, page.limit, |row| Position { at: row.occurred_at, id: row.id })))
+    let query = query.expr_as(Expr::cust(RECIPIENTS), "recipients");
+    let found: Vec<ConversationMessage> = query.into_model().all(db).await?;
+    let position =
+        |found: &ConversationMessage| Position { at: found.row.occurred_at, id: found.row.id };
+    Ok(Some(Page::cut(found, page.limit, position)))
+}
+
+const END: &str = "
+UPDATE conversations SET ended_at = $3 WHERE ended_at IS NULL
+AND (member_id = $1 AND contact_number <> $2 OR member_id <> $1 AND contact_number = $2)
+";
+const BEGIN: &str = "
+UPDATE conversations SET member_id = $1 WHERE ended_at IS NULL AND member_id IS NULL AND contact_number = $2
+";
+/// There is one conversation for each number in a schema that knows no end: it is with whoever has the number now.
+const RELINK: &str = "
+UPDATE conversations SET member_id = CASE WHEN contact_number = $2 THEN $1 END
+WHERE member_id = $1 OR contact_number = $2
+";
+const END_ALL: &str =
+    "UPDATE conversations SET ended_at = $2 WHERE ended_at IS NULL AND member_id = $1";
+
+/// A member has this number now, and no other: to be called in the transaction that says so, after the member's row is
+/// written. What others wrote from the number stays theirs.
+pub(super) async fn follow_number(
+    db: &impl OnTenant,
+    member: Uuid,
+    number: &str,
+    now: DateTime<Utc>,
+) -> Result<(), DbErr> {
+    if knows_hand_overs(db) {
+        run(db, END, vec![member.into(), number.into(), now.into()]).await?;
+        run(db, BEGIN, vec![member.into(), number.into()]).await
+    } else {
+        run(db, RELINK, vec![member.into(), number.into()]).await
+    }
+}
+
+/// Ends the conversations with a member who is about to be removed.
+pub(super) async fn end_all(
+    db: &impl OnTenant,
+    member: Uuid,
+    now: DateTime<Utc>,
+) -> Result<(), DbErr> {
+    if knows_hand_overs(db) {
+        run(db, END_ALL, vec![member.into(), now.into()]).await?;
+    }
+    Ok(())
+}
+
+async fn run(db: &impl OnTenant, sql: &str, values: Vec<sea_orm::Value>) -> Result<(), DbErr> {
+    db.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, sql, values)).await?;
+    Ok(())
 }

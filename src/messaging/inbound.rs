@@ -1,10 +1,12 @@
-//! A message that came in: the event's id, the conversation and the message, all or nothing, in one statement.
+//! A message that came in: its ids, the conversation and the message, all or nothing, in one statement.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{DbBackend, DbErr, Statement};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement, TransactionSession, TransactionTrait};
+use uuid::Uuid;
 
+use super::knows_hand_overs;
 use crate::identifiers::new_id;
-use crate::tenant_router::OnTenant;
+use crate::tenant_router::{OnTenant, TenantDb};
 
 /// Characters of a message that a list of conversations shows.
 const PREVIEW_CHARS: usize = 140;
@@ -14,12 +16,14 @@ const PREVIEW_CHARS: usize = 140;
 pub struct InboundText<'a> {
     /// The provider's id of the event; the same id again changes nothing.
     pub event_id: &'a str,
-    /// The provider's id of the message.
-    pub provider_message_id: &'a str,
+    /// The provider's id of the message; the same id in another event changes nothing.
+    pub provider_message_id: Option<&'a str>,
     /// Who wrote: a number in E.164, a short code, or a name.
     pub from: &'a str,
     /// The number of ours that it was sent to.
     pub to: &'a str,
+    /// Of a group message: to whom else it was sent.
+    pub other_recipients: Vec<String>,
     /// Of a multimedia message.
     pub subject: Option<&'a str>,
     /// What was written.
@@ -37,24 +41,30 @@ pub struct InboundText<'a> {
 pub enum Applied {
     /// It was new, and is stored.
     Stored,
-    /// Its id was known; nothing changed.
+    /// The event's or the message's id was known; no message was stored.
     Duplicate,
 }
 
-/// Stores a message: the statement of [`store`], for those who measure it. Everything hangs on the first insert: where the event's id is known, no row flows on and nothing is written.
-/// Two deliveries of one event at once meet at the primary key, and the second waits for the first to commit.
+/// Stores a message: the statement of [`store`], for those who measure it. Everything hangs on the first insert: where
+/// the event's id or that of the message is known, no row flows on. An earlier version recorded the event's id alone.
+/// Two deliveries of one message at once meet at the primary key, and the second waits for the first to commit.
+/// The member's row is locked against a change of its number until then.
 pub const STORE: &str = "
-WITH event AS (
+WITH ids AS (
     INSERT INTO inbound_events (provider_event_id, event_type, occurred_at, received_at)
-    VALUES ($1, 'message.received', $2, $3)
+    SELECT id, 'message.received', $2::timestamptz, $3::timestamptz
+    FROM unnest(ARRAY[$1::text, 'message:' || $12::text]) id WHERE id IS NOT NULL
     ON CONFLICT DO NOTHING
     RETURNING provider_event_id
+), event AS (
+    SELECT FROM ids HAVING count(*) = CASE WHEN $12::text IS NULL THEN 1 ELSE 2 END
+        AND NOT EXISTS (SELECT FROM conversation_messages WHERE provider_message_id = $12 AND direction = 'inbound')
 ), conversation AS (
     INSERT INTO conversations (id, contact_number, phone_number, member_id, status, unread_count,
                                last_message_at, last_message_preview, created_at)
-    SELECT $4, $5, $6, (SELECT id FROM members WHERE phone_number = $5), 'open', 1, $2, $7, $3 FROM event
+    SELECT $4, $5, $6, (SELECT id FROM members WHERE phone_number = $5 FOR KEY SHARE), 'open', 1, $2, $7, $3 FROM event
     ON CONFLICT ON CONSTRAINT conversations_pair DO UPDATE SET
-        member_id = COALESCE(conversations.member_id, EXCLUDED.member_id),
+        member_id = EXCLUDED.member_id,
         status = 'open',
         unread_count = conversations.unread_count + 1,
         last_message_at = GREATEST(conversations.last_message_at, EXCLUDED.last_message_at),
@@ -67,10 +77,31 @@ INSERT INTO conversation_messages (id, conversation_id, direction, body, media, 
 SELECT $8, conversation.id, 'inbound', $9, $10, 'received', $11, $12, $13, $2, $3 FROM conversation
 ";
 
+const KEEP_RECIPIENTS: &str = "UPDATE conversation_messages SET recipients = $2 WHERE id = $1";
+
 /// Writes a message into its conversation, which is opened or reopened.
 pub async fn store(
-    db: &impl OnTenant,
+    db: &TenantDb,
     text: InboundText<'_>,
+    now: DateTime<Utc>,
+) -> Result<Applied, DbErr> {
+    let id = new_id();
+    if text.other_recipients.is_empty() || !knows_hand_overs(db) {
+        return write(db, id, &text, now).await;
+    }
+    let transaction = db.begin().await?;
+    let applied = write(&transaction, id, &text, now).await?;
+    let values = [id.into(), text.other_recipients.into()];
+    let keep = Statement::from_sql_and_values(DbBackend::Postgres, KEEP_RECIPIENTS, values);
+    transaction.execute_raw(keep).await?;
+    transaction.commit().await?;
+    Ok(applied)
+}
+
+async fn write(
+    db: &impl OnTenant,
+    id: Uuid,
+    text: &InboundText<'_>,
     now: DateTime<Utc>,
 ) -> Result<Applied, DbErr> {
     let values: Vec<sea_orm::Value> = vec![
@@ -80,10 +111,10 @@ pub async fn store(
         new_id().into(),
         text.from.into(),
         text.to.into(),
-        preview(&text).into(),
-        new_id().into(),
+        preview(text).into(),
+        id.into(),
         text.body.into(),
-        text.media.into(),
+        text.media.clone().into(),
         text.segments.into(),
         text.provider_message_id.into(),
         text.subject.into(),

@@ -7,14 +7,15 @@ use sea_orm::sea_query::extension::postgres::PgExpr;
 use sea_orm::sea_query::{Condition, Expr, LikeExpr, Query};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, DbBackend, DbErr, EntityTrait, FromQueryResult, QueryFilter,
-    QueryTrait, Statement,
+    QuerySelect, QueryTrait, Statement,
 };
 use uuid::Uuid;
 
+use super::conversations;
 use super::entities::group_members;
 pub use super::entities::members::Model as Member;
 use super::entities::members::{ActiveModel, Column, Entity};
-use crate::identifiers::{EmailAddress, PhoneNumber, new_id};
+use crate::identifiers::{EmailAddress, PhoneNumber, new_id, searched_digits};
 use crate::paging::{Page, PageRequest, Position, newest_first};
 use crate::postgres::failure;
 use crate::tenant_router::OnTenant;
@@ -50,7 +51,7 @@ fn refused(error: DbErr) -> MemberError {
 /// Which members a list holds; what is absent does not matter.
 #[derive(Clone, Debug, Default)]
 pub struct MemberFilter {
-    /// A part of the first or last name, the phone number or the email, in any case.
+    /// A part of the first or last name or the email, in any case, or of the phone number, with any punctuation.
     pub text: Option<String>,
     /// Members of this branch.
     pub branch_id: Option<Uuid>,
@@ -104,12 +105,14 @@ pub async fn list(
     if let Some(text) = filter.text.filter(|text| !text.is_empty()) {
         let pattern = format!("%{}%", escaped(&text));
         let like = |column: Column| Expr::col(column).ilike(LikeExpr::new(pattern.clone()));
+        let digits = searched_digits(&text).map(|digits| Column::PhoneNumber.contains(digits));
         query = query.filter(
             Condition::any()
                 .add(like(Column::FirstName))
                 .add(like(Column::LastName))
                 .add(like(Column::PhoneNumber))
-                .add(like(Column::Email)),
+                .add(like(Column::Email))
+                .add_option(digits),
         );
     }
     if let Some(branch) = filter.branch_id {
@@ -138,7 +141,7 @@ fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }
 
-/// Adds a member.
+/// Adds a member, in a transaction: what was written from the number so far becomes a conversation with them.
 pub async fn create(
     db: &impl OnTenant,
     new: NewMember,
@@ -156,7 +159,9 @@ pub async fn create(
         created_at: Set(now),
         updated_at: Set(now),
     };
-    Entity::insert(row).exec_with_returning(db).await.map_err(refused)
+    let member = Entity::insert(row).exec_with_returning(db).await.map_err(refused)?;
+    conversations::follow_number(db, member.id, &member.phone_number, now).await?;
+    Ok(member)
 }
 
 /// One member.
@@ -168,7 +173,7 @@ pub async fn find(db: &impl OnTenant, id: Uuid) -> Result<Member, MemberError> {
     Member::find_by_statement(statement).one(db).await?.ok_or(MemberError::NotFound)
 }
 
-/// Changes what is given.
+/// Changes what is given, in a transaction. Conversations from a number that is theirs no more end.
 pub async fn update(
     db: &impl OnTenant,
     id: Uuid,
@@ -182,6 +187,7 @@ pub async fn update(
     if let Some(last_name) = changes.last_name {
         row.last_name = Set(last_name);
     }
+    let has_number = changes.phone_number.is_some();
     if let Some(number) = changes.phone_number {
         row.phone_number = Set(number.as_str().to_owned());
     }
@@ -200,11 +206,19 @@ pub async fn update(
         .exec_with_returning(db)
         .await
         .map_err(refused)?;
-    updated.into_iter().next().ok_or(MemberError::NotFound)
+    let member = updated.into_iter().next().ok_or(MemberError::NotFound)?;
+    if has_number {
+        conversations::follow_number(db, id, &member.phone_number, now).await?;
+    }
+    Ok(member)
 }
 
-/// Removes a member. Conversations with their number stay.
-pub async fn delete(db: &impl OnTenant, id: Uuid) -> Result<(), MemberError> {
-    let deleted = Entity::delete_by_id(id).exec(db).await?;
-    if deleted.rows_affected == 0 { Err(MemberError::NotFound) } else { Ok(()) }
+/// Removes a member, in a transaction. Conversations with them end, and stay.
+pub async fn delete(db: &impl OnTenant, id: Uuid, now: DateTime<Utc>) -> Result<(), MemberError> {
+    // From here on no message can arrive that is still a conversation with them.
+    let locked = Entity::find_by_id(id).lock_exclusive().one(db).await?;
+    locked.ok_or(MemberError::NotFound)?;
+    conversations::end_all(db, id, now).await?;
+    Entity::delete_by_id(id).exec(db).await?;
+    Ok(())
 }

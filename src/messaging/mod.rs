@@ -1,9 +1,19 @@
 //! The first product: churches and the people they write to. Every function takes a connection to one tenant's
 //! database and knows nothing of other tenants, of routing or of HTTP.
 
+use crate::tenant_router::OnTenant;
+
 pub mod branches;
 pub mod conversations;
 pub mod delivery;
 pub mod entities;
 pub mod inbound;
 pub mod members;
+
+/// The schema from which on a conversation can end when its number changes hands, and a message names its other
+/// recipients.
+const HAND_OVERS: &str = "m20261127_000005_hand_overs";
+
+fn knows_hand_overs(db: &impl OnTenant) -> bool {
+    db.scope().tenant().schema_version.as_str() >= HAND_OVERS
+}

@@ -8,7 +8,7 @@ use super::definitions::Definition;
 use super::input::{Input, ReprovisionInput};
 use super::{NewOwner, NewTenant, Planned, Provisioner, Started};
 use crate::audit::{Act, Origin};
-use crate::identifiers::{PhoneNumber, TenantId};
+use crate::identifiers::{LineNumber, TenantId};
 use crate::registry::audit_log::{self, TENANT};
 use crate::registry::database_servers::{self, State};
 use crate::registry::phone_numbers::{self, NotAssigned};
@@ -114,11 +114,12 @@ impl Provisioner {
         Ok(Some(edited))
     }
 
-    /// Gives a number to a tenant, and makes the events that wait for it due. Returns how many there are.
+    /// Gives a number to a tenant, and makes the waiting events due that are the tenant's by it. Returns how many there
+    /// are.
     pub async fn assign_number(
         &self,
         tenant: TenantId,
-        number: &PhoneNumber,
+        number: &LineNumber,
         origin: &Origin,
     ) -> Result<Result<u64, NotAssigned>, RegistryError> {
         let (registry, now) = (&self.tools.registry, self.tools.clock.now());
@@ -127,8 +128,10 @@ impl Provisioner {
             roll_back(transaction).await?;
             return Ok(Err(refused));
         }
+        let history = phone_numbers::history(&transaction, number).await?;
         let hash = registry.hasher().phone_number(number.as_str());
-        let hastened = parked_events::hasten(&transaction, hash, now).await?;
+        let comes = |event| history.holder(event) == Some(tenant);
+        let hastened = parked_events::hasten(&transaction, hash, comes, now).await?;
         let act = Act::on("phone_number.assigned", TENANT, tenant);
         let act = act.with(json!({"number": number.as_str()}));
         self.conclude(transaction, origin, act).await?;
@@ -139,7 +142,7 @@ impl Provisioner {
     pub async fn release_number(
         &self,
         tenant: TenantId,
-        number: &PhoneNumber,
+        number: &LineNumber,
         origin: &Origin,
     ) -> Result<bool, RegistryError> {
         let transaction = self.tools.registry.begin().await?;

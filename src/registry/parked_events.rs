@@ -11,9 +11,13 @@ use uuid::Uuid;
 
 use super::entities::parked_events::{ActiveModel, Column, Entity};
 pub use super::entities::parked_events::{Model as ParkedEvent, Status};
+use super::phone_numbers::EventTime;
 use super::{OnRegistry, RegistryError};
 use crate::identifiers::new_id;
 use crate::sealing::{Sealer, SealingError};
+
+/// Ids in one statement: the protocol allows 65,535 values.
+const MOST_VALUES: usize = 10_000;
 
 /// An event to be parked.
 pub struct NewParkedEvent<'a> {
@@ -27,6 +31,10 @@ pub struct NewParkedEvent<'a> {
     pub number_hashes: Vec<Vec<u8>>,
     /// Why it could not be delivered.
     pub reason: &'a str,
+    /// `Failed` for one that only a person can help.
+    pub status: Status,
+    /// When it happened, by its sender's clock, if it says so.
+    pub occurred_at: Option<DateTime<Utc>>,
 }
 
 fn bound_to(id: Uuid) -> String {
@@ -48,10 +56,11 @@ pub async fn park(
         sealed_body: Set(sealer.seal(&bound_to(id), event.body)?),
         number_hashes: Set(event.number_hashes),
         reason: Set(event.reason.to_owned()),
-        status: Set(Status::Waiting),
+        status: Set(event.status),
         attempts: Set(0),
         next_attempt_at: Set(now + TimeDelta::seconds(1)),
         received_at: Set(now),
+        occurred_at: Set(event.occurred_at),
         updated_at: Set(now),
     };
     // One that was given up comes to life again: somebody wants it delivered.
@@ -144,19 +153,40 @@ pub async fn fail(
     Ok(())
 }
 
-/// Makes the waiting events of a number due at once, because it has just been assigned.
+/// Makes those of the waiting events of a number due at once that come to its new holder, because it has just been
+/// assigned. Returns how many there are.
 pub async fn hasten(
     db: &impl OnRegistry,
     number_hash: Vec<u8>,
+    comes: impl Fn(EventTime) -> bool,
     now: DateTime<Utc>,
 ) -> Result<u64, RegistryError> {
-    let hastened = Entity::update_many()
-        .set(ActiveModel { next_attempt_at: Set(now), ..Default::default() })
-        .filter(Column::Status.eq(Status::Waiting))
-        .filter(Expr::col(Column::NumberHashes).contains(Expr::val(vec![number_hash])))
-        .exec(db)
+    let waiting = Condition::all()
+        .add(Column::Status.eq(Status::Waiting))
+        .add(Expr::col(Column::NumberHashes).contains(Expr::val(vec![number_hash])));
+    let times: Vec<(Uuid, DateTime<Utc>, Option<DateTime<Utc>>)> = Entity::find()
+        .select_only()
+        .columns([Column::Id, Column::ReceivedAt, Column::OccurredAt])
+        .filter(waiting.clone())
+        .into_tuple()
+        .all(db)
         .await?;
-    Ok(hastened.rows_affected)
+    let ids = times.into_iter().filter_map(|(id, received_at, occurred_at)| {
+        let occurred_at = occurred_at.unwrap_or(received_at);
+        comes(EventTime { occurred_at, received_at }).then_some(id)
+    });
+    let ids: Vec<Uuid> = ids.collect();
+    let mut count = 0;
+    for ids in ids.chunks(MOST_VALUES) {
+        let hastened = Entity::update_many()
+            .set(ActiveModel { next_attempt_at: Set(now), ..Default::default() })
+            .filter(waiting.clone())
+            .filter(Column::Id.is_in(ids.iter().copied()))
+            .exec(db)
+            .await?;
+        count += hastened.rows_affected;
+    }
+    Ok(count)
 }
 
 /// All parked events, oldest first.

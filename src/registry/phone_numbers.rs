@@ -1,16 +1,20 @@
 //! Which tenant holds a phone number, and held it when. A number can pass from one tenant to another; an event
 //! belongs to whoever held the number when it occurred, however late it comes.
 
-use chrono::{DateTime, Utc};
+use std::collections::HashMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter,
-    QueryOrder, Statement,
+    ColumnTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, Statement,
 };
 
 pub use super::entities::phone_numbers::Model as Assignment;
-use super::entities::phone_numbers::{ActiveModel, Column, Entity};
+use super::entities::phone_numbers::{Column, Entity};
 use super::{OnRegistry, RegistryError};
-use crate::identifiers::{PhoneNumber, TenantId, new_id};
+use crate::identifiers::{LineNumber, TenantId, new_id};
+
+/// So far may the clock of a provider, or of another replica, be from ours.
+const CLOCK_SKEW: TimeDelta = TimeDelta::seconds(5);
 
 /// Why a number was not given.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,17 +28,19 @@ pub enum NotAssigned {
 }
 
 /// The tenant's row is locked against a change of its status: a tenant that is still being made, and may have to be
-/// unmade, gets no number.
+/// unmade, gets no number. The times of two holders never overlap, not even where the clock of this replica is behind the
+/// one that took the number away.
 const ASSIGN: &str = "
 INSERT INTO phone_numbers (id, number, tenant_id, valid_from)
-SELECT $1, $2, id, $3 FROM tenants WHERE id = $4 AND status = 'active' FOR SHARE
+SELECT $1, $2, id, greatest($3, (SELECT max(valid_until) FROM phone_numbers WHERE number = $2))
+FROM tenants WHERE id = $4 AND status = 'active' FOR SHARE OF tenants
 ON CONFLICT (number) WHERE valid_until IS NULL DO NOTHING
 ";
 
 /// Gives a number to an active tenant, from now on. Giving it to its holder again changes nothing.
 pub async fn assign(
     db: &impl OnRegistry,
-    number: &PhoneNumber,
+    number: &LineNumber,
     tenant: TenantId,
     now: DateTime<Utc>,
 ) -> Result<Result<(), NotAssigned>, RegistryError> {
@@ -56,21 +62,23 @@ pub async fn assign(
     })
 }
 
+const RELEASE: &str = "
+UPDATE phone_numbers SET valid_until = greatest($2, valid_from + interval '1 microsecond')
+WHERE tenant_id = $1 AND number = $3 AND valid_until IS NULL
+";
+
 /// Takes a number away from its holder, from now on. `false` where the tenant did not hold it.
 pub async fn release(
     db: &impl OnRegistry,
-    number: &PhoneNumber,
+    number: &LineNumber,
     tenant: TenantId,
     now: DateTime<Utc>,
 ) -> Result<bool, RegistryError> {
-    let released = Entity::update_many()
-        .set(ActiveModel { valid_until: Set(Some(now)), ..Default::default() })
-        .filter(Column::Number.eq(number.as_str()))
-        .filter(Column::TenantId.eq(tenant.0))
-        .filter(Column::ValidUntil.is_null())
-        .exec(db)
+    let values = [tenant.0.into(), now.into(), number.as_str().into()];
+    let released = db
+        .execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, RELEASE, values))
         .await?;
-    Ok(released.rows_affected == 1)
+    Ok(released.rows_affected() == 1)
 }
 
 const RELEASE_ALL: &str = "
@@ -90,29 +98,86 @@ pub async fn release_all(
     Ok(())
 }
 
+/// When an event happened, by its sender's clock, and when it reached us, by ours.
+#[derive(Clone, Copy, Debug)]
+pub struct EventTime {
+    /// By its sender's clock.
+    pub occurred_at: DateTime<Utc>,
+    /// By ours.
+    pub received_at: DateTime<Utc>,
+}
+
+/// Who held one number, oldest first. The one place where it is decided to whom an event of a number belongs: what is
+/// announced when a number is given must be what happens.
+#[derive(Clone, Debug)]
+pub struct History(Vec<Assignment>);
+
+impl History {
+    /// Whose an event is. What came before the number was ever given to anybody is its first holder's; what fell into
+    /// a gap between two times of one tenant is that tenant's. A gap between two tenants is nobody's, except for what
+    /// clocks that differ by up to five seconds explain: what reached us when the next tenant held the number already
+    /// is theirs, and what reached us just after the last one gave it back is that one's.
+    pub fn holder(&self, event: EventTime) -> Option<TenantId> {
+        // Nothing reaches us before it happens.
+        let at = event.occurred_at.min(event.received_at);
+        let began = self.0.partition_point(|row| row.valid_from <= at);
+        let (before, after) = self.0.split_at(began);
+        let (last, next) = (before.last(), after.first());
+        let Some(last) = last else {
+            return next.map(holder);
+        };
+        let Some(until) = last.valid_until.filter(|until| *until <= at) else {
+            return Some(holder(last));
+        };
+        if let Some(next) = next {
+            let has_begun = next.valid_from <= event.received_at;
+            let is_back = next.tenant_id == last.tenant_id;
+            if is_back || (has_begun && next.valid_from - at <= CLOCK_SKEW) {
+                return Some(holder(next));
+            }
+        }
+        (event.received_at - until <= CLOCK_SKEW).then(|| holder(last))
+    }
+}
+
+fn holder(row: &Assignment) -> TenantId {
+    TenantId(row.tenant_id)
+}
+
 /// Asked for every event, so that its text is made once.
 const HISTORY: &str = "SELECT id, number, tenant_id, valid_from, valid_until FROM phone_numbers \
                        WHERE number = ANY($1) ORDER BY valid_from";
 
-/// Who held each of `numbers` at `at`, in their order; numbers that were nobody's are left out. What came before
-/// a number was ever given to anybody goes to its first holder; what fell into a gap between two holders is
-/// nobody's.
+async fn assignments(
+    db: &impl OnRegistry,
+    numbers: &[String],
+) -> Result<Vec<Assignment>, RegistryError> {
+    let values = [numbers.to_vec().into()];
+    let statement = Statement::from_sql_and_values(DbBackend::Postgres, HISTORY, values);
+    Ok(Assignment::find_by_statement(statement).all(db).await?)
+}
+
+/// Who held a number.
+pub async fn history(db: &impl OnRegistry, number: &LineNumber) -> Result<History, RegistryError> {
+    Ok(History(assignments(db, &[number.as_str().to_owned()]).await?))
+}
+
+/// Whose an event is by each of `numbers`, in their order; numbers by which it is nobody's are left out.
 pub async fn holders_at(
     db: &impl OnRegistry,
     numbers: &[String],
-    at: DateTime<Utc>,
+    event: EventTime,
 ) -> Result<Vec<(String, TenantId)>, RegistryError> {
-    let statement =
-        Statement::from_sql_and_values(DbBackend::Postgres, HISTORY, [numbers.to_vec().into()]);
-    let history = Assignment::find_by_statement(statement).all(db).await?;
-    let holder = |number: &String| {
-        let mut of_number = history.iter().filter(|row| row.number == *number).peekable();
-        let first = of_number.peek().copied().filter(|row| at < row.valid_from);
-        let then = of_number
-            .find(|row| row.valid_from <= at && row.valid_until.is_none_or(|until| at < until));
-        then.or(first).map(|row| (number.clone(), TenantId(row.tenant_id)))
+    let mut histories: HashMap<String, History> = HashMap::new();
+    for row in assignments(db, numbers).await? {
+        let history = histories.entry(row.number.clone()).or_insert(History(Vec::new()));
+        history.0.push(row);
+    }
+    let found = |number: &String| {
+        let tenant = histories.get(number)?.holder(event)?;
+        Some((number.clone(), tenant))
     };
-    Ok(numbers.iter().filter_map(holder).collect())
+    Ok(numbers.iter().filter_map(found).collect())
 }
 
 /// The numbers that a tenant holds now.
@@ -126,4 +191,69 @@ pub async fn held_by(
         .order_by_asc(Column::Number)
         .all(db)
         .await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    const A: TenantId = TenantId(uuid::Uuid::from_u128(1));
+    const B: TenantId = TenantId(uuid::Uuid::from_u128(2));
+
+    /// A moment of the day, in seconds and milliseconds.
+    fn at(seconds: f64) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis((seconds * 1e3) as i64).unwrap()
+    }
+
+    fn history(rows: &[(TenantId, f64, Option<f64>)]) -> History {
+        let row = |(tenant, from, until): &(TenantId, f64, Option<f64>)| Assignment {
+            id: new_id(),
+            number: "+13125550101".to_owned(),
+            tenant_id: tenant.0,
+            valid_from: at(*from),
+            valid_until: until.map(at),
+        };
+        History(rows.iter().map(row).collect())
+    }
+
+    /// A holds the number from 100 to 200, B from 300 on.
+    #[rstest]
+    #[case::before_anybody(50.0, 50.1, Some(A))]
+    #[case::in_its_time(150.0, 150.1, Some(A))]
+    #[case::late(150.0, 900.0, Some(A))]
+    #[case::at_the_release(200.0, 900.0, None)]
+    #[case::just_after_the_release(200.7, 201.0, Some(A))]
+    #[case::by_a_clock_ahead(200.7, 199.9, Some(A))]
+    #[case::in_the_gap(250.0, 250.1, None)]
+    #[case::from_the_gap_to_the_next(250.0, 300.1, None)]
+    #[case::just_before_the_next(299.3, 299.4, None)]
+    #[case::by_a_clock_behind(299.3, 300.1, Some(B))]
+    #[case::by_a_clock_far_behind(294.9, 300.1, None)]
+    #[case::just_before_and_late(299.3, 900.0, Some(B))]
+    #[case::in_the_time_of_the_next(300.0, 300.0, Some(B))]
+    #[case::from_the_future(9000.0, 250.0, None)]
+    fn an_event_belongs_to_the_holder_of_its_time(
+        #[case] occurred: f64,
+        #[case] received: f64,
+        #[case] expected: Option<TenantId>,
+    ) {
+        let history = history(&[(A, 100.0, Some(200.0)), (B, 300.0, None)]);
+        let time = EventTime { occurred_at: at(occurred), received_at: at(received) };
+        assert_eq!(history.holder(time), expected);
+    }
+
+    #[rstest]
+    #[case::back_with_the_same(&[(A, 100.0, Some(200.0)), (A, 300.0, None)], Some(A))]
+    #[case::with_another_between(&[(A, 100.0, Some(200.0)), (B, 300.0, Some(400.0)), (A, 500.0, None)], None)]
+    #[case::never_given_again(&[(A, 100.0, Some(200.0))], None)]
+    #[case::never_given(&[], None)]
+    fn a_gap_is_of_the_tenant_on_both_sides(
+        #[case] rows: &[(TenantId, f64, Option<f64>)],
+        #[case] expected: Option<TenantId>,
+    ) {
+        let time = EventTime { occurred_at: at(250.0), received_at: at(250.1) };
+        assert_eq!(history(rows).holder(time), expected);
+    }
 }

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use moka::sync::Cache;
@@ -17,10 +16,10 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::lock;
-use crate::clock::Clock;
 use crate::identifiers::TenantId;
 use crate::registry::changes::Change;
 use crate::registry::database_servers::{self, DatabaseServer};
+use crate::registry::phone_numbers::EventTime;
 use crate::registry::tenants::{self, Tenant};
 use crate::registry::{Registry, RegistryError, domains, phone_numbers};
 
@@ -116,11 +115,10 @@ pub struct Directory {
     outage_grace: Duration,
     host_turns: Semaphore,
     counters: Counters,
-    clock: Clock,
 }
 
 impl Directory {
-    pub(super) fn new(registry: Registry, ttl: Duration, clock: Clock) -> Self {
+    pub(super) fn new(registry: Registry, ttl: Duration) -> Self {
         let cache = || Cache::builder().max_capacity(CAPACITY).time_to_live(ttl);
         Self {
             outage_grace: registry.outage_grace(),
@@ -137,7 +135,6 @@ impl Directory {
             start: Instant::now(),
             host_turns: Semaphore::new(HOSTS_AT_ONCE),
             counters: Counters::default(),
-            clock,
         }
     }
 
@@ -194,15 +191,15 @@ impl Directory {
         }
     }
 
-    /// Who held these numbers at a moment. Asked of the registry each time: a message must not follow a number to
+    /// Whose an event is by these numbers. Asked of the registry each time: a message must not follow a number to
     /// a holder of yesterday.
     pub async fn holders_of_numbers(
         &self,
         numbers: &[String],
-        at: DateTime<Utc>,
+        event: EventTime,
     ) -> Result<Vec<(String, TenantId)>, RegistryError> {
         let db = self.registry.connect().await?;
-        phone_numbers::holders_at(&db, numbers, at.min(self.clock.now())).await
+        phone_numbers::holders_at(&db, numbers, event).await
     }
 
     /// Forgets what is remembered of a tenant, because it has just been changed here.

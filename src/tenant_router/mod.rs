@@ -182,9 +182,9 @@ impl TenantRouter {
         let shelf = Arc::new(Shelf::new(counters.clone()));
         let reclaimer: std::sync::Weak<Shelf> = Arc::downgrade(&shelf);
         let reclaimer: std::sync::Weak<dyn Reclaim> = reclaimer;
-        let gatekeeper = Arc::new(Gatekeeper::new(&settings, reclaimer, clock.clone()));
+        let gatekeeper = Arc::new(Gatekeeper::new(&settings, reclaimer, clock));
         let inner = Arc::new(Inner {
-            directory: Arc::new(Directory::new(registry.clone(), settings.directory_ttl, clock)),
+            directory: Arc::new(Directory::new(registry.clone(), settings.directory_ttl)),
             pools: Pools::new(&settings, shelf, gatekeeper.clone()),
             gatekeeper,
             addresses: Addresses::new(registry.server().clone()),

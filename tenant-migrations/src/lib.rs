@@ -7,6 +7,7 @@ mod m20261120_000001_create_tenant;
 mod m20261121_000002_preseed;
 mod m20261121_000003_accounts;
 mod m20261121_000004_staff;
+mod m20261127_000005_hand_overs;
 
 /// The text of every migration: what a template database is made of, for its fingerprint.
 pub const SOURCES: &[&str] = &[
@@ -14,6 +15,7 @@ pub const SOURCES: &[&str] = &[
     include_str!("m20261121_000002_preseed.rs"),
     include_str!("m20261121_000003_accounts.rs"),
     include_str!("m20261121_000004_staff.rs"),
+    include_str!("m20261127_000005_hand_overs.rs"),
 ];
 
 /// The migrations of every tenant database, oldest first.
@@ -27,6 +29,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000002_preseed::Migration),
             Box::new(m20261121_000003_accounts::Migration),
             Box::new(m20261121_000004_staff::Migration),
+            Box::new(m20261127_000005_hand_overs::Migration),
         ]
     }
 }

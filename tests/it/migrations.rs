@@ -128,3 +128,38 @@ async fn what_an_earlier_version_left_half_made_is_undone() {
     let finished = "SELECT count(*) FROM provisioning_runs WHERE status = 'completed'";
     assert_eq!(app.registry_count(finished).await, 1);
 }
+
+/// Before, a conversation kept the member whom it was first with, also when the number was somebody else's long since.
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "this is a migration")]
+async fn a_conversation_whose_number_has_passed_on_is_nobodys_and_no_message_is_lost_on_the_way_back()
+ {
+    let (cluster, name) = (shared_cluster(), format!("tenant_{}", unique()));
+    cluster.execute("postgres", &format!("CREATE DATABASE {name}")).await;
+    let database = Database::connect(cluster.url(&name)).await.unwrap();
+    tenant_migrations::Migrator::up(&database, Some(4)).await.unwrap();
+    let conversation = |member: &str, body: &str| {
+        format!(
+            "WITH c AS (INSERT INTO conversations (id, contact_number, phone_number, member_id, last_message_at,
+                                                   last_message_preview, created_at)
+                        VALUES (gen_random_uuid(), '+13125550101', '+13125550111', {member}, now(), '', now()) RETURNING id)
+             INSERT INTO conversation_messages (id, conversation_id, direction, body, status, segments, occurred_at, created_at)
+             SELECT gen_random_uuid(), id, 'inbound', '{body}', 'received', 1, now(), now() FROM c"
+        )
+    };
+    let anna =
+        "INSERT INTO members (id, first_name, last_name, phone_number, created_at, updated_at)
+        VALUES (gen_random_uuid(), 'Anna', '', '+13125550102', now(), now())";
+    cluster.execute(&name, anna).await;
+    cluster.execute(&name, &conversation("(SELECT id FROM members)", "before")).await;
+    tenant_migrations::Migrator::up(&database, None).await.unwrap();
+    let ended =
+        "SELECT count(*) FROM conversations WHERE member_id IS NULL AND ended_at IS NOT NULL";
+    assert_eq!(cluster.count(&name, ended).await, 1);
+    cluster.execute(&name, &conversation("NULL", "after")).await;
+    tenant_migrations::Migrator::down(&database, Some(1)).await.unwrap();
+    database.close().await.unwrap();
+    let messages = "SELECT body FROM conversation_messages ORDER BY body";
+    assert_eq!(cluster.texts(&name, messages).await, ["after", "before"]);
+    assert_eq!(cluster.count(&name, "SELECT count(*) FROM conversations").await, 1);
+}

@@ -14,6 +14,8 @@ pub struct Model {
     pub attempts: i32,
     pub next_attempt_at: DateTimeUtc,
     pub received_at: DateTimeUtc,
+    /// Absent where the event does not say it, and where an earlier version parked it.
+    pub occurred_at: Option<DateTimeUtc>,
     pub updated_at: DateTimeUtc,
 }
 

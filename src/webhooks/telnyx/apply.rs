@@ -4,13 +4,16 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use futures_util::future::join_all;
+use tokio::time::{Instant, timeout_at};
 
-use super::event::{DeliveryStage, DeliveryUpdate, Event, InboundMessage};
+use super::event::{DeliveryStage, DeliveryUpdate, Event, InboundMessage, Unreadable};
 use super::{Receipt, TelnyxWebhooks};
 use crate::identifiers::TenantId;
 use crate::messaging::delivery::{self, DeliveryReport, Reported};
 use crate::messaging::inbound::{self, Applied, InboundText};
 use crate::postgres::failure;
+use crate::registry::phone_numbers::EventTime;
 use crate::registry::tenants::Tenant;
 use crate::tenant_router::RouterError;
 
@@ -35,6 +38,9 @@ pub enum Undeliverable {
     /// The tenant's database refused what was to be written: a fault of ours, or of the event.
     #[error("the tenant's database refused the event: {0}")]
     StatementFailed(String),
+    /// The event lacks what it takes.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
 }
 
 impl Undeliverable {
@@ -47,7 +53,13 @@ impl Undeliverable {
             Self::RegistryUnavailable(_) => "registry_unavailable",
             Self::DeadlinePassed => "deadline_passed",
             Self::StatementFailed(_) => "statement_failed",
+            Self::Unreadable(_) => "unreadable",
         }
+    }
+
+    /// Did the tenant's database refuse the event itself?
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::StatementFailed(_))
     }
 }
 
@@ -85,35 +97,60 @@ impl From<sea_orm::DbErr> for Undeliverable {
 }
 
 impl TelnyxWebhooks {
-    /// Writes an event to its tenant. Doing it again changes nothing.
-    pub(super) async fn deliver(&self, event: &Event) -> Result<Receipt, Undeliverable> {
+    /// Writes an event to its tenants by `until`. Doing it again changes nothing.
+    pub(super) async fn deliver(
+        &self,
+        event: &Event,
+        received_at: DateTime<Utc>,
+        until: Instant,
+    ) -> Result<Receipt, Undeliverable> {
         match event {
-            Event::MessageReceived(message) => self.deliver_message(message).await,
-            Event::DeliveryUpdate(update) => self.deliver_report(update).await,
+            Event::MessageReceived(message) => {
+                self.deliver_message(message, received_at, until).await
+            }
+            Event::DeliveryUpdate(update) => {
+                in_time(until, self.deliver_report(update, received_at)).await
+            }
+            Event::Unreadable { fault, .. } => Err((*fault).into()),
             Event::Other { .. } => Ok(Receipt::Ignored),
         }
     }
 
-    /// A group message can reach several tenants. It is delivered when each of them has it; where one fails, the
-    /// whole event waits, and those who have it already see a duplicate the next time.
-    async fn deliver_message(&self, message: &InboundMessage) -> Result<Receipt, Undeliverable> {
-        let mut holders = self.holders(&message.recipients, message.occurred_at).await?;
+    /// A group message can reach several tenants, and each gets it as if it were alone. It is delivered when all of
+    /// them have it; where one fails, the whole event waits, and those who have it already see a duplicate the next
+    /// time.
+    async fn deliver_message(
+        &self,
+        message: &InboundMessage,
+        received_at: DateTime<Utc>,
+        until: Instant,
+    ) -> Result<Receipt, Undeliverable> {
+        let time = event_time(message.occurred_at, received_at);
+        let mut holders = in_time(until, self.holders(&message.recipients, time)).await?;
         if holders.is_empty() {
             return Err(Undeliverable::UnknownNumber);
         }
         // To two numbers of one tenant it is one message, in the conversation with the first of them.
         let mut seen = HashSet::new();
         holders.retain(|(_, id)| seen.insert(*id));
-        // Every one of them is tried: what one tenant cannot take is no reason for another to wait.
-        let mut receipt = Ok(Receipt::Duplicate);
-        for (number, id) in &holders {
-            match self.store(*id, number, message).await {
-                Ok(Applied::Stored) => receipt = receipt.map(|_| Receipt::Accepted),
+        let stores = holders
+            .iter()
+            .map(|(number, id)| in_time(until, self.store(*id, number, message, time.occurred_at)));
+        let (mut receipt, mut failure) = (Receipt::Duplicate, None);
+        for stored in join_all(stores).await {
+            match stored {
+                Ok(Applied::Stored) => receipt = Receipt::Accepted,
                 Ok(Applied::Duplicate) => {}
-                Err(failure) => receipt = Err(failure),
+                // What will pass outweighs what will not: a tenant that refuses for good must not end the waiting
+                // of one that is only away.
+                Err(next) => {
+                    if failure.as_ref().is_none_or(Undeliverable::is_refusal) {
+                        failure = Some(next);
+                    }
+                }
             }
         }
-        receipt
+        failure.map_or(Ok(receipt), Err)
     }
 
     async fn store(
@@ -121,27 +158,34 @@ impl TelnyxWebhooks {
         id: TenantId,
         number: &str,
         message: &InboundMessage,
+        occurred_at: DateTime<Utc>,
     ) -> Result<Applied, Undeliverable> {
         let tenant = self.tenant(id).await?;
+        let others = message.recipients.iter().filter(|other| *other != number).cloned();
         let text = InboundText {
             event_id: &message.event_id,
             subject: message.subject.as_deref(),
-            provider_message_id: &message.provider_message_id,
+            provider_message_id: message.provider_message_id.as_deref(),
             from: &message.from,
             to: number,
+            other_recipients: others.collect(),
             body: &message.body,
             media: serde_json::to_value(&message.media)
                 .map_err(|e| Undeliverable::StatementFailed(e.to_string()))?,
             segments: message.segments,
-            occurred_at: message.occurred_at,
+            occurred_at,
         };
         let db = self.router.connect_urgently(&tenant).await?;
         Ok(inbound::store(&db, text, self.clock.now()).await?)
     }
 
-    async fn deliver_report(&self, update: &DeliveryUpdate) -> Result<Receipt, Undeliverable> {
-        let from = std::slice::from_ref(&update.from);
-        let holders = self.holders(from, update.occurred_at).await?;
+    async fn deliver_report(
+        &self,
+        update: &DeliveryUpdate,
+        received_at: DateTime<Utc>,
+    ) -> Result<Receipt, Undeliverable> {
+        let time = event_time(update.occurred_at, received_at);
+        let holders = self.holders(std::slice::from_ref(&update.from), time).await?;
         let Some((_, id)) = holders.first() else {
             return Ok(Receipt::Ignored);
         };
@@ -155,7 +199,7 @@ impl TelnyxWebhooks {
             provider_message_id: &update.provider_message_id,
             statuses: update.statuses.iter().map(|(_, status)| status.as_str()).collect(),
             error: update.error.as_deref(),
-            occurred_at: update.occurred_at,
+            occurred_at: time.occurred_at,
         };
         let db = self.router.connect_urgently(&tenant).await?;
         Ok(match delivery::record(&db, report, self.clock.now()).await? {
@@ -168,12 +212,25 @@ impl TelnyxWebhooks {
     async fn holders(
         &self,
         numbers: &[String],
-        at: DateTime<Utc>,
+        time: EventTime,
     ) -> Result<Vec<(String, TenantId)>, Undeliverable> {
-        Ok(self.router.directory().holders_of_numbers(numbers, at).await?)
+        Ok(self.router.directory().holders_of_numbers(numbers, time).await?)
     }
 
     async fn tenant(&self, id: TenantId) -> Result<Arc<Tenant>, Undeliverable> {
         self.router.directory().tenant(id).await?.ok_or(Undeliverable::TenantNotActive)
     }
+}
+
+/// An event that says no time happened when it came, and none happens later than that.
+fn event_time(occurred_at: Option<DateTime<Utc>>, received_at: DateTime<Utc>) -> EventTime {
+    let occurred_at = occurred_at.map_or(received_at, |at| at.min(received_at));
+    EventTime { occurred_at, received_at }
+}
+
+async fn in_time<T>(
+    until: Instant,
+    work: impl Future<Output = Result<T, Undeliverable>>,
+) -> Result<T, Undeliverable> {
+    timeout_at(until, work).await.unwrap_or(Err(Undeliverable::DeadlinePassed))
 }

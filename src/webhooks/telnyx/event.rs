@@ -6,9 +6,19 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// Longest identifier or address, in characters. Longer ones are refused, since two that are cut
-/// could become the same.
+use crate::identifiers::canonical_address;
+
+mod repair;
+mod time;
+
+use time::time;
+
+/// Longest identifier or address, in characters. Of a longer one its digest is kept, since two that
+/// are cut could become the same.
 pub const MAX_ID_CHARS: usize = 255;
+
+/// The sender of a message that names none.
+pub const UNKNOWN_SENDER: &str = "unknown";
 
 /// Longest label (status, error, event type), in characters. Longer ones are cut.
 pub const MAX_LABEL_CHARS: usize = 255;
@@ -24,6 +34,8 @@ pub enum Event {
     MessageReceived(InboundMessage),
     /// `message.sent` or `message.finalized`: news of a message that we sent.
     DeliveryUpdate(DeliveryUpdate),
+    /// One of the above in its type, without which it takes: a person has to look at it.
+    Unreadable { event_id: String, fault: Unreadable },
     /// Anything else, to be acknowledged and left alone: other event types, and shapes without the
     /// `data` envelope.
     Other {
@@ -37,13 +49,16 @@ pub enum Event {
 /// A message that reached a number of the account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InboundMessage {
-    /// The same in every delivery attempt of this event: the key for duplicates.
+    /// The same in every delivery attempt of this event.
     pub event_id: String,
-    pub occurred_at: DateTime<Utc>,
-    pub provider_message_id: String,
-    /// The sender's number.
+    /// `None` where the event does not say it in a way that can be read.
+    pub occurred_at: Option<DateTime<Utc>>,
+    /// The same in every event of this message.
+    pub provider_message_id: Option<String>,
+    /// The sender's number, short code or name; [`UNKNOWN_SENDER`] where the event names none.
     pub from: String,
-    /// `to`, then `cc`, in order and without repeats; never empty. A group message has several.
+    /// `to`, then `cc`, in order and without repeats; never empty. A group message has several. Numbers
+    /// are as they are stored: see [`canonical_address`].
     pub recipients: Vec<String>,
     /// The text; empty for a message of media only.
     pub body: String,
@@ -82,7 +97,8 @@ pub struct Media {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryUpdate {
     pub event_id: String,
-    pub occurred_at: DateTime<Utc>,
+    /// `None` where the event does not say it in a way that can be read.
+    pub occurred_at: Option<DateTime<Utc>>,
     pub provider_message_id: String,
     /// Our number that sent the message.
     pub from: String,
@@ -104,59 +120,54 @@ pub enum DeliveryStage {
     Finalized,
 }
 
-/// Why a signed body is no event that we can act on. The names are paths in the body.
+/// Why a signed body is no event at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedEvent {
-    #[error("the body is not UTF-8")]
-    NotUtf8,
-    #[error("the body is not JSON, or nested too deeply (line {line}, column {column})")]
+    #[error("the body is not JSON (line {line}, column {column})")]
     NotJson { line: usize, column: usize },
     #[error("the body is not a JSON object")]
     NotAnObject,
-    #[error("`{0}` is missing, empty or of the wrong type")]
-    Missing(&'static str),
-    #[error("`{0}` is not an RFC 3339 time with an offset")]
-    NotATime(&'static str),
-    #[error("`{0}` is longer than {MAX_ID_CHARS} characters")]
-    TooLong(&'static str),
-    #[error("`{0}` has more than {MAX_ENTRIES} entries")]
-    TooMany(&'static str),
 }
 
 impl MalformedEvent {
     /// The reason as a metric label.
     pub fn reason(self) -> &'static str {
         match self {
-            Self::NotUtf8 => "not_utf8",
             Self::NotJson { .. } => "not_json",
             Self::NotAnObject => "not_an_object",
-            Self::Missing(_) => "missing_member",
-            Self::NotATime(_) => "not_a_time",
-            Self::TooLong(_) => "too_long",
-            Self::TooMany(_) => "too_many",
         }
     }
 }
 
-/// Reads a body whose signature was checked. Where a member is there twice the last one counts. NUL
-/// characters, which PostgreSQL cannot store, become U+FFFD in every string.
+/// Why an event cannot be acted on. The names are paths in the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    #[error("`{0}` is missing, empty or of the wrong type")]
+    Missing(&'static str),
+    #[error("`{0}` has more than {MAX_ENTRIES} entries")]
+    TooMany(&'static str),
+}
+
+/// Reads a body whose signature was checked, as far as it can be read. Where a member is there twice
+/// the last one counts. NUL characters, which PostgreSQL cannot store, become U+FFFD in every string.
 ///
 /// # Errors
 ///
-/// [`MalformedEvent`] when the body is no JSON object, or when a message event lacks an id, a time,
-/// a sender or (inbound) a recipient. JSON nested deeper than serde_json's limit of 128 is refused
-/// too.
+/// [`MalformedEvent`] when the body is no JSON object, not even a damaged one.
 pub fn parse(body: &[u8]) -> Result<Event, MalformedEvent> {
-    let text = std::str::from_utf8(body).map_err(|_| MalformedEvent::NotUtf8)?;
-    let root: Value = serde_json::from_str(text)
-        .map_err(|error| MalformedEvent::NotJson { line: error.line(), column: error.column() })?;
+    let root: Value = match serde_json::from_slice(body) {
+        Ok(root) => root,
+        Err(_) => serde_json::from_str(&repair::repaired(body)).map_err(|error| {
+            MalformedEvent::NotJson { line: error.line(), column: error.column() }
+        })?,
+    };
     let root = root.as_object().ok_or(MalformedEvent::NotAnObject)?;
     let Some(data) = root.get("data").and_then(Value::as_object) else {
         // Link-click callbacks come without the envelope.
         return Ok(other(None, label(root.get("record_type"))));
     };
     let event_type = label(data.get("event_type"));
-    match event_type.as_deref() {
+    let read = match event_type.as_deref() {
         Some("message.received") if !has_direction(data, "outbound") => {
             inbound_message(data).map(Event::MessageReceived)
         }
@@ -167,14 +178,15 @@ pub fn parse(body: &[u8]) -> Result<Event, MalformedEvent> {
             delivery_update(data, DeliveryStage::Finalized).map(Event::DeliveryUpdate)
         }
         _ => Ok(other(Some(data), event_type)),
-    }
+    };
+    Ok(read.unwrap_or_else(|fault| Event::Unreadable { event_id: event_id(data), fault }))
 }
 
 type Object = Map<String, Value>;
 
 fn other(data: Option<&Object>, event_type: Option<String>) -> Event {
     Event::Other {
-        id: data.and_then(|data| identifier(data, "id", "data.id").ok()),
+        id: data.and_then(|data| identifier(data.get("id"))),
         event_type: event_type.unwrap_or_else(|| "unknown".to_owned()),
     }
 }
@@ -184,22 +196,22 @@ fn has_direction(data: &Object, direction: &str) -> bool {
     payload.and_then(|payload| payload.get("direction")).and_then(Value::as_str) == Some(direction)
 }
 
-fn inbound_message(data: &Object) -> Result<InboundMessage, MalformedEvent> {
+fn inbound_message(data: &Object) -> Result<InboundMessage, Unreadable> {
     let payload = payload(data)?;
     let mut recipients = Vec::new();
-    for (entry, path) in receivers(payload)? {
-        if let Some(number) = address(entry, path)?.filter(|number| !recipients.contains(number)) {
+    for entry in receivers(payload)? {
+        if let Some(number) = address(entry).filter(|number| !recipients.contains(number)) {
             recipients.push(number);
         }
     }
     if recipients.is_empty() {
-        return Err(MalformedEvent::Missing("data.payload.to"));
+        return Err(Unreadable::Missing("data.payload.to"));
     }
     Ok(InboundMessage {
-        event_id: identifier(data, "id", "data.id")?,
-        occurred_at: occurred_at(data)?,
-        provider_message_id: identifier(payload, "id", "data.payload.id")?,
-        from: sender(payload)?,
+        event_id: event_id(data),
+        occurred_at: occurred_at(data, payload),
+        provider_message_id: identifier(payload.get("id")),
+        from: sender(payload).unwrap_or_else(|| UNKNOWN_SENDER.to_owned()),
         recipients,
         body: message_text(payload),
         subject: text(payload.get("subject")),
@@ -210,57 +222,63 @@ fn inbound_message(data: &Object) -> Result<InboundMessage, MalformedEvent> {
     })
 }
 
-fn delivery_update(data: &Object, stage: DeliveryStage) -> Result<DeliveryUpdate, MalformedEvent> {
+fn delivery_update(data: &Object, stage: DeliveryStage) -> Result<DeliveryUpdate, Unreadable> {
     let payload = payload(data)?;
     let mut statuses = Vec::new();
-    for (entry, path) in receivers(payload)? {
-        if let (Some(number), Some(status)) = (address(entry, path)?, label(entry.get("status"))) {
+    for entry in receivers(payload)? {
+        if let (Some(number), Some(status)) = (address(entry), label(entry.get("status"))) {
             statuses.push((number, status));
         }
     }
     Ok(DeliveryUpdate {
-        event_id: identifier(data, "id", "data.id")?,
-        occurred_at: occurred_at(data)?,
-        provider_message_id: identifier(payload, "id", "data.payload.id")?,
-        from: sender(payload)?,
+        event_id: event_id(data),
+        occurred_at: occurred_at(data, payload),
+        provider_message_id: identifier(payload.get("id"))
+            .ok_or(Unreadable::Missing("data.payload.id"))?,
+        from: sender(payload).ok_or(Unreadable::Missing("data.payload.from"))?,
         stage,
         statuses,
         error: first_error(payload.get("errors")),
     })
 }
 
-fn payload(data: &Object) -> Result<&Object, MalformedEvent> {
-    data.get("payload").and_then(Value::as_object).ok_or(MalformedEvent::Missing("data.payload"))
+fn payload(data: &Object) -> Result<&Object, Unreadable> {
+    data.get("payload").and_then(Value::as_object).ok_or(Unreadable::Missing("data.payload"))
 }
 
-fn identifier(object: &Object, member: &str, path: &'static str) -> Result<String, MalformedEvent> {
-    let id = text(object.get(member)).ok_or(MalformedEvent::Missing(path))?;
-    bounded(id, path)
+/// What the sender calls the event; where it does not, the digest of all that it says, which is the same in every
+/// delivery attempt.
+fn event_id(data: &Object) -> String {
+    let digest_of_all = || digest(&serde_json::to_string(data).unwrap_or_default());
+    identifier(data.get("id")).unwrap_or_else(digest_of_all)
 }
 
-fn occurred_at(data: &Object) -> Result<DateTime<Utc>, MalformedEvent> {
-    const PATH: &str = "data.occurred_at";
-    let time =
-        data.get("occurred_at").and_then(Value::as_str).ok_or(MalformedEvent::Missing(PATH))?;
-    let time = DateTime::parse_from_rfc3339(time).map_err(|_| MalformedEvent::NotATime(PATH))?;
-    Ok(time.to_utc())
+fn identifier(value: Option<&Value>) -> Option<String> {
+    let id = scalar(value)?;
+    let is_short = id.chars().nth(MAX_ID_CHARS).is_none();
+    Some(if is_short { id } else { digest(&id) })
 }
 
-fn sender(payload: &Object) -> Result<String, MalformedEvent> {
-    const PATH: &str = "data.payload.from";
-    let sender = payload.get("from").ok_or(MalformedEvent::Missing(PATH))?;
-    address(sender, PATH)?.ok_or(MalformedEvent::Missing(PATH))
+/// What the ids begin with that are a digest of ours.
+pub(super) const DIGEST: &str = "sha256:";
+
+fn digest(text: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    format!("{DIGEST}{}", hex::encode(digest))
 }
 
-/// The entries of `to`, then `cc`, each with its path for errors.
-fn receivers(
-    payload: &Object,
-) -> Result<impl Iterator<Item = (&Value, &'static str)>, MalformedEvent> {
-    const TO: &str = "data.payload.to";
-    const CC: &str = "data.payload.cc";
-    let to = entries(payload, "to", TO)?.iter().map(|entry| (entry, TO));
-    let cc = entries(payload, "cc", CC)?.iter().map(|entry| (entry, CC));
-    Ok(to.chain(cc))
+fn occurred_at(data: &Object, payload: &Object) -> Option<DateTime<Utc>> {
+    time(data.get("occurred_at")).or_else(|| time(payload.get("received_at")))
+}
+
+fn sender(payload: &Object) -> Option<String> {
+    payload.get("from").and_then(address)
+}
+
+/// The entries of `to`, then `cc`.
+fn receivers(payload: &Object) -> Result<impl Iterator<Item = &Value>, Unreadable> {
+    let to = entries(payload, "to", "data.payload.to")?;
+    Ok(to.iter().chain(entries(payload, "cc", "data.payload.cc")?))
 }
 
 /// A list, or a single value that stands for a list of one: WhatsApp messages have a plain string
@@ -269,38 +287,42 @@ fn entries<'a>(
     object: &'a Object,
     member: &str,
     path: &'static str,
-) -> Result<&'a [Value], MalformedEvent> {
+) -> Result<&'a [Value], Unreadable> {
     let entries = match object.get(member) {
         None | Some(Value::Null) => &[],
         Some(Value::Array(entries)) => entries.as_slice(),
         Some(single) => std::slice::from_ref(single),
     };
-    if entries.len() > MAX_ENTRIES { Err(MalformedEvent::TooMany(path)) } else { Ok(entries) }
+    if entries.len() > MAX_ENTRIES { Err(Unreadable::TooMany(path)) } else { Ok(entries) }
 }
 
 /// The number of a sender or receiver: an object, or the number alone. An RCS agent has an id in
 /// place of a number
 /// (<https://developers.telnyx.com/docs/messaging/messages/receiving-rcs-webhooks>).
-fn address(entry: &Value, path: &'static str) -> Result<Option<String>, MalformedEvent> {
-    let address = text(Some(entry))
-        .or_else(|| text(entry.get("phone_number")))
-        .or_else(|| text(entry.get("agent_id")));
-    address.map(|address| bounded(address, path)).transpose()
+fn address(entry: &Value) -> Option<String> {
+    let address = identifier(Some(entry))
+        .or_else(|| identifier(entry.get("phone_number")))
+        .or_else(|| identifier(entry.get("agent_id")))?;
+    Some(canonical_address(&address))
 }
 
 /// SMS and MMS have `text`, RCS has `body.text` and WhatsApp `body.text.body`.
 fn message_text(payload: &Object) -> String {
+    let plain = payload.get("text");
     let rich = payload.get("body").and_then(|body| body.get("text"));
-    text(payload.get("text"))
-        .or_else(|| text(rich))
-        .or_else(|| text(rich.and_then(|rich| rich.get("body"))))
+    // A list or an object in place of the text is shown as it came.
+    let odd = || plain.filter(|text| text.is_array() || text.is_object()).map(Value::to_string);
+    scalar(plain)
+        .or_else(|| scalar(rich))
+        .or_else(|| scalar(rich.and_then(|rich| rich.get("body"))))
+        .or_else(odd)
         .unwrap_or_default()
 }
 
-/// `None` for an entry without a link, which leads to no file.
+/// An object, or the link alone. `None` for an entry without a link, which leads to no file.
 fn media(entry: &Value) -> Option<Media> {
     Some(Media {
-        url: text(entry.get("url"))?,
+        url: text(Some(entry)).or_else(|| text(entry.get("url")))?,
         content_type: label(entry.get("content_type")),
         size: entry.get("size").and_then(Value::as_i64).filter(|size| *size >= 0),
         // The guides call the member `sha256`, the types of the provider's libraries `hash_sha256`.
@@ -337,12 +359,16 @@ fn text(value: Option<&Value>) -> Option<String> {
     Some(text.replace('\0', "\u{fffd}"))
 }
 
-fn label(value: Option<&Value>) -> Option<String> {
-    text(value).map(|label| label.chars().take(MAX_LABEL_CHARS).collect())
+/// A string that is not empty, or a number or a truth value as its text.
+fn scalar(value: Option<&Value>) -> Option<String> {
+    match value? {
+        odd @ (Value::Number(_) | Value::Bool(_)) => Some(odd.to_string()),
+        other => text(Some(other)),
+    }
 }
 
-fn bounded(id: String, path: &'static str) -> Result<String, MalformedEvent> {
-    if id.chars().nth(MAX_ID_CHARS).is_some() { Err(MalformedEvent::TooLong(path)) } else { Ok(id) }
+fn label(value: Option<&Value>) -> Option<String> {
+    text(value).map(|label| label.chars().take(MAX_LABEL_CHARS).collect())
 }
 
 #[cfg(test)]

@@ -1,10 +1,14 @@
 //! Telnyx: signature, event, tenant, one write. What cannot be written to its tenant now is parked in the
-//! registry; only what nobody could store is refused, so that the sender tries again.
+//! registry; only what nobody could store is refused, so that the sender tries again. An event is never refused for
+//! what it says: where nobody can act on it, a person has to look at it.
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use tokio::time::Instant;
+
 use crate::clock::Clock;
-use crate::registry::parked_events::{self, NewParkedEvent};
+use crate::registry::parked_events::{self, NewParkedEvent, Status};
 use crate::registry::{Registry, RegistryError};
 use crate::tenant_router::TenantRouter;
 
@@ -47,7 +51,7 @@ pub enum WebhookError {
     /// It is not the provider's, or too old.
     #[error(transparent)]
     Signature(#[from] SignatureError),
-    /// It is the provider's, and no event.
+    /// It is the provider's, and no event at all.
     #[error(transparent)]
     Malformed(#[from] MalformedEvent),
     /// Neither the tenant's database nor the registry could store it.
@@ -85,25 +89,24 @@ impl TelnyxWebhooks {
         body: &[u8],
     ) -> Result<Receipt, WebhookError> {
         let key = self.key.as_ref().ok_or(WebhookError::NotConfigured)?;
-        let now = self.clock.now().timestamp();
-        signature::verify(key, signatures, timestamps, body, now)?;
+        let now = self.clock.now();
+        signature::verify(key, signatures, timestamps, body, now.timestamp())?;
         let event = event::parse(body)?;
-        let delivered = tokio::time::timeout(self.deadline, self.deliver(&event))
+        let reason = match self.deliver(&event, now, Instant::now() + self.deadline).await {
+            Ok(receipt) => return Ok(receipt),
+            Err(reason) => reason,
+        };
+        tokio::time::timeout(PARKING_DEADLINE, self.park(&event, body, &reason, now))
             .await
-            .unwrap_or(Err(Undeliverable::DeadlinePassed));
-        match delivered {
-            Ok(receipt) => Ok(receipt),
-            Err(reason) => {
-                tokio::time::timeout(PARKING_DEADLINE, self.park(&event, body, &reason))
-                    .await
-                    .map_err(|_| {
-                        WebhookError::NotStored("the registry did not answer in time".to_owned())
-                    })?
-                    .map_err(|e| WebhookError::NotStored(e.to_string()))?;
-                tracing::warn!(reason = reason.name(), "an event is parked");
-                Ok(Receipt::Parked)
+            .map_err(|_| WebhookError::NotStored("the registry did not answer in time".to_owned()))?
+            .map_err(|e| WebhookError::NotStored(e.to_string()))?;
+        match reason {
+            Undeliverable::Unreadable(fault) => {
+                tracing::error!(%fault, "an event cannot be read; a person has to look at it");
             }
+            reason => tracing::warn!(reason = reason.name(), "an event is parked"),
         }
+        Ok(Receipt::Parked)
     }
 
     async fn park(
@@ -111,21 +114,36 @@ impl TelnyxWebhooks {
         event: &Event,
         body: &[u8],
         reason: &Undeliverable,
+        now: DateTime<Utc>,
     ) -> Result<(), RegistryError> {
-        let (event_id, numbers) = match event {
-            Event::MessageReceived(message) => (&message.event_id, message.recipients.clone()),
-            Event::DeliveryUpdate(update) => (&update.event_id, vec![update.from.clone()]),
+        let (event_id, numbers, occurred_at) = match event {
+            Event::MessageReceived(message) => {
+                (&message.event_id, &*message.recipients, message.occurred_at)
+            }
+            Event::DeliveryUpdate(update) => {
+                (&update.event_id, std::slice::from_ref(&update.from), update.occurred_at)
+            }
+            Event::Unreadable { event_id, .. } => (event_id, Default::default(), None),
             Event::Other { .. } => return Ok(()),
         };
         let hasher = self.registry.hasher();
+        // Nobody may try out here what was written by hashing it.
+        let hidden =
+            event_id.starts_with(event::DIGEST).then(|| hex::encode(hasher.request(event_id)));
+        let status = match reason {
+            Undeliverable::Unreadable(_) => Status::Failed,
+            _ => Status::Waiting,
+        };
         let parked = NewParkedEvent {
             provider: PROVIDER,
-            provider_event_id: event_id,
+            provider_event_id: hidden.as_ref().unwrap_or(event_id),
             body,
             number_hashes: numbers.iter().map(|number| hasher.phone_number(number)).collect(),
             reason: reason.name(),
+            status,
+            occurred_at,
         };
         let db = self.registry.connect().await?;
-        parked_events::park(&db, self.registry.sealer(), parked, self.clock.now()).await
+        parked_events::park(&db, self.registry.sealer(), parked, now).await
     }
 }

@@ -67,9 +67,9 @@ impl TelnyxWebhooks {
                 .await;
         }
         let delivered = match body.map(|body| event::parse(&body)) {
-            Ok(Ok(event)) => tokio::time::timeout(PATIENCE, self.deliver(&event))
-                .await
-                .unwrap_or(Err(Undeliverable::DeadlinePassed)),
+            Ok(Ok(event)) => {
+                self.deliver(&event, parked.received_at, Instant::now() + PATIENCE).await
+            }
             Ok(Err(malformed)) => Err(Undeliverable::StatementFailed(malformed.to_string())),
             Err(sealing) => Err(Undeliverable::StatementFailed(sealing.to_string())),
         };
@@ -84,8 +84,8 @@ impl TelnyxWebhooks {
         let now = self.clock.now();
         // A long wait for its number, say, must not use up the attempts that an event has at its tenant.
         let attempts = if parked.reason == failure.name() { parked.attempts } else { 1 };
-        let hopeless = matches!(failure, Undeliverable::StatementFailed(_))
-            && attempts >= MAX_FAILED_STATEMENTS;
+        let hopeless = matches!(failure, Undeliverable::Unreadable(_))
+            || failure.is_refusal() && attempts >= MAX_FAILED_STATEMENTS;
         if hopeless || now - parked.received_at > GIVE_UP_AFTER {
             tracing::error!(event = %parked.id, %failure, "a parked event is given up; a person has to look at it");
             return parked_events::fail(&db, &parked, failure.name()).await;

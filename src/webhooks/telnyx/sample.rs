@@ -227,8 +227,8 @@ mod tests {
         );
         let expected = InboundMessage {
             event_id: "e1".to_owned(),
-            occurred_at: now(),
-            provider_message_id: "m1".to_owned(),
+            occurred_at: Some(now()),
+            provider_message_id: Some("m1".to_owned()),
             from: "+13125550101".to_owned(),
             recipients: vec!["+17735550102".to_owned()],
             body: "Is the table free at 7?".to_owned(),
@@ -281,7 +281,7 @@ mod tests {
             (update.event_id.as_str(), update.provider_message_id.as_str(), update.from.as_str()),
             ("e1", "m1", "+1")
         );
-        assert_eq!((update.occurred_at, update.stage), (now(), stage));
+        assert_eq!((update.occurred_at, update.stage), (Some(now()), stage));
         assert_eq!(
             update.statuses,
             [("+2".to_owned(), "delivered".to_owned()), ("+3".to_owned(), status.to_owned())]

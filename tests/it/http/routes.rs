@@ -291,8 +291,8 @@ impl Furnished {
     pub async fn make(app: &TestApp) -> Self {
         let staff = app.register().await;
         // Digits of an id of our own, so that no other test and no other tenant has the numbers.
-        let digits = format!("{:07}", uuid::Uuid::new_v4().as_u128() % 10_000_000);
-        let (own, contact) = (format!("+1312{digits}"), format!("+1415{digits}"));
+        let digits = format!("{:06}", uuid::Uuid::new_v4().as_u128() % 1_000_000);
+        let (own, contact) = (format!("+13125{digits}"), format!("+14155{digits}"));
         let mark = unique();
         app.assign_number(&own, staff.tenant_id).await;
         let branch = json!({"name": format!("Branch {mark}")});

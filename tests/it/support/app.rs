@@ -7,7 +7,7 @@ use narthex::authentication::Authentication;
 use narthex::clock::Clock;
 use narthex::configuration::{Argon2Settings, Settings};
 use narthex::http::Listeners;
-use narthex::identifiers::{PhoneNumber, TenantId};
+use narthex::identifiers::{LineNumber, TenantId};
 use narthex::lifecycle::Lifecycle;
 use narthex::provisioning::{Interruption, Provisioner};
 use narthex::registry::{Registry, parked_events, phone_numbers, schema};
@@ -165,11 +165,13 @@ impl TestApp {
 
     /// Gives a number to a tenant, as the command line does.
     pub async fn assign_number(&self, number: &str, tenant: TenantId) {
-        let number: PhoneNumber = number.parse().unwrap();
+        let number: LineNumber = number.parse().unwrap();
         let db = self.registry.connect().await.unwrap();
         phone_numbers::assign(&db, &number, tenant, self.clock.now()).await.unwrap().unwrap();
         let hash = self.registry.hasher().phone_number(number.as_str());
-        parked_events::hasten(&db, hash, self.clock.now()).await.unwrap();
+        let history = phone_numbers::history(&db, &number).await.unwrap();
+        let comes = |event| history.holder(event) == Some(tenant);
+        parked_events::hasten(&db, hash, comes, self.clock.now()).await.unwrap();
     }
 
     /// A connection to a tenant's database by way of the router.

@@ -81,14 +81,16 @@ async fn a_number_that_changes_hands_is_known_to_every_replica_at_once() {
     let app = TestApp::start().await;
     let other = app.replica().await;
     let (a, b) = (app.register().await.tenant_id, app.register().await.tenant_id);
-    let number: narthex::identifiers::PhoneNumber = "+13125550177".parse().unwrap();
+    let number: narthex::identifiers::LineNumber = "+13125550177".parse().unwrap();
     let numbers = [number.as_str().to_owned()];
     let db = app.registry.connect().await.unwrap();
     for (holder, next) in [(a, b), (b, a), (a, b)] {
         phone_numbers::assign(&db, &number, holder, app.clock.now()).await.unwrap().unwrap();
         for replica in [&app, &other] {
             let now = app.clock.now();
-            let found = replica.router.directory().holders_of_numbers(&numbers, now).await.unwrap();
+            let event = phone_numbers::EventTime { occurred_at: now, received_at: now };
+            let directory = replica.router.directory();
+            let found = directory.holders_of_numbers(&numbers, event).await.unwrap();
             assert_eq!(found, [(numbers[0].clone(), holder)], "not {next}'s yet");
         }
         phone_numbers::release(&db, &number, holder, app.clock.now()).await.unwrap();

@@ -22,6 +22,8 @@ async fn with_an_event() -> (TestApp, RegistryDb, DateTime<Utc>) {
         body: b"{}",
         number_hashes: vec![vec![7]],
         reason: "unknown_number",
+        status: Status::Waiting,
+        occurred_at: None,
     };
     parked_events::park(&db, app.registry.sealer(), event, tomorrow).await.unwrap();
     (app, db, tomorrow + TimeDelta::seconds(1))
@@ -61,7 +63,7 @@ async fn a_claim_that_is_over_changes_nothing(#[case] since: Since) {
             claim(&db, after).await;
         }
         Since::Hastened => {
-            assert_eq!(parked_events::hasten(&db, vec![7], after).await.unwrap(), 1);
+            assert_eq!(parked_events::hasten(&db, vec![7], |_| true, after).await.unwrap(), 1);
         }
     }
     let before = stored(&db).await;

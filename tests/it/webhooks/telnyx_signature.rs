@@ -237,23 +237,13 @@ fn altered(path: &str, value: Value) -> Vec<u8> {
 async fn a_signed_body_that_is_no_event_is_malformed_and_writes_nothing() {
     let (app, staff) = start().await;
     let before = everything(&app, &staff).await;
-    let bodies: [(&str, Vec<u8>); 16] = [
+    let bodies: [(&str, Vec<u8>); 6] = [
         ("empty", Vec::new()),
-        ("not utf8", b"{\"data\":{\"id\":\"\xff\"}}".to_vec()),
         ("not json", b"{\"data\":".to_vec()),
         ("two documents", b"{} {}".to_vec()),
         ("a list", b"[]".to_vec()),
         ("null", b"null".to_vec()),
         ("nested too deeply", "[".repeat(100_000).into_bytes()),
-        ("no payload", VECTOR_BODY.to_vec()),
-        ("no id", altered("/data/id", Value::Null)),
-        ("an id of the wrong type", altered("/data/id", json!(17))),
-        ("an endless id", altered("/data/id", json!("x".repeat(100_000)))),
-        ("no time", altered("/data/occurred_at", Value::Null)),
-        ("a time without offset", altered("/data/occurred_at", json!("2026-01-01T00:00:00"))),
-        ("no sender", altered("/data/payload/from", Value::Null)),
-        ("no recipient", altered("/data/payload/to", json!([]))),
-        ("too many recipients", altered("/data/payload/to", json!(vec![NUMBER; 1001]))),
     ];
     for (what, body) in bodies {
         let answer = Delivery::of(&app, body).send(&app).await;
@@ -272,22 +262,24 @@ async fn a_body_of_two_mebibytes_is_too_large() {
 }
 
 #[rstest]
-#[case::on_time(0, VECTOR_BODY, 400, "malformed_event")]
-#[case::just_in_time(290, VECTOR_BODY, 400, "malformed_event")]
-#[case::too_late(301, VECTOR_BODY, 401, "invalid_signature")]
-#[case::too_early(-330, VECTOR_BODY, 401, "invalid_signature")]
-#[case::another_body(0, b"{}", 401, "invalid_signature")]
+#[case::on_time(0, VECTOR_BODY, true)]
+#[case::just_in_time(290, VECTOR_BODY, true)]
+#[case::too_late(301, VECTOR_BODY, false)]
+#[case::too_early(-330, VECTOR_BODY, false)]
+#[case::another_body(0, b"{}", false)]
 #[tokio::test]
 async fn the_published_vector_is_believed_at_its_time(
     #[case] seconds_later: i64,
     #[case] body: &[u8],
-    #[case] status: u16,
-    #[case] code: &str,
+    #[case] is_believed: bool,
 ) {
     let (app, _staff) = start().await;
     let sent_at: DateTime<Utc> = "2026-01-01T00:00:00Z".parse().unwrap();
     app.clock.advance(sent_at + TimeDelta::seconds(seconds_later) - app.clock.now());
-    // It is a good delivery of something that is no event: what is malformed has been believed.
+    // It is a message without content: what is kept for a person has been believed.
     let answer = app.provider.send_raw(&[VECTOR_SIGNATURE], &["1767225600"], body).await;
-    answer.expect_problem(status, code);
+    match is_believed {
+        true => assert_eq!(receipt(answer), "parked"),
+        false => answer.expect_problem(401, "invalid_signature"),
+    }
 }

@@ -23,6 +23,9 @@ pub(crate) struct MessageDocument {
     /// Attachments: `url`, `content_type`, `size`, `sha256`.
     #[schema(value_type = Vec<Object>)]
     media: serde_json::Value,
+    /// Of a group message: to whom else it was sent.
+    #[schema(value_type = Vec<String>)]
+    recipients: serde_json::Value,
     status: String,
     /// Parts of which the message was sent or received.
     segments: i32,
@@ -35,7 +38,7 @@ pub(crate) struct MessageDocument {
 }
 
 impl From<ConversationMessage> for MessageDocument {
-    fn from(message: ConversationMessage) -> Self {
+    fn from(ConversationMessage { row: message, recipients }: ConversationMessage) -> Self {
         Self {
             id: message.id,
             conversation_id: message.conversation_id,
@@ -43,6 +46,7 @@ impl From<ConversationMessage> for MessageDocument {
             subject: message.subject,
             body: message.body,
             media: message.media,
+            recipients,
             status: message.status,
             segments: message.segments,
             provider_message_id: message.provider_message_id,

@@ -14,11 +14,11 @@ use crate::messaging::conversations::Conversation;
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ConversationDocument {
     id: Uuid,
-    /// Who writes: a number in E.164, a short code, or a name.
+    /// Who writes: a number in E.164, a short code, or a name; `unknown` where the provider names nobody.
     contact_number: String,
-    /// The member with that number.
+    /// The member with that number; in a conversation that has ended, the one who had it then.
     member_id: Option<Uuid>,
-    /// The organization's number.
+    /// The organization's number, or its short code.
     phone_number: String,
     /// `open` or `closed`.
     status: String,
@@ -27,11 +27,13 @@ pub(crate) struct ConversationDocument {
     unread_count: i32,
     last_message_at: DateTime<Utc>,
     last_message_preview: String,
+    /// Since when the number is not the member's any more. What comes from it since then is another conversation.
+    ended_at: Option<DateTime<Utc>>,
     created_at: DateTime<Utc>,
 }
 
 impl From<Conversation> for ConversationDocument {
-    fn from(conversation: Conversation) -> Self {
+    fn from(Conversation { row: conversation, ended_at }: Conversation) -> Self {
         Self {
             id: conversation.id,
             contact_number: conversation.contact_number,
@@ -42,6 +44,7 @@ impl From<Conversation> for ConversationDocument {
             unread_count: conversation.unread_count,
             last_message_at: conversation.last_message_at,
             last_message_preview: conversation.last_message_preview,
+            ended_at,
             created_at: conversation.created_at,
         }
     }

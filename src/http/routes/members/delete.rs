@@ -1,13 +1,15 @@
+use axum::extract::State;
 use axum::http::StatusCode;
 
 use crate::audit::Act;
+use crate::http::Gateway;
 use crate::http::extract::permission::MembersWrite;
 use crate::http::extract::{Authorized, Id};
 use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
 use crate::messaging::members::{self, MemberError};
 
-/// Removes a member. Conversations with their number stay.
+/// Removes a member. Conversations with them end, and stay.
 #[utoipa::path(
     delete,
     path = "/v1/members/{id}",
@@ -17,11 +19,13 @@ use crate::messaging::members::{self, MemberError};
     security(("token" = [])),
 )]
 pub(crate) async fn delete_member(
+    State(gateway): State<Gateway>,
     access: Authorized<MembersWrite>,
     Id(id): Id,
 ) -> Result<StatusCode, Problem> {
+    let now = gateway.clock.now();
     let removed = access.change(async |db, _| {
-        members::delete(db, id).await?;
+        members::delete(db, id, now).await?;
         Ok::<_, MemberError>(((), Act::on("member.removed", "member", id)))
     });
     removed.await?;

@@ -14,7 +14,7 @@ use crate::paging::PageRequest;
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListMembers {
-    /// A part of the name, the phone number or the email.
+    /// A part of the name or the email, or of the phone number, with or without punctuation and country code.
     q: Option<String>,
     #[param(value_type = Option<Uuid>)]
     branch_id: Option<String>,

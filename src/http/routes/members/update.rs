@@ -50,7 +50,7 @@ impl Checked for UpdateMember {
     }
 }
 
-/// Changes what is given.
+/// Changes what is given. Conversations from a number that is the member's no more end.
 #[utoipa::path(
     patch,
     path = "/v1/members/{id}",

@@ -15,7 +15,7 @@ use crate::http::extract::{
 use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
 use crate::http::{Code, Gateway};
-use crate::identifiers::{PhoneNumber, TenantId};
+use crate::identifiers::{LineNumber, TenantId};
 use crate::paging::{Page, Position};
 use crate::registry::phone_numbers::{self, Assignment, NotAssigned};
 
@@ -23,7 +23,7 @@ use crate::registry::phone_numbers::{self, Assignment, NotAssigned};
 #[derive(Serialize, ToSchema)]
 pub(crate) struct HeldNumberDocument {
     id: Uuid,
-    /// E.164.
+    /// E.164, or a short code.
     number: String,
     /// Since when.
     valid_from: DateTime<Utc>,
@@ -64,20 +64,20 @@ pub(crate) async fn list_tenant_numbers(
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct AssignNumber {
-    /// E.164, or the same number with usual punctuation.
+    /// E.164, or the same number with usual punctuation; or a short code of 5 or 6 digits.
     #[schema(required = true, example = "+13125550101")]
     number: String,
 }
 
 impl Checked for AssignNumber {
-    type Output = PhoneNumber;
+    type Output = LineNumber;
 
-    fn check(self, faults: &mut Faults) -> Option<PhoneNumber> {
+    fn check(self, faults: &mut Faults) -> Option<LineNumber> {
         faults.required("number", &self.number)
     }
 }
 
-/// Gives a number to an active tenant, from now on. Messages that wait for it are delivered at once.
+/// Gives a number to an active tenant, from now on. Messages that wait for it and are the tenant's are delivered at once.
 ///
 /// A number of another tenant: `conflict`.
 #[utoipa::path(
@@ -118,7 +118,7 @@ pub(crate) async fn assign_tenant_number(
     delete,
     path = "/v1/admin/tenants/{id}/phone-numbers/{number}",
     tag = "Operators: tenants",
-    params(("id" = Uuid, Path), ("number" = String, Path, description = "E.164.")),
+    params(("id" = Uuid, Path), ("number" = String, Path, description = "E.164, or a short code.")),
     responses((status = 204, description = "Released."), AdminProblems),
     security(("operator" = [])),
 )]
@@ -129,7 +129,7 @@ pub(crate) async fn release_tenant_number(
 ) -> Result<StatusCode, Problem> {
     // What is no id or no number names nothing.
     let Path((id, number)) = path.map_err(|_| Code::NotFound)?;
-    let number: PhoneNumber = number.parse().map_err(|_| Code::NotFound)?;
+    let number: LineNumber = number.parse().map_err(|_| Code::NotFound)?;
     let provisioner = &gateway.provisioner;
     match provisioner.release_number(TenantId(id), &number, &operator.origin).await? {
         true => Ok(StatusCode::NO_CONTENT),

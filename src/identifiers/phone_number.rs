@@ -1,0 +1,287 @@
+//! Telephone numbers and short codes: written in many ways outside, and in one way here, when they are stored and when
+//! they are asked for.
+
+use std::fmt;
+use std::str::FromStr;
+
+use unicode_normalization::UnicodeNormalization;
+
+use super::InvalidAddress;
+
+/// Longest text that is read as a number, in bytes. Invisible characters of a pasted number take three each.
+const LONGEST: usize = 96;
+/// Digits of a number with its country code (ITU-T E.164; shorter ones than seven have no subscriber).
+const DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
+
+/// A telephone number in E.164: `+` and at most 15 digits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PhoneNumber(String);
+
+impl PhoneNumber {
+    /// The number as `+` and digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for PhoneNumber {
+    type Err = InvalidAddress;
+
+    /// Accepts usual punctuation (`+1 (312) 555-0101`), also as word processors write it; the country code is required.
+    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
+        compact(text)
+            .filter(|compact| compact.starts_with('+'))
+            .and_then(|compact| international(&compact))
+            .map(|number| Self(number.formatted))
+            .ok_or(InvalidAddress::PhoneNumber)
+    }
+}
+
+/// What a tenant can hold: a telephone number in E.164, or a short code, which is its 5 or 6 digits and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LineNumber(String);
+
+impl LineNumber {
+    /// The number as `+` and digits, or the digits of the short code.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for LineNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for LineNumber {
+    type Err = InvalidAddress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
+        if let Some(code) = compact(text).filter(|compact| is_short_code(compact)) {
+            return Ok(Self(code));
+        }
+        let number: PhoneNumber = text.parse().map_err(|_| InvalidAddress::LineNumber)?;
+        Ok(Self(number.0))
+    }
+}
+
+/// An address as a provider writes it, in the form in which addresses are stored and compared: E.164 for a telephone
+/// number, however it is written; a short code or a name as it is. A number that can be read in two ways stays as it
+/// is too: it must not lead to the wrong one.
+pub fn canonical_address(text: &str) -> String {
+    let text = text.trim();
+    let number = text.strip_prefix("tel:").or_else(|| text.strip_prefix("sms:")).unwrap_or(text);
+    compact(number).and_then(|compact| read(&compact)).unwrap_or_else(|| text.to_owned())
+}
+
+/// The digits by which a number is searched that somebody types or pastes, with or without its country code; `None`
+/// where the text is no part of a number.
+pub fn searched_digits(text: &str) -> Option<String> {
+    // In international form the 0 before the area is written in brackets, and not dialled.
+    let digits = compact(&text.replace("(0)", ""))?;
+    let digits = digits.trim_start_matches(['+', '0']);
+    (digits.len() >= 3).then(|| digits.to_owned())
+}
+
+/// A number without what is written around its digits; `None` where it is none.
+fn compact(text: &str) -> Option<String> {
+    if text.len() > LONGEST {
+        return None;
+    }
+    let mut compact = String::with_capacity(16);
+    // Compatibility forms are full-width digits, the hyphen and the space that do not break, and the like.
+    for c in text.trim().nfkc() {
+        match c {
+            '0'..='9' => compact.push(c),
+            '+' if compact.is_empty() => compact.push(c),
+            c if is_filler(c) => {}
+            _ => return None,
+        }
+    }
+    (!compact.is_empty()).then_some(compact)
+}
+
+/// Punctuation of numbers, and characters that show nothing or only a direction.
+fn is_filler(c: char) -> bool {
+    let is_space = c.is_whitespace() && !c.is_control();
+    is_space
+        || matches!(
+            c,
+            '-' | '.' | '(' | ')' | '\u{ad}' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{feff}'
+        )
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}')
+}
+
+fn is_short_code(compact: &str) -> bool {
+    matches!(compact.len(), 5 | 6) && !compact.starts_with(['+', '0'])
+}
+
+/// Area and subscriber of the North American Numbering Plan.
+fn is_north_american(digits: &str) -> bool {
+    let begins_as_it_must = |at: usize| matches!(digits.as_bytes().get(at), Some(b'2'..=b'9'));
+    digits.len() == 10 && begins_as_it_must(0) && begins_as_it_must(3)
+}
+
+struct International {
+    formatted: String,
+    /// Does the numbering plan of its country have it?
+    is_valid: bool,
+}
+
+/// Reads `+` and digits.
+fn international(compact: &str) -> Option<International> {
+    let read = |text: &str| {
+        let number = phonenumber::parse(None, text).ok()?;
+        let formatted = number.format().mode(phonenumber::Mode::E164).to_string();
+        Some((number, formatted))
+    };
+    let (_, once) = read(compact)?;
+    // What is stored must be found again: a text with several trunk prefixes loses one each time.
+    let (number, formatted) = read(&once).filter(|(_, twice)| *twice == once)?;
+    let has_length = match compact.strip_prefix("+1") {
+        // Ten digits follow, of which the first is no 0 or 1.
+        Some(national) => national.len() == 10 && !national.starts_with(['0', '1']),
+        None => DIGITS.contains(&formatted.len().saturating_sub(1)),
+    };
+    let is_number = has_length && phonenumber::is_viable(&formatted);
+    is_number.then(|| International { formatted, is_valid: number.is_valid() })
+}
+
+/// The number that a provider means.
+fn read(compact: &str) -> Option<String> {
+    // Nearly all of them, so that the general way is spared them.
+    if compact.strip_prefix("+1").is_some_and(is_north_american) {
+        return Some(compact.to_owned());
+    }
+    if compact.starts_with('+') {
+        return Some(international(compact)?.formatted);
+    }
+    if is_short_code(compact) {
+        return Some(compact.to_owned());
+    }
+    let valid = |number: &str| {
+        let number = international(&format!("+{number}")).filter(|number| number.is_valid);
+        number.map(|number| number.formatted)
+    };
+    // As it is dialled from most countries.
+    if let Some(number) = compact.strip_prefix("00") {
+        return valid(number);
+    }
+    let national = compact.strip_prefix('1').unwrap_or(compact);
+    let national = is_north_american(national).then(|| format!("+1{national}"));
+    match (national, valid(compact)) {
+        (Some(one), Some(other)) if one != other => None,
+        (national, plain) => national.or(plain),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("+13125550101", "+13125550101")]
+    #[case(" +1 (312) 555-0101 ", "+13125550101")]
+    #[case("+44 20 7946 0958", "+442079460958")]
+    #[case("+1 312\u{2011}555\u{2011}0101", "+13125550101")]
+    #[case("\u{202a}+1\u{a0}312\u{a0}555\u{a0}0101\u{202c}", "+13125550101")]
+    #[case("\u{200e}+1 312 555\u{2013}0101\u{200f}", "+13125550101")]
+    #[case("\u{2066}+1.312.555.0101\u{2069}\u{feff}", "+13125550101")]
+    #[case("＋１３１２５５５０１０１", "+13125550101")]
+    fn phone_numbers_become_e164(#[case] given: &str, #[case] expected: &str) {
+        assert_eq!(given.parse::<PhoneNumber>().unwrap().as_str(), expected);
+        assert_eq!(given.parse::<LineNumber>().unwrap().as_str(), expected);
+        assert_eq!(canonical_address(given), expected);
+    }
+
+    #[rstest]
+    #[case("")]
+    #[case("+")]
+    #[case("3125550101")]
+    #[case("+1")]
+    #[case("+1312555010112345678")]
+    #[case("+1312555abcd")]
+    #[case("tel:+13125550101")]
+    #[case("+999123456789")]
+    #[case::too_short_for_north_america("+1312555010")]
+    #[case::too_long_for_north_america("+131255501011")]
+    #[case::no_area_of_north_america("+11125550101")]
+    #[case::a_one_too_many("+113125550101")]
+    #[case::two_plus_signs("++13125550101")]
+    #[case::a_control_character("+1312555\n0101")]
+    #[case::endless(&"+1 312 555 0101 ".repeat(100_000))]
+    fn what_is_no_phone_number_is_refused(#[case] given: &str) {
+        assert_eq!(given.parse::<PhoneNumber>(), Err(InvalidAddress::PhoneNumber));
+        assert_eq!(given.parse::<LineNumber>(), Err(InvalidAddress::LineNumber));
+    }
+
+    #[rstest]
+    #[case("12345")]
+    #[case("543210")]
+    fn a_short_code_can_be_held_and_is_no_telephone(#[case] code: &str) {
+        assert_eq!(code.parse::<LineNumber>().unwrap().as_str(), code);
+        assert_eq!(code.parse::<PhoneNumber>(), Err(InvalidAddress::PhoneNumber));
+        assert_eq!(canonical_address(code), code);
+    }
+
+    #[rstest]
+    #[case("1234")]
+    #[case("1234567")]
+    #[case("01234")]
+    #[case("1234a")]
+    fn what_is_no_short_code_is_refused(#[case] given: &str) {
+        assert_eq!(given.parse::<LineNumber>(), Err(InvalidAddress::LineNumber));
+    }
+
+    #[rstest]
+    #[case("13125550101", "+13125550101")]
+    #[case("3125550101", "+13125550101")]
+    #[case("(312) 555-0101", "+13125550101")]
+    #[case("0013125550101", "+13125550101")]
+    #[case("0044 20 7946 0958", "+442079460958")]
+    // Leeds, or Belgium from North America.
+    #[case("0113 234 5678", "0113 234 5678")]
+    #[case("442079460958", "+442079460958")]
+    #[case("tel:+1-312-555-0101", "+13125550101")]
+    #[case("sms:+13125550101", "+13125550101")]
+    // Norway, or North Carolina.
+    #[case("4722345678", "4722345678")]
+    #[case("CHURCH", "CHURCH")]
+    #[case(" Grace 4U ", "Grace 4U")]
+    #[case("2079460958x", "2079460958x")]
+    #[case("1", "1")]
+    #[case("", "")]
+    fn a_provider_may_write_addresses_as_it_likes(#[case] given: &str, #[case] expected: &str) {
+        assert_eq!(canonical_address(given), expected);
+    }
+
+    #[rstest]
+    #[case("(312) 555-8101", Some("3125558101"))]
+    #[case("+1 312 555 8101", Some("13125558101"))]
+    #[case("020 7946 0958", Some("2079460958"))]
+    #[case("+44 (0)20 7946 0958", Some("442079460958"))]
+    #[case("555\u{2011}81", Some("55581"))]
+    #[case("12", None)]
+    #[case("()-", None)]
+    #[case("+0", None)]
+    #[case("Room 312", None)]
+    fn numbers_are_searched_by_their_digits(#[case] given: &str, #[case] expected: Option<&str>) {
+        assert_eq!(searched_digits(given).as_deref(), expected);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_causes_a_panic(text: String, near in "[+0-9()‑ -]{0,24}") {
+            for text in [text, near] {
+                let address = canonical_address(&text);
+                // What is stored is found again.
+                prop_assert_eq!(canonical_address(&address), address);
+                let _ = (text.parse::<LineNumber>(), searched_digits(&text));
+            }
+        }
+    }
+}
