@@ -291,15 +291,15 @@ fn forget_addresses(data_dir: &Path) {
 }
 
 fn welcome(url: &str, operations_url: &str, data_dir: &Path, instance: &Instance, demo: &[Tenant]) {
-    println!("\nNarthex is listening on {url}    (Ctrl-C stops it, and its PostgreSQL)\n");
-    println!("  API documentation   {url}/docs/");
-    println!("  Health              {url}/health");
-    println!("  Metrics             {operations_url}/metrics");
-    println!("  Data directory      {}\n", data_dir.display());
-    println!("Two churches are registered, each with a database of its own:\n");
+    say!("\nNarthex is listening on {url}    (Ctrl-C stops it, and its PostgreSQL)\n");
+    say!("  API documentation   {url}/docs/");
+    say!("  Health              {url}/health");
+    say!("  Metrics             {operations_url}/metrics");
+    say!("  Data directory      {}\n", data_dir.display());
+    say!("Two churches are registered, each with a database of its own:\n");
     for (tenant, (_, email, number)) in demo.iter().zip(DEMO_TENANTS) {
-        println!("  {:<17} {email:<32} {number}", tenant.organization_name);
-        println!("  {:<17} database {}", "", tenant.database_name);
+        say!("  {:<17} {email:<32} {number}", tenant.organization_name);
+        say!("  {:<17} database {}", "", tenant.database_name);
     }
     let (_, email, number) = DEMO_TENANTS[0];
     let password = &instance.demo_password;
@@ -310,14 +310,12 @@ fn welcome(url: &str, operations_url: &str, data_dir: &Path, instance: &Instance
     } else {
         format!(" --data-dir {}", data_dir.display())
     };
-    println!("\nLog in (the password of both owners is {password}):\n");
-    println!(
+    say!("\nLog in (the password of both owners is {password}):\n");
+    say!(
         "  curl -s {url}/v1/auth/login -H 'content-type: application/json' \\\n    -d '{{\"email\":\"{email}\",\"password\":\"{password}\"}}'\n"
     );
-    println!("The operator {DEMO_OPERATOR} has the same password, at {url}/v1/admin/auth/login.\n");
-    println!("In another terminal: a signed SMS to the first church, and the whole story:\n");
-    println!(
-        "  {program} simulate sms --to {number} --text 'Is there a service on Sunday?'{place}"
-    );
-    println!("  {program} demo{place}\n");
+    say!("The operator {DEMO_OPERATOR} has the same password, at {url}/v1/admin/auth/login.\n");
+    say!("In another terminal: a signed SMS to the first church, and the whole story:\n");
+    say!("  {program} simulate sms --to {number} --text 'Is there a service on Sunday?'{place}");
+    say!("  {program} demo{place}\n");
 }

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -81,4 +82,21 @@ pub(super) fn running(data_dir: Option<PathBuf>) -> Result<Running, CommandError
             directory.display()
         ))
     })
+}
+
+/// Starts this program anew, in the same process, without the `PG*` variables of the shell. They are about servers
+/// elsewhere, and the driver offers no way to connect without `PGOPTIONS`.
+pub(super) fn drop_postgres_variables() -> Result<(), CommandError> {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    let foreign: Vec<_> = names.filter(|name| name.as_encoded_bytes().starts_with(b"PG")).collect();
+    if foreign.is_empty() {
+        return Ok(());
+    }
+    let failed = || CommandError::while_doing("the PG* variables of the shell cannot be left out");
+    let mut again = std::process::Command::new(std::env::current_exe().map_err(failed())?);
+    again.args(std::env::args_os().skip(1));
+    for name in foreign {
+        again.env_remove(name);
+    }
+    Err(failed()(again.exec()))
 }

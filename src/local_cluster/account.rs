@@ -79,7 +79,11 @@ impl ServerAccount {
             dir.ancestors().filter(|ancestor| ancestor.exists()).collect();
         ancestors.reverse();
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", ENTER_EACH, "narthex-reach"]).args(ancestors).current_dir("/");
+        command
+            .args(["-c", ENTER_EACH, "narthex-reach"])
+            .args(ancestors)
+            .current_dir("/")
+            .env_clear();
         self.apply(&mut command);
         let output =
             command.output().await.map_err(io_error("check the server account's way to", dir))?;

@@ -86,10 +86,11 @@ impl LocalCluster {
         self.port
     }
 
-    /// A connection URL of `database` for the superuser. Holds the password.
+    /// A connection URL of `database` for the superuser. Holds the password. It says everything, as clients take what a
+    /// URL leaves out from `PGSSLMODE` and its like.
     pub fn url(&self, database: &str) -> String {
         format!(
-            "postgres://{SUPERUSER}:{}@{HOST}:{}/{}",
+            "postgres://{SUPERUSER}:{}@{HOST}:{}/{}?sslmode=disable",
             self.password,
             self.port,
             percent_encode(database)

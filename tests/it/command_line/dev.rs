@@ -12,6 +12,26 @@ use tokio::process::Child;
 use super::{Said, narthex};
 use crate::support::{TestCluster, eventually};
 
+/// What the shell of a person who works with other PostgreSQL servers may hold. None of it concerns the private one.
+const FOREIGN: [(&str, &str); 16] = [
+    ("PGHOST", "db.invalid"),
+    ("PGHOSTADDR", "192.0.2.1"),
+    ("PGPORT", "1"),
+    ("PGUSER", "nobody"),
+    ("PGPASSWORD", "wrong"),
+    ("PGPASSFILE", "/nonexistent"),
+    ("PGDATABASE", "elsewhere"),
+    ("PGOPTIONS", "-c search_path=elsewhere -c statement_timeout=1"),
+    ("PGSSLMODE", "require"),
+    ("PGSSLROOTCERT", "/nonexistent"),
+    ("PGSSLCERT", "/nonexistent"),
+    ("PGCLIENTENCODING", "LATIN1"),
+    ("PGDATA", "/nonexistent"),
+    ("LC_ALL", "xx_XX.nonsense"),
+    ("TZ", "Nowhere/Nonsense"),
+    ("http_proxy", "http://127.0.0.1:1"),
+];
+
 /// A directory for a dev instance, gone with the test.
 struct DataDir(PathBuf);
 
@@ -60,6 +80,7 @@ impl Dev {
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut process =
             narthex(&["dev", "--data-dir", data_dir.path(), "--listen", "127.0.0.1:0"])
+                .envs(FOREIGN)
                 .env("NARTHEX_HTTP__OPERATIONS_LISTEN", taken.local_addr().unwrap().to_string())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::inherit())
@@ -93,7 +114,7 @@ impl Dev {
 }
 
 async fn run(arguments: &[&str]) -> Said {
-    Said::of(narthex(arguments).output().await.unwrap())
+    Said::of(narthex(arguments).envs(FOREIGN).output().await.unwrap())
 }
 
 #[tokio::test]

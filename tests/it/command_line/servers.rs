@@ -194,7 +194,7 @@ async fn a_server_is_administered_over_tls_as_its_url_says() {
         path.to_str().unwrap().to_owned()
     };
     let (ours, theirs) = (file(&authority, "ours.pem"), file(&other, "theirs.pem"));
-    let url = server.cluster.url("postgres").replace("127.0.0.1", "localhost");
+    let url = server.cluster.bare_url("postgres").replace("127.0.0.1", "localhost");
     let url = format!("{url}?sslmode=verify-full");
     let refused = add(&place, "tls", &url, &["--tls-authority", &theirs]).await;
     refused.expect_error(1, &["no safe connection", "invalid peer certificate"]);

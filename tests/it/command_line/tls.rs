@@ -14,7 +14,7 @@ impl Place {
 
 /// `0.0.0.0` leads to this machine on Linux, and is no loopback address.
 fn over_the_network(parameters: &str) -> Place {
-    let url = shared_cluster().url(&format!("registry_{}", unique()));
+    let url = shared_cluster().bare_url(&format!("registry_{}", unique()));
     Place::at(format!("{}{parameters}", url.replace("@127.0.0.1:", "@0.0.0.0:")))
 }
 
@@ -76,7 +76,7 @@ async fn every_connection_takes_the_verified_way_of_the_url() {
     let verified_by = |authority: &Authority, name: &str, host: &str| {
         let path = files.path().join(name);
         std::fs::write(&path, &authority.pem).unwrap();
-        let url = server.cluster.url("narthex_registry").replace("127.0.0.1", host);
+        let url = server.cluster.bare_url("narthex_registry").replace("127.0.0.1", host);
         Place::at(format!("{url}?sslmode=verify-full&sslrootcert={}", path.display()))
     };
     let place = verified_by(&authority, "authority.pem", "localhost");

@@ -63,6 +63,11 @@ impl TestCluster {
 
     /// The superuser's URL of a database.
     pub fn url(&self, database: &str) -> String {
+        format!("{}?sslmode=disable", self.bare_url(database))
+    }
+
+    /// As [`TestCluster::url`], for tests that choose its parameters.
+    pub fn bare_url(&self, database: &str) -> String {
         format!("{}/{database}", self.url.rsplit_once('/').unwrap().0)
     }
 

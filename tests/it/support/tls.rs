@@ -86,7 +86,7 @@ impl TlsServer {
     pub async fn set_tls(&self, on: bool) {
         self.cluster.execute("postgres", &format!("ALTER SYSTEM SET ssl = {on}")).await;
         self.reload().await;
-        let url = format!("{}?sslmode=require", self.cluster.url("postgres"));
+        let url = format!("{}?sslmode=require", self.cluster.bare_url("postgres"));
         eventually("the server has noticed", async || {
             sqlx::PgConnection::connect(&url).await.is_ok() == on
         })
@@ -97,7 +97,7 @@ impl TlsServer {
     pub async fn insist_on_tls(&self) {
         self.write_file("pg_hba.conf", "hostssl all all 127.0.0.1/32 scram-sha-256").await;
         self.reload().await;
-        let url = format!("{}?sslmode=disable", self.cluster.url("postgres"));
+        let url = format!("{}?sslmode=disable", self.cluster.bare_url("postgres"));
         eventually("the server has noticed", async || {
             sqlx::PgConnection::connect(&url).await.is_err()
         })
