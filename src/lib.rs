@@ -39,5 +39,6 @@ pub mod mail;
 pub mod outbound;
 pub mod paging;
 pub mod passwords;
+pub mod plain_text;
 pub mod sealing;
 pub mod telemetry;

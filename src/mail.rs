@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use crate::configuration::{PublicUrl, SmtpSettings, is_this_machine};
 use crate::identifiers::EmailAddress;
 use crate::lifecycle::Lifecycle;
+use crate::plain_text::is_control;
 
 /// Letters under way at once; further ones are not sent, and their senders have to ask again.
 const UNDER_WAY: usize = 200;
@@ -49,7 +50,7 @@ pub struct Letter {
     pub to: EmailAddress,
     /// In one line.
     pub subject: String,
-    /// Plain text.
+    /// Plain text. What strangers have written stands in it only as [`quoted`](crate::plain_text::quoted).
     pub text: String,
 }
 
@@ -168,8 +169,7 @@ async fn deliver(Server { transport, from }: &Server, letter: &Letter) {
     let message = Message::builder()
         .from(from.clone())
         .to(Mailbox::new(None, to))
-        // Names of organizations can have line breaks in them.
-        .subject(letter.subject.replace(char::is_control, " "))
+        .subject(letter.subject.replace(is_control, " "))
         .body(letter.text.clone());
     let message = match message {
         Ok(message) => message,

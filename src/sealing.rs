@@ -170,6 +170,14 @@ impl LookupHasher {
         hmac::sign(&self.0, &tagged(bytes)).as_ref().to_vec()
     }
 
+    /// A secret that follows from another one, and that nobody else can work out from it.
+    pub fn successor(&self, secret: &[u8]) -> [u8; 32] {
+        let mut successor = [0; 32];
+        let context = [b"successor:".as_slice(), secret].concat();
+        successor.copy_from_slice(hmac::sign(&self.0, &context).as_ref());
+        successor
+    }
+
     /// Is this the tag of the bytes? Compared in constant time.
     pub fn has_tagged(&self, bytes: &[u8], tag: &[u8]) -> bool {
         hmac::verify(&self.0, &tagged(bytes), tag).is_ok()

@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 use secrecy::SecretString;
 use serde_json::json;
 
+use super::recovery::name_for;
 use super::{Authentication, AuthenticationError, Client, Principal};
 use crate::audit::{Act, Origin};
 use crate::identifiers::{EmailAddress, TenantId};
@@ -56,13 +57,13 @@ impl Authentication {
         asked.await?;
         drop(db);
         let link = self.mailer.link("change-email", &token.to_text());
+        let organization = name_for(tenant, &user);
         self.mailer.send(Letter {
             to: email,
-            subject: format!("Your new address at {}", tenant.organization_name),
+            subject: format!("Your new address at {organization}"),
             text: format!(
-                "Somebody on the staff of {} wants to sign in with this address from now on. To say that it is yours, \
-                 within a day:\n\n{link}\n\nIf you know nothing of it, you need do nothing.\n",
-                tenant.organization_name
+                "Somebody on the staff of {organization} wants to sign in with this address from now on. To say that it is yours, \
+                 within a day:\n\n{link}\n\nIf you know nothing of it, you need do nothing.\n"
             ),
         });
         Ok(())
@@ -113,13 +114,18 @@ impl Authentication {
         self.move_claim(id, &old, &new).await;
         self.settle_address(&new, id, marks.1, Standing::Staff).await;
         self.settle_address(&old, id, marks.0, Standing::Unknown).await;
+        let organization = name_for(&tenant, &user);
+        // An address that was never proven may be that of a stranger, and the new one is a text of whoever gave it.
+        let with = match user.email_verified_at {
+            Some(_) => new.as_str(),
+            None => "another address",
+        };
         self.mailer.send(Letter {
             to: old,
-            subject: format!("Your address at {} has changed", tenant.organization_name),
+            subject: format!("Your address at {organization} has changed"),
             text: format!(
-                "From now on you sign in to {} with {}. If it was not you who changed it, write to whoever runs it at once.\n",
-                tenant.organization_name,
-                new.as_str()
+                "From now on you sign in to {organization} with {with}. If it was not you who changed it, write to whoever runs it at \
+                 once.\n"
             ),
         });
         Ok(())

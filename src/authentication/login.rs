@@ -1,5 +1,5 @@
-//! Signing in with email and password. An unknown address and a wrong password take the same path, cost the same
-//! number of hashes and are answered after the same time.
+//! Signing in with email and password. An unknown address, a wrong password and an address whose tenant cannot be reached take
+//! the same path, cost the same number of hashes, get the same answer, and get it after the same time.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -46,14 +46,6 @@ pub struct SignedIn {
     pub tokens: TokenPair,
 }
 
-/// Whom an address may be.
-#[derive(Default)]
-pub(super) struct Accounts {
-    pub found: Vec<(Arc<Tenant>, StaffMember)>,
-    /// Why there may be more: somebody whose password fits none of those found is not told that it is wrong.
-    unreachable: Option<AuthenticationError>,
-}
-
 impl Authentication {
     /// Signs somebody in. Where `host` names a tenant, it is to that tenant, as if the credentials named it.
     pub async fn login(
@@ -63,7 +55,15 @@ impl Authentication {
         client: &Client,
     ) -> Result<SignedIn, AuthenticationError> {
         let earliest_failure = Instant::now() + FAILURE_TIME;
-        credentials.tenant = self.named(credentials.tenant, host).await?;
+        let named = self.named(credentials.tenant.take(), host).await;
+        let named = match named {
+            Ok(named) => named,
+            Err(error) => {
+                tokio::time::sleep_until(earliest_failure).await;
+                return Err(error);
+            }
+        };
+        credentials.tenant = named;
         let result = match credentials.email.clone() {
             // A text that is no address has no account that could be guessed at.
             None => self.check(credentials, client).await,
@@ -72,10 +72,7 @@ impl Authentication {
                 self.counted(&email, client, is_theirs, self.check(credentials, client)).await
             }
         };
-        use AuthenticationError::{InvalidCredentials, TooManyAttempts};
-        if let Err(InvalidCredentials | TooManyAttempts(_)) = result {
-            tokio::time::sleep_until(earliest_failure).await;
-        }
+        wait_for_failure(&result, earliest_failure).await;
         result
     }
 
@@ -117,7 +114,7 @@ impl Authentication {
     /// Has anybody with this address a session that was last used from this network?
     async fn is_signed_in_from(&self, email: &EmailAddress, network: IpAddr) -> bool {
         let Ok(accounts) = self.accounts(email, None).await else { return false };
-        for (tenant, user) in accounts.found.into_iter().filter(|(_, user)| self.is_proven(user)) {
+        for (tenant, user) in accounts.into_iter().filter(|(_, user)| self.is_proven(user)) {
             let Ok(db) = self.router.connect(&tenant).await else { continue };
             let ips = sessions::addresses_of(&db, user.id, self.clock.now()).await;
             if ips.is_ok_and(|ips| ips.into_iter().any(|ip| network_of(ip) == network)) {
@@ -161,14 +158,11 @@ impl Authentication {
         credentials: Credentials,
         client: &Client,
     ) -> Result<SignedIn, AuthenticationError> {
-        let Accounts { found: accounts, unreachable } = match &credentials.email {
+        let accounts = match &credentials.email {
             Some(email) => self.accounts(email, credentials.tenant.as_deref()).await?,
-            None => Accounts::default(),
+            None => Vec::new(),
         };
         if accounts.is_empty() {
-            if let Some(error) = unreachable {
-                return Err(error);
-            }
             // Nobody there: one comparison with the decoy, as somebody would have cost.
             self.passwords.verify(credentials.password, None).await?;
             return Err(AuthenticationError::InvalidCredentials);
@@ -182,7 +176,7 @@ impl Authentication {
             }
         }
         match proven.len() {
-            0 => Err(unreachable.unwrap_or(AuthenticationError::InvalidCredentials)),
+            0 => Err(AuthenticationError::InvalidCredentials),
             1 => {
                 let (tenant, user) = proven.remove(0);
                 let factor = credentials.factor.as_ref();
@@ -202,13 +196,13 @@ impl Authentication {
         }
     }
 
-    /// The accounts of an address, each read and its connection given back before any password is hashed. A tenant that
-    /// cannot be reached is in nobody's way who is at home in another.
+    /// The accounts of an address, each read and its connection given back before any password is hashed. A tenant that cannot
+    /// be reached has none: to say that it cannot would say that it has, before anybody has proven anything.
     pub(super) async fn accounts(
         &self,
         email: &EmailAddress,
         slug: Option<&str>,
-    ) -> Result<Accounts, AuthenticationError> {
+    ) -> Result<Vec<(Arc<Tenant>, StaffMember)>, AuthenticationError> {
         let registry = self.registry.connect().await?;
         let hash = self.registry.hasher().email(email);
         let tenants = match slug {
@@ -218,25 +212,32 @@ impl Authentication {
             None => email_index::tenants_of(&registry, &hash).await?,
         };
         drop(registry);
-        let mut accounts = Accounts::default();
+        let mut accounts = Vec::new();
         for id in tenants {
-            let Some(tenant) = self.router.directory().tenant(id).await? else {
-                continue;
-            };
-            let wanted = slug.is_none_or(|slug| slug == tenant.slug);
-            if tenant.status != Status::Active || !wanted {
-                continue;
-            }
-            let user = async {
-                let db = self.router.connect(&tenant).await?;
-                Ok(staff::find_active_by_email(&db, email).await?)
-            };
-            match user.await {
-                Ok(user) => accounts.found.extend(user.map(|user| (tenant, user))),
-                Err(error) => accounts.unreachable = Some(error),
+            match self.account(id, email, slug).await {
+                Ok(account) => accounts.extend(account),
+                Err(error) => {
+                    tracing::warn!(tenant = %id, %error, "an account cannot be looked up; it is treated as if it were not there");
+                }
             }
         }
         Ok(accounts)
+    }
+
+    async fn account(
+        &self,
+        tenant: TenantId,
+        email: &EmailAddress,
+        slug: Option<&str>,
+    ) -> Result<Option<(Arc<Tenant>, StaffMember)>, AuthenticationError> {
+        let tenant = self.router.directory().tenant(tenant).await?;
+        let is_wanted = |tenant: &Arc<Tenant>| {
+            tenant.status == Status::Active && slug.is_none_or(|slug| slug == tenant.slug)
+        };
+        let Some(tenant) = tenant.filter(is_wanted) else { return Ok(None) };
+        let db = self.router.connect(&tenant).await?;
+        let user = staff::find_active_by_email(&db, email).await?;
+        Ok(user.map(|user| (tenant, user)))
     }
 
     /// Keeps the password as dear to guess as the settings want it today. If it cannot be done now, the next sign-in does it.
@@ -263,7 +264,7 @@ impl Authentication {
         let now = self.clock.now();
         let tokens = self.open_session(&db, &user, client, now).await?;
         staff::record_login(&db, user.id, now).await?;
-        self.ask_to_verify(&db, &tenant, &user).await?;
+        self.ask_to_verify(&db, &user).await?;
         user.last_login_at = Some(now);
         Ok(SignedIn { tenant, user, tokens })
     }
@@ -297,6 +298,18 @@ impl Authentication {
         // A repeated registration brings no code: whoever has a second factor signs in.
         self.check_factor(&db, &tenant, &user, None).await?;
         self.sign_in(db, tenant, user, client).await
+    }
+}
+
+/// Puts a failure off until then. What is said only to those who know the password need not wait.
+pub(super) async fn wait_for_failure<T>(
+    result: &Result<T, AuthenticationError>,
+    earliest: Instant,
+) {
+    use AuthenticationError::{MfaRequired, SelectTenant};
+    match result {
+        Ok(_) | Err(MfaRequired | SelectTenant(_)) => {}
+        Err(_) => tokio::time::sleep_until(earliest).await,
     }
 }
 

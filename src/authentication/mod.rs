@@ -32,6 +32,7 @@ mod revocation;
 mod ring_provider;
 mod second_factor;
 mod session;
+mod signing_out;
 mod staffing;
 mod step_up;
 mod token;
@@ -52,6 +53,7 @@ pub use principal::Principal;
 pub use revocation::Revocations;
 pub use second_factor::{Enrollment, SecondFactor};
 pub use session::TokenPair;
+pub use signing_out::SigningOut;
 pub use token::{Claims, TokenError, Tokens};
 
 /// Each takes a connection for a moment; what comes on top is not written.
@@ -72,6 +74,9 @@ pub enum AuthenticationError {
     /// They have none.
     #[error("there is no second factor")]
     NoSecondFactor,
+    /// A program or an operator asks for what only members of staff have.
+    #[error("only members of staff have an account")]
+    NotStaff,
     /// Another service keeps their sign-in.
     #[error("an identity provider keeps this account")]
     KeptElsewhere,

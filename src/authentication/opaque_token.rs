@@ -7,7 +7,7 @@ use ring::digest;
 use uuid::Uuid;
 
 use crate::identifiers::TenantId;
-use crate::sealing::{Sealer, SealingError};
+use crate::sealing::{LookupHasher, Sealer, SealingError};
 
 const TENANT_BYTES: usize = 16;
 const SECRET_BYTES: usize = 32;
@@ -22,6 +22,11 @@ impl OpaqueToken {
         Ok(Self { tenant, secret: sealer.random_bytes()? })
     }
 
+    /// The token that takes the place of this one, the same whoever asks: it is never stored, and can be answered again.
+    pub(super) fn successor(&self, hasher: &LookupHasher) -> Self {
+        Self { tenant: self.tenant, secret: hasher.successor(&self.bytes()) }
+    }
+
     /// `None`: no text of ours.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
@@ -33,13 +38,15 @@ impl OpaqueToken {
     }
 
     pub(super) fn to_text(&self) -> String {
-        let bytes = [self.tenant.0.as_bytes().as_slice(), &self.secret].concat();
-        URL_SAFE_NO_PAD.encode(bytes)
+        URL_SAFE_NO_PAD.encode(self.bytes())
     }
 
     /// The tenant is part of what is hashed: a token altered to name another tenant is unknown there.
     pub(super) fn hash(&self) -> Vec<u8> {
-        let bytes = [self.tenant.0.as_bytes().as_slice(), &self.secret].concat();
-        digest::digest(&digest::SHA256, &bytes).as_ref().to_vec()
+        digest::digest(&digest::SHA256, &self.bytes()).as_ref().to_vec()
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        [self.tenant.0.as_bytes().as_slice(), &self.secret].concat()
     }
 }

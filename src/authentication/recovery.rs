@@ -15,6 +15,7 @@ use super::{Authentication, AuthenticationError, Client, Principal};
 use crate::audit::Act;
 use crate::identifiers::{EmailAddress, TenantId};
 use crate::mail::Letter;
+use crate::plain_text::quoted;
 use crate::postgres::Scoped;
 use crate::registry::step_ups;
 use crate::registry::tenants::Tenant;
@@ -74,7 +75,7 @@ impl Authentication {
         tenant: Option<&str>,
     ) -> Result<(), AuthenticationError> {
         let accounts = self.accounts(email, tenant).await?;
-        for (tenant, user) in accounts.found {
+        for (tenant, user) in accounts {
             // Whom an identity provider keeps changes the password there.
             if password_of(&user).is_none() {
                 continue;
@@ -82,13 +83,14 @@ impl Authentication {
             let db = self.router.connect(&tenant).await?;
             let token = self.one_time_token(&db, &user, Purpose::PasswordReset, RESET_LIFE).await?;
             let link = self.mailer.link("reset-password", &token);
+            let organization = name_for(&tenant, &user);
             self.mailer.send(Letter {
                 to: email.clone(),
-                subject: format!("A new password for {}", tenant.organization_name),
+                subject: format!("A new password for {organization}"),
                 text: format!(
-                    "Somebody, you we hope, has asked for a new password for {} at {}.\n\nTo set it, within an hour:\n\n{link}\n\n\
-                     If it was not you, you need do nothing: the old one stays.\n",
-                    user.email, tenant.organization_name
+                    "Somebody, you we hope, has asked for a new password for this address at {organization}.\n\n\
+                     To set it, within an hour:\n\n{link}\n\n\
+                     If it was not you, you need do nothing: the old one stays.\n"
                 ),
             });
         }
@@ -159,7 +161,6 @@ impl Authentication {
     pub(super) async fn ask_to_verify(
         &self,
         db: &TenantDb,
-        tenant: &Tenant,
         user: &StaffMember,
     ) -> Result<(), AuthenticationError> {
         if user.email_verified_at.is_some() || !self.mailer.is_set_up() {
@@ -169,13 +170,12 @@ impl Authentication {
         if one_time_tokens::is_any_there(db, user.id, purpose, self.clock.now()).await? {
             return Ok(());
         }
-        self.send_verification(db, tenant, user).await
+        self.send_verification(db, user).await
     }
 
     /// Sends the letter again.
     pub async fn resend_verification(
         &self,
-        tenant: &Tenant,
         by: &Principal,
         db: &TenantDb,
     ) -> Result<(), AuthenticationError> {
@@ -191,13 +191,13 @@ impl Authentication {
             let counted = self.attempts.ask_for_letter(account, Purpose::EmailVerification);
             counted.map_err(AuthenticationError::TooManyLetters)?;
         }
-        self.send_verification(db, tenant, &user).await
+        self.send_verification(db, &user).await
     }
 
+    /// The first letter to an address that anybody can have registered: nothing of what they have written stands in it.
     async fn send_verification(
         &self,
         db: &TenantDb,
-        tenant: &Tenant,
         user: &StaffMember,
     ) -> Result<(), AuthenticationError> {
         let Ok(to) = user.email.parse() else { return Ok(()) };
@@ -206,11 +206,10 @@ impl Authentication {
         let link = self.mailer.link("verify-email", &token);
         self.mailer.send(Letter {
             to,
-            subject: format!("Is this your address? {}", tenant.organization_name),
+            subject: "Is this your address?".to_owned(),
             text: format!(
-                "You are on the staff of {} with this address. To say that it is yours, within a day:\n\n{link}\n\n\
-                 If you know nothing of it, you need do nothing.\n",
-                tenant.organization_name
+                "An organization was registered with this address. To say that it is yours, within a day:\n\n{link}\n\n\
+                 If you know nothing of it, you need do nothing.\n"
             ),
         });
         Ok(())
@@ -286,6 +285,15 @@ impl Authentication {
         step_ups::forget(&registry, staff).await?;
         drop(registry);
         Ok(self.revocations.revoke(tenant, &ended, self.tokens.life()).await?)
+    }
+}
+
+/// What an organization is called in a letter to somebody on its staff. Anybody can register one under the address of another
+/// and give it any name: whoever has not proven that the address is theirs does not read it.
+pub(super) fn name_for(tenant: &Tenant, user: &StaffMember) -> String {
+    match user.email_verified_at {
+        Some(_) => quoted(&tenant.organization_name),
+        None => "an organization".to_owned(),
     }
 }
 

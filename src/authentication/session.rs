@@ -11,9 +11,9 @@ use crate::audit::{Act, Origin};
 use crate::identifiers::{TenantId, unguessable_id};
 use crate::paging::{Page, PageRequest};
 use crate::postgres::Scoped;
+use crate::tenant_data::audit_log;
 use crate::tenant_data::sessions::{self, NewSession, Rotation, Session};
 use crate::tenant_data::staff::{self, StaffMember};
-use crate::tenant_data::{audit_log, rights};
 use crate::tenant_router::{HostName, RouterError, TenantDb, TenantTransaction};
 
 /// What a client calls with.
@@ -61,7 +61,8 @@ impl Authentication {
     }
 
     /// A new pair for a refresh token. One that was used before ends its session on every replica: either the
-    /// client or a thief holds a copy, and we cannot tell which. At the host of another tenant it is refused and not
+    /// client or a thief holds a copy, and we cannot tell which. But a moment after its use it brings the same refresh token
+    /// again, as long as that was not used. At the host of another tenant it is refused and not
     /// used up.
     pub async fn refresh(
         &self,
@@ -78,14 +79,26 @@ impl Authentication {
             return Err(AuthenticationError::TenantMismatch);
         }
         let db = self.router.connect(&tenant).await?;
-        let new = self.new_token(old.tenant)?;
+        let new = old.successor(self.registry.hasher());
         let now = self.clock.now();
         let transaction = db.begin().await?;
         let life = self.session_life();
         let rotation =
             sessions::rotate(&transaction, old.hash(), new.hash(), client, now, life).await?;
         let session = match rotation {
+            // Ended while the tenant could not be reached.
+            Rotation::Rotated(session) | Rotation::Repeated(session)
+                if self.revocations.is_revoked(session.id) =>
+            {
+                sessions::revoke(&transaction, session.id, now).await?;
+                transaction.commit().await?;
+                return Err(refused());
+            }
             Rotation::Rotated(session) => session,
+            Rotation::Repeated(session) => {
+                tracing::info!(tenant = %old.tenant, session = %session.id, "a refresh token came again at once; its successor is answered once more");
+                session
+            }
             Rotation::Reused(session) => {
                 if let Some(user) = staff::find_active(&transaction, session.staff_id).await? {
                     let act = Act::on("session.stolen", "session", session.id);
@@ -109,40 +122,6 @@ impl Authentication {
         transaction.commit().await?;
         let tokens = self.token_pair(old.tenant, &user, session.id, &new)?;
         Ok(SignedIn { tenant, user, tokens })
-    }
-
-    /// Ends the caller's session, or all sessions of the same person. The refresh tokens die first: should the
-    /// registry then not take the revocation, the caller hears of it and can ask again with the same token.
-    pub async fn logout(
-        &self,
-        db: TenantDb,
-        claims: &Claims,
-        everywhere: bool,
-        origin: &Origin,
-    ) -> Result<(), AuthenticationError> {
-        let now = self.clock.now();
-        let mut ended = vec![claims.sid];
-        let transaction = db.begin().await?;
-        // What somebody does in one of these sessions is done before, or not at all.
-        rights::hold(&transaction, true).await?;
-        let act = if everywhere {
-            let since = now - self.tokens.life();
-            let all = sessions::revoke_all(&transaction, claims.sub, None, now, since).await?;
-            ended.extend(all);
-            Act::on("sessions.ended", "staff", claims.sub)
-        } else {
-            sessions::revoke(&transaction, claims.sid, now).await?;
-            Act::on("session.ended", "session", claims.sid)
-        };
-        audit_log::note(&transaction, self.registry.hasher(), origin, act, now).await?;
-        transaction.commit().await?;
-        drop(db);
-        ended.sort_unstable();
-        ended.dedup();
-        // Clerk goes on making tokens of its session, as long as it lets the session live.
-        let is_clerks = self.clerk.as_ref().as_ref().is_some_and(|clerk| clerk.has_issued(claims));
-        let life = if is_clerks { self.session_life() } else { self.tokens.life() };
-        Ok(self.revocations.revoke(claims.tid, &ended, life).await?)
     }
 
     /// The caller's sessions.
@@ -205,7 +184,7 @@ impl Authentication {
         audit_log::note(transaction, hasher, &origin, act, now).await
     }
 
-    fn session_life(&self) -> TimeDelta {
+    pub(super) fn session_life(&self) -> TimeDelta {
         TimeDelta::from_std(self.settings.refresh_token_ttl).unwrap_or(TimeDelta::days(30))
     }
 

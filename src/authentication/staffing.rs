@@ -13,6 +13,7 @@ use super::{Authentication, AuthenticationError, Client, Principal, SignedIn};
 use crate::audit::{Act, Origin};
 use crate::identifiers::{EmailAddress, TenantId};
 use crate::mail::Letter;
+use crate::plain_text::quoted;
 use crate::registry::clerk;
 use crate::registry::email_index::Standing;
 use crate::registry::tenants::Tenant;
@@ -131,13 +132,14 @@ impl Authentication {
 
     fn send_invitation(&self, tenant: &Tenant, to: EmailAddress, token: &OpaqueToken) {
         let link = self.mailer.link("join", &token.to_text());
+        // Only an owner whose address is proven invites anybody.
+        let organization = quoted(&tenant.organization_name);
         self.mailer.send(Letter {
             to,
-            subject: format!("Join the staff of {}", tenant.organization_name),
+            subject: format!("Join the staff of {organization}"),
             text: format!(
-                "You are invited to the staff of {}. To set a password and join, within a week:\n\n{link}\n\n\
-                 If you know nothing of it, you need do nothing.\n",
-                tenant.organization_name
+                "You are invited to the staff of {organization}. To set a password and join, within a week:\n\n{link}\n\n\
+                 If you know nothing of it, you need do nothing.\n"
             ),
         });
     }

@@ -3,10 +3,9 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use comfy_table::{Table, presets::NOTHING};
 use serde_json::{Value, json};
 
-use super::{CommandError, open_app};
+use super::{CommandError, open_app, print};
 use crate::app::App;
 use crate::configuration::Settings;
 use crate::registry::webhook_deliveries::{self, Delivery, Status};
@@ -61,38 +60,25 @@ fn document(delivery: &Delivery) -> Value {
     })
 }
 
-fn text(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
 async fn list(app: &App, failed: bool, as_json: bool) -> Result<(), CommandError> {
     let db = app.registry.connect().await?;
     let status = failed.then_some(Status::Failed);
     let found = webhook_deliveries::list(&db, status, MOST_SHOWN).await?;
     let rows: Vec<Value> = found.iter().map(document).collect();
     if as_json {
-        println!("{}", Value::Array(rows));
+        print::json(&Value::Array(rows));
         return Ok(());
     }
     let columns = ["provider", "id", "event", "status", "attempts", "received_at", "reason"];
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_header(columns);
-    for row in &rows {
-        table.add_row(columns.map(|column| text(&row[column])));
-    }
-    println!("{table}");
-    println!("{} delivery(ies)", rows.len());
+    print::table(columns, &rows);
+    say!("{} delivery(ies)", rows.len());
     Ok(())
 }
 
 async fn replay(app: &App, id: &str) -> Result<(), CommandError> {
     match app.clerk.replay(id).await? {
         Replayed::Due => {
-            println!("{id} will be worked on again at once");
+            say!("{id} will be worked on again at once");
             Ok(())
         }
         Replayed::NotFailed => Err(CommandError::Other(format!(
@@ -121,6 +107,6 @@ async fn replay_all(app: &App) -> Result<(), CommandError> {
             break;
         }
     }
-    println!("{replayed} delivery(ies) will be worked on again at once");
+    say!("{replayed} delivery(ies) will be worked on again at once");
     Ok(())
 }

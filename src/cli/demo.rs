@@ -33,17 +33,17 @@ pub(super) async fn run(command: Demo) -> Result<ExitCode, CommandError> {
     telemetry::start(&quiet(&settings));
     let app = App::open(settings, Clock::system()).await?;
     let start = Instant::now();
-    println!("Two churches, two databases, one gateway at {}\n", running.url);
+    say!("Two churches, two databases, one gateway at {}\n", running.url);
     let told = tell(&running, &app).await;
     app.close().await;
     match told {
         Ok(steps) => {
-            println!("\nAll {steps} steps held, in {} ms.", start.elapsed().as_millis());
+            say!("\nAll {steps} steps held, in {} ms.", start.elapsed().as_millis());
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
-            println!("   FAILED   {error}");
-            println!("\nThe demo stopped here.");
+            say!("   FAILED   {error}");
+            say!("\nThe demo stopped here.");
             Ok(ExitCode::FAILURE)
         }
     }
@@ -76,7 +76,7 @@ impl Story<'_> {
     /// Tells a step that has held, with the time since the one before.
     fn tell(&mut self, text: impl AsRef<str>) {
         self.steps += 1;
-        println!("{:>7} ms  {}", self.since.elapsed().as_millis(), text.as_ref());
+        say!("{:>7} ms  {}", self.since.elapsed().as_millis(), text.as_ref());
         self.since = Instant::now();
     }
 

@@ -63,12 +63,12 @@ pub(super) async fn run(command: Doctor, settings: Settings) -> Result<ExitCode,
     };
     let rows: Vec<Value> = found.iter().map(Finding::row).collect();
     if command.json {
-        println!("{}", Value::Array(rows));
+        print::json(&Value::Array(rows));
     } else {
         if !rows.is_empty() {
             print::table(["kind", "about", "detail", "fix"], &rows);
         }
-        println!("{} finding(s)", rows.len());
+        say!("{} finding(s)", rows.len());
     }
     Ok(if found.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

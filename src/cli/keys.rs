@@ -5,8 +5,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::print::table;
-use super::{CommandError, open_app};
+use super::{CommandError, open_app, print};
 use crate::app::App;
 use crate::configuration::Settings;
 use crate::registry::{resealing, signing_keys};
@@ -55,9 +54,9 @@ async fn list(app: &App, as_json: bool) -> Result<(), CommandError> {
         })
         .collect();
     if as_json {
-        println!("{:#}", Value::Array(rows));
+        print::json(&Value::Array(rows));
     } else {
-        table(["kid", "audience", "created_at", "retired_at"], &rows);
+        print::table(["kid", "audience", "created_at", "retired_at"], &rows);
     }
     Ok(())
 }
@@ -66,11 +65,11 @@ async fn rotate(app: &App, at_once: bool) -> Result<(), CommandError> {
     let kids = app.authentication.rotate_keys(at_once).await?;
     for (kid, whose) in kids.iter().zip(["tenants' staff", "operators"]) {
         if at_once {
-            println!(
+            say!(
                 "{kid} signs for {whose} from now on; nothing else is believed, on every replica within 5 s"
             );
         } else {
-            println!(
+            say!(
                 "{kid} is published and signs for {whose} in 10 minutes; older keys go when their tokens have expired"
             );
         }
@@ -83,7 +82,7 @@ async fn reseal(app: &App) -> Result<(), CommandError> {
     let mut unreadable = 0;
     for column in resealing::SEALED {
         let resealed = resealing::reseal(&db, app.registry.sealer(), column).await?;
-        println!("{}.{}: {} sealed anew", column.table, column.column, resealed.done);
+        say!("{}.{}: {} sealed anew", column.table, column.column, resealed.done);
         unreadable += resealed.unreadable;
     }
     if unreadable > 0 {
@@ -92,7 +91,7 @@ async fn reseal(app: &App) -> Result<(), CommandError> {
              secrets.previous_master_keys and run this again"
         )));
     }
-    println!(
+    say!(
         "nothing is left under an older key; once every replica seals with the new one and this finds nothing, \
               secrets.previous_master_keys can go"
     );

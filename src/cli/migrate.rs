@@ -29,19 +29,19 @@ pub(super) async fn run(command: Migrate, settings: Settings) -> Result<ExitCode
         Migrate::Registry { dry_run: false } => {
             let applied = schema::migrate(options).await?;
             for name in &applied {
-                println!("applied {name}");
+                say!("applied {name}");
             }
-            println!("the registry is up to date ({} applied)", applied.len());
+            say!("the registry is up to date ({} applied)", applied.len());
         }
         Migrate::Registry { dry_run: true } | Migrate::Status => {
             let status = schema::status(options).await?;
             for name in &status.applied {
-                println!("applied {name}");
+                say!("applied {name}");
             }
             for name in &status.pending {
-                println!("pending {name}");
+                say!("pending {name}");
             }
-            println!("{} applied, {} pending", status.applied.len(), status.pending.len());
+            say!("{} applied, {} pending", status.applied.len(), status.pending.len());
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -9,6 +9,9 @@ use crate::app::{App, StartError};
 use crate::clock::Clock;
 use crate::configuration::{self, ConfigurationError, Settings};
 
+#[macro_use]
+mod print;
+
 mod actor;
 mod deliveries;
 mod demo;
@@ -19,7 +22,6 @@ mod keys;
 mod migrate;
 mod openapi;
 mod operators;
-mod print;
 mod reconcile;
 mod runs;
 mod secret;
@@ -112,14 +114,14 @@ pub fn run(arguments: Arguments) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("narthex: the runtime could not be started: {error}");
+            print::failure(format_args!("the runtime could not be started: {error}"));
             return ExitCode::FAILURE;
         }
     };
     match runtime.block_on(dispatch(arguments)) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("narthex: {error}");
+            print::failure(format_args!("{error}"));
             ExitCode::FAILURE
         }
     }
@@ -127,6 +129,9 @@ pub fn run(arguments: Arguments) -> ExitCode {
 
 async fn dispatch(arguments: Arguments) -> Result<ExitCode, CommandError> {
     let settings = || configuration::load(arguments.config.as_deref());
+    if matches!(arguments.command, Command::Dev(_) | Command::Demo(_)) {
+        instance::drop_postgres_variables()?;
+    }
     match arguments.command {
         Command::Dev(command) => dev::run(command, settings()?).await,
         Command::Demo(command) => demo::run(command).await,

@@ -7,6 +7,6 @@ use crate::http::openapi_document;
 
 pub(super) fn run() -> Result<ExitCode, CommandError> {
     let document = openapi_document().map_err(|e| CommandError::Other(e.to_string()))?;
-    println!("{document}");
+    say!("{document}");
     Ok(ExitCode::SUCCESS)
 }

@@ -17,6 +17,7 @@ use crate::configuration::Settings;
 use crate::identifiers::{EmailAddress, word};
 use crate::paging::PageRequest;
 use crate::passwords;
+use crate::plain_text::name;
 use crate::registry::operators::{self, Operator, OperatorChange, Role, Status};
 
 /// Read at once.
@@ -30,7 +31,7 @@ pub(super) enum Operators {
         #[arg(long)]
         email: EmailAddress,
         /// For people: stands in the audit log.
-        #[arg(long)]
+        #[arg(long, value_parser = name::<120>)]
         name: String,
         /// viewer, support or admin.
         #[arg(long, value_parser = word::<Role>)]
@@ -82,14 +83,10 @@ async fn execute(
 ) -> Result<(), CommandError> {
     match command {
         Operators::Create { email, name, role, .. } => {
-            let name = name.trim().to_owned();
-            if name.is_empty() || name.chars().count() > 120 || name.chars().any(char::is_control) {
-                return Err(other("--name must have 1 to 120 characters"));
-            }
             let new = NewOperator { email, name, role, password };
             let created = app.authentication.create_operator(new, &origin()).await;
             let operator = created.map_err(other)?.map_err(other)?;
-            println!("created {} ({}), {}", operator.name, operator.id, role.to_value());
+            say!("created {} ({}), {}", operator.name, operator.id, role.to_value());
             Ok(())
         }
         Operators::List { json } => list(app, json).await,
@@ -99,7 +96,7 @@ async fn execute(
             let operator = find(app, &email).await?;
             let reset = app.authentication.reset_operator(operator.id, password, &origin()).await;
             reset.map_err(other)?;
-            println!("{} has a new password, no second factor and no session", email.as_str());
+            say!("{} has a new password, no second factor and no session", email.as_str());
             Ok(())
         }
     }
@@ -119,11 +116,11 @@ async fn list(app: &App, as_json: bool) -> Result<(), CommandError> {
         }
     }
     if as_json {
-        println!("{}", Value::Array(rows));
+        print::json(&Value::Array(rows));
         return Ok(());
     }
     print::table(["email", "name", "role", "status", "mfa_enabled", "last_login_at"], &rows);
-    println!("{} operator(s)", rows.len());
+    say!("{} operator(s)", rows.len());
     Ok(())
 }
 
@@ -154,7 +151,7 @@ async fn change(app: &App, email: &EmailAddress, status: Status) -> Result<(), C
     let change = OperatorChange { status: Some(status), ..OperatorChange::default() };
     let changed = app.authentication.change_operator(operator.id, change, &origin()).await;
     changed.map_err(other)?.map_err(other)?;
-    println!("{} is {}", email.as_str(), status.to_value());
+    say!("{} is {}", email.as_str(), status.to_value());
     Ok(())
 }
 

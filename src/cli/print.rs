@@ -1,14 +1,40 @@
-//! How commands print what they have found: columns for people.
+//! How commands print what they have found. Everything goes through here: names and reasons are texts of strangers, and on a
+//! terminal a character can be a command.
+
+use std::fmt::Arguments;
 
 use comfy_table::{Table, presets::NOTHING};
 use serde_json::Value;
+
+use crate::plain_text::{harmless, harmless_json, harmless_lines};
+
+/// As `println!`, for a person.
+macro_rules! say {
+    () => { $crate::cli::print::line(format_args!("")) };
+    ($($text:tt)*) => { $crate::cli::print::line(format_args!($($text)*)) };
+}
+
+/// A text of ours, perhaps with something of others in it. It may have several lines.
+pub(super) fn line(text: Arguments<'_>) {
+    println!("{}", harmless_lines(&text.to_string(), ""));
+}
+
+/// Why a command has failed.
+pub(super) fn failure(text: Arguments<'_>) {
+    eprintln!("narthex: {}", harmless_lines(&text.to_string(), ""));
+}
+
+/// For scripts.
+pub(super) fn json(document: &Value) {
+    println!("{}", harmless_json(&document.to_string()));
+}
 
 /// A value in a cell. What is absent is a dash.
 pub(super) fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+        Value::String(text) => harmless(text),
+        other => harmless_json(&other.to_string()),
     }
 }
 
@@ -30,7 +56,7 @@ pub(super) fn fields(row: &Value) {
         |value: &Value| value.as_array().is_some_and(|rows| rows.iter().any(Value::is_object));
     for (name, value) in row.as_object().into_iter().flatten() {
         if !is_list_of_rows(value) {
-            table.add_row([name.clone(), text(value)]);
+            table.add_row([harmless(name), text(value)]);
         }
     }
     println!("{table}");

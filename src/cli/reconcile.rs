@@ -49,13 +49,13 @@ async fn report(app: &App, as_json: bool) -> Result<(), CommandError> {
     let found = app.provisioner.reconcile().await?;
     let rows: Vec<Value> = found.iter().map(row).collect();
     if as_json {
-        println!("{}", Value::Array(rows));
+        print::json(&Value::Array(rows));
         return Ok(());
     }
     if !rows.is_empty() {
         print::table(["server", "kind", "name", "tenant", "detail", "fix"], &rows);
     }
-    println!("{} finding(s)", rows.len());
+    say!("{} finding(s)", rows.len());
     Ok(())
 }
 
@@ -64,7 +64,7 @@ async fn drop_orphan(app: &App, name: &str, server: &str) -> Result<(), CommandE
     let Dropped { database, role } = dropped
         .map_err(|reason| CommandError::Other(format!("not dropped on `{server}`: {reason}")))?;
     for what in [database.then_some("database"), role.then_some("role")].into_iter().flatten() {
-        println!("dropped the {what} {name} on {server}");
+        say!("dropped the {what} {name} on {server}");
     }
     Ok(())
 }

@@ -106,11 +106,11 @@ async fn list(
     let found = provisioning_runs::list(db, filter, limit).await?;
     let rows: Vec<Value> = found.iter().map(row).collect();
     if as_json {
-        println!("{}", Value::Array(rows));
+        print::json(&Value::Array(rows));
         return Ok(());
     }
     print::table(COLUMNS, &rows);
-    println!("{} run(s)", rows.len());
+    say!("{} run(s)", rows.len());
     Ok(())
 }
 
@@ -177,11 +177,11 @@ async fn show(app: &App, db: &RegistryDb, id: Uuid, as_json: bool) -> Result<(),
     let (run, steps) = find(db, id).await?;
     let document = document(app, &run, &steps);
     if as_json {
-        println!("{document}");
+        print::json(&document);
         return Ok(());
     }
     print::fields(&document);
-    println!();
+    say!();
     let columns =
         ["name", "status", "attempts", "undo_attempts", "finished_at", "last_error", "undo_error"];
     print::table(columns, document["steps"].as_array().map_or(&[][..], Vec::as_slice));
@@ -204,7 +204,7 @@ async fn history(db: &RegistryDb, id: Uuid, as_json: bool) -> Result<(), Command
     let events = provisioning_runs::history(db, id).await?;
     let rows: Vec<Value> = events.iter().map(event_row).collect();
     if as_json {
-        println!("{}", Value::Array(rows));
+        print::json(&Value::Array(rows));
         return Ok(());
     }
     print::table(["occurred_at", "event", "step", "attempt", "actor", "detail"], &rows);
@@ -222,8 +222,8 @@ async fn retry(app: &App, db: &RegistryDb, id: Uuid) -> Result<(), CommandError>
     }
     let (run, _) = find(db, id).await?;
     match run.lease_until.filter(|_| run.lease_owner.is_some()) {
-        None => println!("{id} is due now; a running replica takes it up within a second"),
-        Some(until) => println!(
+        None => say!("{id} is due now; a running replica takes it up within a second"),
+        Some(until) => say!(
             "{id} is in the hands of the process {}, which goes on with it; if that is dead, another takes it up \
              after {until}",
             run.lease_owner.unwrap_or_default()
@@ -235,9 +235,7 @@ async fn retry(app: &App, db: &RegistryDb, id: Uuid) -> Result<(), CommandError>
 async fn cancel(app: &App, id: Uuid) -> Result<(), CommandError> {
     match app.provisioner.cancel_run(id, &origin()).await? {
         Ok(()) => {
-            println!(
-                "{id} will be undone before its next step; `narthex runs show {id}` says how far"
-            );
+            say!("{id} will be undone before its next step; `narthex runs show {id}` says how far");
             Ok(())
         }
         Err(NotCancelled::Unknown) => Err(unknown(id)),

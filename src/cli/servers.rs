@@ -4,12 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use comfy_table::{Table, presets::NOTHING};
 use serde_json::{Value, json};
 
 use super::actor::origin;
 use super::secret::read_secret;
-use super::{CommandError, open_app};
+use super::{CommandError, open_app, print};
 use crate::app::App;
 use crate::configuration::Settings;
 use crate::registry::RegistryDb;
@@ -103,7 +102,7 @@ async fn change(
     }
     drop(db);
     app.provisioner.change_server(server.id, state, max_tenants, &origin()).await?;
-    println!("{name} is {}", text(&json!(state)));
+    say!("{name} is {}", print::text(&json!(state)));
     Ok(())
 }
 
@@ -124,29 +123,16 @@ fn document(occupancy: &Occupancy) -> Value {
     })
 }
 
-/// The registry's own server has no address here: `registry.url` leads to it.
-fn text(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
 async fn list(app: &App, as_json: bool) -> Result<(), CommandError> {
     let db = app.registry.connect().await?;
     let rows: Vec<Value> = database_servers::list(&db).await?.iter().map(document).collect();
     if as_json {
-        println!("{}", Value::Array(rows));
+        print::json(&Value::Array(rows));
         return Ok(());
     }
+    // The registry's own server has no address here: `registry.url` leads to it.
     let columns = ["name", "state", "tenants", "max_tenants", "host", "port", "tls_mode"];
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_header(columns);
-    for row in &rows {
-        table.add_row(columns.map(|column| text(&row[column])));
-    }
-    println!("{table}");
-    println!("{} server(s)", rows.len());
+    print::table(columns, &rows);
+    say!("{} server(s)", rows.len());
     Ok(())
 }

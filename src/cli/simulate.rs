@@ -41,7 +41,7 @@ pub(super) async fn run(command: Simulate) -> Result<ExitCode, CommandError> {
     let (event, message) = (unguessable_id().to_string(), unguessable_id().to_string());
     let body = sample::inbound_sms(&event, &message, from.as_str(), to.as_str(), &text, now);
     let (status, answer) = provider.send(&body.to_string(), now.timestamp()).await?;
-    println!("{status} {answer}");
+    say!("{status} {answer}");
     Ok(if status == 200 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

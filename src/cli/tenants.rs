@@ -13,6 +13,7 @@ use super::{CommandError, open_app, other};
 use crate::app::App;
 use crate::configuration::Settings;
 use crate::identifiers::{EmailAddress, PhoneNumber, Slug, TenantId, Timezone};
+use crate::plain_text::name;
 use crate::provisioning::{NewOwner, NewTenant, WantedSlug};
 use crate::registry::tenants::{Status, Tenant};
 use crate::registry::{RegistryDb, tenants};
@@ -39,16 +40,16 @@ pub(super) enum Tenants {
     /// Makes a tenant with its own database. The owner's password is read from a prompt, standard input or a file.
     Create {
         /// The organization's name.
-        #[arg(long)]
+        #[arg(long, value_parser = name::<120>)]
         organization: String,
         /// Of the owner.
         #[arg(long)]
         email: EmailAddress,
         /// Of the owner.
-        #[arg(long)]
+        #[arg(long, value_parser = name::<80>)]
         first_name: String,
         /// Of the owner.
-        #[arg(long)]
+        #[arg(long, value_parser = name::<80>)]
         last_name: String,
         /// IANA name.
         #[arg(long, default_value = "UTC")]
@@ -119,16 +120,16 @@ async fn execute(
             let origin = origin();
             let reset = app.authentication.reset_factor_by_command(&tenant, &email, &origin);
             reset.await.map_err(other)?;
-            println!("{} has no second factor and no session at {}", email.as_str(), tenant.slug);
+            say!("{} has no second factor and no session at {}", email.as_str(), tenant.slug);
             Ok(())
         }
         Tenants::AssignNumber { tenant, number } => {
             let db = app.registry.connect().await?;
             let tenant = find(&db, &tenant).await?;
             let hastened = assign_number(app, &tenant, &number).await?;
-            println!("{} now belongs to {}", number.as_str(), tenant.slug);
+            say!("{} now belongs to {}", number.as_str(), tenant.slug);
             if hastened > 0 {
-                println!("{hastened} waiting event(s) will be delivered at once");
+                say!("{hastened} waiting event(s) will be delivered at once");
             }
             Ok(())
         }
@@ -146,10 +147,7 @@ async fn execute(
             let created = started.outcome().await.map_err(other)?;
             let db = app.registry.connect().await?;
             let tenant = find(&db, &created.tenant_id.to_string()).await?;
-            println!(
-                "created {} ({}) in database {}",
-                tenant.slug, tenant.id, tenant.database_name
-            );
+            say!("created {} ({}) in database {}", tenant.slug, tenant.id, tenant.database_name);
             Ok(())
         }
     }

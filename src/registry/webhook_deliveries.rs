@@ -120,16 +120,17 @@ fn short(reason: &str) -> Option<String> {
     Some(reason.chars().take(LONGEST_REASON).collect())
 }
 
-/// All of it is done. The body is not needed any more, and goes.
+/// All of it is done that can be. The body is not needed any more, and goes. `remark`: what a person should know of it.
 pub async fn complete(
     db: &impl OnRegistry,
     delivery: &Delivery,
+    remark: Option<String>,
     now: DateTime<Utc>,
 ) -> Result<(), RegistryError> {
     let row = ActiveModel {
         status: Set(Status::Completed),
         sealed_body: Set(None),
-        reason: Set(None),
+        reason: Set(remark),
         finished_at: Set(Some(now)),
         ..Default::default()
     };

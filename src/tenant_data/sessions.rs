@@ -20,6 +20,10 @@ const KEPT_AFTER_ITS_END: TimeDelta = TimeDelta::days(1);
 /// Old rows that one sign-in removes at most. Each adds one, so that they get fewer all the same.
 const REMOVED_AT_ONCE: u64 = 100;
 
+/// A refresh token that comes again so soon after its use brings the same successor once more: two tabs renewed at once, or
+/// an answer was lost. Once the successor was used, nothing but a copy explains the older one.
+pub const REUSE_WINDOW: TimeDelta = TimeDelta::seconds(10);
+
 /// Nobody is at home in more places.
 const ADDRESSES_AT_MOST: u64 = 200;
 
@@ -142,14 +146,16 @@ pub async fn addresses_of(
 pub enum Rotation {
     /// It was good: the session goes on under the new token.
     Rotated(Session),
+    /// It was used a moment ago, and its successor never: the session goes on under the successor that there is.
+    Repeated(Session),
     /// It had been used before. Somebody has a copy: the session is revoked.
     Reused(Session),
     /// It is unknown, or its session has expired or was revoked.
     Refused,
 }
 
-/// Replaces a refresh token by a new one. Of two that bring the same token at once, one is the thief: the row's
-/// lock lets one pass, and the other meets a used token.
+/// Replaces a refresh token by its successor, which is always the same for one token. Of two that bring the same token at
+/// once, the row's lock lets one pass, and the other meets a used token: see [`REUSE_WINDOW`].
 pub async fn rotate(
     transaction: &TenantTransaction,
     old_hash: Vec<u8>,
@@ -168,12 +174,16 @@ pub async fn rotate(
     let session =
         sessions::Entity::find_by_id(token.session_id).lock_exclusive().one(transaction).await?;
     let Some(session) = session else { return Ok(Rotation::Refused) };
-    // Also of a session that is revoked already: the revocation may not have reached every replica then.
-    if token.used_at.is_some() {
+    let is_over = session.revoked_at.is_some() || session.expires_at <= now;
+    if let Some(used_at) = token.used_at {
+        if !is_over && now - used_at < REUSE_WINDOW && is_unused(transaction, new_hash).await? {
+            return Ok(Rotation::Repeated(session));
+        }
+        // Also of a session that is revoked already: the revocation may not have reached every replica then.
         revoke(transaction, session.id, now).await?;
         return Ok(Rotation::Reused(session));
     }
-    if session.revoked_at.is_some() || session.expires_at <= now {
+    if is_over {
         return Ok(Rotation::Refused);
     }
     refresh_tokens::Entity::update_many()
@@ -202,15 +212,30 @@ pub async fn rotate(
     Ok(Rotation::Rotated(session))
 }
 
-/// Ends a session: its refresh token is worth nothing from now on.
-pub async fn revoke(db: &impl OnTenant, id: Uuid, now: DateTime<Utc>) -> Result<(), DbErr> {
-    sessions::Entity::update_many()
+async fn is_unused(transaction: &TenantTransaction, token_hash: Vec<u8>) -> Result<bool, DbErr> {
+    let found = refresh_tokens::Entity::find_by_id(token_hash).one(transaction).await?;
+    Ok(found.is_some_and(|token| token.used_at.is_none()))
+}
+
+/// The session that a refresh token belongs to, whether or not either is still good.
+pub async fn find_by_token(
+    db: &impl OnTenant,
+    token_hash: Vec<u8>,
+) -> Result<Option<Session>, DbErr> {
+    let token = refresh_tokens::Entity::find_by_id(token_hash).one(db).await?;
+    let Some(token) = token else { return Ok(None) };
+    sessions::Entity::find_by_id(token.session_id).one(db).await
+}
+
+/// Ends a session: its refresh token is worth nothing from now on. `false`: there is none, or it was ended before.
+pub async fn revoke(db: &impl OnTenant, id: Uuid, now: DateTime<Utc>) -> Result<bool, DbErr> {
+    let revoked = sessions::Entity::update_many()
         .set(sessions::ActiveModel { revoked_at: Set(Some(now)), ..Default::default() })
         .filter(sessions::Column::Id.eq(id))
         .filter(sessions::Column::RevokedAt.is_null())
         .exec(db)
         .await?;
-    Ok(())
+    Ok(revoked.rows_affected > 0)
 }
 
 /// Ends a session of a member of staff; `false`: they have none with this id. One that has ended before counts: a

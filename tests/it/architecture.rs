@@ -160,3 +160,17 @@ fn paths_are_read_in_every_form() {
     let expected = ["app", "clock", "registry", "sealing", "telemetry"].map(str::to_owned);
     assert_eq!(used_rooms(code), expected.into());
 }
+
+/// What commands print is made harmless in one place.
+#[test]
+fn commands_print_through_one_file() {
+    let printing = sources().into_iter().filter(|source| {
+        source.room == "cli"
+            && source.path != "cli/print.rs"
+            && [" println!(", " print!(", "Table::new"]
+                .iter()
+                .any(|call| source.text.contains(call))
+    });
+    let printing: Vec<String> = printing.map(|source| source.path).collect();
+    assert!(printing.is_empty(), "{printing:?}");
+}

@@ -24,6 +24,8 @@ pub(super) struct SessionClaims {
     azp: Option<String>,
     /// `active`, or `pending` while something is left to be done at sign-in.
     sts: Option<String>,
+    /// Somebody else who acts as the user (RFC 8693, section 4.1): an impersonation at Clerk.
+    act: Option<serde_json::Value>,
     /// Version 2.
     o: Option<ActiveOrganization>,
     /// Version 1.
@@ -75,6 +77,7 @@ impl Judge {
             && claims.sts.as_deref().is_none_or(|status| status == "active");
         match counts {
             false => Err(TokenError::Invalid),
+            true if claims.act.is_some() => Err(TokenError::Impersonated),
             true if until <= now => Err(TokenError::Expired),
             true => Ok(until),
         }

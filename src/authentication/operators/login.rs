@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use tokio::time::Instant;
 
 use super::{Act, origin_of};
-use crate::authentication::login::FAILURE_TIME;
+use crate::authentication::login::{FAILURE_TIME, wait_for_failure};
 use crate::authentication::{Authentication, AuthenticationError, Client, SecondFactor};
 use crate::identifiers::{EmailAddress, new_id};
 use crate::limits::network_of;
@@ -52,10 +52,7 @@ impl Authentication {
             None => proof.await,
             Some(hash) => self.counted_operator(&hash, client, proof).await,
         };
-        use AuthenticationError::{InvalidCredentials, TooManyAttempts};
-        if let Err(InvalidCredentials | TooManyAttempts(_)) = result {
-            tokio::time::sleep_until(earliest_failure).await;
-        }
+        wait_for_failure(&result, earliest_failure).await;
         result
     }
 

@@ -105,7 +105,7 @@ pub(super) async fn add(app: &App, new: NewServer) -> Result<(), CommandError> {
         Err(NotAdded::NameTaken) => return Err(name_taken(&new.name)),
         Err(reason @ NotAdded::SameCluster) => return Err(refused(reason.to_string())),
     }
-    println!("added {} ({}) for up to {} tenants", row.name, row.id, row.max_tenants);
+    say!("added {} ({}) for up to {} tenants", row.name, row.id, row.max_tenants);
     Ok(())
 }
 

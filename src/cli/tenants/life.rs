@@ -50,9 +50,9 @@ async fn change(app: &App, name: &str, change: LifeChange) -> Result<(), Command
     }
     let status = tenant.status.to_value();
     match (change, tenant.deleted_at) {
-        (LifeChange::Delete, Some(at)) => println!("{}", deleted(app, &tenant, at)),
-        (LifeChange::Restore, _) => println!("{} is {status} again", tenant.slug),
-        _ => println!("{} is {status}", tenant.slug),
+        (LifeChange::Delete, Some(at)) => say!("{}", deleted(app, &tenant, at)),
+        (LifeChange::Restore, _) => say!("{} is {status} again", tenant.slug),
+        _ => say!("{} is {status}", tenant.slug),
     }
     Ok(())
 }
@@ -72,8 +72,8 @@ fn deleted(app: &App, tenant: &Tenant, at: DateTime<Utc>) -> String {
 fn refused(app: &App, tenant: &Tenant, change: LifeChange) -> Result<(), CommandError> {
     if tenant.status == change.status() {
         match tenant.deleted_at.filter(|_| change == LifeChange::Delete) {
-            Some(at) => println!("{}", deleted(app, tenant, at)),
-            None => println!("{} is {} already", tenant.slug, tenant.status.to_value()),
+            Some(at) => say!("{}", deleted(app, tenant, at)),
+            None => say!("{} is {} already", tenant.slug, tenant.status.to_value()),
         }
         return Ok(());
     }

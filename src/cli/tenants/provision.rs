@@ -13,6 +13,7 @@ use crate::app::App;
 use crate::cli::CommandError;
 use crate::cli::actor::origin;
 use crate::identifiers::EmailAddress;
+use crate::plain_text::name;
 use crate::provisioning::NotMended;
 use crate::registry::provisioning_runs;
 
@@ -29,10 +30,10 @@ pub(in crate::cli) struct Provision {
     #[arg(long, value_name = "EMAIL", requires_all = ["owner_first_name", "owner_last_name"])]
     owner_email: Option<EmailAddress>,
     /// Of the owner.
-    #[arg(long, value_name = "NAME", requires = "owner_email")]
+    #[arg(long, value_name = "NAME", value_parser = name::<80>, requires = "owner_email")]
     owner_first_name: Option<String>,
     /// Of the owner.
-    #[arg(long, value_name = "NAME", requires = "owner_email")]
+    #[arg(long, value_name = "NAME", value_parser = name::<80>, requires = "owner_email")]
     owner_last_name: Option<String>,
     /// The password is the file's first line.
     #[arg(long, value_name = "FILE", requires = "owner_email")]
@@ -89,7 +90,7 @@ pub(super) async fn run(
         Ok(_) => {
             let db = app.registry.connect().await?;
             let tenant = find(&db, &tenant.id.to_string()).await?;
-            println!("{} is {}", tenant.slug, tenant.status.to_value());
+            say!("{} is {}", tenant.slug, tenant.status.to_value());
             Ok(())
         }
         Err(failure) => Err(other(format!(
@@ -115,9 +116,9 @@ impl Told {
                 continue;
             };
             match event.detail {
-                Some(reason) => println!("{step} {end}: {reason}"),
+                Some(reason) => say!("{step} {end}: {reason}"),
                 None if end == "begun" => {}
-                None => println!("{step} {end}"),
+                None => say!("{step} {end}"),
             }
         }
     }

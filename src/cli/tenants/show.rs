@@ -36,11 +36,11 @@ pub(super) async fn list(app: &App, as_json: bool) -> Result<(), CommandError> {
     let db = app.registry.connect().await?;
     let rows: Vec<Value> = tenants::list(&db, None).await?.iter().map(document).collect();
     if as_json {
-        println!("{}", Value::Array(rows));
+        print::json(&Value::Array(rows));
         return Ok(());
     }
     print::table(["id", "slug", "organization_name", "status", "database", "created_at"], &rows);
-    println!("{} tenant(s)", rows.len());
+    say!("{} tenant(s)", rows.len());
     Ok(())
 }
 
@@ -83,16 +83,16 @@ pub(super) async fn show(app: &App, name: &str, as_json: bool) -> Result<(), Com
         row["resources"] = Value::Array(things);
         row["acts"] = Value::Array(acts);
         row["runs"] = Value::Array(last);
-        println!("{row}");
+        print::json(&row);
         return Ok(());
     }
     print::fields(&row);
-    println!();
+    say!();
     print::table(["kind", "reference", "server_id", "made_at", "released_at"], &things);
-    println!();
+    say!();
     if !acts.is_empty() {
         print::table(["occurred_at", "actor", "action", "detail"], &acts);
-        println!();
+        say!();
     }
     print::table(runs::COLUMNS, &last);
     Ok(())

@@ -52,6 +52,26 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     }
 }
 
+/// Fails where the request names another tenant than this one.
+pub(super) async fn expect_no_other(
+    parts: &Parts,
+    gateway: &Gateway,
+    tenant: &Tenant,
+) -> Result<(), Problem> {
+    for named in parts.headers.get_all("x-tenant-id") {
+        let named = named.to_str().unwrap_or_default();
+        if named != tenant.slug && named.parse() != Ok(tenant.id) {
+            return Err(Code::TenantMismatch.into());
+        }
+    }
+    if let Some(host) = called_host(parts, gateway)?
+        && !gateway.router.directory().host_agrees(&host, tenant).await?
+    {
+        return Err(Code::TenantMismatch.into());
+    }
+    Ok(())
+}
+
 /// Somebody in their own tenant.
 pub struct Access {
     /// Who.
@@ -73,17 +93,7 @@ impl Access {
         let id = caller.tenant();
         gateway.limits.charge_tenant(id, &parts.method)?;
         let tenant = gateway.router.directory().tenant(id).await?.ok_or(RouterError::Unknown)?;
-        for named in parts.headers.get_all("x-tenant-id") {
-            let named = named.to_str().unwrap_or_default();
-            if named != tenant.slug && named.parse() != Ok(tenant.id) {
-                return Err(Code::TenantMismatch.into());
-            }
-        }
-        if let Some(host) = called_host(parts, gateway)?
-            && !gateway.router.directory().host_agrees(&host, &tenant).await?
-        {
-            return Err(Code::TenantMismatch.into());
-        }
+        expect_no_other(parts, gateway, &tenant).await?;
         let client = (!parts.method.is_safe()).then(|| client(parts, gateway));
         let ip = matches!(caller, Caller::Program(_))
             .then(|| client_address(parts, &gateway.settings.trusted_proxies));

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use crate::authentication::Client;
 use crate::http::Gateway;
 use crate::http::middleware::RequestId;
+use crate::plain_text::is_control;
 
 /// Of what a client calls itself, so many characters are kept.
 const LONGEST_USER_AGENT: usize = 300;
@@ -56,7 +57,7 @@ impl FromRequestParts<Gateway> for CalledBy {
 pub(super) fn client(parts: &Parts, gateway: &Gateway) -> Client {
     let user_agent = parts.headers.get(USER_AGENT).map(|value| {
         let text = String::from_utf8_lossy(value.as_bytes());
-        text.chars().filter(|c| !c.is_control()).take(LONGEST_USER_AGENT).collect()
+        text.chars().filter(|c| !is_control(*c)).take(LONGEST_USER_AGENT).collect()
     });
     let id = parts.extensions.get::<RequestId>();
     Client {

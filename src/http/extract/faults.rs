@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::http::problem::{FieldFault, Problem};
 use crate::identifiers::word;
+use crate::plain_text::is_control;
 
 /// More faults than a person reads; beyond them an input is not looked at further.
 const MAX_FAULTS: usize = 50;
@@ -44,7 +45,7 @@ impl Faults {
         self.0.len() >= MAX_FAULTS
     }
 
-    /// A text without surrounding white space, of so many characters.
+    /// A text without surrounding white space, of so many characters and in one line.
     pub fn text(
         &mut self,
         field: &str,
@@ -63,8 +64,8 @@ impl Faults {
             );
         } else if count > *length.end() {
             self.add(field, "too_long", format!("must have at most {} characters", length.end()));
-        } else if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
-            self.add(field, "invalid", "must not contain control characters");
+        } else if text.chars().any(is_control) {
+            self.add(field, "invalid", "must not contain control characters or line breaks");
         } else {
             return Some(text.to_owned());
         }

@@ -13,6 +13,7 @@ pub(super) mod operator_permission;
 mod page;
 pub(super) mod permission;
 mod reading;
+mod leaving;
 
 pub(super) use access::{Account, Authorized};
 pub(super) use body::{Id, JsonBody, Parameters};
@@ -21,6 +22,7 @@ pub(super) use cookies::{Cookies, RefreshCookie};
 pub(super) use faults::{Checked, Faults};
 pub(super) use host::CalledHost;
 pub(super) use idempotency::idempotency_key;
+pub(super) use leaving::{Leaving, LeavingOperator};
 pub(super) use limited::{Limited, Open, Registering};
 pub(super) use operator::Operator;
 pub(super) use page::{ListParameters, PageDocument, list_page};

@@ -30,6 +30,15 @@ impl From<TokenError> for Problem {
             TokenError::Invalid => Code::InvalidToken.into(),
             TokenError::Expired => Code::TokenExpired.into(),
             TokenError::Revoked => Code::TokenRevoked.into(),
+            TokenError::Impersonated => Self::with_detail(
+                Code::Forbidden,
+                "Nobody who acts as another user at the identity provider is let in.",
+            )
+            .because(
+                Level::WARN,
+                "an impersonation at the identity provider was refused",
+                &error,
+            ),
             TokenError::KeysUnavailable(_) => Self::with_detail(
                 Code::Busy,
                 "The keys of the token's issuer cannot be read just now. Please try again.",
@@ -133,6 +142,10 @@ impl From<AuthenticationError> for Problem {
             AuthenticationError::NoSecondFactor => {
                 Self::with_detail(Code::Conflict, "There is no second factor. Enroll first.")
             }
+            AuthenticationError::NotStaff => Self::with_detail(
+                Code::Forbidden,
+                "This is for members of staff, about their own account.",
+            ),
             AuthenticationError::KeptElsewhere => Self::with_detail(
                 Code::Conflict,
                 "Password and second factor of this account are kept by your identity provider.",

@@ -73,6 +73,9 @@ pub struct Profile {
     pub first_name: String,
     /// Family name.
     pub last_name: String,
+    /// Clerk lets them in nowhere any more. Profiles that were kept before this was read do not say it.
+    #[serde(default)]
+    pub banned: bool,
 }
 
 /// A profile, and how far it can be believed. Compared in the order of its fields.

@@ -1,5 +1,6 @@
 //! Working on deliveries after they were answered: write the facts down, settle whom they concern.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -113,7 +114,8 @@ impl ClerkWebhooks {
         }
     }
 
-    async fn apply_delivery(&self, delivery: &Delivery) -> Result<(), Incomplete> {
+    /// Returns what a person should know of it although it is completed.
+    async fn apply_delivery(&self, delivery: &Delivery) -> Result<Option<String>, Incomplete> {
         let body =
             webhook_deliveries::open_body(self.registry.sealer(), delivery).map_err(|error| {
                 match error {
@@ -126,27 +128,42 @@ impl ClerkWebhooks {
             })?;
         let event =
             event::parse(&body).map_err(|malformed| Incomplete::Final(malformed.to_string()))?;
-        let Event::Known { facts, .. } = event else { return Ok(()) };
+        let Event::Known { facts, .. } = event else {
+            return Ok(Some("this program does not follow events of this type".to_owned()));
+        };
         let told_of = user_of(&facts);
+        let is_creation = delivery.event_type == CREATED;
+        let mut remarks = BTreeSet::new();
         let mut outcome = Ok(());
         // Each of them is tried: what one tenant cannot take is no reason for another to wait.
         for organization in self.record(*facts).await? {
             let settled = self.settle(&organization).await;
             match settled {
-                Ok(Settled::Done | Settled::Closed) => {}
-                Ok(Settled::BeingMade) if delivery.event_type != CREATED => {}
+                Ok(Settled::Done) => {}
+                Ok(Settled::PassedOver(members)) => {
+                    remarks.insert(members.told());
+                }
+                Ok(Settled::Closed) => {
+                    remarks.insert("the tenant is closed; done when it is opened".to_owned());
+                }
+                Ok(Settled::BeingMade) if !is_creation => {
+                    remarks.insert("the tenant is being made; done when it is there".to_owned());
+                }
                 Ok(Settled::BeingMade) => {
                     outcome = outcome.and(Err(Incomplete::Waiting("the tenant is being made")));
                 }
                 // Of the others' part in it the delivery of its creation speaks.
-                Err(Unsettled::RunFailed(_)) if delivery.event_type != CREATED => {}
-                // Nor of a member that another delivery tells of.
+                Err(Unsettled::RunFailed(_)) if !is_creation => {
+                    remarks.insert("the tenant could not be made".to_owned());
+                }
+                // A member that another delivery tells of.
                 Err(Unsettled::Unproven(users))
                     if !told_of.as_ref().is_some_and(|u| users.contains(u)) => {}
                 Err(error) => outcome = Err(error.into()),
             }
         }
-        outcome
+        let remarks: Vec<String> = remarks.into_iter().collect();
+        outcome.map(|()| (!remarks.is_empty()).then(|| remarks.join("; ")))
     }
 
     async fn record(&self, facts: Facts) -> Result<impl Iterator<Item = String>, RegistryError> {
@@ -170,12 +187,13 @@ impl ClerkWebhooks {
     async fn note(
         &self,
         delivery: &Delivery,
-        outcome: Result<(), Incomplete>,
+        outcome: Result<Option<String>, Incomplete>,
     ) -> Result<(), RegistryError> {
         let db = self.registry.connect().await?;
         let now = self.clock.now();
-        let Err(reason) = outcome else {
-            return webhook_deliveries::complete(&db, delivery, now).await;
+        let reason = match outcome {
+            Ok(remark) => return webhook_deliveries::complete(&db, delivery, remark, now).await,
+            Err(reason) => reason,
         };
         let text = reason.to_string();
         let attempts = delivery.attempts;
@@ -216,7 +234,7 @@ impl ClerkWebhooks {
                 let _turn = self.turns.acquire().await;
                 let settled = tokio::time::timeout(PATIENCE, self.settle(&organization.id));
                 let settled = settled.await.unwrap_or(Err(Unsettled::TookTooLong));
-                if let Ok(Settled::Done) = settled {
+                if let Ok(Settled::Done | Settled::PassedOver(_)) = settled {
                     return;
                 }
                 tracing::debug!(organization = organization.id, ?settled, "an organization cannot be settled yet");

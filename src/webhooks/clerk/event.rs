@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 
+use crate::plain_text::is_control;
 use crate::registry::clerk::{
     Facts, LATEST_MS, MembershipFact, OrganizationFact, Profile, Profiled, UserFact, Version,
 };
@@ -112,6 +113,7 @@ fn user_event(data: &Value, sent: i64) -> Result<Facts, MalformedEvent> {
         verified,
         first_name: text(&data["first_name"]).unwrap_or_default(),
         last_name: text(&data["last_name"]).unwrap_or_default(),
+        banned: data["banned"].as_bool().unwrap_or(false),
     };
     let profiled = Profiled { authoritative: true, version: version(data, sent), profile };
     let fact = UserFact { id, profile: Some(profiled), deleted: false };
@@ -149,10 +151,21 @@ fn membership_event(data: &Value, sent: i64, deleted: bool) -> Result<Facts, Mal
         organization: organization_id,
         user: user_id,
         version,
-        role: text(&data["role"]).unwrap_or_default(),
+        role: role(data),
         deleted,
     };
     Ok(Facts { organization, user, membership: Some(membership) })
+}
+
+/// The role of a membership. Instances have roles of their own, and may give one of them to whoever makes an organization; but
+/// that one always manages members (<https://clerk.com/docs/guides/organizations/control-access/roles-and-permissions>). One
+/// that does not is a plain member's, whatever it is called: so a maker's demotion shows.
+fn role(data: &Value) -> String {
+    let role = text(&data["role"]).unwrap_or_default();
+    let manages = |permission: &Value| permission.as_str() == Some("org:sys_memberships:manage");
+    let is_plain = data["permissions"].as_array().is_some_and(|all| !all.iter().any(manages));
+    let is_admin = role.strip_prefix("org:").unwrap_or(&role) == "admin";
+    if is_plain && !is_admin { "org:member".to_owned() } else { role }
 }
 
 /// An organization, by itself or as it comes along with a membership.
@@ -175,6 +188,7 @@ fn shown_user(data: &Value, version: Version) -> Option<UserFact> {
         verified: false,
         first_name: text(&data["first_name"]).unwrap_or_default(),
         last_name: text(&data["last_name"]).unwrap_or_default(),
+        banned: false,
     };
     // Where nothing is shown, nothing is said.
     let says_something = profile != Profile::default();
@@ -229,11 +243,10 @@ fn address(value: &Value) -> Option<String> {
     whole.then(|| text.to_owned())
 }
 
-/// A text for people: trimmed, without control characters, which PostgreSQL would refuse in part; `None` where nothing
-/// is left.
+/// A text for people: trimmed, without control characters, which have no place in a name; `None` where nothing is left.
 fn text(value: &Value) -> Option<String> {
     let text = value.as_str()?.trim();
-    let plain = text.chars().filter(|character| !character.is_control()).take(MAX_TEXT_CHARS);
+    let plain = text.chars().filter(|character| !is_control(*character)).take(MAX_TEXT_CHARS);
     let plain: String = plain.collect();
     (!plain.is_empty()).then_some(plain)
 }

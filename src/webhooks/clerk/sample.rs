@@ -94,9 +94,13 @@ pub fn membership(
     if let Some(members) = embedded.as_object_mut() {
         members.remove("created_by");
     }
+    let permissions: &[&str] = match role {
+        "org:member" | "org:reader" => &["org:sys_memberships:read"],
+        _ => &["org:sys_memberships:read", "org:sys_memberships:manage"],
+    };
     let data = json!({
         "object": "organization_membership", "id": id, "role": role, "role_name": "Member",
-        "permissions": ["org:sys_memberships:read"], "public_metadata": {}, "private_metadata": {},
+        "permissions": permissions, "public_metadata": {}, "private_metadata": {},
         "created_at": at, "updated_at": at, "organization": embedded,
         "public_user_data": {
             "user_id": user.id, "identifier": user.email, "first_name": user.first_name,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use sea_orm::{DbErr, TransactionSession, TransactionTrait};
 
+use super::staffing::PassedOver;
 use super::{ClerkWebhooks, tenant};
 use crate::identifiers::TenantId;
 use crate::postgres::failure;
@@ -15,10 +16,12 @@ use crate::registry::{RegistryError, RegistryTransaction};
 use crate::tenant_router::RouterError;
 
 /// How settling an organization ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Settled {
     /// Everything is as the facts say.
     Done,
+    /// The same, but for members who cannot be staff.
+    PassedOver(PassedOver),
     /// Its tenant is being made.
     BeingMade,
     /// Its tenant is closed to everybody. What is due will be done when it is opened.
@@ -160,7 +163,12 @@ impl ClerkWebhooks {
             return Err(Unsettled::Unproven(written.unproven));
         }
         clerk::settled(transaction, id, organization.changes).await?;
-        Ok(Settled::Done)
+        if written.passed_over.is_empty() {
+            return Ok(Settled::Done);
+        }
+        let PassedOver { unreachable, banned } = &written.passed_over;
+        tracing::warn!(organization = %id, tenant = %tenant.id, ?unreachable, ?banned, "members of an organization of Clerk are not on the staff: without an email address that is known, or banned");
+        Ok(Settled::PassedOver(written.passed_over))
     }
 }
 

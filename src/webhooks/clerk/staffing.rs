@@ -48,6 +48,36 @@ pub struct Changes {
     /// Users who cannot be staff, because somebody who registered by themselves has their address, and Clerk has no
     /// proof that it is theirs.
     pub unproven: Vec<String>,
+    /// Who is let in by nobody, and why.
+    pub passed_over: PassedOver,
+}
+
+/// Members who are no staff.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PassedOver {
+    /// Users of whom no email address is known that can be written to: accounts are found by their address.
+    pub unreachable: Vec<String>,
+    /// Users whom Clerk has banned.
+    pub banned: Vec<String>,
+}
+
+impl PassedOver {
+    /// Nobody.
+    pub fn is_empty(&self) -> bool {
+        self.unreachable.is_empty() && self.banned.is_empty()
+    }
+
+    /// How many of each, for people.
+    pub fn told(&self) -> String {
+        let parts = [
+            (self.unreachable.len(), "without an email address that is known"),
+            (self.banned.len(), "banned at Clerk"),
+        ];
+        let told = parts.into_iter().filter(|(count, _)| *count > 0);
+        let told =
+            told.map(|(count, what)| format!("{count} member(s) {what} are not on the staff"));
+        told.collect::<Vec<_>>().join("; ")
+    }
 }
 
 /// What Clerk says of one member.
@@ -61,7 +91,10 @@ struct Wanted<'a> {
 
 /// Compares members with staff. `created_by`: the user who made the organization.
 pub fn compare(members: &[Member], created_by: Option<&str>, staff: &[Known]) -> Changes {
-    let wanted = wanted(members, created_by);
+    let is_banned =
+        |member: &&Member| member.profile.as_ref().is_some_and(|known| known.profile.banned);
+    let (banned, members): (Vec<&Member>, Vec<&Member>) = members.iter().partition(is_banned);
+    let wanted = wanted(&members, created_by);
     let claimed: HashSet<&str> =
         wanted.iter().filter_map(|w| w.email.as_ref().map(EmailAddress::as_str)).collect();
     let by_user: HashMap<&str, &Known> =
@@ -73,6 +106,7 @@ pub fn compare(members: &[Member], created_by: Option<&str>, staff: &[Known]) ->
         .collect();
 
     let mut changes = Changes::default();
+    changes.passed_over.banned = banned.iter().map(|member| member.user_id.clone()).collect();
     for member in &wanted {
         let holder = member.email.as_ref().and_then(|e| by_own_address.get(e.as_str()).copied());
         match (by_user.get(member.user_id).copied(), holder, &member.email) {
@@ -90,8 +124,7 @@ pub fn compare(members: &[Member], created_by: Option<&str>, staff: &[Known]) ->
             }
             (None, Some(_), _) => changes.unproven.push(member.user_id.to_owned()),
             (None, None, Some(email)) => changes.additions.push(addition(member, email)),
-            // Nobody knows yet how to reach them.
-            (None, None, None) => {}
+            (None, None, None) => changes.passed_over.unreachable.push(member.user_id.to_owned()),
         }
     }
     let present: HashSet<&str> = wanted.iter().map(|member| member.user_id).collect();
@@ -107,12 +140,12 @@ pub fn compare(members: &[Member], created_by: Option<&str>, staff: &[Known]) ->
 
 /// Clerk gives an address to one user at a time; where two have it, the older news is outdated, and newer news of that
 /// user is on its way.
-fn wanted<'a>(members: &'a [Member], created_by: Option<&str>) -> Vec<Wanted<'a>> {
+fn wanted<'a>(members: &[&'a Member], created_by: Option<&str>) -> Vec<Wanted<'a>> {
     let address = |member: &Member| -> Option<EmailAddress> {
         member.profile.as_ref()?.profile.email.as_deref()?.parse().ok()
     };
     let mut newest: HashMap<EmailAddress, (bool, Version, &str)> = HashMap::new();
-    for member in members {
+    for &member in members {
         let (Some(email), Some(profiled)) = (address(member), &member.profile) else { continue };
         let claim = (profiled.authoritative, profiled.version, member.user_id.as_str());
         let claims = newest.entry(email).or_insert(claim);
@@ -123,7 +156,7 @@ fn wanted<'a>(members: &'a [Member], created_by: Option<&str>) -> Vec<Wanted<'a>
     };
     members
         .iter()
-        .map(|member| Wanted {
+        .map(|&member| Wanted {
             user_id: &member.user_id,
             role: role_of(&member.role, created_by == Some(member.user_id.as_str())),
             profile: member.profile.as_ref().map(|profiled| &profiled.profile),
@@ -166,6 +199,11 @@ fn addition(member: &Wanted<'_>, email: &EmailAddress) -> Addition {
 }
 
 impl Changes {
+    /// Is there anything to be written?
+    pub fn is_empty(&self) -> bool {
+        self.additions.is_empty() && self.links.is_empty() && self.updates.is_empty()
+    }
+
     /// Takes an update, without what the row says already.
     fn update(&mut self, known: &Known, wanted: Changed) {
         let row = &known.staff;

@@ -8,7 +8,7 @@ use sea_orm::{DbErr, TransactionSession, TransactionTrait};
 use uuid::Uuid;
 
 use super::settle::Unsettled;
-use super::staffing::{self, Changes};
+use super::staffing::{self, Changes, PassedOver};
 use super::{ClerkWebhooks, PROVIDER};
 use crate::identifiers::{EmailAddress, TenantId, new_id};
 use crate::registry::clerk::{self, ClerkStaff, Member, Organization};
@@ -25,6 +25,8 @@ pub(super) struct Written {
     pub staff: Vec<Known>,
     /// Users who could not be made staff, for want of proof that their address is theirs.
     pub unproven: Vec<String>,
+    /// Members who are no staff for other reasons.
+    pub passed_over: PassedOver,
     /// Sessions whose access tokens are worth nothing any more.
     ended_sessions: Vec<Uuid>,
 }
@@ -44,17 +46,15 @@ impl ClerkWebhooks {
             rights::hold(&transaction, true).await?;
             let before = identities::all_staff(&transaction, PROVIDER).await?;
             let changes = staffing::compare(members, created_by, &before);
-            let unproven = changes.unproven.clone();
-            let is_nothing =
-                changes == Changes { unproven: unproven.clone(), ..Changes::default() };
-            let staff = if is_nothing {
+            let (unproven, passed_over) = (changes.unproven.clone(), changes.passed_over.clone());
+            let staff = if changes.is_empty() {
                 before
             } else {
                 self.apply(&transaction, changes).await?;
                 identities::all_staff(&transaction, PROVIDER).await?
             };
             let ended_sessions = self.end_sessions(&transaction, &staff).await?;
-            Ok(Written { staff, unproven, ended_sessions })
+            Ok(Written { staff, unproven, passed_over, ended_sessions })
         };
         match written.await {
             Ok(written) => {

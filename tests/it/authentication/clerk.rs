@@ -223,6 +223,17 @@ async fn whoever_is_no_member_any_more_is_out_within_seconds(#[case] end: &str) 
         .await;
 }
 
+/// The audit log would say that the user did it.
+#[tokio::test]
+async fn nobody_calls_who_acts_as_another_user_at_clerk() {
+    let scene = Scene::start().await;
+    let act =
+        json!({"iss": "https://dashboard.clerk.com", "sid": "sess_support", "sub": "user_support"});
+    let impersonated = scene.key.token(&with(scene.claims(), "act", act));
+    scene.me(&impersonated).await.expect_problem(403, "forbidden");
+    scene.me(&scene.key.token(&with(scene.claims(), "act", Value::Null))).await.expect(200);
+}
+
 #[tokio::test]
 async fn signing_out_here_ends_the_session_of_clerk_for_us() {
     let scene = Scene::start().await;

@@ -101,6 +101,38 @@ async fn whoever_guesses_learns_nothing_from_the_answer_or_its_time() {
     quiet().expect_untouched().await;
 }
 
+#[tokio::test]
+async fn an_address_whose_tenant_is_away_is_answered_like_one_that_nobody_has() {
+    let app = TestApp::start().await;
+    let staff = app.register().await;
+    let allow = async |allowed: bool| {
+        let sql = format!("ALTER DATABASE {} ALLOW_CONNECTIONS {allowed}", staff.database());
+        app.cluster.execute("postgres", &sql).await;
+    };
+    app.router.close();
+    allow(false).await;
+    let mut seen = Vec::new();
+    for (email, password) in [
+        (&*staff.email, &*staff.password),
+        (&staff.email, "wrong password"),
+        ("nobody@example.org", "wrong password"),
+    ] {
+        let (start, before) = (Instant::now(), app.authentication.passwords().hashes());
+        let answer = login(&app, email, password).await;
+        assert!(start.elapsed() >= Duration::from_millis(400), "{email}: {:?}", start.elapsed());
+        assert_eq!(app.authentication.passwords().hashes() - before, 1, "{email}");
+        answer.expect_problem(401, "invalid_credentials");
+        seen.push(essence(answer));
+    }
+    seen.dedup();
+    assert_eq!(seen.len(), 1, "{seen:#?}");
+    allow(true).await;
+    eventually("they can sign in again", async || {
+        login(&app, &staff.email, &staff.password).await.status == 200
+    })
+    .await;
+}
+
 /// However a sign-in fails, it costs one hash, so that the work tells nobody who there is.
 #[tokio::test]
 async fn every_failed_sign_in_costs_the_same_hashes() {

@@ -1,11 +1,13 @@
 //! Signing out: here at once, on every replica within a second.
 
+use chrono::TimeDelta;
 use reqwest::Method;
+use rstest::rstest;
 use serde_json::json;
 
 use super::in_session;
 use super::login::login;
-use crate::support::{Staff, TestApp, eventually};
+use crate::support::{Answer, Staff, TestApp, eventually};
 
 async fn again(app: &TestApp, staff: &Staff) -> Staff {
     let session = login(app, &staff.email, &staff.password).await.expect(200);
@@ -81,11 +83,111 @@ async fn signing_out_takes_an_empty_body_an_empty_object_and_a_plain_no() {
     }
 }
 
+/// What a client still has when it signs out.
+#[derive(Clone, Copy, Debug)]
+enum Shows {
+    AccessToken,
+    AccessCookie,
+    RefreshToken,
+    RefreshCookie,
+    BothCookies,
+}
+
+async fn sign_out(app: &TestApp, staff: &Staff, shows: Shows, everywhere: bool) -> Answer {
+    let request = app.client.post(format!("{}/v1/auth/logout", app.url));
+    let (access, refresh) = (&staff.token, &staff.refresh_token);
+    let mut body = json!({"everywhere": everywhere});
+    let request = match shows {
+        Shows::AccessToken => request.bearer_auth(access),
+        Shows::AccessCookie => request.header("cookie", format!("narthex_access={access}")),
+        Shows::RefreshCookie => request.header("cookie", format!("narthex_refresh={refresh}")),
+        Shows::BothCookies => {
+            request.header("cookie", format!("narthex_access={access}; narthex_refresh={refresh}"))
+        }
+        Shows::RefreshToken => {
+            body["refresh_token"] = json!(refresh);
+            request
+        }
+    };
+    let request = request.header("sec-fetch-site", "same-origin").json(&body);
+    Answer::of(request.send().await.unwrap()).await
+}
+
+fn cleared(answer: &Answer) -> usize {
+    let cookies = answer.headers.get_all("set-cookie").iter();
+    cookies.filter(|cookie| cookie.to_str().unwrap().contains("=; ")).count()
+}
+
+#[rstest]
+#[case::access_token(Shows::AccessToken, false)]
+#[case::access_cookie(Shows::AccessCookie, false)]
+#[case::refresh_token(Shows::RefreshToken, false)]
+#[case::refresh_cookie(Shows::RefreshCookie, false)]
+#[case::both_cookies(Shows::BothCookies, false)]
+#[case::everywhere(Shows::RefreshCookie, true)]
 #[tokio::test]
-async fn who_has_signed_out_cannot_sign_out_again() {
+async fn signing_out_works_after_the_access_token_has_expired_and_a_second_time(
+    #[case] shows: Shows,
+    #[case] everywhere: bool,
+) {
     let app = TestApp::start().await;
     let staff = app.register().await;
-    staff.call(Method::POST, "/v1/auth/logout", None).await.expect(204);
-    let again = staff.call(Method::POST, "/v1/auth/logout", None).await;
-    again.expect_problem(401, "token_revoked");
+    app.clock.advance(TimeDelta::minutes(16));
+    let other = again(&app, &staff).await;
+    for _ in 0..2 {
+        let answer = sign_out(&app, &staff, shows, everywhere).await;
+        assert_eq!(cleared(&answer), 2, "{:?}", answer.headers);
+        answer.expect(204);
+        let body = json!({"refresh_token": staff.refresh_token});
+        let refreshed = app.call(Method::POST, "/v1/auth/refresh", Some(body)).await;
+        refreshed.expect_problem(401, "invalid_token");
+    }
+    let status = if everywhere { 401 } else { 200 };
+    assert_eq!(other.get("/v1/auth/me").await.status, status);
+    let name = if everywhere { "sessions.ended" } else { "session.ended" };
+    let noted = format!("SELECT count(*) FROM audit_log WHERE action = '{name}'");
+    let noted = app.cluster.count(&staff.database(), &noted).await;
+    assert!(noted == 1 || everywhere && noted == 2, "{noted}");
+}
+
+#[tokio::test]
+async fn who_shows_nothing_of_ours_is_told_so_and_nobody_is_signed_out_with_foreign_tokens() {
+    let app = TestApp::start().await;
+    let (staff, stranger) = (app.register().await, app.register().await);
+    for forged in ["nonsense".to_owned(), format!("{}x", staff.token)] {
+        let request = app.client.post(format!("{}/v1/auth/logout", app.url));
+        let answer = Answer::of(request.bearer_auth(forged).send().await.unwrap()).await;
+        assert_eq!(cleared(&answer), 2);
+        answer.expect_problem(401, "invalid_token");
+    }
+    app.call(Method::POST, "/v1/auth/logout", None).await.expect_problem(401, "invalid_token");
+    // The tokens of two.
+    let mut mixed = staff.clone();
+    mixed.token.clone_from(&stranger.token);
+    let answer = sign_out(&app, &mixed, Shows::BothCookies, false).await;
+    assert_eq!(cleared(&answer), 0);
+    answer.expect_problem(403, "tenant_mismatch");
+    staff.get("/v1/auth/me").await.expect(200);
+    stranger.get("/v1/auth/me").await.expect(200);
+}
+
+/// Nobody is kept in a session because its tenant is away.
+#[tokio::test]
+async fn a_session_that_is_ended_while_its_tenant_is_suspended_is_over_when_it_comes_back() {
+    let app = TestApp::start().await;
+    let staff = app.register().await;
+    let status = async |status: &str| {
+        let sql =
+            format!("UPDATE tenants SET status = '{status}' WHERE id = '{}'", staff.tenant_id);
+        app.registry_execute(&sql).await;
+        app.router.directory().forget(staff.tenant_id);
+    };
+    status("suspended").await;
+    sign_out(&app, &staff, Shows::AccessToken, false).await.expect(204);
+    status("active").await;
+    staff.get("/v1/auth/me").await.expect_problem(401, "token_revoked");
+    app.clock.advance(TimeDelta::hours(1));
+    let body = json!({"refresh_token": staff.refresh_token});
+    let refreshed = app.call(Method::POST, "/v1/auth/refresh", Some(body)).await;
+    refreshed.expect_problem(401, "invalid_token");
 }

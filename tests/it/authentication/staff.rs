@@ -43,6 +43,30 @@ fn path(staff: &Staff) -> String {
     format!("/v1/staff/{}", staff.user_id)
 }
 
+/// Names that were written before line breaks were refused, or come from a provider.
+#[tokio::test]
+async fn the_name_of_an_organization_is_one_short_quoted_line_without_links_in_a_letter() {
+    let mail = MailServer::start().await;
+    let app = TestApp::start_with(mail.used()).await;
+    let owner = verified(&app).await;
+    let name = "Grace\\r\\n\\r\\nPay \"now\": https://evil.example/x or me@evil.example";
+    app.registry_execute(&format!(
+        "UPDATE tenants SET organization_name = E'{name}' || repeat('x', 60) WHERE id = '{}'",
+        owner.tenant_id
+    ))
+    .await;
+    app.router.directory().forget(owner.tenant_id);
+    let email = format!("{}@example.org", unique());
+    invite(&owner, &email, "editor").await.expect(201);
+    let forgot = Some(json!({"email": owner.email}));
+    app.call(Method::POST, "/v1/auth/password/forgot", forgot).await.expect(202);
+    for letter in [mail.letter(&email, 1).await, mail.letter(&owner.email, 2).await] {
+        let quoted = "\"Grace Pay 'now': https evil. example / x or me at evil. e...\"";
+        assert!(letter.subject.ends_with(quoted), "{letter:?}");
+        assert!(letter.text.contains(&format!("{quoted}.")), "{letter:?}");
+    }
+}
+
 #[tokio::test]
 async fn whoever_is_invited_joins_by_the_letter() {
     let mail = MailServer::start().await;

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::login::login;
-use crate::support::{Answer, MailServer, Staff, TestApp};
+use crate::support::{Answer, Bearer, MailServer, Staff, TestApp, unique};
 
 async fn verify(app: &TestApp, token: &str) -> Answer {
     app.call(Method::POST, "/v1/auth/email/verify", Some(json!({"token": token}))).await
@@ -31,6 +31,37 @@ async fn whoever_registers_gets_a_letter_and_proves_the_address_once() {
     owner.post("/v1/auth/email/verify/resend", json!({})).await.expect(204);
     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     assert_eq!(mail.letters_to(&owner.email).len(), 1);
+}
+
+/// Anybody can register with the address of another, and must not be able to write to them from here.
+#[tokio::test]
+async fn letters_to_an_address_that_nobody_has_proven_hold_nothing_that_a_stranger_wrote() {
+    let mail = MailServer::start().await;
+    let app = TestApp::start_with(mail.used()).await;
+    let mut registration = app.registration();
+    registration["organization_name"] = json!("You have won! https://evil.example/claim");
+    registration["first_name"] = json!("Prize");
+    registration["last_name"] = json!("Winner");
+    let made = app.call(Method::POST, "/v1/auth/register", Some(registration.clone())).await;
+    let token = made.expect(201)["access_token"].as_str().unwrap().to_owned();
+    let email = registration["email"].as_str().unwrap();
+    let mut letters = vec![mail.letter(email, 1).await];
+    let forgot = Some(json!({"email": email}));
+    app.call(Method::POST, "/v1/auth/password/forgot", forgot).await.expect(202);
+    letters.push(mail.letter(email, 2).await);
+    let other = format!("visit-evil.example-{}@example.org", unique());
+    let body = json!({"email": other, "password": registration["password"]});
+    Bearer::of(&app, &token).post("/v1/auth/email/change", body).await.expect(202);
+    letters.push(mail.letter(&other, 1).await);
+    let body = Some(json!({"token": letters[2].token()}));
+    app.call(Method::POST, "/v1/auth/email/change/confirm", body).await.expect(204);
+    letters.push(mail.letter(email, 3).await);
+    for letter in letters {
+        let shown = format!("{}\n{}", letter.subject, letter.text);
+        for written in ["won", "evil", "claim", "Prize", "Winner"] {
+            assert!(!shown.contains(written), "{written}: {shown}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@ use sea_orm_migration::MigratorTrait;
 use serde_json::Value;
 
 use super::{Place, Said, narthex};
-use crate::support::unique;
+use crate::support::{TestApp, unique};
 
 const PASSWORD: &str = "a password for grace";
 
@@ -154,4 +154,42 @@ async fn the_openapi_document_is_printed_without_any_setting() {
     let output = narthex(&["openapi"]).output().await.unwrap();
     let document: Value = serde_json::from_str(&Said::of(output).expect(0)).unwrap();
     assert!(document["paths"]["/webhooks/telnyx"]["post"].is_object());
+}
+
+/// Names of tenants are texts of strangers, and old ones may hold anything.
+#[tokio::test]
+async fn nothing_that_a_stranger_wrote_reaches_the_terminal_as_a_command() {
+    let app = TestApp::start().await;
+    let (owner, place) = (app.register().await, Place::of(&app));
+    let name = "E'A\\x1b]0;title\\x07\\nforged \\u202e\\u009b2J'";
+    app.registry_execute(&format!(
+        "UPDATE tenants SET organization_name = {name} WHERE id = '{}'",
+        owner.tenant_id
+    ))
+    .await;
+    let id = owner.tenant_id.to_string();
+    for arguments in
+        [&["tenants", "list"][..], &["tenants", "list", "--json"], &["tenants", "show", &id]]
+    {
+        let said = place.run(arguments).await.expect(0);
+        assert!(said.contains("]0;title"), "{said}");
+        assert!(
+            !said.chars().any(|c| c != '\n' && (c.is_control() || c == '\u{202e}')),
+            "{said:?}"
+        );
+        assert!(!said.lines().any(|line| line.trim_start().starts_with("forged")), "{said}");
+    }
+    let wrong = [
+        "tenants",
+        "create",
+        "--organization",
+        "a\nb",
+        "--email",
+        "a@example.org",
+        "--first-name",
+        "G",
+        "--last-name",
+        "H",
+    ];
+    place.run(&wrong).await.expect_error(2, &["line breaks"]);
 }

@@ -64,6 +64,14 @@ async fn every_call_names_every_unknown_field() {
     json!({"first_name": "A\u{1b}[2J", "phone_number": "+13125550199"}),
     &["first_name: invalid"],
 )]
+#[case::line_break(
+    json!({"first_name": "A\n\nB", "last_name": "C\tD", "phone_number": "+13125550199", "tags": ["a\rb"]}),
+    &["first_name: invalid", "last_name: invalid", "tags: invalid"],
+)]
+#[case::another_order_than_it_is_written(
+    json!({"first_name": "A\u{202e}B", "last_name": "\u{2066}", "phone_number": "+13125550199", "tags": ["a\u{2028}b"]}),
+    &["first_name: invalid", "last_name: invalid", "tags: invalid"],
+)]
 #[case::only_white_space(
     json!({"first_name": " \t\n", "phone_number": " "}),
     &["first_name: required", "phone_number: required"],
@@ -164,5 +172,56 @@ async fn a_flood_of_unknown_fields_is_refused_soon_and_not_all_are_repeated() {
     answer.expect_problem(422, "validation_failed");
     assert_eq!(answer.faults().len(), 50);
     assert!(start.elapsed() < Duration::from_secs(10), "it took {:?}", start.elapsed());
+    quiet().expect_untouched().await;
+}
+
+/// A name stands in letters, lists, logs and on terminals.
+#[tokio::test]
+async fn no_name_has_a_line_break_or_a_control_character() {
+    let owner = &quiet().tenant;
+    let wrong = "a\nb\u{9b}";
+    let register = json!({"organization_name": wrong, "first_name": wrong, "last_name": wrong,
+        "email": "a@example.org", "password": "a quite new password 7"});
+    let answer = send(quiet().anonymous(Method::POST, "/v1/auth/register").json(&register)).await;
+    expect_faults(
+        &answer,
+        &["first_name: invalid", "last_name: invalid", "organization_name: invalid"],
+    );
+    for (method, path, body, faults) in [
+        (
+            Method::PATCH,
+            "/v1/tenant",
+            json!({"organization_name": wrong}),
+            &["organization_name: invalid"][..],
+        ),
+        (
+            Method::POST,
+            "/v1/branches",
+            json!({"name": wrong, "timezone": "UTC"}),
+            &["name: invalid"],
+        ),
+        (Method::POST, "/v1/roles", json!({"name": wrong, "permissions": []}), &["name: invalid"]),
+        (
+            Method::POST,
+            "/v1/api-keys",
+            json!({"name": wrong, "permissions": []}),
+            &["name: invalid"],
+        ),
+        (
+            Method::POST,
+            "/v1/staff",
+            json!({"email": "b@example.org", "first_name": wrong, "last_name": wrong, "role": wrong}),
+            &["first_name: invalid", "last_name: invalid", "role: invalid"],
+        ),
+    ] {
+        let answer = owner.call(method, path, Some(body)).await;
+        assert_eq!(
+            answer.faults().iter().filter(|fault| faults.contains(&fault.as_str())).count(),
+            faults.len(),
+            "{path}: {}",
+            answer.body
+        );
+        answer.expect_problem(422, "validation_failed");
+    }
     quiet().expect_untouched().await;
 }

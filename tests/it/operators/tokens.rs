@@ -185,6 +185,13 @@ async fn a_token_ends_with_its_time_and_with_its_session() {
     ada.at(&replica).get(ME).await.expect_problem(401, "token_revoked");
     app.clock.advance(TimeDelta::hours(8));
     eve.get(ME).await.expect_problem(401, "token_expired");
+    // To sign out, nobody has to be signed in; but to show a token of ours.
+    for over in [&ada, &eve] {
+        over.call(Method::POST, "/v1/admin/auth/logout", None).await.expect(204);
+    }
+    let forged =
+        app.client.post(format!("{}/v1/admin/auth/logout", app.url)).bearer_auth(&forged[1..]);
+    Answer::of(forged.send().await.unwrap()).await.expect_problem(401, "invalid_token");
     // Where they were at home is remembered for a while.
     app.clock.advance(TimeDelta::days(31));
     app.operator(Role::Viewer).await;

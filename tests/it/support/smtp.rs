@@ -126,9 +126,13 @@ impl MailServer {
     }
 
     fn keep(&self, to: &str, data: &[String]) {
+        // A long header goes on in lines that begin with a space (RFC 5322, section 2.2.3).
         let header = |name: &str| {
-            let line = data.iter().find(|line| line.starts_with(name));
-            line.map(|line| line[name.len()..].trim().to_owned()).unwrap_or_default()
+            let mut lines = data.iter().skip_while(|line| !line.starts_with(name));
+            let mut value =
+                lines.next().map(|line| line[name.len()..].to_owned()).unwrap_or_default();
+            lines.take_while(|line| line.starts_with(' ')).for_each(|line| value.push_str(line));
+            value.trim().to_owned()
         };
         let is_quoted = header("Content-Transfer-Encoding:") == "quoted-printable";
         let body = data.split(String::is_empty).skip(1).map(|lines| lines.join("\n"));

@@ -61,7 +61,7 @@ pub(crate) async fn resend_verification(
 ) -> Result<StatusCode, Problem> {
     let db = access.connect().await?;
     let by = access.principal();
-    gateway.authentication.resend_verification(&access.tenant, &by, &db).await?;
+    gateway.authentication.resend_verification(&by, &db).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -1,32 +1,42 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::SET_COOKIE;
-use axum::response::{AppendHeaders, IntoResponse};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use crate::http::Gateway;
-use crate::http::extract::{Account, Checked, Cookies, Faults, JsonBody};
+use crate::authentication::Client;
+use crate::http::extract::{CalledBy, Checked, Cookies, Faults, JsonBody, Leaving, Limited, Open};
 use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
+use crate::http::{Code, Gateway};
 
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct LogoutRequest {
     /// End every session of the same person; only this one where absent.
     everywhere: bool,
+    /// Names the session where no access token does. Where absent: that of the cookie.
+    refresh_token: Option<String>,
 }
 
 impl Checked for LogoutRequest {
-    type Output = bool;
+    type Output = (bool, Option<String>);
     const MAY_BE_ABSENT: bool = true;
 
-    fn check(self, _: &mut Faults) -> Option<bool> {
-        Some(self.everywhere)
+    fn check(self, faults: &mut Faults) -> Option<(bool, Option<String>)> {
+        let token = match self.refresh_token {
+            None => None,
+            Some(token) => Some(faults.text("refresh_token", &token, 1..=200)?),
+        };
+        Some((self.everywhere, token))
     }
 }
 
 /// Ends the session: its access token stops working on every replica within a second.
+///
+/// An access token that has expired or was revoked is enough, and so is the refresh token alone: what is over already gets the
+/// same answer. The cookies are always taken away.
 #[utoipa::path(
     post,
     path = "/v1/auth/logout",
@@ -37,13 +47,28 @@ impl Checked for LogoutRequest {
 )]
 pub(crate) async fn logout(
     State(gateway): State<Gateway>,
-    access: Account,
+    _: Limited<Open>,
+    CalledBy(client): CalledBy,
     cookies: Cookies,
-    JsonBody(everywhere): JsonBody<LogoutRequest>,
-) -> Result<impl IntoResponse, Problem> {
-    let origin = access.origin().await?;
-    let db = access.connect().await?;
-    gateway.authentication.logout(db, &access.claims, everywhere, &origin).await?;
-    let cleared = cookies.clear().map(|cookie| (SET_COOKIE, cookie));
-    Ok((StatusCode::NO_CONTENT, AppendHeaders(cleared)))
+    leaving: Leaving,
+    JsonBody((everywhere, token)): JsonBody<LogoutRequest>,
+) -> Response {
+    let cleared = AppendHeaders(cookies.clear().map(|cookie| (SET_COOKIE, cookie)));
+    match sign_out(&gateway, leaving, token, everywhere, &client).await {
+        Ok(()) => (StatusCode::NO_CONTENT, cleared).into_response(),
+        // It was about a session that is none of theirs.
+        Err(problem) if problem.code() == Code::TenantMismatch => problem.into_response(),
+        Err(problem) => (cleared, problem).into_response(),
+    }
+}
+
+async fn sign_out(
+    gateway: &Gateway,
+    leaving: Leaving,
+    token: Option<String>,
+    everywhere: bool,
+    client: &Client,
+) -> Result<(), Problem> {
+    let Some((tenant, leaving)) = leaving.of(gateway, token).await? else { return Ok(()) };
+    Ok(gateway.authentication.sign_out(&tenant, &leaving, everywhere, client).await?)
 }

@@ -54,6 +54,7 @@ fn a_user_event_tells_the_primary_address_and_the_names() {
                 verified,
                 first_name: "Ada".to_owned(),
                 last_name: "Example".to_owned(),
+                banned: false,
             };
             assert_eq!(profiled.profile, expected);
         }

@@ -2,12 +2,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 
 use crate::http::Gateway;
-use crate::http::extract::Operator;
-use crate::http::extract::operator_permission::OwnAccount;
+use crate::http::extract::LeavingOperator;
 use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
 
-/// Ends the session: its token works nowhere any more.
+/// Ends the session: its token works nowhere any more. One that is over is left as it is.
 #[utoipa::path(
     post,
     path = "/v1/admin/auth/logout",
@@ -17,8 +16,10 @@ use crate::http::problem::Problem;
 )]
 pub(crate) async fn operator_logout(
     State(gateway): State<Gateway>,
-    operator: Operator<OwnAccount>,
+    LeavingOperator(operator): LeavingOperator,
 ) -> Result<StatusCode, Problem> {
-    gateway.authentication.sign_out_operator(&operator.caller, &operator.origin).await?;
+    if let Some(operator) = operator {
+        gateway.authentication.sign_out_operator(&operator.caller, &operator.origin).await?;
+    }
     Ok(StatusCode::NO_CONTENT)
 }

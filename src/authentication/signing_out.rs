@@ -1,0 +1,175 @@
+//! Signing out. Nobody has to show what they want to end: a token whose time is over says which session it was, and so does
+//! a refresh token alone.
+
+use std::sync::Arc;
+
+use sea_orm::{TransactionSession, TransactionTrait};
+use uuid::Uuid;
+
+use super::opaque_token::OpaqueToken;
+use super::token::Claims;
+use super::{Authentication, AuthenticationError, Caller, Client, TokenError};
+use crate::audit::{Act, Origin};
+use crate::identifiers::TenantId;
+use crate::registry::tenants::Tenant;
+use crate::tenant_data::{audit_log, rights, sessions};
+use crate::tenant_router::TenantTransaction;
+
+/// What somebody who wants to be signed out has shown.
+pub struct SigningOut {
+    /// Of the tenant with this id.
+    pub tenant: TenantId,
+    access: Option<Arc<Claims>>,
+    refresh: Option<OpaqueToken>,
+}
+
+impl SigningOut {
+    fn sessions_end_at_clerk(&self, authentication: &Authentication) -> bool {
+        let clerk = authentication.clerk.as_ref().as_ref();
+        let claims = self.access.as_deref();
+        clerk.is_some_and(|clerk| claims.is_some_and(|claims| clerk.has_issued(claims)))
+    }
+}
+
+impl Authentication {
+    /// Whose session is to end. An access token counts by its signature alone, whatever its age, and a refresh token whether
+    /// or not it was used; where both are shown, one of them is enough.
+    pub async fn signing_out(
+        &self,
+        access: Option<&str>,
+        refresh: Option<&str>,
+    ) -> Result<SigningOut, AuthenticationError> {
+        let refresh = refresh.and_then(OpaqueToken::parse);
+        let access = match access {
+            Some(token) => self.claims_at_any_age(token).await?,
+            None => None,
+        };
+        let tenant = match (&access, &refresh) {
+            (Some(claims), Some(token)) if claims.tid != token.tenant => {
+                return Err(AuthenticationError::TenantMismatch);
+            }
+            (Some(claims), _) => claims.tid,
+            (None, Some(token)) => token.tenant,
+            (None, None) => return Err(TokenError::Invalid.into()),
+        };
+        Ok(SigningOut { tenant, access, refresh })
+    }
+
+    async fn claims_at_any_age(
+        &self,
+        token: &str,
+    ) -> Result<Option<Arc<Claims>>, AuthenticationError> {
+        use AuthenticationError::{NotStaff, Token};
+        let claims = match self.authenticate(token).await {
+            Ok(Caller::Staff(claims)) => return Ok(Some(claims)),
+            Ok(Caller::Program(_) | Caller::Operator(_)) => return Err(NotStaff),
+            Err(Token(TokenError::Invalid)) => return Ok(None),
+            Err(Token(TokenError::Expired | TokenError::Revoked)) => {
+                match (self.tokens.verify_at_any_age(token).await, &*self.clerk) {
+                    (Err(TokenError::Invalid), Some(clerk)) => clerk.verify_at_any_age(token).await,
+                    (verified, _) => verified.map_err(AuthenticationError::from),
+                }
+            }
+            Err(error) => return Err(error),
+        };
+        match claims {
+            Ok(claims) if claims.imp.is_some() => Err(NotStaff),
+            Ok(claims) => Ok(Some(claims)),
+            Err(Token(TokenError::Invalid)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends a session, or all sessions of the same person. Done before, it changes nothing. The refresh tokens die first: should
+    /// the registry then not take the revocation, the caller hears of it. While the tenant cannot be reached, the registry alone
+    /// remembers the end of the session, and for as long as its refresh token would live.
+    pub async fn sign_out(
+        &self,
+        tenant: &Arc<Tenant>,
+        leaving: &SigningOut,
+        everywhere: bool,
+        client: &Client,
+    ) -> Result<(), AuthenticationError> {
+        // Clerk goes on making tokens of its session, as long as it lets the session live.
+        let is_clerks = leaving.sessions_end_at_clerk(self);
+        let (unreachable, ended) =
+            match self.end_shown_sessions(tenant, leaving, everywhere, client).await {
+                Ok(ended) => (None, ended),
+                Err(error) => match &leaving.access {
+                    Some(claims) => (Some(error), vec![claims.sid]),
+                    None => return Err(error),
+                },
+            };
+        let is_long = is_clerks || unreachable.is_some();
+        let life = if is_long { self.session_life() } else { self.tokens.life() };
+        self.revocations.revoke(leaving.tenant, &ended, life).await?;
+        match unreachable {
+            Some(error) if everywhere => Err(error),
+            Some(error) => {
+                tracing::warn!(%error, tenant = %leaving.tenant, "a session was ended without its tenant's database, so that its audit log does not tell of it");
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn end_shown_sessions(
+        &self,
+        tenant: &Arc<Tenant>,
+        leaving: &SigningOut,
+        everywhere: bool,
+        client: &Client,
+    ) -> Result<Vec<Uuid>, AuthenticationError> {
+        let now = self.clock.now();
+        let db = self.router.connect(tenant).await?;
+        let transaction = db.begin().await?;
+        // What somebody does in one of these sessions is done before, or not at all.
+        rights::hold(&transaction, true).await?;
+        let mut theirs: Vec<(Uuid, Uuid)> =
+            leaving.access.iter().map(|claims| (claims.sub, claims.sid)).collect();
+        if let Some(token) = &leaving.refresh
+            && let Some(session) = sessions::find_by_token(&transaction, token.hash()).await?
+        {
+            theirs.push((session.staff_id, session.id));
+        }
+        theirs.dedup();
+        let mut ended = Vec::new();
+        for (staff, session) in theirs {
+            ended.push(session);
+            let act = if everywhere {
+                let since = now - self.tokens.life();
+                ended.extend(sessions::revoke_all(&transaction, staff, None, now, since).await?);
+                Act::on("sessions.ended", "staff", staff)
+            } else {
+                let was_open = sessions::revoke(&transaction, session, now).await?;
+                // The sessions of Clerk have no row here.
+                if !was_open
+                    && (!leaving.sessions_end_at_clerk(self)
+                        || self.revocations.is_revoked(session))
+                {
+                    continue;
+                }
+                Act::on("session.ended", "session", session)
+            };
+            self.note_leaving(&transaction, staff, client, act).await?;
+        }
+        transaction.commit().await?;
+        ended.sort_unstable();
+        ended.dedup();
+        Ok(ended)
+    }
+
+    /// Who may not call any more has no sessions that could end.
+    async fn note_leaving(
+        &self,
+        transaction: &TenantTransaction,
+        staff: Uuid,
+        client: &Client,
+        act: Act,
+    ) -> Result<(), AuthenticationError> {
+        let Some(rights) = rights::of_staff(transaction, staff).await? else { return Ok(()) };
+        let origin = Origin::of(rights.actor, Some(client));
+        let (hasher, now) = (self.registry.hasher(), self.clock.now());
+        Ok(audit_log::note(transaction, hasher, &origin, act, now).await?)
+    }
+}

@@ -1,0 +1,182 @@
+//! Texts of strangers (names, reasons, errors) on their way to a letter, a log or a terminal, where a character can be more
+//! than a character.
+
+use std::fmt::Write as _;
+
+/// Of a name that is quoted in a letter, so many characters are shown.
+const LONGEST_QUOTED: usize = 60;
+
+/// Does a character move the cursor, end the line, or show what follows in another order than it is written? Such characters
+/// have no place in a name.
+pub fn is_control(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{2028}' | '\u{2029}'
+            // Embeddings, overrides and isolates of direction (Unicode Standard Annex 9).
+            | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+            // Interlinear annotations and tags.
+            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Characters that are seen by nobody. Names can have them for good reason, but nobody must be deceived by them.
+fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}' | '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2060}' | '\u{feff}'
+    )
+}
+
+/// The text with every such character written out, as `\u{1b}` or `\n`: for one line on a terminal.
+pub fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_control(c) || is_invisible(c) { escape(c, &mut shown) } else { shown.push(c) }
+    }
+    shown
+}
+
+fn escape(c: char, shown: &mut String) {
+    match c {
+        '\n' | '\r' | '\t' => shown.extend(c.escape_default()),
+        c => shown.extend(c.escape_unicode()),
+    }
+}
+
+/// As [`harmless`], for a text of several lines that we have laid out ourselves. Further lines are indented by `indent`.
+pub fn harmless_lines(text: &str, indent: &str) -> String {
+    let mut lines = text.split('\n');
+    let mut shown = harmless(lines.next().unwrap_or_default());
+    for line in lines {
+        let indent = if line.is_empty() { "" } else { indent };
+        // Writing into a text does not fail.
+        let _ = write!(shown, "\n{indent}{}", harmless(line));
+    }
+    shown
+}
+
+/// As [`harmless`], for a document in JSON, which stays the same one: such characters are in its texts alone.
+pub fn harmless_json(document: &str) -> String {
+    let mut shown = String::with_capacity(document.len());
+    for c in document.chars() {
+        if c != '\n' && (is_control(c) || is_invisible(c)) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing into a text does not fail.
+                let _ = write!(shown, "\\u{unit:04x}");
+            }
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// A name that somebody gives on the command line: in one line, of 1 to `MOST` characters.
+pub fn name<const MOST: usize>(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    if !(1..=MOST).contains(&name.chars().count()) {
+        return Err(format!("must have 1 to {MOST} characters"));
+    }
+    if name.chars().any(is_control) {
+        return Err("must not contain control characters or line breaks".to_owned());
+    }
+    Ok(name.to_owned())
+}
+
+/// A name in quotation marks, for a letter: in one line, short, and with nothing that a mail program makes a link of.
+pub fn quoted(name: &str) -> String {
+    let spaced = |c: char| is_control(c) || is_invisible(c) || c.is_whitespace();
+    let words: Vec<&str> = name.split(spaced).filter(|word| !word.is_empty()).collect();
+    let name = words
+        .join(" ")
+        .replace("://", " ")
+        .replace(['"', '\u{201c}', '\u{201d}', '\u{ab}', '\u{bb}'], "'");
+    let mut shown = String::new();
+    let mut characters = name.chars().peekable();
+    while let Some(c) = characters.next() {
+        let is_followed = characters.peek().is_some_and(|next| !next.is_whitespace());
+        match c {
+            '@' => shown.push_str(" at "),
+            '/' | '\\' if is_followed => shown.push_str(" / "),
+            // What stands between the parts of a host name, in any script (UTS 46), or behind the name of a scheme.
+            '.' | ':' | '\u{3002}' | '\u{ff0e}' | '\u{ff61}' if is_followed => {
+                shown.push(c);
+                shown.push(' ');
+            }
+            c => shown.push(c),
+        }
+    }
+    if shown.chars().count() > LONGEST_QUOTED {
+        shown = shown.chars().take(LONGEST_QUOTED - 3).chain("...".chars()).collect();
+    }
+    format!("\"{shown}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("Grace Chapel", "\"Grace Chapel\"")]
+    #[case("St. John's, U.S.", "\"St. John's, U. S.\"")]
+    #[case(" Win\r\n\nhttps://evil.example/pay?x=1 ", "\"Win https evil. example / pay?x=1\"")]
+    #[case("www.evil.example", "\"www. evil. example\"")]
+    #[case("me@evil.example", "\"me at evil. example\"")]
+    #[case("mailto:me", "\"mailto: me\"")]
+    #[case("evil\u{3002}example", "\"evil\u{3002} example\"")]
+    #[case("ev\u{200b}il\u{202e}x", "\"ev il x\"")]
+    #[case("\u{201d} said \"he\"", "\"' said 'he'\"")]
+    fn a_name_is_quoted_without_links(#[case] name: &str, #[case] expected: &str) {
+        assert_eq!(quoted(name), expected);
+    }
+
+    #[rstest]
+    #[case("Zo\u{eb} \u{1f468}\u{200d}\u{1f469}", "Zo\u{eb} \u{1f468}\u{200d}\u{1f469}")]
+    #[case("a\x1b[2Jb\x07", "a\\u{1b}[2Jb\\u{7}")]
+    #[case("a\nb\tc", "a\\nb\\tc")]
+    #[case("a\u{9b}1m\u{202e}b", "a\\u{9b}1m\\u{202e}b")]
+    fn what_could_move_the_cursor_is_written_out(#[case] text: &str, #[case] expected: &str) {
+        assert_eq!(harmless(text), expected);
+    }
+
+    #[test]
+    fn a_document_stays_the_same_one() {
+        let document = serde_json::json!({"a": "\x1b\u{9b}\u{202e}\u{e0041}\u{7f}z\n"});
+        let shown = harmless_json(&document.to_string());
+        assert!(shown.is_ascii() && !shown.chars().any(char::is_control), "{shown}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), document);
+    }
+
+    #[rstest]
+    #[case(" Grace ", Ok("Grace".to_owned()))]
+    #[case("", Err("must have 1 to 9 characters".to_owned()))]
+    #[case("0123456789", Err("must have 1 to 9 characters".to_owned()))]
+    #[case("a\nb", Err("must not contain control characters or line breaks".to_owned()))]
+    fn a_name_is_one_short_line(#[case] text: &str, #[case] expected: Result<String, String>) {
+        assert_eq!(name::<9>(text), expected);
+    }
+
+    #[test]
+    fn further_lines_are_indented() {
+        assert_eq!(harmless_lines("a\n\nb\x1b", "  "), "a\n\n  b\\u{1b}");
+    }
+
+    proptest! {
+        #[test]
+        fn a_quoted_name_is_one_short_line_in_which_no_host_is_named(name in any::<String>()) {
+            let shown = quoted(&name);
+            prop_assert!(shown.chars().count() <= LONGEST_QUOTED + 2);
+            prop_assert!(!shown.chars().any(|c| is_control(c) || is_invisible(c)));
+            prop_assert!(!shown.contains("://") && !shown.contains('@'));
+            let inner: Vec<char> = shown.chars().collect();
+            let names_host = inner.windows(2).any(|w| w[0] == '.' && w[1].is_alphanumeric());
+            prop_assert!(!names_host, "{}", shown);
+        }
+
+        #[test]
+        fn nothing_harmful_is_left(text in any::<String>()) {
+            prop_assert!(!harmless(&text).chars().any(|c| is_control(c) || is_invisible(c)));
+        }
+    }
+}
