@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
+mod callgrind;
 mod client;
+mod count;
 mod faults;
 mod floor;
 mod load;
@@ -66,6 +68,8 @@ struct Arguments {
 enum What {
     /// What happens to the others when something breaks.
     Faults,
+    /// Instructions and allocations of one read.
+    Count,
     /// The baseline, as a process of its own.
     #[command(hide = true)]
     Floor(floor::Options),
@@ -109,6 +113,9 @@ fn run(arguments: &Arguments) -> Result<bool> {
 }
 
 async fn measure(arguments: &Arguments) -> Result<bool> {
+    if matches!(arguments.what, Some(What::Count)) {
+        return count::run().await;
+    }
     let faults = matches!(arguments.what, Some(What::Faults));
     let known = if faults { faults::PARTS } else { numbers::PARTS };
     if arguments.write_docs && !arguments.only.is_empty() {

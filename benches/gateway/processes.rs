@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::callgrind::Callgrind;
 use crate::client::Connection;
 use crate::world::{Tenant, World};
 use crate::{Result, floor, output, requests};
@@ -38,7 +39,10 @@ pub struct Gateway {
 
 /// The program with the world's settings and no others.
 pub fn narthex(world: &World) -> Command {
-    let mut command = Command::new(PROGRAM);
+    with_settings(Command::new(PROGRAM), world)
+}
+
+fn with_settings(mut command: Command, world: &World) -> Command {
     let ours = |name: &OsStr| {
         let name = name.to_string_lossy();
         name.starts_with("NARTHEX_") || name.starts_with("PG") || name == "DATABASE_URL"
@@ -69,10 +73,21 @@ pub fn narthex(world: &World) -> Command {
 impl Gateway {
     /// With the defaults, except for `settings`.
     pub async fn start(world: &World, settings: &[(&str, &str)]) -> Result<Self> {
+        Self::start_as(narthex(world), settings).await
+    }
+
+    /// Under callgrind, with the limits that every installation has, and without databases that are made meanwhile.
+    pub async fn start_under(callgrind: &Callgrind, world: &World) -> Result<Self> {
+        let command = with_settings(callgrind.command(PROGRAM), world);
+        let settings = [("NARTHEX_LIMITS__ENABLED", "true"), ("NARTHEX_PROVISIONING__SPARES", "0")];
+        Self::start_as(command, &settings).await
+    }
+
+    async fn start_as(mut command: Command, settings: &[(&str, &str)]) -> Result<Self> {
         let address = free_address()?;
         let log = output("gateway.log");
         std::fs::create_dir_all(log.parent().unwrap_or(&log))?;
-        let child = narthex(world)
+        let child = command
             .arg("serve")
             .env("NARTHEX_HTTP__LISTEN", address.to_string())
             .envs(settings.iter().copied())
@@ -144,6 +159,17 @@ impl Floor {
         Self::start_with(&world.tenants[..1], world, &[]).await
     }
 
+    /// As [`Floor::start`], under callgrind.
+    pub async fn start_under(callgrind: &Callgrind, world: &World) -> Result<Self> {
+        let command = callgrind.command(std::env::current_exe()?);
+        Self::start_as(command, &world.tenants[..1], world, &[]).await
+    }
+
+    /// As [`Floor::start`], with three connections instead of ten.
+    pub async fn start_with_few(world: &World) -> Result<Self> {
+        Self::start_with(&world.tenants[..1], world, &["--connections", "3"]).await
+    }
+
     /// As [`Floor::start`], one request at a time on each connection.
     pub async fn start_in_turn(world: &World) -> Result<Self> {
         Self::start_with(&world.tenants[..1], world, &["--in-turn"]).await
@@ -155,9 +181,19 @@ impl Floor {
     }
 
     async fn start_with(tenants: &[Tenant], world: &World, more: &[&str]) -> Result<Self> {
+        let command = Command::new(std::env::current_exe()?);
+        Self::start_as(command, tenants, world, more).await
+    }
+
+    async fn start_as(
+        mut command: Command,
+        tenants: &[Tenant],
+        world: &World,
+        more: &[&str],
+    ) -> Result<Self> {
         let members: Vec<&str> = tenants.iter().map(|tenant| tenant.member.as_str()).collect();
         let urls: Vec<String> = tenants.iter().map(|tenant| world.url(&tenant.database)).collect();
-        let mut child = Command::new(std::env::current_exe()?)
+        let mut child = command
             .args(["floor", "--members", &members.join(",")])
             .args(more)
             .env(floor::URL_VARIABLE, urls.join(" "))
@@ -169,6 +205,10 @@ impl Floor {
         let line = BufReader::new(stdout).lines().next_line().await?;
         let address = line.ok_or("the floor did not start")?.parse()?;
         Ok(Self { child, address })
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap_or_default()
     }
 
     pub async fn stop(mut self) -> Result<()> {
