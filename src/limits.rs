@@ -117,8 +117,12 @@ impl<K: Hash + Eq + Send + Sync + 'static> Limiter<K> {
 
     /// Takes one out of the bucket; `Err`: it is empty, and nothing was taken.
     pub fn take(&self, key: K) -> Result<Standing, Standing> {
-        let (now, one) = (self.now(), self.rate.one_us());
-        let bucket = self.buckets.get_with(key, || Arc::new(AtomicI64::new(now)));
+        let (now, one) = (self.clock.now_us(), self.rate.one_us());
+        let bucket = match self.buckets.get(&key) {
+            Some(bucket) => bucket,
+            // Costs an allocation, also where there is a bucket.
+            None => self.buckets.get_with(key, || Arc::new(AtomicI64::new(now))),
+        };
         let mut seen = bucket.load(Ordering::Relaxed);
         loop {
             // A full bucket gets no fuller. A clock that was put back shuts nobody out for longer than a period.
@@ -138,10 +142,6 @@ impl<K: Hash + Eq + Send + Sync + 'static> Limiter<K> {
         if let Some(bucket) = self.buckets.get(key) {
             bucket.fetch_sub(self.rate.one_us(), Ordering::Relaxed);
         }
-    }
-
-    fn now(&self) -> i64 {
-        self.clock.now().timestamp_micros()
     }
 
     fn standing(&self, full_at: i64, now: i64) -> Standing {

@@ -9,10 +9,11 @@ use uuid::Uuid;
 
 use super::code::Code;
 use super::problem::Problem;
+use super::short_text::ShortText;
 use crate::clock::Clock;
 use crate::configuration::LimitsSettings;
 use crate::identifiers::TenantId;
-use crate::limits::{Limiter, Standing, network_of};
+use crate::limits::{Limiter, Rate, Standing, network_of};
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -34,16 +35,30 @@ struct Buckets {
     operator: Limiter<Uuid>,
     address: Limiter<IpAddr>,
     registration: Limiter<IpAddr>,
+    /// `RateLimit-Policy` of each bucket, by its name.
+    policies: Vec<(&'static str, HeaderValue)>,
 }
 
 impl Limits {
     pub fn new(settings: &LimitsSettings, clock: &Clock) -> Self {
-        Self(settings.enabled.then(|| Buckets {
-            tenant_reads: Limiter::new(settings.tenant_reads, clock.clone()),
-            tenant_writes: Limiter::new(settings.tenant_writes, clock.clone()),
-            operator: Limiter::new(settings.operator, clock.clone()),
-            address: Limiter::new(settings.address, clock.clone()),
-            registration: Limiter::new(settings.registration, clock.clone()),
+        Self(settings.enabled.then(|| {
+            Buckets {
+                tenant_reads: Limiter::new(settings.tenant_reads, clock.clone()),
+                tenant_writes: Limiter::new(settings.tenant_writes, clock.clone()),
+                operator: Limiter::new(settings.operator, clock.clone()),
+                address: Limiter::new(settings.address, clock.clone()),
+                registration: Limiter::new(settings.registration, clock.clone()),
+                policies: [
+                    ("tenant_reads", settings.tenant_reads),
+                    ("tenant_writes", settings.tenant_writes),
+                    ("operator", settings.operator),
+                    ("address", settings.address),
+                    ("registration", settings.registration),
+                ]
+                .into_iter()
+                .filter_map(|(name, rate)| Some((name, policy(name, rate)?)))
+                .collect(),
+            }
         }))
     }
 
@@ -121,19 +136,65 @@ pub(super) async fn watched<F: Future>(request: F) -> (F::Output, Option<Named>)
     TIGHTEST.scope(Cell::new(None), watched).await
 }
 
-/// `RateLimit-Policy: "login";q=10;w=900` and `RateLimit: "login";r=9;t=90`.
-pub(super) fn describe((name, standing): Named, headers: &mut HeaderMap) {
-    let Standing { rate, remaining, full_in, .. } = standing;
-    let policy = format!("\"{name}\";q={};w={}", rate.count(), seconds(rate.period()));
-    let left = format!("\"{name}\";r={remaining};t={}", seconds(full_in));
-    for (header, text) in [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, left)] {
-        if let Ok(value) = HeaderValue::from_str(&text) {
-            headers.insert(header, value);
+impl Limits {
+    /// `RateLimit-Policy: "login";q=10;w=900` and `RateLimit: "login";r=9;t=90`.
+    pub fn describe(&self, (name, standing): Named, headers: &mut HeaderMap) {
+        let Standing { rate, remaining, full_in, .. } = standing;
+        let known = self.0.as_ref().and_then(|buckets| {
+            buckets.policies.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+        });
+        let policy = known.cloned().or_else(|| policy(name, rate));
+        let left = item(name, ("r", remaining), ("t", seconds(full_in)));
+        for (header, value) in [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, left)] {
+            if let Some(value) = value {
+                headers.insert(header, value);
+            }
         }
     }
 }
 
+fn policy(name: &str, rate: Rate) -> Option<HeaderValue> {
+    item(name, ("q", rate.count()), ("w", seconds(rate.period())))
+}
+
+/// `"name";q=10;w=900`. Written by hand because it is in every answer, twice.
+fn item(name: &str, first: (&str, u32), second: (&str, u32)) -> Option<HeaderValue> {
+    let mut text = ShortText::<64>::default();
+    text.push("\"")?;
+    text.push(name)?;
+    text.push("\"")?;
+    for (key, number) in [first, second] {
+        text.push(";")?;
+        text.push(key)?;
+        text.push("=")?;
+        text.push_number(number)?;
+    }
+    HeaderValue::from_str(text.as_str()).ok()
+}
+
 /// Whole ones, so that whoever waits for so long has waited long enough.
 fn seconds(time: std::time::Duration) -> u32 {
-    time.as_secs_f64().ceil() as u32
+    let whole = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    u32::try_from(whole).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    proptest! {
+        #[test]
+        fn an_item_is_what_the_general_formatter_writes(name in "[a-z_]{1,20}", n: u32, m: u32) {
+            let item = item(&name, ("q", n), ("w", m)).unwrap();
+            prop_assert_eq!(item, format!("\"{name}\";q={n};w={m}"));
+        }
+
+        #[test]
+        fn seconds_are_rounded_up(time in 0..u64::from(u32::MAX) * 1_000_000) {
+            let time = Duration::from_micros(time);
+            prop_assert_eq!(seconds(time), time.as_secs_f64().ceil() as u32);
+        }
+    }
 }

@@ -4,7 +4,7 @@
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::answers::Listener;
+use super::middleware::Envelope;
 use super::routes::{
     admin, api_keys, auth, branches, conversations, health, members, meta, registrations, roles,
     staff, tenant, webhooks,
@@ -170,6 +171,6 @@ fn enveloped(router: Router<Gateway>, gateway: Gateway, listener: Listener) -> R
     router
         .fallback(middleware::not_found)
         .method_not_allowed_fallback(middleware::method_not_allowed)
-        .layer(from_fn_with_state((gateway.clone(), listener), middleware::envelope))
+        .layer(Envelope { gateway: gateway.clone(), listener })
         .with_state(gateway)
 }

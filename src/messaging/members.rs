@@ -1,13 +1,11 @@
 //! Members: the people a church writes to. One member for each phone number.
 
-use std::sync::LazyLock;
-
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::extension::postgres::PgExpr;
 use sea_orm::sea_query::{Condition, Expr, LikeExpr, Query};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DbBackend, DbErr, EntityTrait, FromQueryResult, QueryFilter,
-    QueryTrait, Statement,
+    ActiveValue::Set, ColumnTrait, DbBackend, DbErr, EntityTrait, QueryFilter, QueryResult,
+    Statement,
 };
 use uuid::Uuid;
 
@@ -159,13 +157,31 @@ pub async fn create(
     Entity::insert(row).exec_with_returning(db).await.map_err(refused)
 }
 
+/// The columns in the order in which [`by_place`] reads them.
+const FIND: &str = "SELECT id, first_name, last_name, phone_number, email, branch_id, tags, opted_out_at, \
+                    created_at, updated_at FROM members WHERE id = $1";
+
 /// One member.
 pub async fn find(db: &impl OnTenant, id: Uuid) -> Result<Member, MemberError> {
-    // The most frequent read of all: its text is made once.
-    static SQL: LazyLock<String> =
-        LazyLock::new(|| Entity::find_by_id(Uuid::nil()).build(DbBackend::Postgres).sql);
-    let statement = Statement::from_sql_and_values(DbBackend::Postgres, &*SQL, [id.into()]);
-    Member::find_by_statement(statement).one(db).await?.ok_or(MemberError::NotFound)
+    let statement = Statement::from_sql_and_values(DbBackend::Postgres, FIND, [id.into()]);
+    let row = db.query_one_raw(statement).await?.ok_or(MemberError::NotFound)?;
+    Ok(by_place(&row)?)
+}
+
+/// The most frequent read of all looks up no column by its name: that took a tenth of the work on it.
+fn by_place(row: &QueryResult) -> Result<Member, DbErr> {
+    Ok(Member {
+        id: row.try_get_by_index(0)?,
+        first_name: row.try_get_by_index(1)?,
+        last_name: row.try_get_by_index(2)?,
+        phone_number: row.try_get_by_index(3)?,
+        email: row.try_get_by_index(4)?,
+        branch_id: row.try_get_by_index(5)?,
+        tags: row.try_get_by_index(6)?,
+        opted_out_at: row.try_get_by_index(7)?,
+        created_at: row.try_get_by_index(8)?,
+        updated_at: row.try_get_by_index(9)?,
+    })
 }
 
 /// Changes what is given.

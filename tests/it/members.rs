@@ -19,6 +19,51 @@ async fn names(staff: &Staff, query: &[(&str, &str)]) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn a_read_is_answered_with_these_bytes_and_headers() {
+    let app = TestApp::start_with(Box::new(|settings| settings.limits.enabled = true)).await;
+    let staff = app.register().await;
+    let insert = r#"
+        INSERT INTO members (id, first_name, last_name, phone_number, email, branch_id, tags, opted_out_at, created_at,
+                             updated_at)
+        VALUES ('01935f3c-0000-7000-8000-00000000000a', E'Ren\u00e9 "x"\\\n', '', '+13125550101', NULL, NULL,
+                '{choir,"a/b"}', '2026-11-27 21:06:00.12+00', '2026-02-01 00:00:00+00', '2026-11-27 23:06:09.000001+02'),
+               ('01935f3c-0000-7000-8000-00000000000b', 'Ada', 'Lovelace', '+13125550102', 'ada@example.org', NULL, '{}',
+                NULL, '1999-12-31 23:59:59.999999+00', '9999-12-31 00:00:00.5+00')"#;
+    app.cluster.execute(&staff.database(), insert).await;
+    for (id, expected) in [
+        (
+            "01935f3c-0000-7000-8000-00000000000a",
+            r#"{"id":"01935f3c-0000-7000-8000-00000000000a","first_name":"René \"x\"\\\n","last_name":"","phone_number":"+13125550101","email":null,"branch_id":null,"tags":["choir","a/b"],"opted_out_at":"2026-11-27T21:06:00.120Z","created_at":"2026-02-01T00:00:00Z","updated_at":"2026-11-27T21:06:09.000001Z"}"#,
+        ),
+        (
+            "01935f3c-0000-7000-8000-00000000000b",
+            r#"{"id":"01935f3c-0000-7000-8000-00000000000b","first_name":"Ada","last_name":"Lovelace","phone_number":"+13125550102","email":"ada@example.org","branch_id":null,"tags":[],"opted_out_at":null,"created_at":"1999-12-31T23:59:59.999999Z","updated_at":"9999-12-31T00:00:00.500Z"}"#,
+        ),
+    ] {
+        let answer = staff.get(&format!("/v1/members/{id}")).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(String::from_utf8_lossy(&answer.bytes), expected);
+        let mut names: Vec<&str> = answer.headers.keys().map(|name| name.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(
+            names,
+            [
+                "content-length",
+                "content-type",
+                "date",
+                "ratelimit",
+                "ratelimit-policy",
+                "x-request-id"
+            ]
+        );
+        assert_eq!(answer.headers["content-type"], "application/json");
+        assert_eq!(answer.headers["content-length"], expected.len().to_string().as_str());
+        let id = answer.headers["x-request-id"].to_str().unwrap();
+        assert_eq!(id.parse::<uuid::Uuid>().unwrap().to_string(), id);
+    }
+}
+
+#[tokio::test]
 async fn a_member_is_added_read_changed_and_removed() {
     let app = TestApp::start().await;
     let staff = app.register().await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, HeaderName};
 use axum::http::request::Parts;
 use tokio::sync::OnceCell;
 
@@ -22,6 +22,8 @@ use crate::http::problem::Problem;
 use crate::registry::tenants::Tenant;
 use crate::tenant_data::rights::Rights;
 use crate::tenant_router::{RouterError, TenantDb, TenantTransaction};
+
+const TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
 
 /// A longer token is none of ours, nor of an identity provider, and is not looked at.
 pub(super) const LONGEST_TOKEN: usize = 8 * 1024;
@@ -73,7 +75,7 @@ impl Access {
         let id = caller.tenant();
         gateway.limits.charge_tenant(id, &parts.method)?;
         let tenant = gateway.router.directory().tenant(id).await?.ok_or(RouterError::Unknown)?;
-        for named in parts.headers.get_all("x-tenant-id") {
+        for named in parts.headers.get_all(TENANT_ID) {
             let named = named.to_str().unwrap_or_default();
             if named != tenant.slug && named.parse() != Ok(tenant.id) {
                 return Err(Code::TenantMismatch.into());

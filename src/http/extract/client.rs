@@ -4,37 +4,48 @@ use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use axum::extract::FromRequestParts;
+use axum::http::Extensions;
 use axum::http::header::USER_AGENT;
 use axum::http::request::Parts;
 use ipnet::IpNet;
 
 use crate::authentication::Client;
 use crate::http::Gateway;
-use crate::http::middleware::RequestId;
+use crate::http::request_id::RequestId;
 
 /// Of what a client calls itself, so many characters are kept.
 const LONGEST_USER_AGENT: usize = 300;
 
-/// The other end of a request's connection.
+/// The other end of a request's connection, and the request's id: one extension of the request, because each costs an
+/// allocation.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::http) struct Peer {
     /// IPv4 as IPv4, also where the listener is one of IPv6.
     pub address: IpAddr,
     /// One of `http.trusted_proxies`: what it says of host, client and scheme is believed.
     pub is_proxy: bool,
+    /// Of this request; there is none before the layer around the routes has it.
+    pub request_id: Option<RequestId>,
 }
 
 impl Peer {
+    const NOBODY: Self =
+        Self { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), is_proxy: false, request_id: None };
+
     /// The peer of a connection.
     pub fn of(address: SocketAddr, proxies: &[IpNet]) -> Self {
         let address = address.ip().to_canonical();
-        Self { address, is_proxy: is_proxy(address, proxies) }
+        Self { address, is_proxy: is_proxy(address, proxies), request_id: None }
     }
 
     /// That of a request. Without one nobody is believed.
     pub fn of_request(parts: &Parts) -> Self {
-        let nobody = Self { address: Ipv4Addr::UNSPECIFIED.into(), is_proxy: false };
-        parts.extensions.get::<Self>().copied().unwrap_or(nobody)
+        parts.extensions.get::<Self>().copied().unwrap_or(Self::NOBODY)
+    }
+
+    /// Gives the request its id.
+    pub fn name(extensions: &mut Extensions, id: RequestId) {
+        extensions.get_or_insert(Self::NOBODY).request_id = Some(id);
     }
 }
 
@@ -58,18 +69,18 @@ pub(super) fn client(parts: &Parts, gateway: &Gateway) -> Client {
         let text = String::from_utf8_lossy(value.as_bytes());
         text.chars().filter(|c| !c.is_control()).take(LONGEST_USER_AGENT).collect()
     });
-    let id = parts.extensions.get::<RequestId>();
+    let id = Peer::of_request(parts).request_id;
     Client {
         ip: client_address(parts, &gateway.settings.trusted_proxies),
         user_agent,
-        request_id: id.and_then(|id| id.0.to_str().ok()).map(str::to_owned),
+        request_id: id.map(|id| id.as_str().to_owned()),
     }
 }
 
 /// The last address that no proxy of ours has written of another of ours: what is left of it in `X-Forwarded-For` the
 /// client can have written itself.
 pub(super) fn client_address(parts: &Parts, proxies: &[IpNet]) -> IpAddr {
-    let Peer { mut address, is_proxy: mut is_believed } = Peer::of_request(parts);
+    let Peer { mut address, is_proxy: mut is_believed, .. } = Peer::of_request(parts);
     let lines: Vec<_> = parts.headers.get_all("x-forwarded-for").iter().collect();
     let entries = lines.iter().rev().flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
     for entry in entries {

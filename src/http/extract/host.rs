@@ -1,7 +1,7 @@
 //! The host that a request was sent to, where it may be a tenant's.
 
 use axum::extract::FromRequestParts;
-use axum::http::header::HOST;
+use axum::http::header::{AsHeaderName, HOST};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Version};
 
@@ -41,7 +41,7 @@ pub(super) fn called_host<'a>(
 type Named<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
 
 fn named_hosts(parts: &Parts) -> Result<Named<'_>, Problem> {
-    let header = only(&parts.headers, HOST.as_str()).map_err(|_| Code::MalformedRequest)?;
+    let header = only(&parts.headers, HOST).map_err(|_| Code::MalformedRequest)?;
     let target = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
     Ok((target, header.map(HeaderValue::as_bytes)))
 }
@@ -84,10 +84,10 @@ fn forwarded_host(parts: &Parts) -> Result<Option<&[u8]>, Problem> {
 pub(super) struct Several;
 
 /// The header, unless it came several times.
-pub(super) fn only<'a>(
-    headers: &'a HeaderMap,
-    name: &str,
-) -> Result<Option<&'a HeaderValue>, Several> {
+pub(super) fn only(
+    headers: &HeaderMap,
+    name: impl AsHeaderName,
+) -> Result<Option<&HeaderValue>, Several> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     if values.next().is_some() { Err(Several) } else { Ok(first) }

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::http::extract::Faults;
+use crate::http::timestamp;
 use crate::messaging::members::Member;
 
 const MAX_TAGS: usize = 50;
@@ -28,8 +29,11 @@ pub(crate) struct MemberDocument {
     branch_id: Option<Uuid>,
     tags: Vec<String>,
     /// Since when they want no messages.
+    #[serde(serialize_with = "timestamp::write_optional")]
     opted_out_at: Option<DateTime<Utc>>,
+    #[serde(serialize_with = "timestamp::write")]
     created_at: DateTime<Utc>,
+    #[serde(serialize_with = "timestamp::write")]
     updated_at: DateTime<Utc>,
 }
 

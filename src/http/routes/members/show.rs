@@ -1,8 +1,7 @@
-use axum::Json;
-
 use super::MemberDocument;
 use crate::http::extract::permission::MembersRead;
 use crate::http::extract::{Authorized, Id};
+use crate::http::json::Json;
 use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
 use crate::messaging::members;

@@ -1,0 +1,46 @@
+//! A short text, written without the general formatter and without an allocation.
+
+/// At most `N` bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ShortText<const N: usize> {
+    bytes: [u8; N],
+    length: usize,
+}
+
+impl<const N: usize> Default for ShortText<N> {
+    fn default() -> Self {
+        Self { bytes: [0; N], length: 0 }
+    }
+}
+
+impl<const N: usize> ShortText<N> {
+    /// What has been written.
+    pub fn as_str(&self) -> &str {
+        // Only whole texts and digits are written.
+        std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+    }
+
+    /// `None`: there is no room, and nothing was written.
+    pub fn push(&mut self, text: &str) -> Option<()> {
+        let room = self.bytes[self.length..].get_mut(..text.len())?;
+        room.copy_from_slice(text.as_bytes());
+        self.length += text.len();
+        Some(())
+    }
+
+    /// In decimal.
+    pub fn push_number(&mut self, number: u32) -> Option<()> {
+        let count = number.checked_ilog10().unwrap_or(0) as usize + 1;
+        self.push_digits(number, count)
+    }
+
+    /// The last `count` digits of a number, leading zeros included.
+    pub fn push_digits(&mut self, mut number: u32, count: usize) -> Option<()> {
+        for digit in self.bytes[self.length..].get_mut(..count)?.iter_mut().rev() {
+            *digit = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
+        self.length += count;
+        Some(())
+    }
+}
