@@ -20,7 +20,7 @@ async fn names(staff: &Staff, query: &[(&str, &str)]) -> Vec<String> {
 
 #[tokio::test]
 async fn a_read_is_answered_with_these_bytes_and_headers() {
-    let app = TestApp::start().await;
+    let app = TestApp::start_with(Box::new(|settings| settings.limits.enabled = true)).await;
     let staff = app.register().await;
     let insert = r#"
         INSERT INTO members (id, first_name, last_name, phone_number, email, branch_id, tags, opted_out_at, created_at,
