@@ -5,6 +5,7 @@ pub mod administration;
 mod connection;
 pub mod failure;
 mod gate;
+mod growth;
 pub mod migrating;
 mod physical;
 mod pool;

@@ -84,10 +84,10 @@ fn forwarded_host(parts: &Parts) -> Result<Option<&[u8]>, Problem> {
 pub(super) struct Several;
 
 /// The header, unless it came several times.
-pub(super) fn only<'a>(
-    headers: &'a HeaderMap,
+pub(super) fn only(
+    headers: &HeaderMap,
     name: impl AsHeaderName,
-) -> Result<Option<&'a HeaderValue>, Several> {
+) -> Result<Option<&HeaderValue>, Several> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     if values.next().is_some() { Err(Several) } else { Ok(first) }

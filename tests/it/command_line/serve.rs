@@ -16,7 +16,7 @@ use crate::support::eventually;
 #[case::half_a_command(&["tenants"])]
 #[case::a_missing_argument(&["tenants", "show"])]
 #[case::no_email(&["tenants", "create", "--organization", "X", "--email", "x", "--first-name", "A", "--last-name", "B"])]
-#[case::no_number(&["tenants", "assign-number", "x", "12345"])]
+#[case::no_number(&["tenants", "assign-number", "x", "1234"])]
 #[case::no_address(&["dev", "--listen", "nowhere"])]
 #[tokio::test]
 async fn wrong_usage_ends_with_2(#[case] arguments: &[&str]) {

@@ -9,6 +9,7 @@ use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
 use crate::messaging::members::{self, MemberFilter};
 use crate::paging::PageRequest;
+use crate::plain_text::is_control;
 
 #[derive(Deserialize, Default, IntoParams)]
 #[serde(default, deny_unknown_fields)]
@@ -33,7 +34,9 @@ impl Checked for ListMembers {
     type Output = (MemberFilter, PageRequest);
 
     fn check(self, faults: &mut Faults) -> Option<Self::Output> {
-        let text = faults.text("q", self.q.as_deref().unwrap_or_default(), 0..=200);
+        // Direction marks and the like come along when a number is pasted, and mean nothing.
+        let q = self.q.unwrap_or_default().replace(is_control, "");
+        let text = faults.text("q", &q, 0..=200);
         let branch_id = faults.optional_id("branch_id", self.branch_id.as_deref());
         let group_id = faults.optional_id("group_id", self.group_id.as_deref());
         let opted_out = faults.optional("opted_out", self.opted_out.as_deref());

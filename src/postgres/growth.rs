@@ -1,0 +1,148 @@
+//! When a pool gets another connection: while waiting for one costs its callers more than another process costs the server.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+
+use super::signals::ServerSignals;
+
+/// While callers wait no longer than this on average, one connection fewer serves them better: each is a process on the
+/// server, and a hundred tenants with one connection each are served a quarter faster than with three
+/// (docs/performance.md).
+const WORTH_ANOTHER: Duration = Duration::from_micros(100);
+/// Whoever has waited for so long gets another connection opened, whatever the average: opening takes no longer.
+pub(super) const PATIENCE_WITH_OTHERS: Duration = Duration::from_millis(5);
+/// The average is over about so many checkouts.
+const REMEMBERED_WAITS: u64 = 64;
+/// How many connections a pool may have at present, and what its callers wait for one.
+pub(super) struct Growth {
+    allowed: AtomicUsize,
+    most: usize,
+    /// In nanoseconds.
+    average_wait: AtomicU64,
+    begun: Instant,
+    /// In nanoseconds since then.
+    last_grown: AtomicU64,
+}
+
+impl Growth {
+    pub fn new(most: u32) -> Self {
+        Self {
+            allowed: AtomicUsize::new(1),
+            most: most as usize,
+            average_wait: AtomicU64::new(0),
+            begun: Instant::now(),
+            last_grown: AtomicU64::new(0),
+        }
+    }
+
+    /// Two at once may lose one of their waits; it is an average.
+    pub fn waited(&self, wait: Duration) {
+        let average = self.average_wait.load(Ordering::Relaxed);
+        let wait = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX) / REMEMBERED_WAITS;
+        if average > 0 || wait > 0 {
+            let rest = average - average.div_ceil(REMEMBERED_WAITS);
+            self.average_wait.store(rest.saturating_add(wait), Ordering::Relaxed);
+        }
+    }
+
+    pub fn is_worth_another(&self) -> bool {
+        u128::from(self.average_wait.load(Ordering::Relaxed)) > WORTH_ANOTHER.as_nanos()
+    }
+
+    /// For a caller that has waited for so long. Not faster than connections can be opened, and not while other pools of
+    /// the server grow: a moment in which everything stands still makes all callers wait, and would otherwise end with
+    /// every pool at its limit.
+    pub fn grow(&self, turns: &Semaphore, signals: &ServerSignals, waited: Duration) {
+        let now = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let last = self.last_grown.load(Ordering::Acquire);
+        let too_soon = u128::from(now.saturating_sub(last)) < PATIENCE_WITH_OTHERS.as_nanos();
+        let is_full = self.allowed.load(Ordering::Acquire) >= self.most;
+        if too_soon || is_full || !signals.may_grow(waited) {
+            return;
+        }
+        let taken =
+            self.last_grown.compare_exchange(last, now, Ordering::AcqRel, Ordering::Acquire);
+        if taken.is_err() {
+            return;
+        }
+        let more = |allowed: usize| (allowed < self.most).then_some(allowed + 1);
+        if self.allowed.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok() {
+            // Each turn begins its own average.
+            self.average_wait.store(0, Ordering::Relaxed);
+            turns.add_permits(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn growth(most: u32) -> (Growth, Semaphore) {
+        (Growth::new(most), Semaphore::new(1))
+    }
+
+    /// On a server on which nothing else grows.
+    fn grow(growth: &Growth, turns: &Semaphore) {
+        growth.grow(turns, &ServerSignals::default(), Duration::ZERO);
+    }
+
+    /// The pace is by the machine's clock.
+    fn rest() {
+        let begun = Instant::now();
+        while begun.elapsed() <= PATIENCE_WITH_OTHERS {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_pool_grows_when_its_callers_wait_for_long_on_average() {
+        let (growth, turns) = growth(3);
+        growth.waited(Duration::from_millis(2));
+        assert!(!growth.is_worth_another(), "one wait is no average");
+        for _ in 0..20 {
+            growth.waited(Duration::from_millis(2));
+        }
+        assert!(growth.is_worth_another());
+        rest();
+        grow(&growth, &turns);
+        grow(&growth, &turns);
+        assert!(!growth.is_worth_another(), "the new turn has not been tried yet");
+        assert_eq!(turns.available_permits(), 2);
+    }
+
+    #[test]
+    fn short_waits_among_many_checkouts_make_no_pool_grow() {
+        let (growth, _) = growth(3);
+        for n in 0..10_000_u64 {
+            growth.waited(Duration::from_micros(if n % 8 == 0 { 400 } else { 0 }));
+            assert!(!growth.is_worth_another());
+        }
+        for _ in 0..1_000 {
+            growth.waited(Duration::ZERO);
+        }
+        assert_eq!(growth.average_wait.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn no_pool_grows_beyond_its_limit() {
+        let (growth, turns) = growth(3);
+        for _ in 0..5 {
+            rest();
+            grow(&growth, &turns);
+        }
+        assert_eq!(turns.available_permits(), 3);
+    }
+
+    #[test]
+    fn two_pools_of_a_server_do_not_grow_at_once() {
+        let ((first, turns), (second, others)) = (growth(3), growth(3));
+        let signals = ServerSignals::default();
+        rest();
+        first.grow(&turns, &signals, Duration::ZERO);
+        second.grow(&others, &signals, Duration::ZERO);
+        assert_eq!((turns.available_permits(), others.available_permits()), (2, 1));
+    }
+}
