@@ -2,6 +2,7 @@
 //! terminal a character can be a command.
 
 use std::fmt::Arguments;
+use std::io::{ErrorKind, Write};
 
 use comfy_table::{Table, presets::NOTHING};
 use serde_json::Value;
@@ -16,7 +17,19 @@ macro_rules! say {
 
 /// A text of ours, perhaps with something of others in it. It may have several lines.
 pub(super) fn line(text: Arguments<'_>) {
-    println!("{}", harmless_lines(&text.to_string(), ""));
+    write(harmless_lines(&text.to_string(), ""));
+}
+
+/// In one piece. A reader that has seen enough, as `head`, ends no command; another failure is told.
+fn write(mut text: String) {
+    text.push('\n');
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            eprintln!("narthex: the output could not be written: {error}");
+        }
+        _ => {}
+    }
 }
 
 /// Why a command has failed.
@@ -26,7 +39,7 @@ pub(super) fn failure(text: Arguments<'_>) {
 
 /// For scripts.
 pub(super) fn json(document: &Value) {
-    println!("{}", harmless_json(&document.to_string()));
+    write(harmless_json(&document.to_string()));
 }
 
 /// A value in a cell. What is absent is a dash.
@@ -45,7 +58,7 @@ pub(super) fn table<const N: usize>(columns: [&str; N], rows: &[Value]) {
     for row in rows {
         table.add_row(columns.map(|column| text(&row[column])));
     }
-    println!("{table}");
+    write(table.to_string());
 }
 
 /// One row, a line for each of its fields but those that are lists of rows.
@@ -59,5 +72,5 @@ pub(super) fn fields(row: &Value) {
             table.add_row([harmless(name), text(value)]);
         }
     }
-    println!("{table}");
+    write(table.to_string());
 }
