@@ -1,5 +1,6 @@
 //! A whole application on a registry of its own, serving real HTTP.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use narthex::app::App;
@@ -15,6 +16,7 @@ use narthex::tenant_router::{TenantDb, TenantRouter};
 use narthex::webhooks::clerk::ClerkWebhooks;
 use narthex::webhooks::telnyx::TelnyxWebhooks;
 use secrecy::SecretString;
+use sqlx::{Connection, Executor, PgConnection};
 use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
 
@@ -51,6 +53,8 @@ pub struct TestApp {
     pub served: tokio::task::JoinHandle<bool>,
     /// Its registry was made for it alone, and goes with it.
     owns_registry: bool,
+    /// The superuser's connection to the registry, once there was one: many tests ask again and again.
+    superuser: Mutex<Option<PgConnection>>,
 }
 
 impl Drop for TestApp {
@@ -163,6 +167,7 @@ impl TestApp {
             clock,
             served: tokio::spawn(app.serve(listeners)),
             owns_registry: false,
+            superuser: Mutex::new(None),
         }
     }
 
@@ -185,12 +190,29 @@ impl TestApp {
 
     /// One number from the registry.
     pub async fn registry_count(&self, sql: &str) -> i64 {
-        self.cluster.count(&self.registry_database, sql).await
+        let mut connection = self.superuser().await;
+        let query = sqlx::query_scalar(sqlx::AssertSqlSafe(sql.to_owned())).persistent(false);
+        let count = query.fetch_one(&mut connection).await.unwrap();
+        *self.superuser.lock().unwrap() = Some(connection);
+        count
     }
 
     /// Statements in the registry, as the superuser.
     pub async fn registry_execute(&self, sql: &str) {
-        self.cluster.execute(&self.registry_database, sql).await;
+        let mut connection = self.superuser().await;
+        connection.execute(sqlx::AssertSqlSafe(sql.to_owned())).await.unwrap();
+        *self.superuser.lock().unwrap() = Some(connection);
+    }
+
+    /// The one that is kept, if nobody uses it and it works; otherwise a new one.
+    async fn superuser(&self) -> PgConnection {
+        let kept = self.superuser.lock().unwrap().take();
+        if let Some(mut connection) = kept
+            && connection.ping().await.is_ok()
+        {
+            return connection;
+        }
+        self.cluster.connect(&self.registry_database).await
     }
 }
 

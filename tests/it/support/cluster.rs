@@ -45,7 +45,12 @@ impl TestCluster {
         self.execute("postgres", &format!("ALTER ROLE {user} PASSWORD '{verifier}'")).await;
     }
 
-    async fn drop_registry(&self, registry: &str) -> Result<(), sqlx::Error> {
+    /// `janitor`: a connection to the maintenance database.
+    async fn drop_registry(
+        &self,
+        registry: &str,
+        janitor: &mut PgConnection,
+    ) -> Result<(), sqlx::Error> {
         const ITS_DATABASES: &str = "SELECT datname FROM pg_database WHERE datname IN
             (SELECT database_name FROM tenants UNION ALL SELECT name FROM spare_databases)";
         let mut connection = PgConnection::connect_with(&self.options(registry)).await?;
@@ -53,12 +58,11 @@ impl TestCluster {
             sqlx::query_scalar(ITS_DATABASES).fetch_all(&mut connection).await?;
         connection.close().await?;
         databases.push(registry.to_owned());
-        let mut connection = PgConnection::connect_with(&self.options("postgres")).await?;
         for database in databases {
             let drop = format!("DROP DATABASE IF EXISTS \"{database}\" WITH (FORCE)");
-            connection.execute(sqlx::AssertSqlSafe(drop)).await?;
+            janitor.execute(sqlx::AssertSqlSafe(drop)).await?;
         }
-        connection.close().await
+        Ok(())
     }
 
     /// The superuser's URL of a database.
@@ -173,9 +177,10 @@ fn shared() -> &'static (TestCluster, UnboundedSender<String>) {
                 let reached = TestCluster::of(&cluster);
                 reached.cheapen_password().await;
                 sender.send(reached.clone()).unwrap();
+                let mut janitor = reached.connect("postgres").await;
                 while let Some(registry) = discarded.recv().await {
                     // Some tests leave a registry that cannot be read.
-                    let _ = reached.drop_registry(&registry).await;
+                    let _ = reached.drop_registry(&registry, &mut janitor).await;
                 }
             });
         });

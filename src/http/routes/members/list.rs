@@ -35,7 +35,8 @@ impl Checked for ListMembers {
 
     fn check(self, faults: &mut Faults) -> Option<Self::Output> {
         // Direction marks and the like come along when a number is pasted, and mean nothing.
-        let q = self.q.unwrap_or_default().replace(is_control, "");
+        let means_nothing = |c: char| is_control(c) && !c.is_control();
+        let q = self.q.unwrap_or_default().replace(means_nothing, "");
         let text = faults.text("q", &q, 0..=200);
         let branch_id = faults.optional_id("branch_id", self.branch_id.as_deref());
         let group_id = faults.optional_id("group_id", self.group_id.as_deref());
