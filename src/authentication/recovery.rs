@@ -21,7 +21,7 @@ use crate::registry::step_ups;
 use crate::registry::tenants::Tenant;
 use crate::tenant_data::one_time_tokens::{self, OneTimeToken, Purpose};
 use crate::tenant_data::staff::{self, StaffMember};
-use crate::tenant_data::{rights, sessions};
+use crate::tenant_data::{api_keys, rights, second_factor, sessions};
 use crate::tenant_router::{HostName, TenantDb, TenantTransaction};
 
 /// Whoever asks for a new password sits in front of their mail.
@@ -121,6 +121,12 @@ impl Authentication {
         if !staff::set_password(&transaction, &user, hash, now).await? {
             transaction.rollback().await?;
             return Err(refused());
+        }
+        if user.email_verified_at.is_none() {
+            // Somebody else may have registered with this address: nothing that they made outlives its first proof.
+            second_factor::remove(&transaction, user.id, now).await?;
+            let keys = api_keys::revoke_made_by(&transaction, user.id, now).await?;
+            self.revocations.revoke(token.tenant, &keys, self.tokens.life()).await?;
         }
         staff::record_verified(&transaction, user.id, now).await?;
         // Whoever was in before may be waiting to move the account to an address of theirs.

@@ -99,8 +99,10 @@ impl Authentication {
                 tracing::info!(tenant = %old.tenant, session = %session.id, "a refresh token came again at once; its successor is answered once more");
                 session
             }
-            Rotation::Reused(session) => {
-                if let Some(user) = staff::find_active(&transaction, session.staff_id).await? {
+            Rotation::Reused { session, was_open } => {
+                if was_open
+                    && let Some(user) = staff::find_active(&transaction, session.staff_id).await?
+                {
                     let act = Act::on("session.stolen", "session", session.id);
                     self.note(&transaction, &user, client, act).await?;
                 }

@@ -136,19 +136,22 @@ impl Authentication {
         let mut ended = Vec::new();
         for (staff, session) in theirs {
             ended.push(session);
+            let was_open = sessions::revoke(&transaction, session, now).await?;
+            // The sessions of Clerk have no row here.
+            let is_clerks = leaving.sessions_end_at_clerk(self);
+            if !was_open && (!is_clerks || self.revocations.is_revoked(session)) {
+                // A first attempt may have stopped before the registry knew. But what is over ends no other session.
+                if everywhere {
+                    let since = now - self.tokens.life();
+                    ended.extend(sessions::revoked_since(&transaction, staff, since).await?);
+                }
+                continue;
+            }
             let act = if everywhere {
                 let since = now - self.tokens.life();
                 ended.extend(sessions::revoke_all(&transaction, staff, None, now, since).await?);
                 Act::on("sessions.ended", "staff", staff)
             } else {
-                let was_open = sessions::revoke(&transaction, session, now).await?;
-                // The sessions of Clerk have no row here.
-                if !was_open
-                    && (!leaving.sessions_end_at_clerk(self)
-                        || self.revocations.is_revoked(session))
-                {
-                    continue;
-                }
                 Act::on("session.ended", "session", session)
             };
             self.note_leaving(&transaction, staff, client, act).await?;

@@ -70,9 +70,13 @@ impl Authentication {
         by: &Principal,
     ) -> Result<(), AuthenticationError> {
         let db = self.router.connect(tenant).await?;
-        let user = self.look_by(&db, by, async |transaction, _| {
+        let user = self.look_by(&db, by, async |transaction, rights| {
             staffing::require_verified_owner(transaction).await?;
-            Ok(staffing::find(transaction, id).await?)
+            let user = staffing::find(transaction, id).await?;
+            if user.status == INVITED {
+                staffing::hold_invited_by(transaction, id, rights).await?;
+            }
+            Ok(user)
         });
         let user: StaffMember = user.await?;
         drop(db);
@@ -84,9 +88,8 @@ impl Authentication {
         self.count_invitation(TenantId(tenant.id), &email)?;
         let token = self.new_token(TenantId(tenant.id))?;
         let db = self.router.connect(tenant).await?;
-        let invited = self.change_by(&db, by, async |transaction, _| {
-            let user = staffing::hold_invited(transaction, id).await?;
-            let user = user.ok_or(StaffError::NotFound)?;
+        let invited = self.change_by(&db, by, async |transaction, rights| {
+            let user = staffing::hold_invited_by(transaction, id, rights).await?;
             self.keep_invitation(transaction, &user, &token).await?;
             Ok::<_, AuthenticationError>(((), Act::on("staff.invited", "staff", id)))
         });

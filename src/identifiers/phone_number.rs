@@ -72,6 +72,13 @@ impl FromStr for LineNumber {
 pub fn canonical_address(text: &str) -> String {
     let text = text.trim();
     let number = text.strip_prefix("tel:").or_else(|| text.strip_prefix("sms:")).unwrap_or(text);
+    // A number of JSON with a fraction, which is none: its zero is no digit of the number.
+    let number = match number.split_once('.') {
+        Some((whole, fraction)) if !fraction.is_empty() && fraction.bytes().all(|b| b == b'0') => {
+            whole
+        }
+        _ => number,
+    };
     compact(number).and_then(|compact| read(&compact)).unwrap_or_else(|| text.to_owned())
 }
 
@@ -195,6 +202,17 @@ mod tests {
     fn phone_numbers_become_e164(#[case] given: &str, #[case] expected: &str) {
         assert_eq!(given.parse::<PhoneNumber>().unwrap().as_str(), expected);
         assert_eq!(given.parse::<LineNumber>().unwrap().as_str(), expected);
+        assert_eq!(canonical_address(given), expected);
+    }
+
+    #[rstest]
+    #[case("3125550101.0", "+13125550101")]
+    #[case("13125550101.00", "+13125550101")]
+    #[case("312.555.0101", "+13125550101")]
+    fn a_number_with_a_fraction_that_is_none_has_no_further_digit(
+        #[case] given: &str,
+        #[case] expected: &str,
+    ) {
         assert_eq!(canonical_address(given), expected);
     }
 

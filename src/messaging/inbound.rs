@@ -45,26 +45,30 @@ pub enum Applied {
     Duplicate,
 }
 
-/// Stores a message: the statement of [`store`], for those who measure it. Everything hangs on the first insert: where
-/// the event's id or that of the message is known, no row flows on. An earlier version recorded the event's id alone.
+/// Stores a message: the statement of [`store`], for those who measure it. Everything hangs on the first inserts: where
+/// the event's id or that of the message is known, no row flows on. An event that is refused takes no message's id. An earlier version recorded the event's id alone.
 /// Two deliveries of one message at once meet at the primary key, and the second waits for the first to commit.
 /// The member's row is locked against a change of its number until then.
 pub const STORE: &str = "
-WITH ids AS (
+WITH event_id AS (
     INSERT INTO inbound_events (provider_event_id, event_type, occurred_at, received_at)
-    SELECT id, 'message.received', $2::timestamptz, $3::timestamptz
-    FROM unnest(ARRAY[$1::text, 'message:' || $12::text]) id WHERE id IS NOT NULL
+    VALUES ($1::text, 'message.received', $2::timestamptz, $3::timestamptz)
     ON CONFLICT DO NOTHING
-    RETURNING provider_event_id
+    RETURNING 1
+), message_id AS (
+    INSERT INTO inbound_events (provider_event_id, event_type, occurred_at, received_at)
+    SELECT 'message:' || $12::text, 'message.received', $2, $3 FROM event_id WHERE $12 IS NOT NULL
+    ON CONFLICT DO NOTHING
+    RETURNING 1
 ), event AS (
-    SELECT FROM ids HAVING count(*) = CASE WHEN $12::text IS NULL THEN 1 ELSE 2 END
+    SELECT FROM event_id WHERE ($12 IS NULL OR EXISTS (SELECT FROM message_id))
         AND NOT EXISTS (SELECT FROM conversation_messages WHERE provider_message_id = $12 AND direction = 'inbound')
 ), conversation AS (
     INSERT INTO conversations (id, contact_number, phone_number, member_id, status, unread_count,
                                last_message_at, last_message_preview, created_at)
     SELECT $4, $5, $6, (SELECT id FROM members WHERE phone_number = $5 FOR KEY SHARE), 'open', 1, $2, $7, $3 FROM event
     ON CONFLICT ON CONSTRAINT conversations_pair DO UPDATE SET
-        member_id = EXCLUDED.member_id,
+        member_id = COALESCE(EXCLUDED.member_id, conversations.member_id),
         status = 'open',
         unread_count = conversations.unread_count + 1,
         last_message_at = GREATEST(conversations.last_message_at, EXCLUDED.last_message_at),
@@ -104,8 +108,13 @@ async fn write(
     text: &InboundText<'_>,
     now: DateTime<Utc>,
 ) -> Result<Applied, DbErr> {
+    // The ids of messages have this prefix, in the same column.
+    let event_id = match text.event_id.starts_with("message:") {
+        true => format!("event:{}", text.event_id),
+        false => text.event_id.to_owned(),
+    };
     let values: Vec<sea_orm::Value> = vec![
-        text.event_id.into(),
+        event_id.into(),
         text.occurred_at.into(),
         now.into(),
         new_id().into(),

@@ -42,6 +42,21 @@ pub async fn revoke(
     Ok(revoked.into_iter().next())
 }
 
+/// Ends all that a member of staff has made, and says which those are.
+pub async fn revoke_made_by(
+    db: &impl OnTenant,
+    staff: Uuid,
+    now: DateTime<Utc>,
+) -> Result<Vec<Uuid>, DbErr> {
+    let revoked = Entity::update_many()
+        .col_expr(Column::RevokedAt, Expr::value(now))
+        .filter(Column::CreatedBy.eq(staff))
+        .filter(Column::RevokedAt.is_null())
+        .exec_with_returning(db)
+        .await?;
+    Ok(revoked.into_iter().map(|key| key.id).collect())
+}
+
 /// Notes that one is in use.
 pub async fn note_use(
     db: &impl OnTenant,

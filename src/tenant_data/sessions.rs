@@ -148,8 +148,8 @@ pub enum Rotation {
     Rotated(Session),
     /// It was used a moment ago, and its successor never: the session goes on under the successor that there is.
     Repeated(Session),
-    /// It had been used before. Somebody has a copy: the session is revoked.
-    Reused(Session),
+    /// It had been used before. Somebody has a copy: the session is revoked. `was_open`: it was not yet.
+    Reused { session: Session, was_open: bool },
     /// It is unknown, or its session has expired or was revoked.
     Refused,
 }
@@ -180,8 +180,8 @@ pub async fn rotate(
             return Ok(Rotation::Repeated(session));
         }
         // Also of a session that is revoked already: the revocation may not have reached every replica then.
-        revoke(transaction, session.id, now).await?;
-        return Ok(Rotation::Reused(session));
+        let was_open = revoke(transaction, session.id, now).await?;
+        return Ok(Rotation::Reused { session, was_open });
     }
     if is_over {
         return Ok(Rotation::Refused);
@@ -255,6 +255,20 @@ pub async fn revoke_of(
     }
     revoke(db, id, now).await?;
     Ok(true)
+}
+
+/// The sessions of a member of staff that were revoked since then.
+pub async fn revoked_since(
+    db: &impl OnTenant,
+    staff: Uuid,
+    since: DateTime<Utc>,
+) -> Result<Vec<Uuid>, DbErr> {
+    let revoked = sessions::Entity::find()
+        .filter(sessions::Column::StaffId.eq(staff))
+        .filter(sessions::Column::RevokedAt.gte(since))
+        .all(db)
+        .await?;
+    Ok(revoked.into_iter().map(|session| session.id).collect())
 }
 
 /// Ends every session of a member of staff, but perhaps for one, and names those that were used since `used_since`, the

@@ -137,6 +137,19 @@ pub async fn may_invite(
 }
 
 /// Somebody who is invited, until the transaction ends. `None`: they are not any more.
+pub async fn hold_invited_by(
+    transaction: &TenantTransaction,
+    id: Uuid,
+    by: &Rights,
+) -> Result<StaffMember, StaffError> {
+    let user = hold_invited(transaction, id).await?.ok_or(StaffError::NotFound)?;
+    let role = role(transaction, &user.role).await?;
+    covered(by, &role)?;
+    stepped_up(by, is_mighty(&role))?;
+    Ok(user)
+}
+
+/// Somebody who is invited and has not joined yet.
 pub async fn hold_invited(
     transaction: &TenantTransaction,
     id: Uuid,

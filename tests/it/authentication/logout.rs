@@ -191,3 +191,21 @@ async fn a_session_that_is_ended_while_its_tenant_is_suspended_is_over_when_it_c
     let refreshed = app.call(Method::POST, "/v1/auth/refresh", Some(body)).await;
     refreshed.expect_problem(401, "invalid_token");
 }
+
+/// A token that somebody has kept ends nothing that it did not belong to, and no entry says that it did.
+#[tokio::test]
+async fn a_session_that_is_over_ends_no_other_one() {
+    let app = TestApp::start().await;
+    let staff = app.register().await;
+    staff.call(Method::POST, "/v1/auth/logout", None).await.expect(204);
+    let later = again(&app, &staff).await;
+    let everywhere = Some(json!({"everywhere": true}));
+    staff.call(Method::POST, "/v1/auth/logout", everywhere).await.expect(204);
+    later.get("/v1/auth/me").await.expect(200);
+    let body = json!({"refresh_token": staff.refresh_token, "everywhere": true});
+    app.call(Method::POST, "/v1/auth/logout", Some(body)).await.expect(204);
+    later.get("/v1/auth/me").await.expect(200);
+    let entries =
+        "SELECT count(*) FROM audit_log WHERE action IN ('sessions.ended', 'session.stolen')";
+    assert_eq!(app.cluster.count(&staff.database(), entries).await, 0);
+}

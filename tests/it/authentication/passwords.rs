@@ -267,3 +267,23 @@ async fn a_sign_in_brings_an_old_hash_to_todays_cost() {
     assert_eq!(hash().await, after);
     login(&app, &owner.email, &owner.password).await.expect(200);
 }
+
+/// Somebody can register with an address that is not theirs, and wait for its owner.
+#[tokio::test]
+async fn what_was_made_before_an_address_was_proven_is_worth_nothing_to_its_maker() {
+    let mail = MailServer::start().await;
+    let app = TestApp::start_with(mail.used()).await;
+    let stranger = app.register().await;
+    let key = json!({"name": "kept", "permissions": ["members:read"]});
+    let key = stranger.post("/v1/api-keys", key).await.expect(201);
+    let key = stranger.with_token(key["secret"].as_str().unwrap());
+    key.get("/v1/members").await.expect(200);
+    super::mfa::enroll(&app, &stranger).await;
+
+    forgot(&app, &stranger.email).await.expect(202);
+    let letter = mail.letter(&stranger.email, 2).await;
+    reset(&app, &letter.token(), "the owner's password 7").await.expect(204);
+    key.get("/v1/members").await.expect_problem(401, "token_revoked");
+    // The stranger's second factor does not lock the owner out.
+    login(&app, &stranger.email, "the owner's password 7").await.expect(200);
+}

@@ -248,13 +248,13 @@ async fn registry_template(cluster: &TestCluster) -> &'static str {
     NAME
 }
 
-/// Asks again and again until the answer is yes; fails the test after 10 s.
+/// Asks again and again until the answer is yes; fails the test after 30 s.
 pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    for _ in 0..200 {
+    for _ in 0..600 {
         if holds().await {
             return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("it did not come to pass within 10 s: {what}");
+    panic!("it did not come to pass within 30 s: {what}");
 }

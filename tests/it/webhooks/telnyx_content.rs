@@ -265,3 +265,37 @@ async fn an_event_that_nobody_can_read_is_kept_for_a_person() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn no_message_is_lost_to_an_id_that_came_with_another() {
+    let app = TestApp::start().await;
+    let staff = church(&app, NUMBER).await;
+    let (first, second) =
+        (app.provider.sms(CONTACT, NUMBER, "one"), app.provider.sms(CONTACT, NUMBER, "two"));
+    assert_eq!(receipt(app.provider.send(&first).await), "accepted");
+    let mixed = with(&second, "/data/id", first["data"]["id"].clone());
+    assert_eq!(receipt(app.provider.send(&mixed).await), "duplicate");
+    assert_eq!(receipt(app.provider.send(&second).await), "accepted");
+    // Ids of events and of messages are told apart.
+    let third = app.provider.sms(CONTACT, NUMBER, "three");
+    let id = format!("message:{}", third["data"]["payload"]["id"].as_str().unwrap());
+    assert_eq!(receipt(app.provider.send(&with(&third, "/data/id", json!(id))).await), "accepted");
+    let mut stored = texts(&staff).await;
+    stored.sort();
+    assert_eq!(stored, ["one", "three", "two"]);
+}
+
+#[tokio::test]
+async fn two_bodies_under_one_event_id_are_both_kept_until_they_can_be_delivered() {
+    let app = TestApp::start().await;
+    let staff = app.register().await;
+    let first = app.provider.sms(CONTACT, NUMBER, "one");
+    let second = app.provider.sms(CONTACT, OTHER_NUMBER, "two");
+    let second = with(&second, "/data/id", first["data"]["id"].clone());
+    for event in [&first, &second, &first] {
+        assert_eq!(receipt(app.provider.send(event).await), "parked");
+    }
+    assert_eq!(app.registry_count("SELECT count(*) FROM parked_events").await, 2);
+    app.assign_number(OTHER_NUMBER, staff.tenant_id).await;
+    eventually("the second is there", async || texts(&staff).await == ["two"]).await;
+}
