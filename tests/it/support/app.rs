@@ -126,6 +126,8 @@ impl TestApp {
         settings.telnyx.public_key = Some(provider.public_key());
         settings.clerk.webhook_secret = Some(SecretString::from(super::CLERK_SECRET));
         settings.http.drain_delay = Duration::ZERO;
+        // Eight tests at once make a registration slower than a quiet machine does.
+        settings.provisioning.wait = Duration::from_secs(15);
         // Some tests do much between a head and its body. Who tests the pace of bodies says so.
         settings.http.body_silence = Duration::from_secs(60);
         settings.http.body_timeout = Duration::from_secs(60);
