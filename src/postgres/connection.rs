@@ -13,7 +13,7 @@ use sea_orm::{
 
 use super::failure::ConnectFailure;
 use super::physical::Target;
-use super::session::{Effect, Holder, Rows, Session, Simple};
+use super::session::{Effect, FirstRow, Holder, Rows, Session, Simple};
 
 fn begin_sql(isolation: Option<IsolationLevel>, access: Option<AccessMode>) -> String {
     let mut sql = "BEGIN".to_owned();
@@ -113,11 +113,6 @@ async fn execute_unprepared(place: &impl Place, sql: &str) -> Result<ExecResult,
     place.session().run(place.depth(), Simple(sql.to_owned())).await.map(ExecResult::from)
 }
 
-async fn query(place: &impl Place, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-    let rows = place.session().run(place.depth(), Rows(statement)).await?;
-    Ok(rows.into_iter().map(QueryResult::from).collect())
-}
-
 async fn begin<P: Place>(
     place: &P,
     isolation: Option<IsolationLevel>,
@@ -174,11 +169,13 @@ macro_rules! implement_traits {
                 &self,
                 statement: Statement,
             ) -> Result<Option<QueryResult>, DbErr> {
-                Ok(query(self, statement).await?.into_iter().next())
+                let row = self.session().run(self.depth(), FirstRow(statement)).await?;
+                Ok(row.map(QueryResult::from))
             }
 
             async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-                query(self, statement).await
+                let rows = self.session().run(self.depth(), Rows(statement)).await?;
+                Ok(rows.into_iter().map(QueryResult::from).collect())
             }
         }
 

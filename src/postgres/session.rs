@@ -186,8 +186,7 @@ pub(super) trait Exchange: Clone + Send {
     ) -> impl Future<Output = Result<Self::Output, sqlx::Error>> + Send;
 }
 
-/// A prepared statement whose rows are wanted. Reads to the end even where one row is wanted, so that the server's last
-/// word on the statement is in.
+/// A prepared statement whose rows are wanted.
 #[derive(Clone)]
 pub(super) struct Rows(pub Statement);
 
@@ -200,6 +199,23 @@ impl Exchange for Rows {
 
     async fn on(self, socket: &mut PgConnection) -> Result<Vec<PgRow>, sqlx::Error> {
         prepared(self.0).fetch_all(socket).await
+    }
+}
+
+/// A prepared statement whose first row is wanted. The others are read too: the server's last word on the statement comes
+/// after them.
+#[derive(Clone)]
+pub(super) struct FirstRow(pub Statement);
+
+impl Exchange for FirstRow {
+    type Output = Option<PgRow>;
+
+    fn sql(&self) -> &str {
+        &self.0.sql
+    }
+
+    async fn on(self, socket: &mut PgConnection) -> Result<Option<PgRow>, sqlx::Error> {
+        prepared(self.0).fetch_optional(socket).await
     }
 }
 

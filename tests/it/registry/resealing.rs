@@ -104,8 +104,11 @@ async fn everything_is_sealed_anew_and_the_old_key_is_needed_no_more() {
 
 #[tokio::test]
 async fn what_no_key_opens_is_named_and_everything_else_is_done() {
-    let app = furnished().await;
+    let mut app = furnished().await;
     let (place, new) = (Place::of(&app), generate_master_key().unwrap());
+    // It would go on to seal under the old key.
+    app.life.stop();
+    assert!((&mut app.served).await.unwrap());
     app.registry_execute("UPDATE parked_events SET sealed_body = sealed_body || '\\x00'").await;
     let said = rotate(&place, &new).await;
     said.expect_error(1, &["1 value(s) open with none of the keys", "parked_events"]);
