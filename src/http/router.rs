@@ -1,6 +1,8 @@
 //! THE route table: every path of the gateway, grouped by audience. The path of a public route stands at its handler,
 //! from which the OpenAPI document is made too. Below it the second, small table: what only operations can reach.
 
+use std::sync::LazyLock;
+
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
@@ -8,7 +10,6 @@ use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
-use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
@@ -131,14 +132,19 @@ pub(super) fn documented() -> OpenApiRouter<Gateway> {
         .routes(routes!(health::ready::health))
 }
 
-/// The document and its page, which asks nobody else: by itself it would show the page's address to a validator. The
-/// document is written out once: all answers share its bytes, however many nobody reads.
-fn documentation(document: &OpenApi) -> Router<Gateway> {
+/// The document, written out when it is first asked for. All answers share its bytes, however many nobody reads.
+static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| {
+    let document = openapi::finish(documented().into_openapi());
+    Bytes::from(serde_json::to_vec(&document).unwrap_or_default())
+});
+
+/// The document and its page, which asks nobody else: by itself it would show the page's address to a validator.
+fn documentation() -> Router<Gateway> {
     let config = Config::new(["/openapi.json"]).validator_url("none");
     let page = SwaggerUi::new("/docs").config(config);
-    let document = Bytes::from(serde_json::to_vec(document).unwrap_or_default());
     let json = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-    let router = Router::from(page).route("/openapi.json", get(async move || (json, document)));
+    let document = get(async move || (json, DOCUMENT.clone()));
+    let router = Router::from(page).route("/openapi.json", document);
     router.layer(map_response(async |response: Response| match response.status() {
         StatusCode::NOT_FOUND => middleware::not_found().await.into_response(),
         _ => response,
@@ -147,12 +153,11 @@ fn documentation(document: &OpenApi) -> Router<Gateway> {
 
 /// The whole gateway as the public sees it: the table, the document with its page, and the layer around all of it.
 pub(super) fn public(gateway: Gateway) -> Router {
-    let (routes, document) = documented().split_for_parts();
-    let document = openapi::finish(document);
+    let (routes, _) = documented().split_for_parts();
     let router = Router::new()
         .merge(routes)
         .route("/", get(meta::root::to_documentation))
-        .merge(documentation(&document));
+        .merge(documentation());
     enveloped(router, gateway, Listener::Public)
 }
 

@@ -24,7 +24,7 @@ const SETTINGS: [(&str, &str); 6] = [
 /// Registrations in all; `scripts/bench faults` plays 100.
 fn registrations() -> usize {
     let asked = std::env::var("KILLED_REGISTRATIONS").ok();
-    asked.and_then(|text| text.parse().ok()).unwrap_or(12)
+    asked.and_then(|text| text.parse().ok()).unwrap_or(6)
 }
 
 /// Asks for a registration until somebody has taken it; which status it had in the end.
@@ -71,7 +71,7 @@ async fn whoever_is_killed_in_the_middle_leaves_nothing_half_made() {
             let (client, address) = (&client, &serving.address);
             async move { (key.clone(), register(client, address, key, body).await) }
         }));
-        let moment = Duration::from_millis(random.u64(5..400));
+        let moment = Duration::from_millis(random.u64(5..800));
         let killed = async {
             tokio::time::sleep(moment).await;
             serving.send(Signal::SIGKILL);

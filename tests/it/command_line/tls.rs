@@ -2,13 +2,20 @@
 
 use rstest::rstest;
 
-use super::Place;
+use super::{Place, Said};
 use crate::support::{Authority, TlsServer, shared_cluster, unique};
 
 impl Place {
     /// With another registry URL.
     fn at(url: String) -> Self {
         Self { url, ..Self::new() }
+    }
+
+    /// Runs `serve`, which gives up at once where the registry cannot be reached.
+    async fn serve(&self) -> Said {
+        let mut command = self.command(&["serve"]);
+        command.env("NARTHEX_REGISTRY__START_TIMEOUT", "0s");
+        Said::of(command.output().await.unwrap())
     }
 }
 
@@ -24,7 +31,7 @@ fn over_the_network(parameters: &str) -> Place {
 #[case::allowed("?sslmode=allow")]
 #[tokio::test]
 async fn serve_refuses_a_way_that_can_be_talked_down(#[case] parameters: &str) {
-    let said = over_the_network(parameters).run(&["serve"]).await;
+    let said = over_the_network(parameters).serve().await;
     said.expect_error(1, &["registry.url", "0.0.0.0", "sslmode=verify-full", "sslmode=disable"]);
 }
 
@@ -41,13 +48,13 @@ async fn serve_warns_of_a_way_that_somebody_has_chosen_to_leave_weak(
     #[case] parameters: &str,
     #[case] texts: &[&str],
 ) {
-    over_the_network(parameters).run(&["serve"]).await.expect_error(1, texts);
+    over_the_network(parameters).serve().await.expect_error(1, texts);
 }
 
 #[tokio::test]
 async fn serve_says_nothing_of_a_safe_way() {
     for place in [Place::new(), over_the_network("?sslmode=verify-full")] {
-        let said = place.run(&["serve"]).await;
+        let said = place.serve().await;
         assert_eq!(said.code, Some(1));
         assert!(!said.err.contains("set sslmode"), "{said:?}");
     }
@@ -61,7 +68,7 @@ async fn options_of_the_environment_reach_no_connection(#[case] arguments: &[&st
     let place = Place::new();
     let mut command = place.command(arguments);
     command.env("PGOPTIONS", "-c search_path=elsewhere");
-    let said = super::Said::of(command.output().await.unwrap());
+    let said = Said::of(command.output().await.unwrap());
     said.expect_error(1, &["PGOPTIONS"]);
 }
 
