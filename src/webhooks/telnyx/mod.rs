@@ -111,7 +111,8 @@ impl TelnyxWebhooks {
             Ok(receipt) => return Ok(receipt),
             Err(reason) => reason,
         };
-        tokio::time::timeout(PARKING_DEADLINE, self.park(&event, body, &reason, now))
+        let content = event::content_digest(body)?;
+        tokio::time::timeout(PARKING_DEADLINE, self.park(&event, &content, body, &reason, now))
             .await
             .map_err(|_| WebhookError::NotStored("the registry did not answer in time".to_owned()))?
             .map_err(|e| WebhookError::NotStored(e.to_string()))?;
@@ -127,6 +128,7 @@ impl TelnyxWebhooks {
     async fn park(
         &self,
         event: &Event,
+        content: &str,
         body: &[u8],
         reason: &Undeliverable,
         now: DateTime<Utc>,
@@ -143,15 +145,18 @@ impl TelnyxWebhooks {
         };
         let hasher = self.registry.hasher();
         // Nobody may try out here what was written by hashing it.
-        let hidden =
-            event_id.starts_with(event::DIGEST).then(|| hex::encode(hasher.request(event_id)));
+        let hidden = |digest: &str| hex::encode(hasher.request(digest));
+        let event_id = match event_id.starts_with(event::DIGEST) {
+            true => hidden(event_id),
+            false => event_id.clone(),
+        };
         let status = match reason {
             Undeliverable::Unreadable(_) => Status::Failed,
             _ => Status::Waiting,
         };
         let parked = NewParkedEvent {
             provider: PROVIDER,
-            provider_event_id: hidden.as_ref().unwrap_or(event_id),
+            provider_event_id: &format!("{event_id}#{}", hidden(content)),
             body,
             number_hashes: numbers.iter().map(|number| hasher.phone_number(number)).collect(),
             reason: reason.name(),

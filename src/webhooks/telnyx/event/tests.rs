@@ -128,19 +128,74 @@ fn reads_a_sent_message() {
 )]
 #[case::read_receipt(json!({ "data": { "event_type": "message.read", "id": "e2", "payload": {} } }), Some("e2"), "message.read")]
 #[case::number_order(json!({ "data": { "event_type": "number_order.complete", "id": "e3" } }), Some("e3"), "number_order.complete")]
-#[case::other_case(json!({ "data": { "event_type": "MESSAGE.RECEIVED", "id": "e3" } }), Some("e3"), "MESSAGE.RECEIVED")]
+#[case::other_case(json!({ "data": { "event_type": " Number_Order.Complete", "id": "e3" } }), Some("e3"), "number_order.complete")]
+#[case::id_is_a_number(json!({ "data": { "event_type": "number_order.complete", "id": 4 } }), None, "number_order.complete")]
 #[case::inbound_copy_of_a_sent_message(with(received(), "/data/payload/direction", Some(json!("outbound"))),
     Some("0b6f1c7e-0000-4000-8000-000000000001"), "message.received")]
 #[case::delivery_of_a_received_message(with(finalized(), "/data/payload/direction", Some(json!("inbound"))),
     Some("4ee8c3a6-0000-4000-8000-000000000010"), "message.finalized")]
-#[case::empty_object(json!({}), None, "unknown")]
-#[case::data_is_null(json!({ "data": null }), None, "unknown")]
-#[case::data_is_a_list(json!({ "data": [received()] }), None, "unknown")]
-#[case::no_event_type(json!({ "data": { "id": "e4" } }), Some("e4"), "unknown")]
-#[case::event_type_is_a_number(json!({ "data": { "id": 4, "event_type": 5 } }), Some("4"), "unknown")]
 fn leaves_the_rest_alone(#[case] event: Value, #[case] id: Option<&str>, #[case] event_type: &str) {
     let expected = Event::Other { id: id.map(str::to_owned), event_type: event_type.to_owned() };
     assert_eq!(parse_value(&event), Ok(expected));
+}
+
+#[rstest]
+#[case::empty_object(json!({}), "data")]
+#[case::data_is_null(json!({ "data": null, "record_type": "link_clicked" }), "data")]
+#[case::data_is_a_list(json!({ "data": [received()] }), "data")]
+#[case::data_is_a_string(json!({ "data": received().to_string() }), "data")]
+#[case::no_envelope(received()["data"].clone(), "data")]
+#[case::a_message_alone(received()["data"]["payload"].clone(), "data")]
+#[case::blank_record_type(json!({ "record_type": " " }), "data")]
+#[case::no_event_type(with(received(), "/data/event_type", None), "data.event_type")]
+#[case::event_type_is_null(
+    with(received(), "/data/event_type", Some(Value::Null)),
+    "data.event_type"
+)]
+#[case::event_type_is_blank(with(received(), "/data/event_type", Some(json!(" "))), "data.event_type")]
+#[case::event_type_is_a_number(json!({ "data": { "id": 4, "event_type": 5 } }), "data.event_type")]
+#[case::event_type_is_a_list(with(received(), "/data/event_type", Some(json!(["message.received"]))), "data.event_type")]
+fn what_does_not_say_what_it_is_is_kept(#[case] event: Value, #[case] path: &'static str) {
+    assert_eq!(unreadable(&event), Unreadable::Missing(path));
+    let id = |event: &Value| match parse_value(event) {
+        Ok(Event::Unreadable { event_id, .. }) => event_id,
+        unexpected => panic!("{unexpected:?}"),
+    };
+    let attempt = |n: i64| with(event.clone(), "/meta", Some(json!({ "attempt": n })));
+    assert_eq!(id(&attempt(1)), id(&attempt(2)));
+}
+
+#[rstest]
+#[case("MESSAGE.RECEIVED")]
+#[case(" message.received\n")]
+fn the_type_of_an_event_is_read_in_any_case(#[case] event_type: &str) {
+    let event = with(received(), "/data/event_type", Some(json!(event_type)));
+    assert_eq!(parse_value(&event), parse_value(&received()));
+}
+
+/// Any of these can stand in many events.
+#[rstest]
+#[case(json!(true))]
+#[case(json!(false))]
+#[case(json!(0))]
+#[case(json!(1.5))]
+#[case(json!(" "))]
+#[case(json!("\t\n"))]
+#[case(json!({}))]
+fn what_is_no_text_is_no_id(#[case] id: Value) {
+    let event = with(received(), "/data/id", Some(id.clone()));
+    assert!(inbound_id(&event).starts_with("sha256:"));
+    assert_eq!(inbound("/data/payload/id", id.clone()).provider_message_id, None);
+    let report = with(finalized(), "/data/payload/id", Some(id));
+    assert_eq!(unreadable(&report), Unreadable::Missing("data.payload.id"));
+}
+
+#[test]
+fn the_content_of_an_event_is_the_same_in_every_attempt_and_in_no_other_event() {
+    let digest = |event: Value| content_digest(event.to_string().as_bytes()).unwrap();
+    let attempt = |n: i64| with(received(), "/meta", Some(json!({ "attempt": n })));
+    assert_eq!(digest(attempt(1)), digest(attempt(2)));
+    assert_ne!(digest(received()), digest(with(received(), "/data/payload/id", Some(json!("m")))));
 }
 
 #[rstest]
@@ -149,7 +204,7 @@ fn leaves_the_rest_alone(#[case] event: Value, #[case] id: Option<&str>, #[case]
 #[case::list_of_strings(json!(["+1", "+2"]), &["+1", "+2"])]
 #[case::one_object(json!({ "phone_number": "+1" }), &["+1"])]
 #[case::rcs_agent(json!([{ "agent_id": "agent-1", "agent_name": "Agent" }]), &["agent-1"])]
-#[case::holes(json!([null, {}, { "phone_number": null }, { "phone_number": "" }, [], "", { "phone_number": "+1" }]), &["+1"])]
+#[case::holes(json!([null, {}, true, " ", { "phone_number": null }, { "phone_number": "" }, [], "", { "phone_number": "+1" }]), &["+1"])]
 #[case::numbers(json!([13_125_550_102_u64, { "phone_number": 12345 }]), &["+13125550102", "12345"])]
 #[case::one_number_in_two_ways(json!(["+1 (312) 555-0102", "3125550102"]), &["+13125550102"])]
 fn reads_every_form_of_receiver(#[case] to: Value, #[case] expected: &[&str]) {
