@@ -162,13 +162,18 @@ fn is_stale(
     spare.state == State::Ready && (!takes_tenants || (is_another && is_old))
 }
 
+/// For a spare.
+pub(super) fn new_name() -> String {
+    format!("{SPARE_PREFIX}{}", unguessable_id().simple())
+}
+
 async fn make(
     tools: &Tools,
     server: &Server,
     wanted: &OwnedWanted,
     administration: &mut Administration,
 ) -> Result<(), SpareError> {
-    let name = format!("{SPARE_PREFIX}{}", unguessable_id().simple());
+    let name = new_name();
     let db = tools.registry.connect().await?;
     spare_databases::begin(&db, &name, &wanted.as_ref(), tools.clock.now()).await?;
     drop(db);
@@ -191,8 +196,8 @@ async fn make(
     Ok(())
 }
 
-/// What somebody was making or removing when their process died is removed: nobody else is at it, because the lock is
-/// ours. So is what no tenant will ever get, one at a time.
+/// What somebody was making or removing when their process died is removed, and what a run has set aside: nobody else is
+/// at it, because the lock is ours. So is what no tenant will ever get, one at a time.
 async fn clear_up(
     tools: &Tools,
     wanted: &OwnedWanted,
