@@ -85,7 +85,11 @@ impl Provisioner {
             // What one server cannot do is no reason for another to go without.
             match self.top_up(&row).await {
                 Ok(more) => made += more,
-                Err(error) => failure = failure.or(Some(error)),
+                Err(error) => {
+                    // The caller is told of the first alone.
+                    tracing::debug!(server = row.name, %error, "spare databases could not be made on a server");
+                    failure = failure.or(Some(error));
+                }
             }
         }
         failure.map_or(Ok(made), Err)
