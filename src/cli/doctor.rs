@@ -14,7 +14,7 @@ use crate::configuration::Settings;
 use crate::identifiers::TenantId;
 use crate::provisioning::template;
 use crate::registry::tenants::{Status, Tenant};
-use crate::registry::{audit_heads, audit_log, parse_url, resealing, schema, tenants};
+use crate::registry::{audit_heads, audit_log, changes, parse_url, resealing, schema, tenants};
 use crate::{telemetry, tenant_data};
 
 #[derive(Args)]
@@ -24,7 +24,11 @@ pub(super) struct Doctor {
     json: bool,
 }
 
+/// Above this the queue of notifications is emptied too slowly, or not at all.
+const QUEUE_USAGE: f64 = 0.5;
+
 /// Something that is not as it should be.
+#[derive(Debug)]
 struct Finding {
     /// Stable, for scripts.
     kind: &'static str,
@@ -77,6 +81,8 @@ async fn examine(app: &App) -> Result<Vec<Finding>, CommandError> {
     let mut found = audit_logs(app).await?;
     found.extend(outdated_tenants(app).await?);
     found.extend(unreadable_values(app).await?);
+    let usage = changes::queue_usage(&app.registry.connect().await?).await?;
+    found.extend(notification_queue(usage));
     let differences = app.provisioner.reconcile().await?.len();
     if differences > 0 {
         found.push(Finding {
@@ -188,4 +194,33 @@ async fn unreadable_values(app: &App) -> Result<Vec<Finding>, CommandError> {
         }
     }
     Ok(found)
+}
+
+/// Changes of the registry are announced by a queue of its server.
+fn notification_queue(usage: f64) -> Option<Finding> {
+    (usage > QUEUE_USAGE).then(|| Finding {
+        kind: "notification_queue",
+        about: "the registry's server".to_owned(),
+        detail: format!(
+            "the queue of notifications is {:.0} % full; when it is full, no change of the registry can be committed",
+            usage * 100.0
+        ),
+        fix: "end the session that listens and stays in a transaction: the oldest in \
+              SELECT pid, application_name, xact_start FROM pg_stat_activity WHERE xact_start IS NOT NULL ORDER BY xact_start"
+            .to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_of_notifications_is_a_finding_above_the_half() {
+        assert!(notification_queue(0.0).is_none());
+        assert!(notification_queue(0.5).is_none());
+        let found = notification_queue(0.514).unwrap();
+        assert_eq!(found.kind, "notification_queue");
+        assert!(found.detail.contains("51 % full"), "{found:?}");
+    }
 }

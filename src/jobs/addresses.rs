@@ -1,12 +1,12 @@
 //! Addresses of staff whose change was cut off are settled.
 
+use super::Failure;
 use crate::authentication::Authentication;
 
-pub(super) async fn settle(authentication: Authentication) {
-    match authentication.settle_addresses().await {
-        Ok(0) => {}
-        Ok(settled) => tracing::info!(settled, "addresses whose change was cut off are settled"),
-        // Readiness says aloud that the registry is away.
-        Err(error) => tracing::debug!(%error, "addresses could not be settled"),
+pub(super) async fn settle(authentication: Authentication) -> Result<(), Failure> {
+    let settled = authentication.settle_addresses().await?;
+    if settled > 0 {
+        tracing::info!(settled, "addresses whose change was cut off are settled");
     }
+    Ok(())
 }

@@ -3,9 +3,12 @@
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::authentication::Authentication;
 use crate::lifecycle::Lifecycle;
-use crate::provisioning::Provisioner;
+use crate::provisioning::{Provisioner, ReconcileError, SpareError};
+use crate::registry::RegistryError;
 use crate::webhooks::clerk::ClerkWebhooks;
 use crate::webhooks::telnyx::TelnyxWebhooks;
 
@@ -58,6 +61,71 @@ pub fn start(
     });
 }
 
+/// Why a job did not do what it should.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// The registry is away, which readiness says aloud.
+    #[error(transparent)]
+    RegistryAway(RegistryError),
+    /// Anything else, which nothing but the log tells.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<RegistryError> for Failure {
+    fn from(error: RegistryError) -> Self {
+        match error {
+            RegistryError::Unavailable(_) => Self::RegistryAway(error),
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+impl From<SpareError> for Failure {
+    fn from(error: SpareError) -> Self {
+        match error {
+            SpareError::Registry(error) => error.into(),
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+impl From<ReconcileError> for Failure {
+    fn from(error: ReconcileError) -> Self {
+        match error {
+            ReconcileError::Registry(error) => error.into(),
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+/// A job that fails says so aloud once in this time.
+const BETWEEN_COMPLAINTS: Duration = Duration::from_secs(60);
+
+/// When a job has complained last.
+#[derive(Default)]
+struct Complaints(Option<Instant>);
+
+impl Complaints {
+    /// May it complain now? Then it has.
+    fn is_due(&mut self) -> bool {
+        let is_due = self.0.is_none_or(|last| last.elapsed() >= BETWEEN_COMPLAINTS);
+        if is_due {
+            self.0 = Some(Instant::now());
+        }
+        is_due
+    }
+
+    fn tell(&mut self, job: &'static str, failure: &Failure) {
+        match failure {
+            Failure::Other(error) if self.is_due() => {
+                tracing::warn!(job, error, "a job does not do what it should");
+            }
+            error => tracing::debug!(job, %error, "a job does not do what it should"),
+        }
+    }
+}
+
 /// Runs `job` again and again, `period` after its last end.
 fn every<F>(
     life: &Lifecycle,
@@ -65,20 +133,49 @@ fn every<F>(
     period: Duration,
     job: impl Fn() -> F + Send + Sync + 'static,
 ) where
-    F: Future<Output = ()> + Send + 'static,
+    F: Future<Output = Result<(), Failure>> + Send + 'static,
 {
     let stopping = life.clone();
     life.spawn(name, async move {
+        let mut complaints = Complaints::default();
         loop {
             // A job can be dropped at any point: what it had taken up, its lease gives free again.
             let turn = async {
                 tokio::time::sleep(period).await;
-                job().await;
+                job().await
             };
             tokio::select! {
                 () = stopping.stopping() => break,
-                () = turn => {}
+                done = turn => if let Err(failure) = done {
+                    complaints.tell(name, &failure);
+                },
             }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_fails_all_the_time_complains_once_a_minute() {
+        let mut complaints = Complaints::default();
+        let mut spoken = 0;
+        for _ in 0..600 {
+            spoken += usize::from(complaints.is_due());
+            tokio::time::advance(Duration::from_millis(500)).await;
+        }
+        assert_eq!(spoken, 5);
+    }
+
+    #[test]
+    fn what_readiness_does_not_say_is_told() {
+        let refused = RegistryError::Statement(sea_orm::DbErr::Custom("42P01".to_owned()));
+        assert!(matches!(refused.into(), Failure::Other(_)));
+        let away = || RegistryError::Unavailable("refused".to_owned());
+        assert!(matches!(away().into(), Failure::RegistryAway(_)));
+        assert!(matches!(SpareError::Registry(away()).into(), Failure::RegistryAway(_)));
+        assert!(matches!(ReconcileError::Registry(away()).into(), Failure::RegistryAway(_)));
+    }
 }

@@ -115,9 +115,16 @@ pub async fn messages(
     Ok(Some(Page::cut(found, page.limit, position)))
 }
 
+/// Of a number, until the transaction ends. A message from the number is stored under it, and a member takes the number
+/// under it: the later of the two sees what the earlier has written. It is taken before any row is locked.
+const NUMBER_LOCK: &str =
+    "SELECT pg_advisory_xact_lock(hashtextextended('narthex.contact:' || $1::text, 0))";
+
 const END: &str = "
-UPDATE conversations SET ended_at = $3 WHERE ended_at IS NULL
-AND (member_id = $1 AND contact_number <> $2 OR member_id <> $1 AND contact_number = $2)
+UPDATE conversations SET ended_at = $3 WHERE ended_at IS NULL AND (member_id = $1 OR contact_number = $2)
+";
+const END_OTHERS: &str = "
+UPDATE conversations SET ended_at = $3 WHERE ended_at IS NULL AND member_id <> $1 AND contact_number = $2
 ";
 const BEGIN: &str = "
 UPDATE conversations SET member_id = $1 WHERE ended_at IS NULL AND member_id IS NULL AND contact_number = $2
@@ -127,12 +134,39 @@ const RELINK: &str = "
 UPDATE conversations SET member_id = CASE WHEN contact_number = $2 THEN $1 END
 WHERE member_id = $1 OR contact_number = $2
 ";
-const END_ALL: &str =
-    "UPDATE conversations SET ended_at = $2 WHERE ended_at IS NULL AND member_id = $1";
+/// The member's row is locked first, as by those who change it.
+const LINK: &str = "
+WITH holder AS (SELECT id FROM members WHERE phone_number = $1 FOR KEY SHARE)
+UPDATE conversations SET member_id = holder.id FROM holder
+WHERE contact_number = $1 AND member_id IS NULL AND to_jsonb(conversations) ->> 'ended_at' IS NULL
+";
+
+/// Waits for the messages from the number that are being stored, and holds back later ones until the transaction ends:
+/// to be called before a member's row with this number is written.
+pub(super) async fn hold_number(db: &impl OnTenant, number: &str) -> Result<(), DbErr> {
+    run(db, NUMBER_LOCK, vec![number.into()]).await
+}
 
 /// A member has this number now, and no other: to be called in the transaction that says so, after the member's row is
 /// written. What others wrote from the number stays theirs.
-pub(super) async fn follow_number(
+pub(super) async fn take_number(
+    db: &impl OnTenant,
+    member: Uuid,
+    number: &str,
+    now: DateTime<Utc>,
+) -> Result<(), DbErr> {
+    if knows_hand_overs(db) {
+        run(db, END_OTHERS, vec![member.into(), number.into(), now.into()]).await?;
+        run(db, BEGIN, vec![member.into(), number.into()]).await
+    } else {
+        run(db, RELINK, vec![member.into(), number.into()]).await
+    }
+}
+
+/// A member has this number no more: to be called in the transaction that says so, after the member's row is locked.
+/// All that was written from the number so far ends, also what is not linked with the member: it is not the next
+/// holder's.
+pub(super) async fn leave_number(
     db: &impl OnTenant,
     member: Uuid,
     number: &str,
@@ -140,22 +174,14 @@ pub(super) async fn follow_number(
 ) -> Result<(), DbErr> {
     if knows_hand_overs(db) {
         run(db, END, vec![member.into(), number.into(), now.into()]).await?;
-        run(db, BEGIN, vec![member.into(), number.into()]).await
-    } else {
-        run(db, RELINK, vec![member.into(), number.into()]).await
-    }
-}
-
-/// Ends the conversations with a member who is about to be removed.
-pub(super) async fn end_all(
-    db: &impl OnTenant,
-    member: Uuid,
-    now: DateTime<Utc>,
-) -> Result<(), DbErr> {
-    if knows_hand_overs(db) {
-        run(db, END_ALL, vec![member.into(), now.into()]).await?;
     }
     Ok(())
+}
+
+/// Links the conversations from a number with the member who has it, after a message was stored without one: the
+/// statement that stores does not see a member who came while it waited for the number.
+pub(super) async fn link_holder(db: &impl OnTenant, number: &str) -> Result<(), DbErr> {
+    run(db, LINK, vec![number.into()]).await
 }
 
 async fn run(db: &impl OnTenant, sql: &str, values: Vec<sea_orm::Value>) -> Result<(), DbErr> {

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement, TransactionSession, TransactionTrait};
 use uuid::Uuid;
 
-use super::knows_hand_overs;
+use super::{conversations, knows_hand_overs};
 use crate::identifiers::new_id;
 use crate::tenant_router::{OnTenant, TenantDb};
 
@@ -48,7 +48,8 @@ pub enum Applied {
 /// Stores a message: the statement of [`store`], for those who measure it. Everything hangs on the first inserts: where
 /// the event's id or that of the message is known, no row flows on. An event that is refused takes no message's id. An earlier version recorded the event's id alone.
 /// Two deliveries of one message at once meet at the primary key, and the second waits for the first to commit.
-/// The member's row is locked against a change of its number until then.
+/// The member's row is locked against a change of its number until then, and the number (as by `conversations::hold_number`) against a member who takes it.
+/// Returns for the message that it stored whether the conversation is with no member.
 pub const STORE: &str = "
 WITH event_id AS (
     INSERT INTO inbound_events (provider_event_id, event_type, occurred_at, received_at)
@@ -63,10 +64,12 @@ WITH event_id AS (
 ), event AS (
     SELECT FROM event_id WHERE ($12 IS NULL OR EXISTS (SELECT FROM message_id))
         AND NOT EXISTS (SELECT FROM conversation_messages WHERE provider_message_id = $12 AND direction = 'inbound')
+), number AS MATERIALIZED (
+    SELECT pg_advisory_xact_lock(hashtextextended('narthex.contact:' || $5::text, 0)) FROM event
 ), conversation AS (
     INSERT INTO conversations (id, contact_number, phone_number, member_id, status, unread_count,
                                last_message_at, last_message_preview, created_at)
-    SELECT $4, $5, $6, (SELECT id FROM members WHERE phone_number = $5 FOR KEY SHARE), 'open', 1, $2, $7, $3 FROM event
+    SELECT $4, $5, $6, (SELECT id FROM members WHERE phone_number = $5 FOR KEY SHARE), 'open', 1, $2, $7, $3 FROM number
     ON CONFLICT ON CONSTRAINT conversations_pair DO UPDATE SET
         member_id = COALESCE(EXCLUDED.member_id, conversations.member_id),
         status = 'open',
@@ -74,11 +77,12 @@ WITH event_id AS (
         last_message_at = GREATEST(conversations.last_message_at, EXCLUDED.last_message_at),
         last_message_preview = CASE WHEN EXCLUDED.last_message_at >= conversations.last_message_at
             THEN EXCLUDED.last_message_preview ELSE conversations.last_message_preview END
-    RETURNING id
+    RETURNING id, member_id
 )
 INSERT INTO conversation_messages (id, conversation_id, direction, body, media, status, segments,
                                    provider_message_id, subject, occurred_at, created_at)
 SELECT $8, conversation.id, 'inbound', $9, $10, 'received', $11, $12, $13, $2, $3 FROM conversation
+RETURNING (SELECT member_id IS NULL FROM conversation)
 ";
 
 const KEEP_RECIPIENTS: &str = "UPDATE conversation_messages SET recipients = $2 WHERE id = $1";
@@ -90,24 +94,37 @@ pub async fn store(
     now: DateTime<Utc>,
 ) -> Result<Applied, DbErr> {
     let id = new_id();
-    if text.other_recipients.is_empty() || !knows_hand_overs(db) {
-        return write(db, id, &text, now).await;
+    let stored = if text.other_recipients.is_empty() || !knows_hand_overs(db) {
+        write(db, id, &text, now).await?
+    } else {
+        let transaction = db.begin().await?;
+        let stored = write(&transaction, id, &text, now).await?;
+        let values = [id.into(), text.other_recipients.clone().into()];
+        let keep = Statement::from_sql_and_values(DbBackend::Postgres, KEEP_RECIPIENTS, values);
+        transaction.execute_raw(keep).await?;
+        transaction.commit().await?;
+        stored
+    };
+    let Some(Stored { is_with_nobody }) = stored else {
+        return Ok(Applied::Duplicate);
+    };
+    if is_with_nobody {
+        conversations::link_holder(db, text.from).await?;
     }
-    let transaction = db.begin().await?;
-    let applied = write(&transaction, id, &text, now).await?;
-    let values = [id.into(), text.other_recipients.into()];
-    let keep = Statement::from_sql_and_values(DbBackend::Postgres, KEEP_RECIPIENTS, values);
-    transaction.execute_raw(keep).await?;
-    transaction.commit().await?;
-    Ok(applied)
+    Ok(Applied::Stored)
 }
 
+struct Stored {
+    is_with_nobody: bool,
+}
+
+/// `None`: the event or the message was known.
 async fn write(
     db: &impl OnTenant,
     id: Uuid,
     text: &InboundText<'_>,
     now: DateTime<Utc>,
-) -> Result<Applied, DbErr> {
+) -> Result<Option<Stored>, DbErr> {
     // The ids of messages have this prefix, in the same column.
     let event_id = match text.event_id.starts_with("message:") {
         true => format!("event:{}", text.event_id),
@@ -128,9 +145,9 @@ async fn write(
         text.provider_message_id.into(),
         text.subject.into(),
     ];
-    let stored =
-        db.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, STORE, values)).await?;
-    Ok(if stored.rows_affected() == 1 { Applied::Stored } else { Applied::Duplicate })
+    let statement = Statement::from_sql_and_values(DbBackend::Postgres, STORE, values);
+    let row = db.query_one_raw(statement).await?;
+    row.map(|row| Ok(Stored { is_with_nobody: row.try_get_by_index(0)? })).transpose()
 }
 
 fn preview(text: &InboundText<'_>) -> String {

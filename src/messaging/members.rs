@@ -157,8 +157,9 @@ pub async fn create(
         created_at: Set(now),
         updated_at: Set(now),
     };
+    conversations::hold_number(db, new.phone_number.as_str()).await?;
     let member = Entity::insert(row).exec_with_returning(db).await.map_err(refused)?;
-    conversations::follow_number(db, member.id, &member.phone_number, now).await?;
+    conversations::take_number(db, member.id, &member.phone_number, now).await?;
     Ok(member)
 }
 
@@ -203,8 +204,10 @@ pub async fn update(
     if let Some(last_name) = changes.last_name {
         row.last_name = Set(last_name);
     }
-    let has_number = changes.phone_number.is_some();
+    let mut before = None;
     if let Some(number) = changes.phone_number {
+        conversations::hold_number(db, number.as_str()).await?;
+        before = Some(lock(db, id).await?);
         row.phone_number = Set(number.as_str().to_owned());
     }
     if let Some(email) = changes.email {
@@ -223,18 +226,25 @@ pub async fn update(
         .await
         .map_err(refused)?;
     let member = updated.into_iter().next().ok_or(MemberError::NotFound)?;
-    if has_number {
-        conversations::follow_number(db, id, &member.phone_number, now).await?;
+    if let Some(before) = before {
+        if before.phone_number != member.phone_number {
+            conversations::leave_number(db, id, &before.phone_number, now).await?;
+        }
+        conversations::take_number(db, id, &member.phone_number, now).await?;
     }
     Ok(member)
 }
 
-/// Removes a member, in a transaction. Conversations with them end, and stay.
+/// Removes a member, in a transaction. Conversations with them, and from their number, end and stay.
 pub async fn delete(db: &impl OnTenant, id: Uuid, now: DateTime<Utc>) -> Result<(), MemberError> {
-    // From here on no message can arrive that is still a conversation with them.
-    let locked = Entity::find_by_id(id).lock_exclusive().one(db).await?;
-    locked.ok_or(MemberError::NotFound)?;
-    conversations::end_all(db, id, now).await?;
+    let member = lock(db, id).await?;
+    conversations::leave_number(db, id, &member.phone_number, now).await?;
     Entity::delete_by_id(id).exec(db).await?;
     Ok(())
+}
+
+/// From here on no message can arrive that is still a conversation with the member, until the transaction ends.
+async fn lock(db: &impl OnTenant, id: Uuid) -> Result<Member, MemberError> {
+    let locked = Entity::find_by_id(id).lock_exclusive().one(db).await?;
+    locked.ok_or(MemberError::NotFound)
 }

@@ -205,8 +205,15 @@ impl Hooks {
             }
             bytes.extend_from_slice(&chunk);
         }
-        let answer: Answer = serde_json::from_slice(&bytes).unwrap_or_default();
-        Ok(answer.reference)
+        match serde_json::from_slice::<Answer>(&bytes) {
+            Ok(answer) => Ok(answer.reference),
+            Err(error) => {
+                if act == Act::Make && !bytes.is_empty() {
+                    tracing::warn!(service = name, tenant = %tenant.id, %error, "a service has answered with something else than JSON with a `reference`; what it has made is kept without one");
+                }
+                Ok(None)
+            }
+        }
     }
 }
 

@@ -85,7 +85,11 @@ impl Provisioner {
             // What one server cannot do is no reason for another to go without.
             match self.top_up(&row).await {
                 Ok(more) => made += more,
-                Err(error) => failure = failure.or(Some(error)),
+                Err(error) => {
+                    // The caller is told of the first alone.
+                    tracing::debug!(server = row.name, %error, "spare databases could not be made on a server");
+                    failure = failure.or(Some(error));
+                }
             }
         }
         failure.map_or(Ok(made), Err)
@@ -162,13 +166,18 @@ fn is_stale(
     spare.state == State::Ready && (!takes_tenants || (is_another && is_old))
 }
 
+/// For a spare.
+pub(super) fn new_name() -> String {
+    format!("{SPARE_PREFIX}{}", unguessable_id().simple())
+}
+
 async fn make(
     tools: &Tools,
     server: &Server,
     wanted: &OwnedWanted,
     administration: &mut Administration,
 ) -> Result<(), SpareError> {
-    let name = format!("{SPARE_PREFIX}{}", unguessable_id().simple());
+    let name = new_name();
     let db = tools.registry.connect().await?;
     spare_databases::begin(&db, &name, &wanted.as_ref(), tools.clock.now()).await?;
     drop(db);
@@ -191,8 +200,8 @@ async fn make(
     Ok(())
 }
 
-/// What somebody was making or removing when their process died is removed: nobody else is at it, because the lock is
-/// ours. So is what no tenant will ever get, one at a time.
+/// What somebody was making or removing when their process died is removed, and what a run has set aside: nobody else is
+/// at it, because the lock is ours. So is what no tenant will ever get, one at a time.
 async fn clear_up(
     tools: &Tools,
     wanted: &OwnedWanted,

@@ -83,7 +83,7 @@ impl Provisioner {
                     unproven_tenants::remove(&tools.registry.connect().await?, id).await?;
                 }
                 Err(error) => {
-                    tracing::debug!(tenant = %id, %error, "a tenant could not be asked whether its address is proven");
+                    tracing::warn!(tenant = %id, %error, "a tenant could not be asked whether its address is proven; it is asked later");
                     unproven_tenants::put_back(&tools.registry.connect().await?, id).await?;
                 }
             }

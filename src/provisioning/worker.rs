@@ -315,8 +315,15 @@ impl Worker {
                 match tokio::time::timeout(claim.lease / 3, renewal).await {
                     Ok(Ok(Ok(()))) => renewed = begun,
                     Ok(Ok(Err(LeaseLost))) => return,
-                    Ok(Err(_)) | Err(_) if renewed.elapsed() < claim.lease * 2 / 3 => {}
-                    Ok(Err(_)) | Err(_) => return,
+                    Ok(Err(error)) => {
+                        tracing::warn!(run = %claim.run, %error, "the lease of a run could not be renewed");
+                    }
+                    Err(_) => {
+                        tracing::warn!(run = %claim.run, "the lease of a run was not renewed in time");
+                    }
+                }
+                if renewed.elapsed() >= claim.lease * 2 / 3 {
+                    return;
                 }
             }
         };

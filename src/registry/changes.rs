@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use sea_orm::{DbBackend, Statement};
 use sqlx::Executor as _;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgNotification, PgPoolOptions};
 use uuid::Uuid;
 
-use super::RegistryError;
+use super::{OnRegistry, RegistryError};
 use crate::identifiers::TenantId;
 
 /// The triggers of the registry's migrations announce on it.
@@ -99,6 +100,14 @@ impl Changes {
         let told = std::iter::from_fn(|| self.listener.next_buffered());
         Ok(told.map(|change: PgNotification| Change::read(change.payload())).collect())
     }
+}
+
+/// How full the queue of notifications of the registry's server is, from 0 to 1. It is not emptied past a listener that
+/// stays in a transaction, whose ever; once it is full, no transaction that notifies can commit.
+pub async fn queue_usage(db: &impl OnRegistry) -> Result<f64, RegistryError> {
+    const SQL: &str = "SELECT pg_notification_queue_usage() AS usage";
+    let row = db.query_one_raw(Statement::from_string(DbBackend::Postgres, SQL)).await?;
+    Ok(row.map(|row| row.try_get("", "usage")).transpose()?.unwrap_or_default())
 }
 
 fn unavailable(error: sqlx::Error) -> RegistryError {

@@ -6,9 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::sea_query::extension::postgres::PgExpr;
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, LockBehavior, LockType, OnConflict};
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
 
 use super::entities::parked_events::{ActiveModel, Column, Entity};
@@ -25,7 +23,7 @@ const MOST_VALUES: usize = 10_000;
 pub struct NewParkedEvent<'a> {
     /// Whose event it is: `telnyx`.
     pub provider: &'a str,
-    /// The provider's id of the event.
+    /// The provider's id of the event, and a keyed hash of what it says: another event under the same id is another.
     pub provider_event_id: &'a str,
     /// The exact bytes received.
     pub body: &'a [u8],
@@ -43,67 +41,36 @@ fn bound_to(id: Uuid) -> String {
     format!("parked_events.body/{id}")
 }
 
-/// The bodies of one event differ in the provider's count of its attempts. One that an earlier version has parked has no time.
-fn is_same(parked: &ParkedEvent, event: &NewParkedEvent<'_>) -> bool {
-    let micros = |at: Option<DateTime<Utc>>| at.map(|at| at.timestamp_micros());
-    parked.number_hashes == event.number_hashes
-        && (parked.occurred_at.is_none() || micros(parked.occurred_at) == micros(event.occurred_at))
-}
-
 /// Parks an event. One that waits already stays as it is, and one that was given up comes to life again: somebody wants it
-/// delivered. Another event under the id of one that is parked, of another number or time, is parked beside it.
+/// delivered.
 pub async fn park(
     db: &impl OnRegistry,
     sealer: &Sealer,
     event: NewParkedEvent<'_>,
     now: DateTime<Utc>,
 ) -> Result<(), RegistryError> {
-    let known = Entity::find()
-        .filter(Column::Provider.eq(event.provider))
-        .filter(Column::ProviderEventId.eq(event.provider_event_id));
-    let next_attempt_at = now + TimeDelta::seconds(1);
-    // A second time where another process parks the same id meanwhile.
-    for _ in 0..2 {
-        let parked = known.clone().one(db).await?;
-        let id = new_id();
-        let mut event_id = event.provider_event_id.to_owned();
-        if let Some(row) = &parked {
-            if is_same(row, &event) {
-                let revived = ActiveModel {
-                    status: Set(event.status),
-                    attempts: Set(0),
-                    next_attempt_at: Set(next_attempt_at),
-                    reason: Set(event.reason.to_owned()),
-                    ..Default::default()
-                };
-                let given_up = Entity::update_many().set(revived).filter(Column::Id.eq(row.id));
-                given_up.filter(Column::Status.eq(Status::Failed)).exec(db).await?;
-                return Ok(());
-            }
-            event_id = format!("{event_id}#{id}");
-        }
-        let row = ActiveModel {
-            id: Set(id),
-            provider: Set(event.provider.to_owned()),
-            provider_event_id: Set(event_id),
-            sealed_body: Set(sealer.seal(&bound_to(id), event.body)?),
-            number_hashes: Set(event.number_hashes.clone()),
-            reason: Set(event.reason.to_owned()),
-            status: Set(event.status),
-            attempts: Set(0),
-            next_attempt_at: Set(next_attempt_at),
-            received_at: Set(now),
-            occurred_at: Set(event.occurred_at),
-            updated_at: Set(now),
-        };
-        let once = OnConflict::columns([Column::Provider, Column::ProviderEventId])
-            .do_nothing()
-            .to_owned();
-        if Entity::insert(row).on_conflict(once).exec_without_returning(db).await? > 0 {
-            return Ok(());
-        }
-    }
-    Err(DbErr::RecordNotInserted.into())
+    let id = new_id();
+    let row = ActiveModel {
+        id: Set(id),
+        provider: Set(event.provider.to_owned()),
+        provider_event_id: Set(event.provider_event_id.to_owned()),
+        sealed_body: Set(sealer.seal(&bound_to(id), event.body)?),
+        number_hashes: Set(event.number_hashes),
+        reason: Set(event.reason.to_owned()),
+        status: Set(event.status),
+        attempts: Set(0),
+        next_attempt_at: Set(now + TimeDelta::seconds(1)),
+        received_at: Set(now),
+        occurred_at: Set(event.occurred_at),
+        updated_at: Set(now),
+    };
+    let revived = [Column::Status, Column::Attempts, Column::NextAttemptAt, Column::Reason];
+    let once = OnConflict::columns([Column::Provider, Column::ProviderEventId])
+        .update_columns(revived)
+        .action_and_where(Column::Status.eq(Status::Failed))
+        .to_owned();
+    Entity::insert(row).on_conflict(once).exec_without_returning(db).await?;
+    Ok(())
 }
 
 /// The exact bytes that the provider sent.
@@ -141,8 +108,8 @@ pub async fn claim_due(
 }
 
 /// Forgets an event that has reached its tenant.
-pub async fn delivered(db: &impl OnRegistry, id: Uuid) -> Result<(), RegistryError> {
-    Entity::delete_by_id(id).exec(db).await?;
+pub async fn delivered(db: &impl OnRegistry, event: &ParkedEvent) -> Result<(), RegistryError> {
+    Entity::delete_many().filter(as_claimed(event)).exec(db).await?;
     Ok(())
 }
 

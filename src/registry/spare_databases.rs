@@ -31,13 +31,35 @@ pub async fn begin(
     wanted: &Wanted<'_>,
     now: DateTime<Utc>,
 ) -> Result<(), RegistryError> {
+    insert(db, name, wanted, (State::Making, None), now).await
+}
+
+/// Writes down the name that a tenant's database is about to get because the tenant must not have it. The tenant's claim
+/// keeps it from being looked for before it is there; [`discard`] ends the claim.
+pub async fn set_aside(
+    db: &impl OnRegistry,
+    name: &str,
+    wanted: &Wanted<'_>,
+    tenant: TenantId,
+    now: DateTime<Utc>,
+) -> Result<(), RegistryError> {
+    insert(db, name, wanted, (State::Claimed, Some(tenant.0)), now).await
+}
+
+async fn insert(
+    db: &impl OnRegistry,
+    name: &str,
+    wanted: &Wanted<'_>,
+    (state, claimed_by): (State, Option<Uuid>),
+    now: DateTime<Utc>,
+) -> Result<(), RegistryError> {
     let row = ActiveModel {
         name: Set(name.to_owned()),
         server_id: Set(wanted.server),
         template: Set(wanted.template.to_owned()),
         schema_version: Set(wanted.schema_version.to_owned()),
-        state: Set(State::Making),
-        claimed_by: Set(None),
+        state: Set(state),
+        claimed_by: Set(claimed_by),
         created_at: Set(now),
     };
     Entity::insert(row).exec_without_returning(db).await?;

@@ -27,20 +27,20 @@ pub(super) async fn apply(context: &Context) -> Result<Done, StepError> {
     let mut inside = None;
     if seat.database_exists(name).await? {
         // An attempt before has left it, and perhaps a spare that it had claimed as well.
-        drop_claimed_spare(context, &mut seat).await?;
-        inside = enter_untouched(context, place, &tenant, &mut seat).await?;
+        discard_claimed_spare(context).await?;
+        inside = enter_untouched(context, place, &tenant, &template, &mut seat).await?;
     }
     while inside.is_none()
         && let Some(spare) = claim_spare(context, place.row.id, &template).await?
     {
         if take_spare(context, &mut seat, &spare, name).await? {
-            inside = enter_untouched(context, place, &tenant, &mut seat).await?;
+            inside = enter_untouched(context, place, &tenant, &template, &mut seat).await?;
         }
     }
     if inside.is_none() {
         template::ensure_by(&mut seat, &place.server).await?;
         seat.copy_database(&template, name).await?;
-        inside = enter_untouched(context, place, &tenant, &mut seat).await?;
+        inside = enter_untouched(context, place, &tenant, &template, &mut seat).await?;
     }
     let inside = inside.ok_or_else(|| {
         StepError::Final(format!(
@@ -79,17 +79,18 @@ async fn take_spare(
 }
 
 /// Opens the database, which bears the tenant's name by now, to the administration alone, and looks into it. `None`:
-/// somebody has written into it, so that it was dropped.
+/// somebody has written into it, so that it was set aside.
 async fn enter_untouched(
     context: &Context,
     place: &Place,
     tenant: &Tenant,
+    template: &str,
     seat: &mut Administration,
 ) -> Result<Option<Administration>, StepError> {
     let name = tenant.database_name.as_str();
     seat.open_to_administration(name).await?;
     let mut inside = context.enter(place, tenant).await?;
-    // A tenant's own database is never dropped here.
+    // A tenant's own database is never set aside here.
     schema::expect_nobodys(&mut inside).await?;
     let foreign = untouched::foreign_content(&mut inside).await?;
     if foreign.is_empty() {
@@ -97,11 +98,35 @@ async fn enter_untouched(
     }
     tracing::error!(
         tenant = %context.tenant_id, database = name, ?foreign,
-        "ALARM: a database that no tenant has had holds foreign content; it is dropped"
+        "ALARM: a database that no tenant has had holds foreign content; it is removed"
     );
     inside.close().await;
-    seat.drop_database(name).await?;
+    set_aside(context, place, template, name, seat).await?;
     Ok(None)
+}
+
+/// Gives the database another name, under which it is closed and waits to be dropped with the spares that are of no use:
+/// a drop can take as long as the server's next checkpoint. Cut off, the row says whose it was, and the next attempt
+/// finds it there.
+async fn set_aside(
+    context: &Context,
+    place: &Place,
+    template: &str,
+    name: &str,
+    seat: &mut Administration,
+) -> Result<(), StepError> {
+    let (aside, wanted) = (spares::new_name(), spares::wanted(place.row.id, template));
+    let (db, now) = (context.registry().await?, context.tools.clock.now());
+    let transaction = db.begin().await?;
+    context.hold(&transaction).await?;
+    let tenant = context.tenant_id;
+    spare_databases::set_aside(&transaction, &aside, &wanted.as_ref(), tenant, now).await?;
+    transaction.commit().await?;
+    drop(db);
+    seat.take_over(name, &aside).await?;
+    seat.put_aside(&aside, &context.tools.mark()).await?;
+    spare_databases::discard(&context.registry().await?, &aside).await?;
+    Ok(())
 }
 
 /// Only for a run that is still ours when it commits: whoever undoes the run finds what it has claimed.
@@ -130,6 +155,15 @@ pub(super) async fn undo(context: &Context) -> Result<Done, StepError> {
         seat.keep();
     }
     Ok(Done::released(DATABASE))
+}
+
+/// Leaves a spare that the tenant was given, and that is not its database, to be removed.
+async fn discard_claimed_spare(context: &Context) -> Result<(), StepError> {
+    let db = context.registry().await?;
+    if let Some(spare) = spare_databases::claimed_by(&db, context.tenant_id).await? {
+        spare_databases::discard(&db, &spare.name).await?;
+    }
+    Ok(())
 }
 
 /// A spare that the tenant was given and has not become its database is of no use to anybody.

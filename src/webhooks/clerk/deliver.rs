@@ -237,7 +237,13 @@ impl ClerkWebhooks {
                 if let Ok(Settled::Done | Settled::PassedOver(_)) = settled {
                     return;
                 }
-                tracing::debug!(organization = organization.id, ?settled, "an organization cannot be settled yet");
+                match &settled {
+                    // Nothing else tells of it: the delivery that led here is completed.
+                    Err(error @ Unsettled::StatementFailed(_)) => {
+                        tracing::warn!(organization = organization.id, %error, attempts = organization.settle_attempts, "an organization cannot be settled");
+                    }
+                    settled => tracing::debug!(organization = organization.id, ?settled, "an organization cannot be settled yet"),
+                }
                 let wait = 1_i64 << organization.settle_attempts.clamp(0, 20);
                 let until = self.clock.now() + TimeDelta::seconds(wait.min(LONGEST_WAIT_SECONDS));
                 let postponed = async {

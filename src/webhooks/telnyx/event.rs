@@ -34,14 +34,13 @@ pub enum Event {
     MessageReceived(InboundMessage),
     /// `message.sent` or `message.finalized`: news of a message that we sent.
     DeliveryUpdate(DeliveryUpdate),
-    /// One of the above in its type, without which it takes: a person has to look at it.
+    /// One of the above without what it takes, or an event that does not say what it is: a person has to look at it.
     Unreadable { event_id: String, fault: Unreadable },
-    /// Anything else, to be acknowledged and left alone: other event types, and shapes without the
-    /// `data` envelope.
+    /// An event of another type, to be acknowledged and left alone.
     Other {
         /// `data.id`, where there is a usable one.
         id: Option<String>,
-        /// `data.event_type`, else the `record_type` of a flat body, else `unknown`.
+        /// `data.event_type`, or the `record_type` of a body without the `data` envelope.
         event_type: String,
     },
 }
@@ -155,40 +154,76 @@ pub enum Unreadable {
 ///
 /// [`MalformedEvent`] when the body is no JSON object, not even a damaged one.
 pub fn parse(body: &[u8]) -> Result<Event, MalformedEvent> {
+    let root = object(body)?;
+    let Some(data) = root.get("data").and_then(Value::as_object) else {
+        return Ok(without_envelope(root));
+    };
+    let Some(event_type) = type_name(data.get("event_type")) else {
+        let fault = Unreadable::Missing("data.event_type");
+        return Ok(Event::Unreadable { event_id: event_id(data), fault });
+    };
+    let read = match event_type.as_str() {
+        "message.received" if !has_direction(data, "outbound") => {
+            inbound_message(data).map(Event::MessageReceived)
+        }
+        "message.sent" if !has_direction(data, "inbound") => {
+            delivery_update(data, DeliveryStage::Sent).map(Event::DeliveryUpdate)
+        }
+        "message.finalized" if !has_direction(data, "inbound") => {
+            delivery_update(data, DeliveryStage::Finalized).map(Event::DeliveryUpdate)
+        }
+        _ => Ok(Event::Other { id: identifier(data.get("id")), event_type }),
+    };
+    Ok(read.unwrap_or_else(|fault| Event::Unreadable { event_id: event_id(data), fault }))
+}
+
+/// The digest of all that a body says but for `meta`, which counts the attempts: the same in every delivery attempt of an
+/// event, and another for another event, also under the same id.
+///
+/// # Errors
+///
+/// Those of [`parse`].
+pub fn content_digest(body: &[u8]) -> Result<String, MalformedEvent> {
+    object(body).map(digest_of_content)
+}
+
+fn digest_of_content(mut root: Object) -> String {
+    root.remove("meta");
+    digest_of(&root)
+}
+
+type Object = Map<String, Value>;
+
+fn object(body: &[u8]) -> Result<Object, MalformedEvent> {
     let root: Value = match serde_json::from_slice(body) {
         Ok(root) => root,
         Err(_) => serde_json::from_str(&repair::repaired(body)).map_err(|error| {
             MalformedEvent::NotJson { line: error.line(), column: error.column() }
         })?,
     };
-    let root = root.as_object().ok_or(MalformedEvent::NotAnObject)?;
-    let Some(data) = root.get("data").and_then(Value::as_object) else {
-        // Link-click callbacks come without the envelope.
-        return Ok(other(None, label(root.get("record_type"))));
-    };
-    let event_type = label(data.get("event_type"));
-    let read = match event_type.as_deref() {
-        Some("message.received") if !has_direction(data, "outbound") => {
-            inbound_message(data).map(Event::MessageReceived)
-        }
-        Some("message.sent") if !has_direction(data, "inbound") => {
-            delivery_update(data, DeliveryStage::Sent).map(Event::DeliveryUpdate)
-        }
-        Some("message.finalized") if !has_direction(data, "inbound") => {
-            delivery_update(data, DeliveryStage::Finalized).map(Event::DeliveryUpdate)
-        }
-        _ => Ok(other(Some(data), event_type)),
-    };
-    Ok(read.unwrap_or_else(|fault| Event::Unreadable { event_id: event_id(data), fault }))
+    match root {
+        Value::Object(root) => Ok(root),
+        _ => Err(MalformedEvent::NotAnObject),
+    }
 }
 
-type Object = Map<String, Value>;
-
-fn other(data: Option<&Object>, event_type: Option<String>) -> Event {
-    Event::Other {
-        id: data.and_then(|data| identifier(data.get("id"))),
-        event_type: event_type.unwrap_or_else(|| "unknown".to_owned()),
+/// Link-click callbacks come without the envelope, and say what they are in `record_type`. Events and messages do not.
+fn without_envelope(root: Object) -> Event {
+    let record_type = type_name(root.get("record_type"));
+    let known = record_type.filter(|name| !matches!(name.as_str(), "event" | "message"));
+    match known {
+        Some(event_type) if !root.contains_key("data") => Event::Other { id: None, event_type },
+        _ => {
+            let event_id = digest_of_content(root);
+            Event::Unreadable { event_id, fault: Unreadable::Missing("data") }
+        }
     }
+}
+
+/// In small letters and without white space around it.
+fn type_name(value: Option<&Value>) -> Option<String> {
+    let name = label(value)?.trim().to_ascii_lowercase();
+    (!name.is_empty()).then_some(name)
 }
 
 fn has_direction(data: &Object, direction: &str) -> bool {
@@ -249,18 +284,26 @@ fn payload(data: &Object) -> Result<&Object, Unreadable> {
 /// What the sender calls the event; where it does not, the digest of all that it says, which is the same in every
 /// delivery attempt.
 fn event_id(data: &Object) -> String {
-    let digest_of_all = || digest(&serde_json::to_string(data).unwrap_or_default());
-    identifier(data.get("id")).unwrap_or_else(digest_of_all)
+    identifier(data.get("id")).unwrap_or_else(|| digest_of(data))
 }
 
+/// An id is a text with something in it. Numbers and truth values are none: `0` or `true` could stand in many events, and
+/// all but the first of them would be taken for its repetition.
 fn identifier(value: Option<&Value>) -> Option<String> {
-    let id = scalar(value)?;
-    let is_short = id.chars().nth(MAX_ID_CHARS).is_none();
-    Some(if is_short { id } else { digest(&id) })
+    text(value).filter(|id| !id.trim().is_empty()).map(bounded)
+}
+
+fn bounded(text: String) -> String {
+    let is_short = text.chars().nth(MAX_ID_CHARS).is_none();
+    if is_short { text } else { digest(&text) }
 }
 
 /// What the ids begin with that are a digest of ours.
 pub(super) const DIGEST: &str = "sha256:";
+
+fn digest_of(object: &Object) -> String {
+    digest(&serde_json::to_string(object).unwrap_or_default())
+}
 
 fn digest(text: &str) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
@@ -300,9 +343,13 @@ fn entries<'a>(
 /// place of a number
 /// (<https://developers.telnyx.com/docs/messaging/messages/receiving-rcs-webhooks>).
 fn address(entry: &Value) -> Option<String> {
-    let address = identifier(Some(entry))
-        .or_else(|| identifier(entry.get("phone_number")))
-        .or_else(|| identifier(entry.get("agent_id")))?;
+    let written = |value: Option<&Value>| match value? {
+        number @ Value::Number(_) => Some(number.to_string()),
+        other => identifier(Some(other)),
+    };
+    let address = written(Some(entry))
+        .or_else(|| written(entry.get("phone_number")))
+        .or_else(|| written(entry.get("agent_id")))?;
     Some(canonical_address(&address))
 }
 

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::limits::Turns;
 use crate::registry::parked_events::{self, NewParkedEvent, Status};
 use crate::registry::{Registry, RegistryError};
 use crate::tenant_router::TenantRouter;
@@ -21,12 +22,16 @@ pub mod signature;
 pub use apply::Undeliverable;
 
 use event::{Event, MalformedEvent};
-use signature::{PublicKey, SignatureError};
+use signature::{PublicKey, SignatureError, Signed};
 
 /// The name under which events are parked.
 pub const PROVIDER: &str = "telnyx";
 /// The provider waits 2 s for an answer: what the deadline of the delivery leaves of that goes to the parking.
 const PARKING_DEADLINE: Duration = Duration::from_millis(600);
+
+/// Bodies above this many bytes are verified and read off the async threads. Up to here that takes about as long as the
+/// signature of an empty body.
+const LARGE_BODY: usize = 64 * 1024;
 
 /// What became of an event that was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
@@ -54,7 +59,7 @@ pub enum WebhookError {
     /// It is the provider's, and no event at all.
     #[error(transparent)]
     Malformed(#[from] MalformedEvent),
-    /// Neither the tenant's database nor the registry could store it.
+    /// Neither the tenant's database nor the registry could store it, or too many large ones came at once.
     #[error("the event could not be stored anywhere: {0}")]
     NotStored(String),
 }
@@ -66,6 +71,7 @@ pub struct TelnyxWebhooks {
     router: TenantRouter,
     key: Option<PublicKey>,
     deadline: Duration,
+    turns: Turns,
     clock: Clock,
 }
 
@@ -78,7 +84,7 @@ impl TelnyxWebhooks {
         deadline: Duration,
         clock: Clock,
     ) -> Self {
-        Self { registry, router, key, deadline, clock }
+        Self { registry, router, key, deadline, turns: Turns::default(), clock }
     }
 
     /// Refuses an event that cannot be the provider's, before its body is read: all values of the two signature headers.
@@ -105,13 +111,14 @@ impl TelnyxWebhooks {
     ) -> Result<Receipt, WebhookError> {
         let key = self.key.as_ref().ok_or(WebhookError::NotConfigured)?;
         let now = self.clock.now();
-        signature::verify(key, signatures, timestamps, body, now.timestamp())?;
-        let event = event::parse(body)?;
+        let plausible = signature::check_headers(signatures, timestamps, now.timestamp())?;
+        let event = self.read(key, plausible.over(body)).await?;
         let reason = match self.deliver(&event, now, Instant::now() + self.deadline).await {
             Ok(receipt) => return Ok(receipt),
             Err(reason) => reason,
         };
-        tokio::time::timeout(PARKING_DEADLINE, self.park(&event, body, &reason, now))
+        let content = event::content_digest(body)?;
+        tokio::time::timeout(PARKING_DEADLINE, self.park(&event, &content, body, &reason, now))
             .await
             .map_err(|_| WebhookError::NotStored("the registry did not answer in time".to_owned()))?
             .map_err(|e| WebhookError::NotStored(e.to_string()))?;
@@ -124,9 +131,21 @@ impl TelnyxWebhooks {
         Ok(Receipt::Parked)
     }
 
+    /// Verifies and reads it; large ones as many at a time as there are processors.
+    async fn read(&self, key: &PublicKey, signed: Signed) -> Result<Event, WebhookError> {
+        let (is_large, key) = (signed.body_len() > LARGE_BODY, key.clone());
+        let read = move || Ok(event::parse(signed.verify(&key)?)?);
+        if !is_large {
+            return read();
+        }
+        let read = self.turns.run(read).await;
+        read.map_err(|no_turn| WebhookError::NotStored(no_turn.to_string()))?
+    }
+
     async fn park(
         &self,
         event: &Event,
+        content: &str,
         body: &[u8],
         reason: &Undeliverable,
         now: DateTime<Utc>,
@@ -143,15 +162,18 @@ impl TelnyxWebhooks {
         };
         let hasher = self.registry.hasher();
         // Nobody may try out here what was written by hashing it.
-        let hidden =
-            event_id.starts_with(event::DIGEST).then(|| hex::encode(hasher.request(event_id)));
+        let hidden = |digest: &str| hex::encode(hasher.request(digest));
+        let event_id = match event_id.starts_with(event::DIGEST) {
+            true => hidden(event_id),
+            false => event_id.clone(),
+        };
         let status = match reason {
             Undeliverable::Unreadable(_) => Status::Failed,
             _ => Status::Waiting,
         };
         let parked = NewParkedEvent {
             provider: PROVIDER,
-            provider_event_id: hidden.as_ref().unwrap_or(event_id),
+            provider_event_id: &format!("{event_id}#{}", hidden(content)),
             body,
             number_hashes: numbers.iter().map(|number| hasher.phone_number(number)).collect(),
             reason: reason.name(),

@@ -77,7 +77,7 @@ impl TelnyxWebhooks {
         let failure = match delivered {
             Ok(receipt) => {
                 tracing::info!(event = %parked.id, ?receipt, attempt = parked.attempts, "a parked event is delivered");
-                return parked_events::delivered(&db, parked.id).await;
+                return parked_events::delivered(&db, &parked).await;
             }
             Err(failure) => failure,
         };

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use narthex::identifiers::TenantId;
-use narthex::postgres::administration::Server;
+use narthex::postgres::administration::{Server, ServerLock};
 use narthex::provisioning::{Planned, template};
 use narthex::registry::tenants::password_bound_to;
 use rstest::rstest;
-use sea_orm::{TransactionSession, TransactionTrait};
+use sea_orm::{ConnectionTrait, TransactionSession, TransactionTrait};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Executor, PgConnection, Row};
 
@@ -164,11 +164,7 @@ async fn a_warm_database_in_which_somebody_has_written_is_dropped_and_another_ta
 ) {
     let app = TestApp::start_with(TWO()).await;
     let spares = two_ready(&app).await;
-    for name in &spares {
-        open(&app.cluster, name, true).await;
-        app.cluster.execute(name, what).await;
-        open(&app.cluster, name, false).await;
-    }
+    let written_into = written_into(&app, &spares, what).await;
     let staff = app.register().await;
     let owners = "SELECT email || ' ' || role FROM staff";
     let owners = app.cluster.texts(&staff.database(), owners).await;
@@ -176,10 +172,84 @@ async fn a_warm_database_in_which_somebody_has_written_is_dropped_and_another_ta
     let written = "SELECT (SELECT count(*) FROM roles WHERE name = 'mine' OR name = 'viewer' AND 'staff:manage' = ANY (permissions))
         + (SELECT count(*) FROM settings WHERE value = '\"xx\"') + (SELECT count(*) FROM pg_largeobject_metadata)";
     assert_eq!(app.cluster.count(&staff.database(), written).await, 0);
+    eventually("they are gone", async || app.cluster.count("postgres", &written_into).await == 0)
+        .await;
+}
+
+/// Writes into spares; returns how to count those that are still there, by whatever name.
+async fn written_into(app: &TestApp, spares: &[String], what: &str) -> String {
+    let mut oids = Vec::new();
     for name in spares {
-        let there = format!("SELECT count(*) FROM pg_database WHERE datname = '{name}'");
-        eventually("it is gone", async || app.cluster.count("postgres", &there).await == 0).await;
+        open(&app.cluster, name, true).await;
+        app.cluster.execute(name, what).await;
+        open(&app.cluster, name, false).await;
+        let oid = format!("SELECT oid::text FROM pg_database WHERE datname = '{name}'");
+        oids.extend(app.cluster.texts("postgres", &oid).await);
     }
+    format!("SELECT count(*) FROM pg_database WHERE oid IN ({})", oids.join(", "))
+}
+
+/// A drop can wait for a checkpoint of the whole server.
+#[tokio::test]
+async fn no_registration_waits_for_the_drop_of_a_warm_database() {
+    let app = TestApp::start_with(TWO()).await;
+    let spares = two_ready(&app).await;
+    let written_into = written_into(&app, &spares, "CREATE TABLE notes AS SELECT 1 AS note").await;
+    // Another process removes spares, for as long as this connection is there.
+    let mut remover = app.cluster.connect("postgres").await;
+    let lock = format!("SELECT pg_advisory_lock({}, {})", 0x6e61_7274, ServerLock::Spares as i32);
+    remover.execute(sqlx::AssertSqlSafe(lock)).await.unwrap();
+    let staff = app.register().await;
+    staff.get("/v1/members").await.expect(200);
+    assert_eq!(app.cluster.count("postgres", &written_into).await, 2, "one was dropped meanwhile");
+    let closed = format!("{written_into} AND NOT datallowconn AND datname LIKE 'narthex_spare_%'");
+    assert_eq!(app.cluster.count("postgres", &closed).await, 2);
+    let removing =
+        "SELECT count(*) FROM spare_databases WHERE state = 'removing' AND claimed_by IS NULL";
+    assert_eq!(app.registry_count(removing).await, 2);
+    assert_eq!(found(&app).await, [], "what is set aside is known");
+    remover.close().await.unwrap();
+    eventually("both are gone", async || {
+        app.cluster.count("postgres", &written_into).await + app.registry_count(removing).await == 0
+    })
+    .await;
+}
+
+/// The process has died after it wrote down under which name it sets the database aside, before or after the renaming.
+#[rstest]
+#[tokio::test]
+async fn what_was_set_aside_halfway_is_removed_by_the_next_attempt(
+    #[values(true, false)] is_renamed: bool,
+) {
+    let app = TestApp::start_with(TWO()).await;
+    let spare = two_ready(&app).await.remove(0);
+    let written_into =
+        written_into(&app, std::slice::from_ref(&spare), "CREATE TABLE notes AS SELECT 1 AS note")
+            .await;
+    let db = app.registry.connect().await.unwrap();
+    // Nobody takes the run up before.
+    let transaction = db.begin().await.unwrap();
+    let planned = app.provisioner.plan(&transaction, &new_tenant()).await.unwrap();
+    let tenant = planned.tenant_id;
+    let claim = format!(
+        "UPDATE spare_databases SET state = 'claimed', claimed_by = '{tenant}' WHERE name = '{spare}'"
+    );
+    transaction.execute_unprepared(&claim).await.unwrap();
+    if !is_renamed {
+        let rename = format!("ALTER DATABASE {spare} RENAME TO {}", tenant.database_name());
+        app.cluster.execute("postgres", &rename).await;
+    }
+    transaction.commit().await.unwrap();
+    app.provisioner.finish(planned).await.unwrap();
+    let notes = "SELECT count(*) FROM pg_class WHERE relname = 'notes'";
+    assert_eq!(app.cluster.count(&tenant.database_name(), notes).await, 0);
+    eventually("it is gone", async || {
+        let rows =
+            "SELECT count(*) FROM spare_databases WHERE state <> 'ready' AND state <> 'making'";
+        app.cluster.count("postgres", &written_into).await + app.registry_count(rows).await == 0
+    })
+    .await;
+    assert_eq!(found(&app).await, []);
 }
 
 /// A session of another tenant's role in a database: as if it had come in through a window.

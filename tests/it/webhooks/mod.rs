@@ -18,6 +18,7 @@ mod telnyx_numbers;
 mod telnyx_outages;
 mod telnyx_parking;
 mod telnyx_queue;
+mod telnyx_races;
 mod telnyx_signature;
 
 use chrono::{DateTime, Utc};

@@ -233,6 +233,15 @@ async fn an_event_that_nobody_can_read_is_kept_for_a_person() {
         ("no recipient", with(&again(&sms), "/data/payload/to", json!([]))),
         ("recipients without numbers", with(&again(&sms), "/data/payload/to", json!([{}, null]))),
         ("too many recipients", with(&again(&sms), "/data/payload/to", json!(many))),
+        ("no type", with(&again(&sms), "/data/event_type", Value::Null)),
+        (
+            "a type that is no text",
+            with(&again(&sms), "/data/event_type", json!(["message.received"])),
+        ),
+        ("a list of events", json!({"data": [again(&sms)["data"]]})),
+        ("an event as a text", json!({"data": again(&sms)["data"].to_string()})),
+        ("an event without its envelope", again(&sms)["data"].clone()),
+        ("nothing", json!({})),
         (
             "a report without a sender",
             json!({"data": {"event_type": "message.finalized", "id": "e2", "payload": {"id": "m"}}}),
@@ -261,7 +270,7 @@ async fn an_event_that_nobody_can_read_is_kept_for_a_person() {
             "SELECT count(*) FROM parked_events WHERE status = 'failed' AND reason = 'unreadable'",
         )
         .await
-            == 5
+            == cases.len() as i64
     })
     .await;
 }
@@ -283,6 +292,65 @@ async fn no_message_is_lost_to_an_id_that_came_with_another() {
     let mut stored = texts(&staff).await;
     stored.sort();
     assert_eq!(stored, ["one", "three", "two"]);
+}
+
+/// Each of these could be in all events of a provider that is out of order: none of them is an id.
+#[tokio::test]
+async fn messages_with_an_id_that_is_none_are_all_stored_once() {
+    let app = TestApp::start().await;
+    let staff = church(&app, NUMBER).await;
+    let mut expected = Vec::new();
+    for id in [json!(true), json!(0), json!(" "), json!("")] {
+        for n in 1..3 {
+            let text = format!("{id} {n}");
+            let event = with(&app.provider.sms(CONTACT, NUMBER, &text), "/data/id", id.clone());
+            let event = with(&event, "/data/payload/id", id.clone());
+            assert_eq!(receipt(app.provider.send(&event).await), "accepted", "{text}");
+            assert_eq!(receipt(app.provider.send(&event).await), "duplicate", "{text}");
+            expected.push(text);
+        }
+    }
+    expected.sort();
+    assert_eq!(texts(&staff).await, expected);
+}
+
+#[tokio::test]
+async fn an_event_whose_type_is_written_in_another_way_is_stored() {
+    let app = TestApp::start().await;
+    let staff = church(&app, NUMBER).await;
+    for event_type in ["MESSAGE.RECEIVED", " message.received "] {
+        let event = app.provider.sms(CONTACT, NUMBER, "Hello");
+        let event = with(&event, "/data/event_type", json!(event_type));
+        assert_eq!(receipt(app.provider.send(&event).await), "accepted", "{event_type}");
+    }
+    assert_eq!(texts(&staff).await, ["Hello", "Hello"]);
+}
+
+/// Number and time can be the same in both.
+#[tokio::test]
+async fn two_messages_of_one_moment_under_one_event_id_are_both_parked_and_each_of_them_once() {
+    let app = TestApp::start().await;
+    let first = app.provider.sms(CONTACT, NUMBER, "one");
+    let second = with(&first, "/data/payload/text", json!("two"));
+    let second = with(&second, "/data/payload/id", json!(Uuid::new_v4()));
+    let unreadable = |text: &str| {
+        let id = first["data"]["id"].clone();
+        json!({"data": {"event_type": "message.received", "id": id, "payload": {"text": text}}})
+    };
+    let events = [first.clone(), second, unreadable("three"), unreadable("four")];
+    for attempt in 1..3 {
+        for event in &events {
+            let mut event = event.clone();
+            event["meta"] = json!({"attempt": attempt});
+            assert_eq!(receipt(app.provider.send(&event).await), "parked");
+        }
+    }
+    assert_eq!(app.registry_count("SELECT count(*) FROM parked_events").await, 4);
+    // One that was given up comes to life again when it is sent again, and no other.
+    app.registry_execute("UPDATE parked_events SET status = 'failed', attempts = 9").await;
+    assert_eq!(receipt(app.provider.send(&first).await), "parked");
+    let waiting = "SELECT count(*) FROM parked_events WHERE status = 'waiting' AND attempts < 9";
+    assert_eq!(app.registry_count(waiting).await, 1);
 }
 
 #[tokio::test]

@@ -156,7 +156,6 @@ async fn events_that_are_no_concern_of_ours_are_ignored() {
             "record_type": "link_clicked", "url": "https://example.test", "to": NUMBER,
             "message_id": Uuid::nil(), "time_clicked": "2026-01-02T10:00:00Z",
         }),
-        json!({}),
         envelope("message.received", json!({"direction": "outbound"})),
     ] {
         assert_eq!(receipt(app.provider.send(&event).await), "ignored", "{event}");

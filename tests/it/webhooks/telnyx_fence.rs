@@ -71,6 +71,8 @@ async fn a_claim_that_is_over_changes_nothing(#[case] since: Since) {
     assert_eq!(stored(&db).await, before);
     parked_events::fail(&db, &late, "statement_failed").await.unwrap();
     assert_eq!(stored(&db).await, before);
+    parked_events::delivered(&db, &late).await.unwrap();
+    assert_eq!(stored(&db).await, before);
 }
 
 #[tokio::test]
@@ -85,4 +87,6 @@ async fn a_claim_that_lasts_decides() {
     parked_events::fail(&db, &second, "statement_failed").await.unwrap();
     let given_up = stored(&db).await;
     assert_eq!((given_up.status, &*given_up.reason), (Status::Failed, "statement_failed"));
+    parked_events::delivered(&db, &given_up).await.unwrap();
+    assert_eq!(parked_events::list(&db).await.unwrap(), []);
 }

@@ -10,21 +10,21 @@ use crate::support::{Staff, TestApp};
 
 const OTHER_CONTACT: &str = "+13125550143";
 
-async fn write(app: &TestApp, text: &str) {
+pub(super) async fn write(app: &TestApp, text: &str) {
     let event = app.provider.sms(CONTACT, NUMBER, text);
     assert_eq!(receipt(app.provider.send(&event).await), "accepted");
 }
 
-fn path(member: &Value) -> String {
+pub(super) fn path(member: &Value) -> String {
     format!("/v1/members/{}", member["id"].as_str().unwrap())
 }
 
-async fn move_to(staff: &Staff, member: &Value, number: &str) {
+pub(super) async fn move_to(staff: &Staff, member: &Value, number: &str) {
     staff.patch(&path(member), json!({"phone_number": number})).await.expect(200);
 }
 
 /// The conversations, the newest first: with whom, whether it has ended, and what was written.
-async fn story(staff: &Staff) -> Vec<(Value, bool, Vec<String>)> {
+pub(super) async fn story(staff: &Staff) -> Vec<(Value, bool, Vec<String>)> {
     let mut story = Vec::new();
     for conversation in conversations(staff).await {
         let shown = staff
@@ -40,7 +40,7 @@ async fn story(staff: &Staff) -> Vec<(Value, bool, Vec<String>)> {
     story
 }
 
-fn text(text: &str) -> Vec<String> {
+pub(super) fn text(text: &str) -> Vec<String> {
     vec![text.to_owned()]
 }
 
@@ -98,19 +98,23 @@ async fn a_conversation_is_with_a_member_as_soon_as_the_member_has_the_number() 
     assert_eq!(story(&staff).await, [(anna["id"].clone(), false, text("Hello"))]);
 }
 
-/// A database of the schema before cannot hold two conversations with one number.
-#[tokio::test]
+/// Takes the tenant's database back to the schema that knows no hand-overs.
 #[expect(clippy::disallowed_methods, reason = "this is a migration")]
-async fn in_a_database_of_the_schema_before_the_next_holder_writes_under_their_own_name() {
-    let app = TestApp::start().await;
-    let staff = church(&app, NUMBER).await;
+pub(super) async fn schema_before(app: &TestApp, staff: &Staff) {
     let database = Database::connect(app.cluster.url(&staff.database())).await.unwrap();
     tenant_migrations::Migrator::down(&database, Some(1)).await.unwrap();
     database.close().await.unwrap();
     let before = "m20261121_000004_staff";
     app.registry_execute(&format!("UPDATE tenants SET schema_version = '{before}'")).await;
     app.router.directory().forget(staff.tenant_id);
+}
 
+/// A database of the schema before cannot hold two conversations with one number.
+#[tokio::test]
+async fn in_a_database_of_the_schema_before_the_next_holder_writes_under_their_own_name() {
+    let app = TestApp::start().await;
+    let staff = church(&app, NUMBER).await;
+    schema_before(&app, &staff).await;
     let anna = staff.add_member("Anna", CONTACT).await;
     let mut group = app.provider.sms(CONTACT, NUMBER, "Anna's");
     group["data"]["payload"]["cc"] = json!([{"phone_number": "+442079460000"}]);

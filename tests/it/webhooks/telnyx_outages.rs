@@ -94,7 +94,7 @@ async fn an_event_that_was_tampered_with_fails_alone(#[case] tampered: &str) {
         assert_eq!(receipt(app.provider.send(event).await), "parked");
     }
     app.registry_execute(&format!(
-        "UPDATE parked_events SET sealed_body = {tampered} WHERE provider_event_id = '{}'",
+        "UPDATE parked_events SET sealed_body = {tampered} WHERE provider_event_id LIKE '{}#%'",
         spoilt["data"]["id"].as_str().unwrap()
     ))
     .await;

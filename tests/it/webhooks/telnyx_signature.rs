@@ -252,6 +252,23 @@ async fn a_signed_body_that_is_no_event_is_malformed_and_writes_nothing() {
     assert_eq!(before, everything(&app, &staff).await);
 }
 
+/// They are verified on another thread than small ones.
+#[tokio::test]
+async fn large_bodies_are_verified_and_read_as_small_ones_are() {
+    let (app, staff) = start().await;
+    let large = || altered("/data/payload/text", json!("x".repeat(900 * 1024)));
+    let before = everything(&app, &staff).await;
+    let mut forged = Delivery::of(&app, large());
+    forged.body[700 * 1024] = b'y';
+    forged.send(&app).await.expect_problem(401, "invalid_signature");
+    let no_event = Delivery::of(&app, "[".repeat(900 * 1024).into_bytes());
+    no_event.send(&app).await.expect_problem(400, "malformed_event");
+    assert_eq!(before, everything(&app, &staff).await);
+    let delivery = Delivery::of(&app, large());
+    assert_eq!(receipt(delivery.send(&app).await), "accepted");
+    assert_eq!(receipt(delivery.send(&app).await), "duplicate");
+}
+
 #[tokio::test]
 async fn a_body_of_two_mebibytes_is_too_large() {
     let (app, staff) = start().await;
