@@ -35,6 +35,7 @@ impl Authentication {
         wanted: WantedKey,
         (by, staff): (&Rights, Option<Uuid>),
     ) -> Result<((ApiKey, String), Act), AuthenticationError> {
+        self.require_proven(by)?;
         if let Some(beyond) = wanted.permissions.iter().find(|name| !by.permissions.contains(name))
         {
             return Err(AuthenticationError::BeyondMaker(beyond.clone()));

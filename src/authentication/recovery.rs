@@ -214,8 +214,8 @@ impl Authentication {
             to,
             subject: "Is this your address?".to_owned(),
             text: format!(
-                "An organization was registered with this address. To say that it is yours, within a day:\n\n{link}\n\n\
-                 If you know nothing of it, you need do nothing.\n"
+                "An organization was registered with this address. If you have registered it, say so within a day:\n\n{link}\n\n\
+                 If you have not, do not follow the link: whoever has registered it would be taken for you. You need do nothing.\n"
             ),
         });
         Ok(())
@@ -235,6 +235,8 @@ impl Authentication {
             return Err(AuthenticationError::InvalidOneTimeToken);
         };
         staff::record_verified(&transaction, user.id, now).await?;
+        // Whoever asked to move the account away had not proven that it is theirs.
+        one_time_tokens::remove(&transaction, user.id, Purpose::EmailChange).await?;
         let act = Act::on("email.verified", "staff", user.id);
         self.note(&transaction, &user, client, act).await?;
         transaction.commit().await?;

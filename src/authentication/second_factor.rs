@@ -48,7 +48,8 @@ impl Authentication {
         let bound_to = second_factor::bound_to(tenant.id, user.id);
         let sealed = self.registry.tenant_sealer().seal(&bound_to, secret.bytes())?;
         let db = self.router.connect(tenant).await?;
-        let begun = self.change_by(&db, by, async |transaction, _| {
+        let begun = self.change_by(&db, by, async |transaction, rights| {
+            self.require_proven(rights)?;
             let now = self.clock.now();
             if !second_factor::begin(transaction, user.id, sealed, now).await? {
                 return Err(AuthenticationError::SecondFactorThere);
@@ -87,7 +88,8 @@ impl Authentication {
         let codes = recovery_codes(self.registry.sealer())?;
         let hashes = codes.iter().map(|code| recovery_hash(code)).collect();
         let shown = (factor.sealed_secret, step);
-        let confirmed = self.change_by(&db, by, async |transaction, _| {
+        let confirmed = self.change_by(&db, by, async |transaction, rights| {
+            self.require_proven(rights)?;
             if !second_factor::confirm(transaction, user.id, shown, hashes, now).await? {
                 return Err(AuthenticationError::SecondFactorThere);
             }
