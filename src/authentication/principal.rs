@@ -36,9 +36,15 @@ impl Principal {
 impl Authentication {
     /// Changes something in a tenant, with an entry in its audit log, for a caller who may do so when it is done: session,
     /// role and permissions are read in the transaction, and stay so until it has ended.
-    pub async fn change_by<T, E, F>(&self, db: &TenantDb, by: &Principal, change: F) -> Result<T, E>
+    pub async fn change_by<T, A, E, F>(
+        &self,
+        db: &TenantDb,
+        by: &Principal,
+        change: F,
+    ) -> Result<T, E>
     where
-        F: AsyncFnOnce(&TenantTransaction, &Rights) -> Result<(T, Act), E>,
+        F: AsyncFnOnce(&TenantTransaction, &Rights) -> Result<(T, A), E>,
+        A: Into<Option<Act>>,
         E: From<AuthenticationError> + From<DbErr>,
     {
         let (hasher, now) = (self.registry.hasher(), self.clock.now());

@@ -146,11 +146,11 @@ impl Authentication {
     ) -> Result<(), AuthenticationError> {
         self.change_by(&db, by, async |transaction, _| {
             let (claims, now) = (by.claims()?, self.clock.now());
-            if !sessions::revoke_of(transaction, claims.sub, session, now).await? {
-                return Err(AuthenticationError::NoSuchSession);
-            }
+            let ended = sessions::revoke_of(transaction, claims.sub, session, now).await?;
+            let was_open = ended.ok_or(AuthenticationError::NoSuchSession)?;
+            // One that has ended before, too: a first attempt may have stopped half-way.
             self.revocations.revoke(claims.tid, &[session], self.tokens.life()).await?;
-            Ok(((), Act::on("session.ended", "session", session)))
+            Ok(((), was_open.then(|| Act::on("session.ended", "session", session))))
         })
         .await
     }

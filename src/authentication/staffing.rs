@@ -206,7 +206,8 @@ impl Authentication {
             };
             let act = Act::on("staff.changed", "staff", id);
             let act = act.with(json!({"from": of(&before), "to": of(&after)}));
-            Ok((after, act))
+            let is_changed = before != after;
+            Ok((after, is_changed.then_some(act)))
         })
         .await
     }
