@@ -32,7 +32,7 @@ impl Checked for CreateApiKey {
     type Output = WantedKey;
 
     fn check(self, faults: &mut Faults) -> Option<WantedKey> {
-        let name = faults.text("name", &self.name, 1..=120);
+        let name = faults.name("name", &self.name, 1..=120);
         if self.permissions.is_empty() {
             faults.add("permissions", "required", "is required");
         }

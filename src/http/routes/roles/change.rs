@@ -26,7 +26,7 @@ impl Checked for ChangeRole {
     type Output = (Option<String>, Option<Vec<String>>);
 
     fn check(self, faults: &mut Faults) -> Option<Self::Output> {
-        let name = self.name.map(|text| faults.text("name", &text, 1..=40));
+        let name = self.name.map(|text| faults.name("name", &text, 1..=40));
         let permissions = self.permissions.map(|names| check_permissions(faults, &names));
         Some((name.flatten(), permissions.flatten()))
     }

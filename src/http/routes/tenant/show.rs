@@ -46,7 +46,7 @@ impl Checked for ChangeTenant {
 
     fn check(self, faults: &mut Faults) -> Option<TenantEdit> {
         let name = self.organization_name;
-        let name = name.map(|text| faults.text("organization_name", &text, 1..=120));
+        let name = name.map(|text| faults.name("organization_name", &text, 1..=120));
         let timezone = self.timezone.map(|zone| faults.required("timezone", &zone));
         Some(TenantEdit {
             organization_name: name.flatten(),

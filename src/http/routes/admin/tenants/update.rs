@@ -28,7 +28,7 @@ impl Checked for UpdateTenant {
 
     fn check(self, faults: &mut Faults) -> Option<TenantEdit> {
         let name = self.organization_name;
-        let name = name.map(|name| faults.text("organization_name", &name, 1..=120));
+        let name = name.map(|name| faults.name("organization_name", &name, 1..=120));
         let timezone = self.timezone.map(|zone| faults.required("timezone", &zone));
         let plan = self.plan.map(|plan| check_plan(faults, &plan));
         // What was given and is wrong has left its fault; the edit is not used then.
