@@ -14,6 +14,7 @@ use super::opaque_token::OpaqueToken;
 use super::{Authentication, AuthenticationError, Client, Principal};
 use crate::audit::Act;
 use crate::identifiers::{EmailAddress, TenantId};
+use crate::limits::Standing;
 use crate::mail::Letter;
 use crate::plain_text::quoted;
 use crate::postgres::Scoped;
@@ -177,7 +178,17 @@ impl Authentication {
         if one_time_tokens::is_any_there(db, user.id, purpose, self.clock.now()).await? {
             return Ok(());
         }
-        self.send_verification(db, user).await
+        // Anybody can register with the address of another, again and again.
+        match self.count_verification(user) {
+            Ok(()) => self.send_verification(db, user).await,
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn count_verification(&self, user: &StaffMember) -> Result<(), Standing> {
+        let Ok(email) = user.email.parse() else { return Ok(()) };
+        let account = self.registry.hasher().email(&email);
+        self.attempts.ask_for_letter(account, Purpose::EmailVerification)
     }
 
     /// Sends the letter again.
@@ -193,11 +204,7 @@ impl Authentication {
         if user.email_verified_at.is_some() || !self.mailer.is_set_up() {
             return Ok(());
         }
-        if let Ok(email) = user.email.parse() {
-            let account = self.registry.hasher().email(&email);
-            let counted = self.attempts.ask_for_letter(account, Purpose::EmailVerification);
-            counted.map_err(AuthenticationError::TooManyLetters)?;
-        }
+        self.count_verification(&user).map_err(AuthenticationError::TooManyLetters)?;
         self.send_verification(db, &user).await
     }
 
@@ -277,7 +284,8 @@ impl Authentication {
         Ok((token, tenant, db))
     }
 
-    /// Ends the sessions of somebody, but perhaps for one. The registry hears of it before the tenant's transaction commits:
+    /// Ends the sessions of somebody, but perhaps for one, and what was asked for in any: to move the account to another address. The
+    /// registry hears of it before the tenant's transaction commits:
     /// should it not be there, nothing has changed, and the caller can ask again.
     pub(super) async fn end_sessions(
         &self,
@@ -289,6 +297,7 @@ impl Authentication {
     ) -> Result<(), AuthenticationError> {
         let since = now - self.tokens.life();
         let ended = sessions::revoke_all(transaction, staff, but, now, since).await?;
+        one_time_tokens::remove(transaction, staff, Purpose::EmailChange).await?;
         // Nor does anything count that was proven in one that goes on.
         let registry = self.registry.connect().await?;
         step_ups::forget(&registry, staff).await?;

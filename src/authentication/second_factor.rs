@@ -11,7 +11,6 @@ use super::{Authentication, AuthenticationError, Client, Principal};
 use crate::audit::Act;
 use crate::registry::step_ups;
 use crate::registry::tenants::Tenant;
-use crate::tenant_data::one_time_tokens::{self, Purpose};
 use crate::tenant_data::second_factor::{self, Factor};
 use crate::tenant_data::staff::{self, StaffMember};
 use crate::tenant_router::TenantDb;
@@ -50,6 +49,10 @@ impl Authentication {
         let db = self.router.connect(tenant).await?;
         let begun = self.change_by(&db, by, async |transaction, rights| {
             self.require_proven(rights)?;
+            // Their password may have changed while it was being checked.
+            if !staff::hold_active(transaction, &user).await? {
+                return Err(AuthenticationError::InvalidCredentials);
+            }
             let now = self.clock.now();
             if !second_factor::begin(transaction, user.id, sealed, now).await? {
                 return Err(AuthenticationError::SecondFactorThere);
@@ -93,7 +96,6 @@ impl Authentication {
             if !second_factor::confirm(transaction, user.id, shown, hashes, now).await? {
                 return Err(AuthenticationError::SecondFactorThere);
             }
-            one_time_tokens::remove(transaction, user.id, Purpose::EmailChange).await?;
             self.end_sessions(transaction, claims.tid, user.id, Some(claims.sid), now).await?;
             Ok(((), Act::on("mfa.enabled", "staff", user.id)))
         });
@@ -112,6 +114,9 @@ impl Authentication {
         let user = self.prove_again(tenant, by, password, Some(factor), client).await?;
         let db = self.router.connect(tenant).await?;
         self.change_by(&db, by, async |transaction, _| {
+            if !staff::hold_active(transaction, &user).await? {
+                return Err(AuthenticationError::InvalidCredentials);
+            }
             if !second_factor::remove(transaction, user.id, self.clock.now()).await? {
                 return Err(AuthenticationError::NoSecondFactor);
             }
