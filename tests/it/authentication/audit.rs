@@ -323,7 +323,7 @@ async fn what_changes_nothing_writes_nothing() {
             json!({"first_name": user["first_name"], "role": "owner", "status": "active"}),
         ),
         (at("/v1/roles", &role), json!({"name": "guest", "permissions": ["members:read"]})),
-        ("/v1/tenant/settings".to_owned(), json!({"locale": "de"})),
+        ("/v1/tenant/settings".to_owned(), json!({"locale": "de", "mfa_required": false})),
         ("/v1/tenant".to_owned(), json!({"organization_name": tenant["organization_name"]})),
     ];
     for (path, body) in &same {

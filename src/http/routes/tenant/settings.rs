@@ -116,10 +116,11 @@ pub(crate) async fn change_settings(
     let now = gateway.clock.now();
     let changed = access.change(async |db, rights| {
         let mut all = settings::all(db).await?;
-        let asked_for_factors = SettingsDocument::from(all.clone()).mfa_required;
+        let before = SettingsDocument::from(all.clone());
+        let shown = json!(before);
         let mut noted = Map::new();
         for (key, value) in changes {
-            if all.get(key) == Some(&value) {
+            if shown[key] == value {
                 continue;
             }
             settings::set(db, key, value.clone(), now).await?;
@@ -127,7 +128,7 @@ pub(crate) async fn change_settings(
             noted.insert(key.to_owned(), value);
         }
         let settings = SettingsDocument::from(all);
-        if asked_for_factors && !settings.mfa_required && !rights.has_stepped_up {
+        if before.mfa_required && !settings.mfa_required && !rights.has_stepped_up {
             return Err(Problem::from(Code::StepUpRequired));
         }
         let is_changed = !noted.is_empty();
