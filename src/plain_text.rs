@@ -18,12 +18,30 @@ pub fn is_control(c: char) -> bool {
             | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Characters that are seen by nobody. Names can have them for good reason, but nobody must be deceived by them.
+/// Characters that are seen by nobody, by which one name could pass for another. Those that join letters and choose the look of a
+/// character are not among them: scripts and emoji need them (Unicode, `Default_Ignorable_Code_Point`, and the blank of Braille).
 fn is_invisible(c: char) -> bool {
-    matches!(
-        c,
-        '\u{ad}' | '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2060}' | '\u{feff}'
-    )
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
+        | '\u{feff}' | '\u{ffa0}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}')
+}
+
+/// Joiners of letters and selectors of a look: seen only by what they do to others.
+fn is_joiner(c: char) -> bool {
+    matches!(c, '\u{200c}' | '\u{200d}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}')
+}
+
+/// What is wrong with a text as the name of a person, an organization or a role: a name is one line, and what is in it is seen.
+pub fn fault_of_name(name: &str) -> Option<&'static str> {
+    if name.chars().any(is_control) {
+        return Some("must not contain control characters or line breaks");
+    }
+    let is_seen = |c: char| !is_joiner(c) && !c.is_whitespace();
+    if name.chars().any(is_invisible) || !name.chars().any(is_seen) {
+        return Some("must not contain invisible characters");
+    }
+    None
 }
 
 /// The text with every such character written out, as `\u{1b}` or `\n`: for one line on a terminal.
@@ -76,10 +94,10 @@ pub fn name<const MOST: usize>(text: &str) -> Result<String, String> {
     if !(1..=MOST).contains(&name.chars().count()) {
         return Err(format!("must have 1 to {MOST} characters"));
     }
-    if name.chars().any(is_control) {
-        return Err("must not contain control characters or line breaks".to_owned());
+    match fault_of_name(name) {
+        Some(fault) => Err(fault.to_owned()),
+        None => Ok(name.to_owned()),
     }
-    Ok(name.to_owned())
 }
 
 /// A name in quotation marks, for a letter: in one line, short, and with nothing that a mail program makes a link of.
@@ -153,6 +171,10 @@ mod tests {
     #[case("", Err("must have 1 to 9 characters".to_owned()))]
     #[case("0123456789", Err("must have 1 to 9 characters".to_owned()))]
     #[case("a\nb", Err("must not contain control characters or line breaks".to_owned()))]
+    #[case("own\u{200b}er", Err("must not contain invisible characters".to_owned()))]
+    #[case("\u{3164}", Err("must not contain invisible characters".to_owned()))]
+    #[case("\u{200d}\u{fe0f}", Err("must not contain invisible characters".to_owned()))]
+    #[case("\u{2764}\u{fe0f} Zo\u{eb}", Ok("\u{2764}\u{fe0f} Zo\u{eb}".to_owned()))]
     fn a_name_is_one_short_line(#[case] text: &str, #[case] expected: Result<String, String>) {
         assert_eq!(name::<9>(text), expected);
     }

@@ -35,11 +35,13 @@ impl Authentication {
         wanted: WantedKey,
         (by, staff): (&Rights, Option<Uuid>),
     ) -> Result<((ApiKey, String), Act), AuthenticationError> {
+        self.require_proven(by)?;
         if let Some(beyond) = wanted.permissions.iter().find(|name| !by.permissions.contains(name))
         {
             return Err(AuthenticationError::BeyondMaker(beyond.clone()));
         }
-        if rights::give_rights(&wanted.permissions) && !by.has_stepped_up {
+        let has_end = wanted.expires_at.is_some();
+        if rights::ask_for_proof(&wanted.permissions, has_end) && !by.has_stepped_up {
             return Err(AuthenticationError::StepUpRequired);
         }
         let (key, text) = ProgramKey::generate(&self.registry, tenant)?;
@@ -62,33 +64,36 @@ impl Authentication {
         Ok(((key, text), act))
     }
 
-    /// A key is good no more: here at once, on every replica within a second. `None`: there is none with this id.
+    /// A key is good no more: here at once, on every replica within a second. `None`: there is none with this id. Of one that was
+    /// taken back before the other replicas hear again, because a first attempt may have stopped half-way; but that is no act.
     pub async fn revoke_key(
         &self,
         transaction: &TenantTransaction,
         tenant: TenantId,
         id: Uuid,
-    ) -> Result<Option<Act>, AuthenticationError> {
+    ) -> Result<Option<Option<Act>>, AuthenticationError> {
         let revoked = api_keys::revoke(transaction, id, self.clock.now()).await?;
-        let Some(key) = revoked else { return Ok(None) };
+        let Some((key, was_good)) = revoked else { return Ok(None) };
         self.revocations.revoke(tenant, &[id], self.tokens.life()).await?;
         let act = Act::on("api_key.revoked", "api_key", id).with(json!({"name": key.name}));
-        Ok(Some(act))
+        Ok(Some(was_good.then_some(act)))
     }
 
-    /// The tenant shuts an operator out: here at once, on every replica within a second. `None`: there is none with this id.
+    /// The tenant shuts an operator out: here at once, on every replica within a second. `None`: there is none with this id. Done
+    /// before, it is no act: see [`Self::revoke_key`].
     pub async fn revoke_impersonation(
         &self,
         transaction: &TenantTransaction,
         tenant: TenantId,
         id: Uuid,
-    ) -> Result<Option<Act>, AuthenticationError> {
+    ) -> Result<Option<Option<Act>>, AuthenticationError> {
         let revoked = impersonations::revoke(transaction, id, self.clock.now()).await?;
-        let Some(impersonation) = revoked else { return Ok(None) };
+        let Some((impersonation, went_on)) = revoked else { return Ok(None) };
         // For all the time that is left to it: should this be cut off, the tenant asks again.
         let left = (impersonation.expires_at - self.clock.now()).max(self.tokens.life());
         self.revocations.revoke(tenant, &[id], left).await?;
         let act = Act::on("impersonation.revoked", "impersonation", id);
-        Ok(Some(act.with(json!({"operator": impersonation.operator_name}))))
+        let act = act.with(json!({"operator": impersonation.operator_name}));
+        Ok(Some(went_on.then_some(act)))
     }
 }

@@ -30,10 +30,7 @@ impl Authentication {
         client: &Client,
     ) -> Result<(), AuthenticationError> {
         let user = self.prove_again(tenant, by, password, None, client).await?;
-        // The password alone is not all that a sign-in asks for.
-        if user.mfa_enabled && !self.has_stepped_up(&by.caller).await? {
-            return Err(AuthenticationError::StepUpRequired);
-        }
+        self.require_step_up_beside_password(&user, by).await?;
         if email.as_str() == user.email {
             return Err(AuthenticationError::Conflict("This is your address already."));
         }
@@ -114,6 +111,13 @@ impl Authentication {
         self.move_claim(id, &old, &new).await;
         self.settle_address(&new, id, marks.1, Standing::Staff).await;
         self.settle_address(&old, id, marks.0, Standing::Unknown).await;
+        let old_hash = self.registry.hasher().email(&old);
+        // A stranger's address can be given up again and again. Whose address is proven always hears that it counts no more.
+        if user.email_verified_at.is_none()
+            && self.attempts.ask_for_letter(old_hash, Purpose::EmailChange).is_err()
+        {
+            return Ok(());
+        }
         let organization = name_for(&tenant, &user);
         // An address that was never proven may be that of a stranger, and the new one is a text of whoever gave it.
         let with = match user.email_verified_at {

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use tokio::time::Instant;
 
@@ -258,15 +259,30 @@ impl Authentication {
         &self,
         db: TenantDb,
         tenant: Arc<Tenant>,
-        mut user: StaffMember,
+        user: StaffMember,
         client: &Client,
     ) -> Result<SignedIn, AuthenticationError> {
         let now = self.clock.now();
         let tokens = self.open_session(&db, &user, client, now).await?;
-        staff::record_login(&db, user.id, now).await?;
-        self.ask_to_verify(&db, &user).await?;
+        Ok(self.signed_in(db, (tenant, user), tokens, now).await)
+    }
+
+    /// Somebody whose session is open: what else a sign-in does cannot make it fail any more.
+    pub(super) async fn signed_in(
+        &self,
+        db: TenantDb,
+        (tenant, mut user): (Arc<Tenant>, StaffMember),
+        tokens: TokenPair,
+        now: DateTime<Utc>,
+    ) -> SignedIn {
+        if let Err(error) = staff::record_login(&db, user.id, now).await {
+            tracing::warn!(tenant = %tenant.id, %error, "a sign-in was not noted");
+        }
+        if let Err(error) = self.ask_to_verify(&db, &user).await {
+            tracing::warn!(tenant = %tenant.id, %error, "a letter by which somebody proves their address was not sent");
+        }
         user.last_login_at = Some(now);
-        Ok(SignedIn { tenant, user, tokens })
+        SignedIn { tenant, user, tokens }
     }
 
     /// Signs in the owner of a tenant that was registered just now; with `password`, of one that was registered a while
@@ -290,8 +306,16 @@ impl Authentication {
             None => user.ok_or_else(unknown)?,
             Some(password) => {
                 let stored = user.as_ref().and_then(password_of);
-                let proven = self.passwords.verify(password, stored).await?;
-                user.filter(|_| proven).ok_or(AuthenticationError::InvalidCredentials)?
+                let proof = async {
+                    let is_right = self.passwords.verify(password, stored).await?;
+                    is_right.then_some(()).ok_or(AuthenticationError::InvalidCredentials)
+                };
+                match &user {
+                    // Who guesses here must not guess more often than at the door.
+                    Some(user) => self.counted_for(user, client, proof).await?,
+                    None => proof.await?,
+                }
+                user.ok_or(AuthenticationError::InvalidCredentials)?
             }
         };
         let db = self.router.connect(&tenant).await?;

@@ -36,9 +36,15 @@ impl Principal {
 impl Authentication {
     /// Changes something in a tenant, with an entry in its audit log, for a caller who may do so when it is done: session,
     /// role and permissions are read in the transaction, and stay so until it has ended.
-    pub async fn change_by<T, E, F>(&self, db: &TenantDb, by: &Principal, change: F) -> Result<T, E>
+    pub async fn change_by<T, A, E, F>(
+        &self,
+        db: &TenantDb,
+        by: &Principal,
+        change: F,
+    ) -> Result<T, E>
     where
-        F: AsyncFnOnce(&TenantTransaction, &Rights) -> Result<(T, Act), E>,
+        F: AsyncFnOnce(&TenantTransaction, &Rights) -> Result<(T, A), E>,
+        A: Into<Option<Act>>,
         E: From<AuthenticationError> + From<DbErr>,
     {
         let (hasher, now) = (self.registry.hasher(), self.clock.now());
@@ -107,6 +113,15 @@ impl Authentication {
         match rights.permissions.iter().any(|held| held == permission) {
             true => Ok(()),
             false => Err(AuthenticationError::NotPermitted(permission)),
+        }
+    }
+
+    /// Fails where it is not known whose address a caller has registered with: it may be that of somebody else, who would not get
+    /// rid of what the caller makes now. Where no letters are sent nobody can prove an address.
+    pub(super) fn require_proven(&self, rights: &Rights) -> Result<(), AuthenticationError> {
+        match rights.is_unproven && self.mailer.is_set_up() {
+            true => Err(AuthenticationError::AddressNotProven),
+            false => Ok(()),
         }
     }
 

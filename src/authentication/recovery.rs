@@ -14,6 +14,7 @@ use super::opaque_token::OpaqueToken;
 use super::{Authentication, AuthenticationError, Client, Principal};
 use crate::audit::Act;
 use crate::identifiers::{EmailAddress, TenantId};
+use crate::limits::Standing;
 use crate::mail::Letter;
 use crate::plain_text::quoted;
 use crate::postgres::Scoped;
@@ -147,6 +148,7 @@ impl Authentication {
         client: &Client,
     ) -> Result<(), AuthenticationError> {
         let user = self.prove_again(tenant, by, current, None, client).await?;
+        self.require_step_up_beside_password(&user, by).await?;
         let hash = self.passwords.hash_new(new, Vec::new()).await?;
         let (db, now) = (self.router.connect(tenant).await?, self.clock.now());
         let claims = by.claims()?;
@@ -176,7 +178,17 @@ impl Authentication {
         if one_time_tokens::is_any_there(db, user.id, purpose, self.clock.now()).await? {
             return Ok(());
         }
-        self.send_verification(db, user).await
+        // Anybody can register with the address of another, again and again.
+        match self.count_verification(user) {
+            Ok(()) => self.send_verification(db, user).await,
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn count_verification(&self, user: &StaffMember) -> Result<(), Standing> {
+        let Ok(email) = user.email.parse() else { return Ok(()) };
+        let account = self.registry.hasher().email(&email);
+        self.attempts.ask_for_letter(account, Purpose::EmailVerification)
     }
 
     /// Sends the letter again.
@@ -192,11 +204,7 @@ impl Authentication {
         if user.email_verified_at.is_some() || !self.mailer.is_set_up() {
             return Ok(());
         }
-        if let Ok(email) = user.email.parse() {
-            let account = self.registry.hasher().email(&email);
-            let counted = self.attempts.ask_for_letter(account, Purpose::EmailVerification);
-            counted.map_err(AuthenticationError::TooManyLetters)?;
-        }
+        self.count_verification(&user).map_err(AuthenticationError::TooManyLetters)?;
         self.send_verification(db, &user).await
     }
 
@@ -214,8 +222,8 @@ impl Authentication {
             to,
             subject: "Is this your address?".to_owned(),
             text: format!(
-                "An organization was registered with this address. To say that it is yours, within a day:\n\n{link}\n\n\
-                 If you know nothing of it, you need do nothing.\n"
+                "An organization was registered with this address. If you have registered it, say so within a day:\n\n{link}\n\n\
+                 If you have not, do not follow the link: whoever has registered it would be taken for you. You need do nothing.\n"
             ),
         });
         Ok(())
@@ -235,6 +243,8 @@ impl Authentication {
             return Err(AuthenticationError::InvalidOneTimeToken);
         };
         staff::record_verified(&transaction, user.id, now).await?;
+        // Whoever asked to move the account away had not proven that it is theirs.
+        one_time_tokens::remove(&transaction, user.id, Purpose::EmailChange).await?;
         let act = Act::on("email.verified", "staff", user.id);
         self.note(&transaction, &user, client, act).await?;
         transaction.commit().await?;
@@ -274,7 +284,8 @@ impl Authentication {
         Ok((token, tenant, db))
     }
 
-    /// Ends the sessions of somebody, but perhaps for one. The registry hears of it before the tenant's transaction commits:
+    /// Ends the sessions of somebody, but perhaps for one, and what was asked for in any: to move the account to another address. The
+    /// registry hears of it before the tenant's transaction commits:
     /// should it not be there, nothing has changed, and the caller can ask again.
     pub(super) async fn end_sessions(
         &self,
@@ -286,6 +297,7 @@ impl Authentication {
     ) -> Result<(), AuthenticationError> {
         let since = now - self.tokens.life();
         let ended = sessions::revoke_all(transaction, staff, but, now, since).await?;
+        one_time_tokens::remove(transaction, staff, Purpose::EmailChange).await?;
         // Nor does anything count that was proven in one that goes on.
         let registry = self.registry.connect().await?;
         step_ups::forget(&registry, staff).await?;

@@ -11,7 +11,6 @@ use super::{Authentication, AuthenticationError, Client, Principal};
 use crate::audit::Act;
 use crate::registry::step_ups;
 use crate::registry::tenants::Tenant;
-use crate::tenant_data::one_time_tokens::{self, Purpose};
 use crate::tenant_data::second_factor::{self, Factor};
 use crate::tenant_data::staff::{self, StaffMember};
 use crate::tenant_router::TenantDb;
@@ -48,7 +47,12 @@ impl Authentication {
         let bound_to = second_factor::bound_to(tenant.id, user.id);
         let sealed = self.registry.tenant_sealer().seal(&bound_to, secret.bytes())?;
         let db = self.router.connect(tenant).await?;
-        let begun = self.change_by(&db, by, async |transaction, _| {
+        let begun = self.change_by(&db, by, async |transaction, rights| {
+            self.require_proven(rights)?;
+            // Their password may have changed while it was being checked.
+            if !staff::hold_active(transaction, &user).await? {
+                return Err(AuthenticationError::InvalidCredentials);
+            }
             let now = self.clock.now();
             if !second_factor::begin(transaction, user.id, sealed, now).await? {
                 return Err(AuthenticationError::SecondFactorThere);
@@ -87,11 +91,11 @@ impl Authentication {
         let codes = recovery_codes(self.registry.sealer())?;
         let hashes = codes.iter().map(|code| recovery_hash(code)).collect();
         let shown = (factor.sealed_secret, step);
-        let confirmed = self.change_by(&db, by, async |transaction, _| {
+        let confirmed = self.change_by(&db, by, async |transaction, rights| {
+            self.require_proven(rights)?;
             if !second_factor::confirm(transaction, user.id, shown, hashes, now).await? {
                 return Err(AuthenticationError::SecondFactorThere);
             }
-            one_time_tokens::remove(transaction, user.id, Purpose::EmailChange).await?;
             self.end_sessions(transaction, claims.tid, user.id, Some(claims.sid), now).await?;
             Ok(((), Act::on("mfa.enabled", "staff", user.id)))
         });
@@ -110,6 +114,9 @@ impl Authentication {
         let user = self.prove_again(tenant, by, password, Some(factor), client).await?;
         let db = self.router.connect(tenant).await?;
         self.change_by(&db, by, async |transaction, _| {
+            if !staff::hold_active(transaction, &user).await? {
+                return Err(AuthenticationError::InvalidCredentials);
+            }
             if !second_factor::remove(transaction, user.id, self.clock.now()).await? {
                 return Err(AuthenticationError::NoSecondFactor);
             }

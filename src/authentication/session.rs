@@ -36,14 +36,33 @@ impl Authentication {
         client: &Client,
         now: DateTime<Utc>,
     ) -> Result<TokenPair, AuthenticationError> {
-        let tenant = TenantId(db.scope().tenant().id);
+        let transaction = db.begin().await?;
+        match self.open_session_in(&transaction, user, client, now).await {
+            Ok(tokens) => {
+                transaction.commit().await?;
+                Ok(tokens)
+            }
+            Err(refused) => {
+                transaction.rollback().await?;
+                Err(refused)
+            }
+        }
+    }
+
+    /// As [`Self::open_session`], in one transaction with what makes it theirs.
+    pub(super) async fn open_session_in(
+        &self,
+        transaction: &TenantTransaction,
+        user: &StaffMember,
+        client: &Client,
+        now: DateTime<Utc>,
+    ) -> Result<TokenPair, AuthenticationError> {
+        let tenant = TenantId(transaction.scope().tenant().id);
         let refresh = self.new_token(tenant)?;
         let session = unguessable_id();
-        let transaction = db.begin().await?;
         // They may have been shut out, or their password changed, while it was being checked; whoever did that has ended
         // the sessions that there were.
-        if !staff::hold_active(&transaction, user).await? {
-            transaction.rollback().await?;
+        if !staff::hold_active(transaction, user).await? {
             return Err(AuthenticationError::InvalidCredentials);
         }
         let new = NewSession {
@@ -53,10 +72,9 @@ impl Authentication {
             token_hash: refresh.hash(),
             expires_at: now + self.session_life(),
         };
-        sessions::open(&transaction, new, now).await?;
+        sessions::open(transaction, new, now).await?;
         let act = Act::on("session.opened", "session", session);
-        self.note(&transaction, user, client, act).await?;
-        transaction.commit().await?;
+        self.note(transaction, user, client, act).await?;
         Ok(self.token_pair(tenant, user, session, &refresh)?)
     }
 
@@ -146,11 +164,11 @@ impl Authentication {
     ) -> Result<(), AuthenticationError> {
         self.change_by(&db, by, async |transaction, _| {
             let (claims, now) = (by.claims()?, self.clock.now());
-            if !sessions::revoke_of(transaction, claims.sub, session, now).await? {
-                return Err(AuthenticationError::NoSuchSession);
-            }
+            let ended = sessions::revoke_of(transaction, claims.sub, session, now).await?;
+            let was_open = ended.ok_or(AuthenticationError::NoSuchSession)?;
+            // One that has ended before, too: a first attempt may have stopped half-way.
             self.revocations.revoke(claims.tid, &[session], self.tokens.life()).await?;
-            Ok(((), Act::on("session.ended", "session", session)))
+            Ok(((), was_open.then(|| Act::on("session.ended", "session", session))))
         })
         .await
     }

@@ -12,6 +12,7 @@ use super::{Authentication, AuthenticationError, Caller, Client, TokenError};
 use crate::audit::{Act, Origin};
 use crate::identifiers::TenantId;
 use crate::registry::tenants::Tenant;
+use crate::tenant_data::one_time_tokens::{self, Purpose};
 use crate::tenant_data::{audit_log, rights, sessions};
 use crate::tenant_router::TenantTransaction;
 
@@ -150,6 +151,8 @@ impl Authentication {
             let act = if everywhere {
                 let since = now - self.tokens.life();
                 ended.extend(sessions::revoke_all(&transaction, staff, None, now, since).await?);
+                // Whoever was in may be waiting to move the account to an address of theirs.
+                one_time_tokens::remove(&transaction, staff, Purpose::EmailChange).await?;
                 Act::on("sessions.ended", "staff", staff)
             } else {
                 Act::on("session.ended", "session", session)

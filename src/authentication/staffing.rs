@@ -179,9 +179,10 @@ impl Authentication {
         };
         let act = Act::on("staff.joined", "staff", user.id);
         self.note(&transaction, &user, client, act).await?;
+        let tokens = self.open_session_in(&transaction, &user, client, now).await?;
         transaction.commit().await?;
         self.settle_address(&email, TenantId(tenant.id), mark, Standing::Staff).await;
-        self.sign_in(db, tenant, user, client).await
+        Ok(self.signed_in(db, (tenant, user), tokens, now).await)
     }
 
     /// Changes somebody. Whoever is shut out loses all sessions.
@@ -206,7 +207,8 @@ impl Authentication {
             };
             let act = Act::on("staff.changed", "staff", id);
             let act = act.with(json!({"from": of(&before), "to": of(&after)}));
-            Ok((after, act))
+            let is_changed = before != after;
+            Ok((after, is_changed.then_some(act)))
         })
         .await
     }
@@ -260,7 +262,6 @@ impl Authentication {
         if !second_factor::remove(transaction, id, now).await? {
             return Err(AuthenticationError::NoSecondFactor);
         }
-        one_time_tokens::remove(transaction, id, Purpose::EmailChange).await?;
         self.end_sessions(transaction, tenant, id, None, now).await?;
         Ok(((), Act::on("mfa.reset", "staff", id)))
     }

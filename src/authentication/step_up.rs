@@ -10,7 +10,7 @@ use super::{Authentication, AuthenticationError, Caller, Client, Principal, Seco
 use crate::audit::Act;
 use crate::registry::step_ups;
 use crate::registry::tenants::Tenant;
-use crate::tenant_data::staff;
+use crate::tenant_data::staff::{self, StaffMember};
 
 /// So long a proof counts.
 pub(super) const COUNTS_FOR: TimeDelta = TimeDelta::minutes(5);
@@ -36,19 +36,31 @@ impl Authentication {
         };
         let db = self.router.connect(tenant).await?;
         let noted = self.change_by(&db, by, async |transaction, _| {
-            match &proven {
+            if let Ok(user) = &proven {
                 // Their password may have changed while it was being checked.
-                Ok(user) if !staff::hold_active(transaction, user).await? => {
-                    Err(AuthenticationError::InvalidCredentials)
+                if !staff::hold_active(transaction, user).await? {
+                    return Err(AuthenticationError::InvalidCredentials);
                 }
-                _ => Ok(((), act)),
+                // Whoever changes it, or shuts them out, waits for this transaction, and then takes the proof back.
+                let (registry, now) = (self.registry.connect().await?, self.clock.now());
+                step_ups::record(&registry, (session, account), now, now + COUNTS_FOR).await?;
             }
+            Ok(((), act))
         });
         noted.await?;
-        drop(db);
-        proven?;
-        let (registry, now) = (self.registry.connect().await?, self.clock.now());
-        Ok(step_ups::record(&registry, (session, account), now, now + COUNTS_FOR).await?)
+        proven.map(drop)
+    }
+
+    /// Fails where somebody has shown their password, which is not all that a sign-in asks of them, and has proven no more.
+    pub(super) async fn require_step_up_beside_password(
+        &self,
+        user: &StaffMember,
+        by: &Principal,
+    ) -> Result<(), AuthenticationError> {
+        match user.mfa_enabled && !self.has_stepped_up(&by.caller).await? {
+            true => Err(AuthenticationError::StepUpRequired),
+            false => Ok(()),
+        }
     }
 
     /// Has a caller proven once more who they are? Programs cannot. Of whom an identity provider signs in, its token says when they

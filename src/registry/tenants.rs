@@ -275,6 +275,16 @@ pub struct TenantEdit {
     pub plan: Option<String>,
 }
 
+impl TenantEdit {
+    /// Would anything of this tenant be another than it is?
+    pub fn changes(&self, tenant: &Tenant) -> bool {
+        let differs = |new: Option<&str>, old: &str| new.is_some_and(|new| new != old);
+        differs(self.organization_name.as_deref(), &tenant.organization_name)
+            || differs(self.timezone.as_ref().map(Timezone::as_str), &tenant.timezone)
+            || differs(self.plan.as_deref(), &tenant.plan)
+    }
+}
+
 /// Changes a tenant that is not deleted; as it is then. `None`: it is deleted, or there is none.
 pub async fn edit(
     db: &impl OnRegistry,

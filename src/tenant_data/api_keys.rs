@@ -1,7 +1,7 @@
 //! Keys of a tenant's own programs. Only the SHA-256 of one is kept.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sea_orm::sea_query::{Expr, Func};
+use sea_orm::sea_query::Expr;
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, DbErr, EntityTrait, IntoActiveModel, QueryFilter,
 };
@@ -26,20 +26,22 @@ pub async fn list(db: &impl OnTenant, page: PageRequest) -> Result<Page<ApiKey>,
     newest_first(db, Entity::find(), page, position).await
 }
 
-/// It is good no more; `None`: there is none with this id. One that was revoked before counts: a first attempt may have
-/// stopped half-way.
+/// It is good no more, and was good until now if the answer says so; `None`: there is none with this id.
 pub async fn revoke(
     db: &impl OnTenant,
     id: Uuid,
     now: DateTime<Utc>,
-) -> Result<Option<ApiKey>, DbErr> {
-    let at = Func::coalesce([Expr::col(Column::RevokedAt), Expr::value(now)]);
+) -> Result<Option<(ApiKey, bool)>, DbErr> {
     let revoked = Entity::update_many()
-        .col_expr(Column::RevokedAt, at.into())
+        .col_expr(Column::RevokedAt, Expr::value(now))
         .filter(Column::Id.eq(id))
+        .filter(Column::RevokedAt.is_null())
         .exec_with_returning(db)
         .await?;
-    Ok(revoked.into_iter().next())
+    match revoked.into_iter().next() {
+        Some(key) => Ok(Some((key, true))),
+        None => Ok(Entity::find_by_id(id).one(db).await?.map(|key| (key, false))),
+    }
 }
 
 /// Ends all that a member of staff has made, and says which those are.

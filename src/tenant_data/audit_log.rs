@@ -25,21 +25,25 @@ pub async fn note(
     audit::append(transaction, &chain(transaction, hasher), origin, act, now).await
 }
 
-/// Changes something: all of it in one transaction, with an entry at its end, or nothing.
-pub async fn change<T, E, F>(
+/// Changes something: all of it in one transaction, with an entry at its end, or nothing. No act: nothing has changed, and no entry
+/// says that it has.
+pub async fn change<T, A, E, F>(
     db: &TenantDb,
     hasher: &LookupHasher,
     now: DateTime<Utc>,
     change: F,
 ) -> Result<T, E>
 where
-    F: AsyncFnOnce(&TenantTransaction) -> Result<(T, Origin, Act), E>,
+    F: AsyncFnOnce(&TenantTransaction) -> Result<(T, Origin, A), E>,
+    A: Into<Option<Act>>,
     E: From<DbErr>,
 {
     let transaction = db.begin().await?;
     match change(&transaction).await {
         Ok((done, origin, act)) => {
-            note(&transaction, hasher, &origin, act, now).await?;
+            if let Some(act) = act.into() {
+                note(&transaction, hasher, &origin, act, now).await?;
+            }
             transaction.commit().await?;
             Ok(done)
         }

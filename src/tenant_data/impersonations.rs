@@ -1,7 +1,7 @@
 //! Operators who look into a tenant, for a while and with a reason.
 
 use chrono::{DateTime, Utc};
-use sea_orm::sea_query::{Expr, Func};
+use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveModelTrait, ColumnTrait, DbErr, EntityTrait, IntoActiveModel, QueryFilter};
 use uuid::Uuid;
 
@@ -22,18 +22,20 @@ pub async fn list(db: &impl OnTenant, page: PageRequest) -> Result<Page<Imperson
     newest_first(db, Entity::find(), page, position).await
 }
 
-/// Ends one; `None`: there is none with this id. One that has ended before counts: a first attempt may have stopped
-/// half-way.
+/// Ends one, and says whether it went on until now; `None`: there is none with this id.
 pub async fn revoke(
     db: &impl OnTenant,
     id: Uuid,
     now: DateTime<Utc>,
-) -> Result<Option<Impersonation>, DbErr> {
-    let at = Func::coalesce([Expr::col(Column::RevokedAt), Expr::value(now)]);
+) -> Result<Option<(Impersonation, bool)>, DbErr> {
     let revoked = Entity::update_many()
-        .col_expr(Column::RevokedAt, at.into())
+        .col_expr(Column::RevokedAt, Expr::value(now))
         .filter(Column::Id.eq(id))
+        .filter(Column::RevokedAt.is_null())
         .exec_with_returning(db)
         .await?;
-    Ok(revoked.into_iter().next())
+    match revoked.into_iter().next() {
+        Some(ended) => Ok(Some((ended, true))),
+        None => Ok(Entity::find_by_id(id).one(db).await?.map(|ended| (ended, false))),
+    }
 }

@@ -127,14 +127,14 @@ pub async fn create(
     Entity::insert(row).exec_with_returning(transaction).await.map_err(refused)
 }
 
-/// Changes what is given. Whoever has the role has the new permissions within seconds.
+/// Changes what is given, and says whether anything is another then. Whoever has the role has the new permissions within seconds.
 pub async fn change(
     transaction: &TenantTransaction,
     id: Uuid,
     (name, permissions): (Option<String>, Option<Vec<String>>),
     by: &Rights,
     now: DateTime<Utc>,
-) -> Result<Role, RoleError> {
+) -> Result<(Role, bool), RoleError> {
     let before = hold(transaction, id).await?;
     let after = Role {
         name: name.unwrap_or_else(|| before.name.clone()),
@@ -153,12 +153,15 @@ pub async fn change(
     if rights::give_rights(&given.cloned().collect::<Vec<_>>()) && !by.has_stepped_up {
         return Err(RoleError::StepUpRequired);
     }
+    if !is_renamed && after.permissions == before.permissions {
+        return Ok((before, false));
+    }
     let mut row = ActiveModel { updated_at: Set(now), ..Default::default() };
     row.name = Set(after.name);
     row.permissions = Set(after.permissions);
     let changed = Entity::update_many().set(row).filter(Column::Id.eq(id));
     let changed = changed.exec_with_returning(transaction).await.map_err(refused)?;
-    changed.into_iter().next().ok_or(RoleError::NotFound)
+    Ok((changed.into_iter().next().ok_or(RoleError::NotFound)?, true))
 }
 
 /// Removes a role that nobody has.

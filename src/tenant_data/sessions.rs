@@ -238,23 +238,21 @@ pub async fn revoke(db: &impl OnTenant, id: Uuid, now: DateTime<Utc>) -> Result<
     Ok(revoked.rows_affected > 0)
 }
 
-/// Ends a session of a member of staff; `false`: they have none with this id. One that has ended before counts: a
-/// first attempt may have stopped half-way.
+/// Ends a session of a member of staff, and says whether it went on until now; `None`: they have none with this id.
 pub async fn revoke_of(
     db: &impl OnTenant,
     staff: Uuid,
     id: Uuid,
     now: DateTime<Utc>,
-) -> Result<bool, DbErr> {
+) -> Result<Option<bool>, DbErr> {
     let found = sessions::Entity::find_by_id(id)
         .filter(sessions::Column::StaffId.eq(staff))
         .one(db)
         .await?;
-    if found.is_none() {
-        return Ok(false);
+    match found {
+        Some(_) => revoke(db, id, now).await.map(Some),
+        None => Ok(None),
     }
-    revoke(db, id, now).await?;
-    Ok(true)
 }
 
 /// The sessions of a member of staff that were revoked since then.

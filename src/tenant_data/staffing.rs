@@ -3,7 +3,8 @@
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect,
 };
 use uuid::Uuid;
 
@@ -253,7 +254,7 @@ async fn is_kept_elsewhere(db: &impl OnTenant, id: Uuid) -> Result<bool, DbErr> 
     Ok(external_identities::Entity::find().filter(theirs).one(db).await?.is_some())
 }
 
-/// Changes what is given. Returns them as they were, and as they are.
+/// Changes what is given. Returns them as they were, and as they are: the same where nothing is another.
 pub async fn change(
     transaction: &TenantTransaction,
     id: Uuid,
@@ -262,7 +263,7 @@ pub async fn change(
     now: DateTime<Utc>,
 ) -> Result<(StaffMember, StaffMember), StaffError> {
     let (before, is_last_owner) = hold(transaction, id, by).await?;
-    let mut row = ActiveModel { updated_at: Set(now), ..Default::default() };
+    let mut row: ActiveModel = Default::default();
     if (changes.role.is_some() || changes.active.is_some())
         && is_kept_elsewhere(transaction, id).await?
     {
@@ -279,7 +280,7 @@ pub async fn change(
     }
     match changes.active {
         Some(false) if is_last_owner => return Err(StaffError::LastOwner),
-        Some(false) => {
+        Some(false) if before.status != DISABLED => {
             stepped_up(by, before.role == OWNER)?;
             row.status = Set(DISABLED.to_owned());
         }
@@ -292,12 +293,16 @@ pub async fn change(
         }
         _ => {}
     }
-    if let Some(first_name) = changes.first_name {
+    if let Some(first_name) = changes.first_name.filter(|name| *name != before.first_name) {
         row.first_name = Set(first_name);
     }
-    if let Some(last_name) = changes.last_name {
+    if let Some(last_name) = changes.last_name.filter(|name| *name != before.last_name) {
         row.last_name = Set(last_name);
     }
+    if !row.is_changed() {
+        return Ok((before.clone(), before));
+    }
+    row.updated_at = Set(now);
     let changed = Entity::update_many().set(row).filter(Column::Id.eq(id));
     let changed = changed.exec_with_returning(transaction).await?;
     let after = changed.into_iter().next().ok_or(StaffError::NotFound)?;

@@ -59,16 +59,23 @@ impl Authentication {
     ) -> Result<Enrollment, AuthenticationError> {
         let operator = &caller.operator;
         let proof = self.prove_password(Some(operator.clone()), password);
-        self.counted_operator(&operator.email_hash, client, proof).await?;
+        let proven = self.counted_operator(&operator.email_hash, client, proof).await?;
         let (sealer, now) = (self.registry.sealer(), self.clock.now());
         let secret = TotpSecret::generate(sealer)?;
         let otpauth_url = secret.url(ISSUER, &self.email_of(operator)?);
         let transaction = self.registry.begin().await?;
-        let enrolled =
-            second_factor::enroll(&transaction, sealer, operator.id, secret.bytes(), now).await?;
-        if !enrolled {
+        let enrolled = async {
+            // Their password may have changed while it was being checked.
+            let operator = self.hold_operator(&transaction, &proven).await?;
+            let (id, bytes) = (operator.id, secret.bytes());
+            match second_factor::enroll(&transaction, sealer, id, bytes, now).await? {
+                true => Ok(()),
+                false => Err(AuthenticationError::SecondFactorThere),
+            }
+        };
+        if let Err(refused) = enrolled.await {
             roll_back(transaction).await?;
-            return Err(AuthenticationError::SecondFactorThere);
+            return Err(refused);
         }
         let act = Act::on("operator.mfa_enrolled", OPERATOR, operator.id);
         self.conclude(transaction, origin, act).await?;

@@ -81,13 +81,13 @@ impl Authentication {
             Ok(operators::change(&transaction, id, change, warrant, now).await?)
         };
         let changed: Result<_, AuthenticationError> = changed.await;
-        if !matches!(changed, Ok(Ok(_))) {
+        if matches!(changed, Ok(Ok((_, true)))) {
+            let act = Act::on("operator.changed", OPERATOR, id).with(detail);
+            self.conclude(transaction, &origin.judged(), act).await?;
+        } else {
             roll_back(transaction).await?;
-            return changed;
         }
-        let act = Act::on("operator.changed", OPERATOR, id).with(detail);
-        self.conclude(transaction, &origin.judged(), act).await?;
-        changed
+        changed.map(|changed| changed.map(|(operator, _)| operator))
     }
 
     /// Gives an operator who cannot sign in any more a new password: their second factor is off, their sessions end.

@@ -176,9 +176,10 @@ impl<P: Permission> Authorized<P> {
     /// request began: see [`Authentication::change_by`].
     ///
     /// [`Authentication::change_by`]: crate::authentication::Authentication::change_by
-    pub async fn change<T, E, F>(&self, change: F) -> Result<T, Problem>
+    pub async fn change<T, A, E, F>(&self, change: F) -> Result<T, Problem>
     where
-        F: AsyncFnOnce(&TenantTransaction, &Rights) -> Result<(T, Act), E>,
+        F: AsyncFnOnce(&TenantTransaction, &Rights) -> Result<(T, A), E>,
+        A: Into<Option<Act>>,
         E: Into<Problem>,
     {
         let (db, by) = (self.connect().await?, self.principal());

@@ -102,7 +102,7 @@ impl FromRequestParts<Gateway> for RefreshCookie {
 fn of_our_page(kind: Kind, parts: &Parts, gateway: &Gateway) -> Result<Option<String>, Problem> {
     let is_https = is_https(parts, gateway);
     let found = read(&parts.headers, kind.name(is_https));
-    if found.is_some() && !parts.method.is_safe() && !is_same_origin(parts, is_https) {
+    if found.is_some() && !parts.method.is_safe() && is_same_origin(parts, is_https) != Some(true) {
         return Err(Code::CsrfRejected.into());
     }
     Ok(found)
@@ -122,21 +122,26 @@ fn read(headers: &HeaderMap, name: &str) -> Option<String> {
     (found.next().is_none() && text.len() <= LONGEST_TOKEN).then(|| text.to_owned())
 }
 
-/// Browsers of today say it; the older ones name the origin. Whoever says neither is no browser, and has a token to show.
-fn is_same_origin(parts: &Parts, is_https: bool) -> bool {
+/// Does a browser say that the request was made by a page of another origin?
+pub(super) fn is_foreign(parts: &Parts, gateway: &Gateway) -> bool {
+    is_same_origin(parts, is_https(parts, gateway)) == Some(false)
+}
+
+/// Browsers of today say it; the older ones name the origin. Whoever says neither (`None`) is no browser, and has a token to show.
+fn is_same_origin(parts: &Parts, is_https: bool) -> Option<bool> {
     match only(&parts.headers, "sec-fetch-site") {
-        Ok(Some(site)) => return site == "same-origin",
+        Ok(Some(site)) => return Some(site == "same-origin"),
         Ok(None) => {}
-        Err(_) => return false,
+        Err(_) => return Some(false),
     }
-    let Ok(Some(origin)) = only(&parts.headers, ORIGIN.as_str()) else { return false };
-    let (Ok(origin), Ok(Some(own))) = (origin.to_str(), called_authority(parts)) else {
-        return false;
+    let Ok(origin) = only(&parts.headers, ORIGIN.as_str()) else { return Some(false) };
+    let (Ok(origin), Ok(Some(own))) = (origin?.to_str(), called_authority(parts)) else {
+        return Some(false);
     };
     let scheme = if is_https { "https" } else { "http" };
     let own = std::str::from_utf8(own).ok().map(|own| Url::parse(&format!("{scheme}://{own}")));
-    match (Url::parse(origin), own) {
+    Some(match (Url::parse(origin), own) {
         (Ok(origin), Some(Ok(own))) => origin.origin() == own.origin(),
         _ => false,
-    }
+    })
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::http::problem::{FieldFault, Problem};
 use crate::identifiers::word;
-use crate::plain_text::is_control;
+use crate::plain_text::{fault_of_name, is_control};
 
 /// More faults than a person reads; beyond them an input is not looked at further.
 const MAX_FAULTS: usize = 50;
@@ -70,6 +70,21 @@ impl Faults {
             return Some(text.to_owned());
         }
         None
+    }
+
+    /// As [`Faults::text`], for a name by which people tell one from another: what is in it is seen.
+    pub fn name(
+        &mut self,
+        field: &str,
+        value: &str,
+        length: RangeInclusive<usize>,
+    ) -> Option<String> {
+        let name = self.text(field, value, length)?;
+        if let Some(fault) = fault_of_name(&name) {
+            self.add(field, "invalid", fault);
+            return None;
+        }
+        Some(name)
     }
 
     /// A value that must be there and have the form of a `T`.

@@ -7,7 +7,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
 use super::access::{bearer, expect_no_other};
-use super::cookies::access_token;
+use super::cookies::{access_token, is_foreign};
 use super::operator_permission::OwnAccount;
 use super::{Operator, RefreshCookie};
 use crate::authentication::SigningOut;
@@ -19,6 +19,8 @@ use crate::registry::tenants::Tenant;
 pub(in crate::http) struct Leaving {
     access: Option<String>,
     refresh: Option<String>,
+    /// Is it a page of another origin that sends the request? Such a page has to show a token, and signs no browser out.
+    pub is_foreign: bool,
     parts: Parts,
 }
 
@@ -36,7 +38,8 @@ impl FromRequestParts<Gateway> for Leaving {
                 (access_token(parts, gateway)?, refresh?)
             }
         };
-        Ok(Self { access, refresh, parts: parts.clone() })
+        let is_foreign = is_foreign(parts, gateway);
+        Ok(Self { access, refresh, is_foreign, parts: parts.clone() })
     }
 }
 
@@ -50,6 +53,9 @@ impl Leaving {
     ) -> Result<Option<(Arc<Tenant>, SigningOut)>, Problem> {
         let refresh = token.or(self.refresh);
         let shown = (self.access.as_deref(), refresh.as_deref());
+        if self.is_foreign && shown == (None, None) {
+            return Err(Code::CsrfRejected.into());
+        }
         let leaving = gateway.authentication.signing_out(shown.0, shown.1).await?;
         let tenant = gateway.router.directory().tenant(leaving.tenant).await?;
         let Some(tenant) = tenant else { return Ok(None) };

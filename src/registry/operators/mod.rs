@@ -181,14 +181,14 @@ const HOLD_ADMINS: &str =
     "SELECT id FROM operators WHERE role = 'admin' AND status = 'active' ORDER BY id FOR UPDATE";
 
 /// Changes an operator, for whoever has this warrant. One who may not sign in any more is signed out everywhere. With the
-/// operator as they are then.
+/// operator as they are then, and whether anything is another.
 pub async fn change(
     transaction: &RegistryTransaction,
     id: Uuid,
     change: OperatorChange,
     warrant: Option<&Warrant>,
     now: DateTime<Utc>,
-) -> Result<Result<Operator, NotChanged>, RegistryError> {
+) -> Result<Result<(Operator, bool), NotChanged>, RegistryError> {
     let statement = Statement::from_string(DbBackend::Postgres, HOLD_ADMINS);
     let rows = transaction.query_all_raw(statement).await?;
     // Asked here and not at the end: they may be changing themselves.
@@ -197,15 +197,19 @@ pub async fn change(
     }
     let admins =
         rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<Vec<Uuid>, _>>()?;
-    let Some(mut operator) = hold(transaction, id).await? else {
+    let Some(before) = hold(transaction, id).await? else {
         return Ok(Err(NotChanged::Unknown));
     };
+    let mut operator = before.clone();
     operator.name = change.name.unwrap_or(operator.name);
     operator.role = change.role.unwrap_or(operator.role);
     operator.status = change.status.unwrap_or(operator.status);
     let is_admin = operator.role == Role::Admin && operator.status == Status::Active;
     if admins == [id] && !is_admin {
         return Ok(Err(NotChanged::LastAdmin));
+    }
+    if operator == before {
+        return Ok(Ok((operator, false)));
     }
     operator.updated_at = now;
     let row = ActiveModel {
@@ -219,7 +223,7 @@ pub async fn change(
     if operator.status == Status::Disabled {
         sessions::end_all(transaction, id, None, now).await?;
     }
-    Ok(Ok(operator))
+    Ok(Ok((operator, true)))
 }
 
 /// Sets a password. Their sessions end, but perhaps for one.

@@ -263,3 +263,26 @@ async fn no_number_of_invitations_hides_an_account() {
     app.call(Method::POST, "/v1/auth/password/forgot", Some(body)).await.expect(202);
     mail.letter(&them.email, 2).await;
 }
+
+/// A thief has asked for another address before the owner ends all sessions, or somebody shuts the account out for a while.
+#[tokio::test]
+async fn what_ends_all_sessions_ends_a_change_of_address_that_was_begun() {
+    let mail = MailServer::start().await;
+    let app = TestApp::start_with(mail.used()).await;
+    let owner = verified(&app).await;
+    let editor = joined(&app, &mail, &owner, "editor").await;
+    let mut begun = Vec::new();
+    for staff in [&owner, &editor] {
+        let thiefs = format!("{}@example.net", unique());
+        ask(staff, &thiefs).await.expect(202);
+        begun.push(mail.letter(&thiefs, 1).await.token());
+    }
+    let path = format!("/v1/staff/{}", editor.user_id);
+    for status in ["disabled", "active"] {
+        owner.patch(&path, json!({"status": status})).await.expect(200);
+    }
+    owner.post("/v1/auth/logout", json!({"everywhere": true})).await.expect(204);
+    for token in begun {
+        confirm(&app, &token).await.expect_problem(401, "invalid_token");
+    }
+}

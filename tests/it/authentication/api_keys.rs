@@ -14,7 +14,9 @@ fn with_key(staff: &Staff, made: &Value) -> Staff {
     staff.with_token(made["secret"].as_str().unwrap())
 }
 
+/// One that never ends.
 async fn make(owner: &Staff, permissions: &[&str]) -> Value {
+    owner.step_up().await;
     let wanted = json!({"name": "Website", "permissions": permissions});
     owner.post("/v1/api-keys", wanted).await.expect(201)
 }
@@ -83,6 +85,7 @@ async fn a_key_has_an_end() {
 #[case::no_name(json!({"permissions": ["members:read"]}), 422)]
 #[case::no_time(json!({"name": "x", "permissions": ["members:read"], "expires_at": "soon"}), 422)]
 #[case::late(json!({"name": "x", "permissions": ["members:read"], "expires_at": "+262142-01-01T00:00:00Z"}), 422)]
+#[case::over(json!({"name": "x", "permissions": ["members:read"], "expires_at": "2026-01-01T00:00:00Z"}), 422)]
 #[case::beyond(json!({"name": "x", "permissions": ["export:run"]}), 403)]
 #[tokio::test]
 async fn a_key_is_no_more_than_its_maker(#[case] wanted: Value, #[case] status: u16) {

@@ -87,6 +87,7 @@ async fn it_can_be_searched_and_read_page_by_page() {
 async fn no_secret_is_in_it() {
     let app = TestApp::start().await;
     let owner = app.register().await;
+    owner.step_up().await;
     let key = json!({"name": "Website", "permissions": ["members:read"]});
     let key = owner.post("/v1/api-keys", key).await.expect(201);
     let change =
@@ -282,4 +283,52 @@ async fn an_organization_is_not_changed_without_an_entry() {
     assert_eq!(changed["organization_name"], "Another Chapel");
     assert_eq!(actions(&app, &owner).await, ["tenant.change_requested"]);
     assert_eq!(app.audit_log("tenant.changed").await.len(), 1);
+}
+
+/// An entry tells of a change. What is so already is not changed, and what is over does not end again.
+#[tokio::test]
+async fn what_changes_nothing_writes_nothing() {
+    let app = TestApp::start().await;
+    let owner = app.register().await;
+    owner.step_up().await;
+    let key = json!({"name": "Website", "permissions": ["members:read"]});
+    let key = owner.post("/v1/api-keys", key).await.expect(201);
+    let role = json!({"name": "guest", "permissions": ["members:read"]});
+    let role = owner.post("/v1/roles", role).await.expect(201);
+    let session = login(&app, &owner.email, &owner.password).await.expect(200);
+    let list = owner.get("/v1/auth/sessions").await.expect(200);
+    let others = list["data"].as_array().unwrap().iter().find(|s| s["current"] == false).unwrap();
+    let visit = "INSERT INTO impersonations SELECT gen_random_uuid(), gen_random_uuid(), 'Olga', 'to help', false, now(),
+        now() + interval '1 hour'";
+    app.cluster.execute(&owner.database(), visit).await;
+    let visit = owner.get("/v1/tenant/impersonations").await.expect(200)["data"][0].clone();
+    let (user, tenant) = (&session["user"], &session["tenant"]);
+    owner.patch("/v1/tenant/settings", json!({"locale": "de"})).await.expect(200);
+    let at = |path: &str, of: &Value| format!("{path}/{}", of["id"].as_str().unwrap());
+    let ends = [
+        at("/v1/api-keys", &key),
+        at("/v1/auth/sessions", others),
+        at("/v1/tenant/impersonations", &visit),
+    ];
+    for path in &ends {
+        owner.delete(path).await.expect(204);
+    }
+    let before = (entries(&owner, "").await.len(), app.audit_log("tenant.%").await.len());
+    for path in &ends {
+        owner.delete(path).await.expect(204);
+    }
+    let same = [
+        (
+            at("/v1/staff", user),
+            json!({"first_name": user["first_name"], "role": "owner", "status": "active"}),
+        ),
+        (at("/v1/roles", &role), json!({"name": "guest", "permissions": ["members:read"]})),
+        ("/v1/tenant/settings".to_owned(), json!({"locale": "de", "mfa_required": false})),
+        ("/v1/tenant".to_owned(), json!({"organization_name": tenant["organization_name"]})),
+    ];
+    for (path, body) in &same {
+        let unchanged = owner.patch(path, json!({})).await.expect(200);
+        assert_eq!(owner.patch(path, body.clone()).await.expect(200), unchanged, "{path}");
+    }
+    assert_eq!(before, (entries(&owner, "").await.len(), app.audit_log("tenant.%").await.len()));
 }

@@ -209,3 +209,29 @@ async fn a_session_that_is_over_ends_no_other_one() {
         "SELECT count(*) FROM audit_log WHERE action IN ('sessions.ended', 'session.stolen')";
     assert_eq!(app.cluster.count(&staff.database(), entries).await, 0);
 }
+
+/// A form of another site is sent without our cookies; its answer must not take them away.
+#[rstest]
+#[case::cross_site("sec-fetch-site", "cross-site")]
+#[case::same_site("sec-fetch-site", "same-site")]
+#[case::origin("origin", "https://evil.example")]
+#[case::no_origin("origin", "null")]
+#[tokio::test]
+async fn a_page_of_another_site_signs_no_browser_out(#[case] header: &str, #[case] value: &str) {
+    let app = TestApp::start().await;
+    let staff = app.register().await;
+    let request = || app.client.post(format!("{}/v1/auth/logout", app.url)).header(header, value);
+    let answer = Answer::of(request().send().await.unwrap()).await;
+    assert_eq!(cleared(&answer), 0, "{:?}", answer.headers);
+    answer.expect_problem(403, "csrf_rejected");
+    let cookie = format!("narthex_access={}", staff.token);
+    let answer = Answer::of(request().header("cookie", cookie).send().await.unwrap()).await;
+    assert_eq!(cleared(&answer), 0, "{:?}", answer.headers);
+    answer.expect_problem(403, "csrf_rejected");
+    staff.get("/v1/auth/me").await.expect(200);
+    // Whoever has a token ends its session from where they like.
+    let answer = Answer::of(request().bearer_auth(&staff.token).send().await.unwrap()).await;
+    assert_eq!(cleared(&answer), 0, "{:?}", answer.headers);
+    answer.expect(204);
+    expect_dead(&app, &staff).await;
+}

@@ -331,3 +331,51 @@ async fn an_owner_closes_the_organization_with_all_that_proves_them() {
     })
     .await;
 }
+
+/// Joining is one thing: whoever is told that it failed has not joined, and comes again with the same letter.
+#[tokio::test]
+async fn whoever_gets_no_session_has_not_joined() {
+    let mail = MailServer::start().await;
+    let app = TestApp::start_with(mail.used()).await;
+    let owner = verified(&app).await;
+    let email = format!("{}@example.org", unique());
+    let invited = invite(&owner, &email, "editor").await.expect(201);
+    let token = mail.letter(&email, 1).await.token();
+    let refuse = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'refused by a test'; END $$;
+         CREATE TRIGGER refuse BEFORE INSERT ON sessions FOR EACH ROW EXECUTE FUNCTION refuse()";
+    app.cluster.execute(&owner.database(), refuse).await;
+    assert!(accept(&app, &token, PASSWORD).await.status >= 500);
+    let path = format!("/v1/staff/{}", invited["id"].as_str().unwrap());
+    assert_eq!(owner.get(&path).await.expect(200)["status"], "invited");
+    app.cluster.execute(&owner.database(), "DROP TRIGGER refuse ON sessions").await;
+    // What follows the session does not make it fail.
+    let refuse = "CREATE TRIGGER refuse BEFORE UPDATE OF last_login_at ON staff
+        FOR EACH ROW WHEN (NEW.last_login_at IS NOT NULL) EXECUTE FUNCTION refuse()";
+    app.cluster.execute(&owner.database(), refuse).await;
+    accept(&app, &token, PASSWORD).await.expect(200);
+    login(&app, &email, PASSWORD).await.expect(200);
+}
+
+#[rstest]
+#[case::zero_width("own\u{200b}er")]
+#[case::marked("\u{200f}owner")]
+#[case::filler("\u{3164}")]
+#[case::joiners("\u{200d}\u{200d}")]
+#[tokio::test]
+async fn a_name_shows_all_that_is_in_it(#[case] name: &str) {
+    let app = TestApp::start().await;
+    let owner = app.register().await;
+    let refused = async |answer: Answer, fields: &[&str]| {
+        assert_eq!(answer.faults(), fields);
+        answer.expect_problem(422, "validation_failed");
+    };
+    let role = json!({"name": name, "permissions": ["members:read"]});
+    refused(owner.post("/v1/roles", role).await, &["name: invalid"]).await;
+    let person = json!({"first_name": name, "last_name": name});
+    let faults = ["first_name: invalid", "last_name: invalid"];
+    refused(owner.patch(&path(&owner), person).await, &faults).await;
+    let tenant = json!({"organization_name": name});
+    refused(owner.patch("/v1/tenant", tenant).await, &["organization_name: invalid"]).await;
+    let seen = json!({"first_name": "Zo\u{eb} \u{1f468}\u{200d}\u{1f469}", "last_name": "\u{2764}\u{fe0f}"});
+    owner.patch(&path(&owner), seen).await.expect(200);
+}

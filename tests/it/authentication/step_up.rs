@@ -9,7 +9,7 @@ use super::in_session;
 use super::login::login;
 use super::mfa::enroll;
 use super::staff::{invite, joined};
-use crate::support::{Answer, MailServer, Staff, TestApp, TestOperator, unique};
+use crate::support::{Answer, MailServer, Staff, TestApp, TestOperator, eventually, unique};
 
 /// An owner who may invite others, and has proven nothing.
 async fn unproven(app: &TestApp) -> Staff {
@@ -156,7 +156,7 @@ async fn a_failed_proof_counts_like_a_failed_sign_in_and_both_are_written_down()
 async fn an_address_moves_by_password_alone_only_where_there_is_no_second_factor() {
     let mail = MailServer::start().await;
     let app = TestApp::start_with(mail.used()).await;
-    let owner = app.register().await;
+    let owner = unproven(&app).await;
     let ask = async || {
         let body =
             json!({"email": format!("{}@example.org", unique()), "password": owner.password});
@@ -212,4 +212,114 @@ async fn an_operators_token_alone_makes_no_operator_and_changes_none() {
     assert_eq!(app.audit_log("operator.stepped_up").await.len(), 1);
     app.clock.advance(TimeDelta::minutes(5));
     refused(&admin).await;
+}
+
+#[tokio::test]
+async fn a_key_that_never_ends_or_carries_much_off_asks_for_a_proof() {
+    let app = TestApp::start().await;
+    let owner = unproven(&app).await;
+    let key = |permissions: &[&str], expires_at: Value| json!({"name": "Website", "permissions": permissions, "expires_at": expires_at});
+    let end = || json!(app.clock.now() + TimeDelta::days(1));
+    owner.post("/v1/api-keys", key(&["members:read"], end())).await.expect(201);
+    let dear = [
+        key(&["members:read"], Value::Null),
+        key(&["export:run"], end()),
+        key(&["audit:read"], end()),
+        key(&["staff:manage"], end()),
+    ];
+    for key in &dear {
+        let refused = owner.post("/v1/api-keys", key.clone()).await;
+        refused.expect_problem(403, "step_up_required");
+    }
+    prove(&owner, json!({})).await.expect(204);
+    for key in dear {
+        owner.post("/v1/api-keys", key).await.expect(201);
+    }
+}
+
+#[tokio::test]
+async fn a_password_alone_changes_itself_only_where_there_is_no_second_factor() {
+    let app = TestApp::start().await;
+    let owner = unproven(&app).await;
+    let (authenticator, _) = enroll(&app, &owner).await;
+    let new = "a quite new password 7";
+    let change = json!({"current_password": owner.password, "new_password": new});
+    let refused = owner.post("/v1/auth/password/change", change.clone()).await;
+    refused.expect_problem(403, "step_up_required");
+    app.clock.advance(TimeDelta::seconds(30));
+    prove(&owner, json!({"totp_code": authenticator.code(&app)})).await.expect(204);
+    owner.post("/v1/auth/password/change", change).await.expect(204);
+
+    let operator = app.operator(Role::Admin).await;
+    let (_, codes) = crate::operators::second_factor::enroll(&app, &operator).await;
+    let change = json!({"current_password": operator.password, "new_password": new});
+    let path = "/v1/admin/auth/password/change";
+    operator.post(path, change.clone()).await.expect_problem(403, "step_up_required");
+    let proof = json!({"password": operator.password, "recovery_code": codes[0]});
+    operator.post("/v1/admin/auth/step-up", proof).await.expect(204);
+    operator.post(path, change).await.expect(204);
+}
+
+#[tokio::test]
+async fn a_token_alone_does_not_stop_second_factors_from_being_asked_for() {
+    let app = TestApp::start().await;
+    let owner = unproven(&app).await;
+    let (_, codes) = enroll(&app, &owner).await;
+    let require =
+        async |is: bool| owner.patch("/v1/tenant/settings", json!({"mfa_required": is})).await;
+    require(false).await.expect(200);
+    require(true).await.expect(200);
+    require(false).await.expect_problem(403, "step_up_required");
+    prove(&owner, json!({"recovery_code": codes[0]})).await.expect(204);
+    assert_eq!(require(false).await.expect(200)["mfa_required"], false);
+}
+
+/// Whoever changes the password meanwhile, or shuts them out, waits for the proof, and takes it back.
+#[tokio::test]
+async fn a_proof_is_recorded_while_the_account_is_held() {
+    let app = TestApp::start().await;
+    let owner = unproven(&app).await;
+    let mut holder = app.cluster.connect(&app.registry_database).await;
+    sqlx::Executor::execute(&mut holder, "BEGIN; LOCK TABLE step_ups").await.unwrap();
+    let proving = prove(&owner, json!({}));
+    let looking = async {
+        let waits = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND wait_event_type = 'Lock'",
+            app.registry_database
+        );
+        eventually("it waits", async || app.cluster.count("postgres", &waits).await == 1).await;
+        let held = format!(
+            "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database
+             WHERE datname = '{}' AND locktype = 'advisory' AND granted",
+            owner.database()
+        );
+        let held = app.cluster.count("postgres", &held).await;
+        sqlx::Executor::execute(&mut holder, "COMMIT").await.unwrap();
+        held
+    };
+    let (answer, held) = tokio::join!(proving, looking);
+    answer.expect(204);
+    assert_eq!(held, 1);
+}
+
+/// Their password is changed while they show it.
+#[tokio::test]
+async fn a_second_factor_is_begun_only_for_the_account_as_it_was_proven() {
+    let app = TestApp::start().await;
+    let owner = unproven(&app).await;
+    let database = owner.database();
+    let mut other = app.cluster.connect(&database).await;
+    let change = "BEGIN; UPDATE staff SET password_hash = 'another', password_set_at = now()";
+    sqlx::Executor::execute(&mut other, change).await.unwrap();
+    let enrolling = owner.post("/v1/auth/mfa/enroll", json!({"password": owner.password}));
+    let committing = async {
+        let waits = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}' AND wait_event_type = 'Lock'"
+        );
+        eventually("it waits", async || app.cluster.count("postgres", &waits).await == 1).await;
+        sqlx::Executor::execute(&mut other, "COMMIT").await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(enrolling, committing);
+    answer.expect_problem(401, "invalid_credentials");
+    assert_eq!(app.cluster.count(&database, "SELECT count(*) FROM staff_totp").await, 0);
 }

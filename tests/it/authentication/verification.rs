@@ -104,3 +104,61 @@ async fn without_a_mail_server_everything_else_goes_on() {
         .await
         .expect(202);
 }
+
+/// Who registers with the address of another makes nothing that its owner would not get rid of.
+#[tokio::test]
+async fn before_the_first_proof_nobody_makes_what_outlasts_it() {
+    let mail = MailServer::start().await;
+    let app = TestApp::start_with(mail.used()).await;
+    let owner = app.register().await;
+    owner.step_up().await;
+    let key = json!({"name": "kept", "permissions": ["members:read"]});
+    let enroll = json!({"password": owner.password});
+    let refused = owner.post("/v1/api-keys", key.clone()).await;
+    refused.expect_problem(403, "email_not_verified");
+    let refused = owner.post("/v1/auth/mfa/enroll", enroll.clone()).await;
+    refused.expect_problem(403, "email_not_verified");
+    let other = format!("{}@example.net", unique());
+    let body = json!({"email": other, "password": owner.password});
+    owner.post("/v1/auth/email/change", body).await.expect(202);
+    let begun = mail.letter(&other, 1).await.token();
+
+    let letter = mail.letter(&owner.email, 1).await;
+    assert!(letter.text.contains("If you have not, do not follow the link"), "{letter:?}");
+    verify(&app, &letter.token()).await.expect(204);
+    let body = Some(json!({"token": begun}));
+    let late = app.call(Method::POST, "/v1/auth/email/change/confirm", body).await;
+    late.expect_problem(401, "invalid_token");
+    owner.post("/v1/api-keys", key).await.expect(201);
+    owner.post("/v1/auth/mfa/enroll", enroll).await.expect(200);
+}
+
+/// Somebody registers with the address of another, gives it up for one of their own, and begins anew.
+#[tokio::test]
+async fn letters_to_an_address_that_nobody_has_proven_come_to_an_end() {
+    let mail = MailServer::start().await;
+    let used = mail.used();
+    let app = TestApp::start_with(Box::new(move |settings| {
+        used(settings);
+        settings.limits.enabled = true;
+        settings.limits.letters = "2/1h".parse().unwrap();
+    }))
+    .await;
+    let mut registration = app.registration();
+    let email = registration["email"].as_str().unwrap().to_owned();
+    for round in 1..=3 {
+        registration["organization_name"] = json!(format!("Church {}", unique()));
+        let made = app.call(Method::POST, "/v1/auth/register", Some(registration.clone())).await;
+        let token = made.expect(201)["access_token"].as_str().unwrap().to_owned();
+        let own = format!("{}@example.net", unique());
+        let body = json!({"email": own, "password": registration["password"]});
+        Bearer::of(&app, &token).post("/v1/auth/email/change", body).await.expect(202);
+        let body = Some(json!({"token": mail.letter(&own, 1).await.token()}));
+        app.call(Method::POST, "/v1/auth/email/change/confirm", body).await.expect(204);
+        if round <= 2 {
+            mail.letter(&email, 2 * round).await;
+        }
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert_eq!(mail.letters_to(&email).len(), 4);
+}

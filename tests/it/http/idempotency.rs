@@ -221,3 +221,25 @@ async fn the_history_of_a_registration_that_came_to_nothing_is_forgotten_after_a
     ended(31).await;
     assert_eq!(runs().await, 1, "that of the tenant stays");
 }
+
+#[tokio::test]
+async fn a_password_is_not_guessed_by_repeating_a_registration() {
+    let app = TestApp::start_with(Box::new(|settings| {
+        patient()(settings);
+        settings.limits.enabled = true;
+        settings.limits.login = "2/15m".parse().unwrap();
+    }))
+    .await;
+    let (key, registration) = (unique(), app.registration());
+    let made = register(&app, &key, &registration).await.expect(201);
+    let database = format!("tenant_{}", made["tenant"]["id"].as_str().unwrap().replace('-', ""));
+    let hash = app.authentication.passwords().hash("changed since then".into()).await.unwrap();
+    app.cluster.execute(&database, &format!("UPDATE staff SET password_hash = '{hash}'")).await;
+    for _ in 0..2 {
+        register(&app, &key, &registration).await.expect_problem(401, "invalid_credentials");
+    }
+    register(&app, &key, &registration).await.expect_problem(429, "rate_limited");
+    let body = json!({"email": registration["email"], "password": "changed since then"});
+    let login = app.call(Method::POST, "/v1/auth/login", Some(body)).await;
+    login.expect_problem(429, "rate_limited");
+}

@@ -100,7 +100,8 @@ async fn the_tenant_shuts_an_operator_out_on_every_replica() {
     .await;
     owner.delete(&revoke).await.expect(204);
     let log = owner.get("/v1/tenant/audit-log?action=impersonation.revoked").await.expect(200);
-    assert_eq!(log["data"].as_array().unwrap().len(), 2);
+    // The second time nothing has ended.
+    assert_eq!(log["data"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -381,3 +381,26 @@ async fn every_list_of_operators_comes_in_parts() {
         assert_eq!(seen, all, "{list}");
     }
 }
+
+/// An entry tells of a change; that somebody has called stands in the log anyway.
+#[tokio::test]
+async fn what_changes_nothing_writes_nothing() {
+    let app = TestApp::start().await;
+    let (ada, eve) = (app.operator(Role::Admin).await, app.operator(Role::Support).await);
+    let staff = app.register().await;
+    ada.step_up().await;
+    let operator = format!("/v1/admin/operators/{}", eve.id);
+    let same = json!({"name": eve.name, "role": "support", "status": "active"});
+    for body in [json!({}), same] {
+        ada.patch(&operator, body).await.expect(200);
+    }
+    let path = format!("/v1/admin/tenants/{}", staff.tenant_id);
+    let tenant = ada.get(&path).await.expect(200);
+    for body in [json!({}), json!({"plan": tenant["plan"], "timezone": tenant["timezone"]})] {
+        assert_eq!(ada.patch(&path, body).await.expect(200), tenant);
+    }
+    let servers = ada.get("/v1/admin/servers").await.expect(200);
+    let server = format!("/v1/admin/servers/{}/open", servers["data"][0]["id"].as_str().unwrap());
+    assert_eq!(ada.call(Method::POST, &server, None).await.expect(200)["state"], "active");
+    assert_eq!(app.audit_log("%.changed").await, [""; 0]);
+}

@@ -32,7 +32,7 @@ impl Checked for CreateApiKey {
     type Output = WantedKey;
 
     fn check(self, faults: &mut Faults) -> Option<WantedKey> {
-        let name = faults.text("name", &self.name, 1..=120);
+        let name = faults.name("name", &self.name, 1..=120);
         if self.permissions.is_empty() {
             faults.add("permissions", "required", "is required");
         }
@@ -56,6 +56,9 @@ pub(crate) struct NewApiKeyDocument {
 }
 
 /// Makes a key for a program. It is good for the calls that its permissions cover, and for no account.
+///
+/// A key without `expires_at`, or with `staff:manage`, `tenant:manage`, `export:run` or `audit:read`, asks for a step-up
+/// (`step_up_required`). Where letters are sent, the caller has to have proven their address (`email_not_verified`).
 #[utoipa::path(
     post,
     path = "/v1/api-keys",
@@ -69,6 +72,9 @@ pub(crate) async fn create_api_key(
     access: Authorized<TenantManage>,
     JsonBody(wanted): JsonBody<CreateApiKey>,
 ) -> Result<(StatusCode, [(HeaderName, &'static str); 2], Json<NewApiKeyDocument>), Problem> {
+    if wanted.expires_at.is_some_and(|end| end <= gateway.clock.now()) {
+        return Err(Problem::invalid("expires_at", "must lie in the future"));
+    }
     let tenant = access.caller.tenant();
     let staff = match &access.caller {
         Caller::Staff(claims) => Some(claims.sub),

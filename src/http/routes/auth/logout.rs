@@ -36,7 +36,8 @@ impl Checked for LogoutRequest {
 /// Ends the session: its access token stops working on every replica within a second.
 ///
 /// An access token that has expired or was revoked is enough, and so is the refresh token alone: what is over already gets the
-/// same answer. The cookies are always taken away.
+/// same answer. The cookies are taken away, unless a page of another origin asks for it: such a page has to show a token
+/// (`csrf_rejected` otherwise).
 #[utoipa::path(
     post,
     path = "/v1/auth/logout",
@@ -53,7 +54,8 @@ pub(crate) async fn logout(
     leaving: Leaving,
     JsonBody((everywhere, token)): JsonBody<LogoutRequest>,
 ) -> Response {
-    let cleared = AppendHeaders(cookies.clear().map(|cookie| (SET_COOKIE, cookie)));
+    let cleared = (!leaving.is_foreign).then(|| cookies.clear()).into_iter().flatten();
+    let cleared = AppendHeaders(cleared.map(|cookie| (SET_COOKIE, cookie)));
     match sign_out(&gateway, leaving, token, everywhere, &client).await {
         Ok(()) => (StatusCode::NO_CONTENT, cleared).into_response(),
         // It was about a session that is none of theirs.

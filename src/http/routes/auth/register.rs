@@ -65,11 +65,11 @@ impl Checked for RegisterRequest {
     type Output = CheckedRegistration;
 
     fn check(self, faults: &mut Faults) -> Option<CheckedRegistration> {
-        let organization_name = faults.text("organization_name", &self.organization_name, 1..=120);
+        let organization_name = faults.name("organization_name", &self.organization_name, 1..=120);
         let email = faults.required("email", &self.email);
         let password = check_new_password(faults, "password", self.password);
-        let first_name = faults.text("first_name", &self.first_name, 1..=80);
-        let last_name = faults.text("last_name", &self.last_name, 1..=80);
+        let first_name = faults.name("first_name", &self.first_name, 1..=80);
+        let last_name = faults.name("last_name", &self.last_name, 1..=80);
         let timezone = faults.optional("timezone", self.timezone.as_deref());
         let slug = faults.optional("slug", self.slug.as_deref());
         Some(CheckedRegistration {

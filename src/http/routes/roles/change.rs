@@ -26,7 +26,7 @@ impl Checked for ChangeRole {
     type Output = (Option<String>, Option<Vec<String>>);
 
     fn check(self, faults: &mut Faults) -> Option<Self::Output> {
-        let name = self.name.map(|text| faults.text("name", &text, 1..=40));
+        let name = self.name.map(|text| faults.name("name", &text, 1..=40));
         let permissions = self.permissions.map(|names| check_permissions(faults, &names));
         Some((name.flatten(), permissions.flatten()))
     }
@@ -52,10 +52,10 @@ pub(crate) async fn change_role(
 ) -> Result<Json<RoleDocument>, Problem> {
     let now = gateway.clock.now();
     let changed = access.change(async |db, rights| {
-        let role = roles::change(db, id, changes, rights, now).await?;
+        let (role, is_changed) = roles::change(db, id, changes, rights, now).await?;
         let act = Act::on("role.changed", "role", id);
         let act = act.with(json!({"name": role.name, "permissions": role.permissions}));
-        Ok::<_, RoleError>((role, act))
+        Ok::<_, RoleError>((role, is_changed.then_some(act)))
     });
     Ok(Json(changed.await?.into()))
 }

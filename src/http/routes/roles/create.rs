@@ -27,7 +27,7 @@ impl Checked for CreateRole {
     type Output = (String, Vec<String>);
 
     fn check(self, faults: &mut Faults) -> Option<Self::Output> {
-        let name = faults.text("name", &self.name, 1..=40);
+        let name = faults.name("name", &self.name, 1..=40);
         let permissions = check_permissions(faults, &self.permissions);
         Some((name?, permissions?))
     }

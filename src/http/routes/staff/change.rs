@@ -27,8 +27,8 @@ impl Checked for ChangeStaff {
     type Output = StaffChanges;
 
     fn check(self, faults: &mut Faults) -> Option<StaffChanges> {
-        let first_name = self.first_name.map(|text| faults.text("first_name", &text, 1..=80));
-        let last_name = self.last_name.map(|text| faults.text("last_name", &text, 1..=80));
+        let first_name = self.first_name.map(|text| faults.name("first_name", &text, 1..=80));
+        let last_name = self.last_name.map(|text| faults.name("last_name", &text, 1..=80));
         let role = self.role.map(|text| faults.text("role", &text, 1..=40));
         let active = match self.status.as_deref() {
             None => None,

@@ -31,8 +31,8 @@ impl Checked for InviteStaff {
 
     fn check(self, faults: &mut Faults) -> Option<Invitation> {
         let email = faults.required("email", &self.email);
-        let first_name = faults.text("first_name", &self.first_name, 1..=80);
-        let last_name = faults.text("last_name", &self.last_name, 1..=80);
+        let first_name = faults.name("first_name", &self.first_name, 1..=80);
+        let last_name = faults.name("last_name", &self.last_name, 1..=80);
         let role = faults.text("role", &self.role, 1..=40);
         Some(Invitation {
             email: email?,

@@ -17,7 +17,7 @@ use crate::http::routes::auth::mfa::{check_factor, check_password};
 use crate::http::{Code, Gateway};
 use crate::identifiers::{TenantId, Timezone};
 use crate::provisioning::LifeChange;
-use crate::registry::tenants::TenantEdit;
+use crate::registry::tenants::{self, TenantEdit};
 use crate::tenant_router::RouterError;
 
 /// The organization.
@@ -46,7 +46,7 @@ impl Checked for ChangeTenant {
 
     fn check(self, faults: &mut Faults) -> Option<TenantEdit> {
         let name = self.organization_name;
-        let name = name.map(|text| faults.text("organization_name", &text, 1..=120));
+        let name = name.map(|text| faults.name("organization_name", &text, 1..=120));
         let timezone = self.timezone.map(|zone| faults.required("timezone", &zone));
         Some(TenantEdit {
             organization_name: name.flatten(),
@@ -70,6 +70,13 @@ pub(crate) async fn change_tenant(
     access: Authorized<TenantManage>,
     JsonBody(edit): JsonBody<ChangeTenant>,
 ) -> Result<Json<TenantDocument>, Problem> {
+    let registry = gateway.registry.connect().await?;
+    let tenant = tenants::find(&registry, access.caller.tenant()).await?;
+    let tenant = tenant.ok_or(RouterError::Unknown)?;
+    drop(registry);
+    if !edit.changes(&tenant) {
+        return Ok(Json(TenantDocument::from(&tenant)));
+    }
     let zone = edit.timezone.as_ref().map(Timezone::as_str);
     let detail = json!({"organization_name": edit.organization_name, "timezone": zone});
     let entries = ["tenant.change_requested", "tenant.changed"];

@@ -10,7 +10,8 @@ use crate::http::routes::auth::password::{ChangeRequest, of_new_password};
 
 /// Sets a new password for an operator who knows the old one. Their other sessions end.
 ///
-/// A wrong `current_password` gets `invalid_credentials`, and counts like a failed sign-in.
+/// A wrong `current_password` gets `invalid_credentials`, and counts like a failed sign-in. Where there is a second factor it asks
+/// for a step-up (`step_up_required`).
 #[utoipa::path(
     post,
     path = "/v1/admin/auth/password/change",

@@ -35,7 +35,7 @@ impl Checked for CreateOperator {
 
     fn check(self, faults: &mut Faults) -> Option<NewOperator> {
         let email = faults.required("email", &self.email);
-        let name = faults.text("name", &self.name, 1..=120);
+        let name = faults.name("name", &self.name, 1..=120);
         let role = faults.optional_word::<Role>("role", Some(&self.role));
         if role == Some(None) {
             faults.add("role", "required", "is required");

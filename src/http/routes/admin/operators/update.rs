@@ -26,7 +26,7 @@ impl Checked for UpdateOperator {
     type Output = OperatorChange;
 
     fn check(self, faults: &mut Faults) -> Option<OperatorChange> {
-        let name = self.name.map(|name| faults.text("name", &name, 1..=120));
+        let name = self.name.map(|name| faults.name("name", &name, 1..=120));
         let role = faults.optional_word("role", self.role.as_deref());
         let status = faults.optional_word("status", self.status.as_deref());
         Some(OperatorChange { name: name.flatten(), role: role?, status: status? })

@@ -59,13 +59,16 @@ async fn change(
     state: ServerState,
     origin: &Origin,
 ) -> Result<Json<ServerDocument>, Problem> {
-    let found = find(gateway, id).await?;
-    if state == ServerState::Active && !found.server.can_be_administered() {
+    let Occupancy { mut server, tenants } = find(gateway, id).await?;
+    if state == ServerState::Active && !server.can_be_administered() {
         return Err(Problem::with_detail(
             Code::Conflict,
             "The server has no credentials for making tenants. Add it once more on the command line, with its URL.",
         ));
     }
-    gateway.provisioner.change_server(id, state, None, origin).await?;
-    Ok(Json(find(gateway, id).await?.into()))
+    if server.state != state {
+        gateway.provisioner.change_server(id, state, None, origin).await?;
+        server.state = state;
+    }
+    Ok(Json(Occupancy { server, tenants }.into()))
 }

@@ -65,13 +65,13 @@ impl Checked for CreateTenant {
 
     fn check(self, faults: &mut Faults) -> Option<CheckedTenant> {
         let owner = self.owner;
-        let organization_name = faults.text("organization_name", &self.organization_name, 1..=120);
+        let organization_name = faults.name("organization_name", &self.organization_name, 1..=120);
         let slug = faults.optional("slug", self.slug.as_deref());
         let timezone = faults.optional("timezone", self.timezone.as_deref());
         let plan = self.plan.map(|plan| check_plan(faults, &plan));
         let email = faults.required("owner.email", &owner.email);
-        let first_name = faults.text("owner.first_name", &owner.first_name, 1..=80);
-        let last_name = faults.text("owner.last_name", &owner.last_name, 1..=80);
+        let first_name = faults.name("owner.first_name", &owner.first_name, 1..=80);
+        let last_name = faults.name("owner.last_name", &owner.last_name, 1..=80);
         let password = match owner.password {
             Some(password) => check_new_password(faults, "owner.password", password),
             // 244 bits that are told to nobody.

@@ -10,7 +10,7 @@ use crate::http::extract::{Checked, Faults, Id, JsonBody, Operator};
 use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
 use crate::identifiers::TenantId;
-use crate::registry::tenants::TenantEdit;
+use crate::registry::tenants::{Status, TenantEdit};
 
 /// What is absent stays.
 #[derive(Deserialize, Default, ToSchema)]
@@ -28,7 +28,7 @@ impl Checked for UpdateTenant {
 
     fn check(self, faults: &mut Faults) -> Option<TenantEdit> {
         let name = self.organization_name;
-        let name = name.map(|name| faults.text("organization_name", &name, 1..=120));
+        let name = name.map(|name| faults.name("organization_name", &name, 1..=120));
         let timezone = self.timezone.map(|zone| faults.required("timezone", &zone));
         let plan = self.plan.map(|plan| check_plan(faults, &plan));
         // What was given and is wrong has left its fault; the edit is not used then.
@@ -56,6 +56,11 @@ pub(crate) async fn update_tenant(
     Id(id): Id,
     JsonBody(edit): JsonBody<UpdateTenant>,
 ) -> Result<Json<AdminTenantDocument>, Problem> {
+    let tenant = find(&gateway, id).await?;
+    let is_gone = matches!(tenant.status, Status::Deleted | Status::Purging | Status::Purged);
+    if !is_gone && !edit.changes(&tenant) {
+        return Ok(Json(tenant.into()));
+    }
     let provisioner = &gateway.provisioner;
     match provisioner.edit_tenant(TenantId(id), edit, &operator.origin).await? {
         Some(tenant) => Ok(Json(tenant.into())),
