@@ -35,13 +35,11 @@ impl Authentication {
         wanted: WantedKey,
         (by, staff): (&Rights, Option<Uuid>),
     ) -> Result<((ApiKey, String), Act), AuthenticationError> {
-        self.require_proven(by)?;
         if let Some(beyond) = wanted.permissions.iter().find(|name| !by.permissions.contains(name))
         {
             return Err(AuthenticationError::BeyondMaker(beyond.clone()));
         }
-        let has_end = wanted.expires_at.is_some();
-        if rights::ask_for_proof(&wanted.permissions, has_end) && !by.has_stepped_up {
+        if rights::give_rights(&wanted.permissions) && !by.has_stepped_up {
             return Err(AuthenticationError::StepUpRequired);
         }
         let (key, text) = ProgramKey::generate(&self.registry, tenant)?;

@@ -30,7 +30,10 @@ impl Authentication {
         client: &Client,
     ) -> Result<(), AuthenticationError> {
         let user = self.prove_again(tenant, by, password, None, client).await?;
-        self.require_step_up_beside_password(&user, by).await?;
+        // The password alone is not all that a sign-in asks for.
+        if user.mfa_enabled && !self.has_stepped_up(&by.caller).await? {
+            return Err(AuthenticationError::StepUpRequired);
+        }
         if email.as_str() == user.email {
             return Err(AuthenticationError::Conflict("This is your address already."));
         }

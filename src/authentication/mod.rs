@@ -98,9 +98,6 @@ pub enum AuthenticationError {
     /// The tenant wants a second factor of everybody, and the caller has none.
     #[error("the caller has to set up a second factor first")]
     MustEnroll,
-    /// The caller has to prove first that their address is theirs.
-    #[error("the caller has to prove first that their address is theirs")]
-    AddressNotProven,
     /// The caller has to prove once more who they are.
     #[error("the caller has to prove once more who they are")]
     StepUpRequired,

@@ -116,15 +116,6 @@ impl Authentication {
         }
     }
 
-    /// Fails where it is not known whose address a caller has registered with: it may be that of somebody else, who would not get
-    /// rid of what the caller makes now. Where no letters are sent nobody can prove an address.
-    pub(super) fn require_proven(&self, rights: &Rights) -> Result<(), AuthenticationError> {
-        match rights.is_unproven && self.mailer.is_set_up() {
-            true => Err(AuthenticationError::AddressNotProven),
-            false => Ok(()),
-        }
-    }
-
     /// Does the session of a token go on? One of an identity provider has no row in the tenant's database: the registry knows
     /// whether it was ended here.
     async fn is_open(

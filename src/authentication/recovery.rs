@@ -148,7 +148,6 @@ impl Authentication {
         client: &Client,
     ) -> Result<(), AuthenticationError> {
         let user = self.prove_again(tenant, by, current, None, client).await?;
-        self.require_step_up_beside_password(&user, by).await?;
         let hash = self.passwords.hash_new(new, Vec::new()).await?;
         let (db, now) = (self.router.connect(tenant).await?, self.clock.now());
         let claims = by.claims()?;

@@ -47,8 +47,7 @@ impl Authentication {
         let bound_to = second_factor::bound_to(tenant.id, user.id);
         let sealed = self.registry.tenant_sealer().seal(&bound_to, secret.bytes())?;
         let db = self.router.connect(tenant).await?;
-        let begun = self.change_by(&db, by, async |transaction, rights| {
-            self.require_proven(rights)?;
+        let begun = self.change_by(&db, by, async |transaction, _| {
             // Their password may have changed while it was being checked.
             if !staff::hold_active(transaction, &user).await? {
                 return Err(AuthenticationError::InvalidCredentials);
@@ -91,8 +90,7 @@ impl Authentication {
         let codes = recovery_codes(self.registry.sealer())?;
         let hashes = codes.iter().map(|code| recovery_hash(code)).collect();
         let shown = (factor.sealed_secret, step);
-        let confirmed = self.change_by(&db, by, async |transaction, rights| {
-            self.require_proven(rights)?;
+        let confirmed = self.change_by(&db, by, async |transaction, _| {
             if !second_factor::confirm(transaction, user.id, shown, hashes, now).await? {
                 return Err(AuthenticationError::SecondFactorThere);
             }

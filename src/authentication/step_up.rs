@@ -10,7 +10,7 @@ use super::{Authentication, AuthenticationError, Caller, Client, Principal, Seco
 use crate::audit::Act;
 use crate::registry::step_ups;
 use crate::registry::tenants::Tenant;
-use crate::tenant_data::staff::{self, StaffMember};
+use crate::tenant_data::staff;
 
 /// So long a proof counts.
 pub(super) const COUNTS_FOR: TimeDelta = TimeDelta::minutes(5);
@@ -49,18 +49,6 @@ impl Authentication {
         });
         noted.await?;
         proven.map(drop)
-    }
-
-    /// Fails where somebody has shown their password, which is not all that a sign-in asks of them, and has proven no more.
-    pub(super) async fn require_step_up_beside_password(
-        &self,
-        user: &StaffMember,
-        by: &Principal,
-    ) -> Result<(), AuthenticationError> {
-        match user.mfa_enabled && !self.has_stepped_up(&by.caller).await? {
-            true => Err(AuthenticationError::StepUpRequired),
-            false => Ok(()),
-        }
     }
 
     /// Has a caller proven once more who they are? Programs cannot. Of whom an identity provider signs in, its token says when they

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
+use foldhash::fast::RandomState;
 use jsonwebtoken::Validation;
 use moka::future::Cache;
 use ring::digest;
@@ -99,7 +100,7 @@ pub struct Tokens {
     issuer: String,
     life: TimeDelta,
     validation: Validation,
-    remembered: Cache<[u8; 32], Believed>,
+    remembered: Cache<[u8; 32], Believed, RandomState>,
     clock: Clock,
 }
 
@@ -110,7 +111,7 @@ impl Tokens {
         let remembered = Cache::builder()
             .max_capacity(REMEMBERED_TOKENS)
             .time_to_live(settings.access_token_ttl)
-            .build();
+            .build_with_hasher(RandomState::default());
         Self {
             keys,
             issuer: settings.issuer.clone(),
@@ -182,10 +183,11 @@ impl Tokens {
                 believed
             }
         };
-        if claims.exp <= self.clock.now().timestamp() {
+        let now = self.clock.now();
+        if claims.exp <= now.timestamp() {
             return Err(TokenError::Expired);
         }
-        self.unless_given_up(&kid)?;
+        self.unless_given_up(&kid, now)?;
         Ok(claims)
     }
 
@@ -195,13 +197,13 @@ impl Tokens {
             return Err(TokenError::Invalid);
         }
         let Believed { claims, kid } = self.decode(token).await?;
-        self.unless_given_up(&kid)?;
+        self.unless_given_up(&kid, self.clock.now())?;
         Ok(claims)
     }
 
     /// A key that was given up takes what it has signed with it.
-    fn unless_given_up(&self, kid: &str) -> Result<(), TokenError> {
-        self.keys.ring().find(kid, self.clock.now()).map(drop).ok_or(TokenError::Invalid)
+    fn unless_given_up(&self, kid: &str, now: DateTime<Utc>) -> Result<(), TokenError> {
+        self.keys.ring().find(kid, now).map(drop).ok_or(TokenError::Invalid)
     }
 
     async fn decode(&self, token: &str) -> Result<Believed, TokenError> {

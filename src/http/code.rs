@@ -37,7 +37,7 @@ codes! {
     Forbidden "forbidden" FORBIDDEN "Forbidden": "Your role does not permit this.";
     MfaEnrollmentRequired "mfa_enrollment_required" FORBIDDEN "Second factor to be set up": "A second factor is asked of everybody here, and you have none yet. Set one up by the calls below `/auth/mfa`; until then nothing else is open to you.";
     StepUpRequired "step_up_required" FORBIDDEN "To be proven once more": "This asks for the password, and the second factor where there is one, once more in this session: call `/auth/step-up`, and repeat the call within five minutes. A key of a program cannot; whom an identity provider signs in proves it there.";
-    EmailNotVerified "email_not_verified" FORBIDDEN "Email not verified": "Nothing is sent to others until an owner of the organization has proven their own address, by the letter that was sent to it. Nobody makes an API key or sets up a second factor before they have proven theirs.";
+    EmailNotVerified "email_not_verified" FORBIDDEN "Email not verified": "Nothing is sent to others until an owner of the organization has proven their own address, by the letter that was sent to it.";
     TenantSuspended "tenant_suspended" FORBIDDEN "Organization suspended": "The organization is suspended. Nothing of it is lost; write to support.";
     TenantDeleted "tenant_deleted" FORBIDDEN "Organization deleted": "The organization has been deleted.";
     TenantMismatch "tenant_mismatch" FORBIDDEN "Organization mismatch": "The request names more than one organization: its access or refresh token, `tenant`, `X-Tenant-Id` and its host must agree.";

@@ -23,6 +23,7 @@ mod timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use moka::future::Cache;
 use uuid::Uuid;
 
@@ -76,7 +77,7 @@ pub struct Inner {
     readiness: Readiness,
     answers: Answers,
     limits: Limits,
-    rights: Cache<(TenantId, Uuid, String), Arc<Rights>>,
+    rights: Cache<(TenantId, Uuid, String), Arc<Rights>, RandomState>,
     settings: HttpSettings,
     registration_wait: Duration,
     operator_mfa_required: bool,
@@ -123,7 +124,10 @@ impl Gateway {
             telnyx: rooms.telnyx,
             clerk: rooms.clerk,
             limits: Limits::new(limits, &clock),
-            rights: Cache::builder().max_capacity(50_000).time_to_live(RIGHTS_TTL).build(),
+            rights: Cache::builder()
+                .max_capacity(50_000)
+                .time_to_live(RIGHTS_TTL)
+                .build_with_hasher(RandomState::default()),
             registry: rooms.registry,
             registration_wait,
             operator_mfa_required,

@@ -3,10 +3,7 @@
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::extension::postgres::PgExpr;
 use sea_orm::sea_query::{Condition, Expr, LikeExpr, Query};
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DbBackend, DbErr, EntityTrait, QueryFilter, QueryResult,
-    QuerySelect, Statement,
-};
+use sea_orm::{ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, QueryFilter, QuerySelect};
 use uuid::Uuid;
 
 use super::conversations;
@@ -15,7 +12,7 @@ pub use super::entities::members::Model as Member;
 use super::entities::members::{ActiveModel, Column, Entity};
 use crate::identifiers::{EmailAddress, PhoneNumber, new_id, searched_digits};
 use crate::paging::{Page, PageRequest, Position, newest_first};
-use crate::postgres::failure;
+use crate::postgres::{Row, failure};
 use crate::tenant_router::OnTenant;
 
 /// Why a member could not be written.
@@ -169,24 +166,23 @@ const FIND: &str = "SELECT id, first_name, last_name, phone_number, email, branc
 
 /// One member.
 pub async fn find(db: &impl OnTenant, id: Uuid) -> Result<Member, MemberError> {
-    let statement = Statement::from_sql_and_values(DbBackend::Postgres, FIND, [id.into()]);
-    let row = db.query_one_raw(statement).await?.ok_or(MemberError::NotFound)?;
+    let row = db.first_row(FIND, vec![id.into()]).await?.ok_or(MemberError::NotFound)?;
     Ok(by_place(&row)?)
 }
 
 /// The most frequent read of all looks up no column by its name: that took a tenth of the work on it.
-fn by_place(row: &QueryResult) -> Result<Member, DbErr> {
+fn by_place(row: &Row) -> Result<Member, DbErr> {
     Ok(Member {
-        id: row.try_get_by_index(0)?,
-        first_name: row.try_get_by_index(1)?,
-        last_name: row.try_get_by_index(2)?,
-        phone_number: row.try_get_by_index(3)?,
-        email: row.try_get_by_index(4)?,
-        branch_id: row.try_get_by_index(5)?,
-        tags: row.try_get_by_index(6)?,
-        opted_out_at: row.try_get_by_index(7)?,
-        created_at: row.try_get_by_index(8)?,
-        updated_at: row.try_get_by_index(9)?,
+        id: row.get(0)?,
+        first_name: row.get(1)?,
+        last_name: row.get(2)?,
+        phone_number: row.get(3)?,
+        email: row.get(4)?,
+        branch_id: row.get(5)?,
+        tags: row.get(6)?,
+        opted_out_at: row.get(7)?,
+        created_at: row.get(8)?,
+        updated_at: row.get(9)?,
     })
 }
 

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use sea_orm::{
     AccessMode, ConnectionTrait, DbBackend, DbErr, ExecResult, IsolationLevel, QueryResult,
-    Statement, TransactionError, TransactionOptions, TransactionSession, TransactionTrait,
+    Statement, TransactionError, TransactionOptions, TransactionSession, TransactionTrait, Value,
 };
 
 use super::failure::ConnectFailure;
 use super::physical::Target;
+use super::row::Row;
 use super::session::{Effect, FirstRow, Holder, Rows, Session, Simple};
 
 fn begin_sql(isolation: Option<IsolationLevel>, access: Option<AccessMode>) -> String {
@@ -64,17 +65,34 @@ impl<S: Send + Sync + 'static> Drop for Transaction<S> {
 pub trait Scoped<S>: ConnectionTrait + Send {
     /// What the queries run against.
     fn scope(&self) -> &S;
+
+    /// The first row of a statement that is always the same, for what is asked so often that each copy of its text counts.
+    fn first_row(
+        &self,
+        sql: &'static str,
+        values: Vec<Value>,
+    ) -> impl Future<Output = Result<Option<Row>, DbErr>> + Send;
 }
 
 impl<S: Send + Sync + 'static> Scoped<S> for Connection<S> {
     fn scope(&self) -> &S {
         &self.session.scope
     }
+
+    async fn first_row(&self, sql: &'static str, values: Vec<Value>) -> Result<Option<Row>, DbErr> {
+        let row = self.session.run(0, FirstRow::of(sql, values)).await?;
+        Ok(row.map(Row))
+    }
 }
 
 impl<S: Send + Sync + 'static> Scoped<S> for Transaction<S> {
     fn scope(&self) -> &S {
         &self.session.scope
+    }
+
+    async fn first_row(&self, sql: &'static str, values: Vec<Value>) -> Result<Option<Row>, DbErr> {
+        let row = self.session.run(self.depth, FirstRow::of(sql, values)).await?;
+        Ok(row.map(Row))
     }
 }
 
@@ -169,7 +187,7 @@ macro_rules! implement_traits {
                 &self,
                 statement: Statement,
             ) -> Result<Option<QueryResult>, DbErr> {
-                let row = self.session().run(self.depth(), FirstRow(statement)).await?;
+                let row = self.session().run(self.depth(), FirstRow::from(statement)).await?;
                 Ok(row.map(QueryResult::from))
             }
 

@@ -9,6 +9,7 @@ mod growth;
 pub mod migrating;
 mod physical;
 mod pool;
+mod row;
 mod scram;
 mod session;
 mod signals;
@@ -19,6 +20,7 @@ pub use failure::ConnectFailure;
 pub use gate::{Attempt, Gate, Permit};
 pub use physical::{OnConnect, Target};
 pub use pool::{Checkout, CheckoutFailure, Pool, PoolLimits};
+pub use row::Row;
 pub use signals::{Renewals, ServerSignals};
 
 /// A server lets go of what a machine held that has vanished without a word, within half a minute; by itself it would

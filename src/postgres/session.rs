@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use sea_orm::{DbErr, RuntimeErr, Statement};
+use sea_orm::{DbErr, RuntimeErr, Statement, Value, Values};
 use sea_query_sqlx::SqlxValues;
 use sqlx::postgres::{PgConnection, PgQueryResult, PgRow};
-use sqlx::{Connection as _, Executor as _};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr, SqlStr};
 use tokio::sync::{Mutex, MutexGuard, OwnedSemaphorePermit};
 
 use super::failure::{self, Verdict};
@@ -205,17 +205,34 @@ impl Exchange for Rows {
 /// A prepared statement whose first row is wanted. The others are read too: the server's last word on the statement comes
 /// after them.
 #[derive(Clone)]
-pub(super) struct FirstRow(pub Statement);
+pub(super) struct FirstRow {
+    sql: SqlStr,
+    values: Vec<Value>,
+}
+
+impl FirstRow {
+    pub fn of(sql: &'static str, values: Vec<Value>) -> Self {
+        Self { sql: sql.into_sql_str(), values }
+    }
+}
+
+impl From<Statement> for FirstRow {
+    fn from(Statement { sql, values, .. }: Statement) -> Self {
+        let values = values.map(|values| values.0).unwrap_or_default();
+        Self { sql: AssertSqlSafe(sql).into_sql_str(), values }
+    }
+}
 
 impl Exchange for FirstRow {
     type Output = Option<PgRow>;
 
     fn sql(&self) -> &str {
-        &self.0.sql
+        self.sql.as_str()
     }
 
     async fn on(self, socket: &mut PgConnection) -> Result<Option<PgRow>, sqlx::Error> {
-        prepared(self.0).fetch_optional(socket).await
+        let values = SqlxValues(Values(self.values));
+        sqlx::query_with(self.sql, values).fetch_optional(socket).await
     }
 }
 
@@ -247,13 +264,13 @@ impl Exchange for Simple {
     }
 
     async fn on(self, socket: &mut PgConnection) -> Result<PgQueryResult, sqlx::Error> {
-        socket.execute(sqlx::AssertSqlSafe(self.0)).await
+        socket.execute(AssertSqlSafe(self.0)).await
     }
 }
 
 fn prepared(statement: Statement) -> sqlx::query::Query<'static, sqlx::Postgres, SqlxValues> {
-    let values = statement.values.unwrap_or(sea_orm::Values(Vec::new()));
-    sqlx::query_with(sqlx::AssertSqlSafe(statement.sql), SqlxValues(values))
+    let values = statement.values.unwrap_or(Values(Vec::new()));
+    sqlx::query_with(AssertSqlSafe(statement.sql), SqlxValues(values))
 }
 
 /// One exchange with the server. The connection counts as uncertain from its start until it has ended well.

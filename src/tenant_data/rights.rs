@@ -31,16 +31,6 @@ pub fn give_rights(permissions: &[String]) -> bool {
     permissions.iter().any(|name| GIVE_RIGHTS.contains(&&**name))
 }
 
-/// What carries an organization's data or its history off.
-const CARRY_OFF: &[&str] = &["export:run", "audit:read"];
-
-/// Is a key with these permissions worth a thief's while? To make one asks for a proof of who somebody is. So does one without an
-/// end.
-pub fn ask_for_proof(permissions: &[String], has_end: bool) -> bool {
-    let is_dear = |name: &String| CARRY_OFF.contains(&&**name);
-    !has_end || give_rights(permissions) || permissions.iter().any(is_dear)
-}
-
 /// Of one caller.
 #[derive(Clone, Debug)]
 pub struct Rights {
@@ -52,8 +42,6 @@ pub struct Rights {
     pub must_enroll: bool,
     /// Are they an owner? Only owners make and unmake owners.
     pub is_owner: bool,
-    /// Is it not known that letters to their address reach them? Only of members of staff with a password.
-    pub is_unproven: bool,
     /// Have they just proven once more who they are? Asked only in a transaction that may change rights.
     pub has_stepped_up: bool,
 }
@@ -74,7 +62,6 @@ pub async fn hold(transaction: &TenantTransaction, alone: bool) -> Result<(), Db
 #[derive(FromQueryResult)]
 struct Row {
     is_owner: bool,
-    is_unproven: bool,
     id: Uuid,
     name: String,
     permissions: Vec<String>,
@@ -89,12 +76,11 @@ async fn read(
 ) -> Result<Option<Rights>, DbErr> {
     let statement = Statement::from_sql_and_values(DbBackend::Postgres, sql, values);
     let row = Row::find_by_statement(statement).one(db).await?;
-    Ok(row.map(|Row { is_owner, is_unproven, id, name, permissions, must_enroll }| Rights {
+    Ok(row.map(|Row { is_owner, id, name, permissions, must_enroll }| Rights {
         permissions,
         actor: Actor { kind, id: Some(id), name },
         must_enroll,
         is_owner,
-        is_unproven,
         has_stepped_up: false,
     }))
 }
@@ -106,8 +92,7 @@ pub async fn of_staff(db: &impl OnTenant, id: Uuid) -> Result<Option<Rights>, Db
         SELECT s.id, trim(s.first_name || ' ' || s.last_name) AS name, r.permissions,
             NOT s.mfa_enabled AND s.password_hash <> '!'
                 AND EXISTS (SELECT FROM settings WHERE key = $2 AND value = 'true') AS must_enroll,
-            s.role = 'owner' AS is_owner,
-            s.email_verified_at IS NULL AND s.password_hash <> '!' AS is_unproven
+            s.role = 'owner' AS is_owner
         FROM staff s JOIN roles r ON r.name = s.role WHERE s.id = $1 AND s.status = 'active'";
     read(db, ActorKind::Staff, SQL, [id.into(), MFA_REQUIRED.into()]).await
 }
@@ -119,8 +104,7 @@ pub async fn of_key(
     now: DateTime<Utc>,
 ) -> Result<Option<Rights>, DbErr> {
     const SQL: &str = "
-        SELECT id, name, permissions, false AS must_enroll, false AS is_owner, false AS is_unproven
-        FROM api_keys
+        SELECT id, name, permissions, false AS must_enroll, false AS is_owner FROM api_keys
         WHERE key_hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)";
     read(db, ActorKind::ApiKey, SQL, [hash.to_vec().into(), now.into()]).await
 }
@@ -159,7 +143,6 @@ pub async fn of_operator(
             },
             must_enroll: false,
             is_owner: false,
-            is_unproven: false,
             has_stepped_up: false,
         }
     }))

@@ -35,15 +35,7 @@ impl Authentication {
         let proven = self.counted_operator(hash, client, proof).await?;
         let password_hash = self.passwords.hash_new(new, Vec::new()).await?;
         let (now, transaction) = (self.clock.now(), self.registry.begin().await?);
-        let held = async {
-            let operator = self.hold_operator(&transaction, &proven).await?;
-            match operator.has_second_factor() {
-                // The password is not all that a sign-in asks for.
-                true => self.require_step_up(&transaction, origin).await,
-                false => Ok(()),
-            }
-        };
-        if let Err(refused) = held.await {
+        if let Err(refused) = self.hold_operator(&transaction, &proven).await {
             roll_back(transaction).await?;
             return Err(refused);
         }

@@ -159,10 +159,6 @@ impl From<AuthenticationError> for Problem {
                 Self::with_detail(Code::Forbidden, format!("You are not permitted `{permission}`."))
             }
             AuthenticationError::MustEnroll => Code::MfaEnrollmentRequired.into(),
-            AuthenticationError::AddressNotProven => Self::with_detail(
-                Code::EmailNotVerified,
-                "Prove first that your address is yours, by the letter that was sent to it.",
-            ),
             AuthenticationError::StepUpRequired => Code::StepUpRequired.into(),
             AuthenticationError::NoSuchSession => Code::NotFound.into(),
             AuthenticationError::Conflict(what) => Self::with_detail(Code::Conflict, what),

@@ -14,7 +14,6 @@ fn with_key(staff: &Staff, made: &Value) -> Staff {
     staff.with_token(made["secret"].as_str().unwrap())
 }
 
-/// One that never ends.
 async fn make(owner: &Staff, permissions: &[&str]) -> Value {
     owner.step_up().await;
     let wanted = json!({"name": "Website", "permissions": permissions});

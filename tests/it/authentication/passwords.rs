@@ -272,23 +272,16 @@ async fn a_sign_in_brings_an_old_hash_to_todays_cost() {
 #[tokio::test]
 async fn what_was_made_before_an_address_was_proven_is_worth_nothing_to_its_maker() {
     let mail = MailServer::start().await;
-    // Where letters are sent nobody makes a key or a second factor before the proof; they are older than the mail server.
-    let silent = TestApp::start().await;
-    let stranger = silent.register().await;
-    stranger.step_up().await;
+    let app = TestApp::start_with(mail.used()).await;
+    let stranger = app.register().await;
     let key = json!({"name": "kept", "permissions": ["members:read"]});
     let key = stranger.post("/v1/api-keys", key).await.expect(201);
-    super::mfa::enroll(&silent, &stranger).await;
-    let (mut settings, used) = (silent.settings.clone(), mail.used());
-    used(&mut settings);
-    let change = Box::new(move |own: &mut _| *own = settings);
-    let registry = silent.registry_database.clone();
-    let app = TestApp::open_registry(silent.cluster.clone(), registry, change).await;
-    let key = stranger.with_token(key["secret"].as_str().unwrap()).at(&app);
+    let key = stranger.with_token(key["secret"].as_str().unwrap());
     key.get("/v1/members").await.expect(200);
+    super::mfa::enroll(&app, &stranger).await;
 
     forgot(&app, &stranger.email).await.expect(202);
-    let letter = mail.letter(&stranger.email, 1).await;
+    let letter = mail.letter(&stranger.email, 2).await;
     reset(&app, &letter.token(), "the owner's password 7").await.expect(204);
     key.get("/v1/members").await.expect_problem(401, "token_revoked");
     // The stranger's second factor does not lock the owner out.

@@ -214,66 +214,6 @@ async fn an_operators_token_alone_makes_no_operator_and_changes_none() {
     refused(&admin).await;
 }
 
-#[tokio::test]
-async fn a_key_that_never_ends_or_carries_much_off_asks_for_a_proof() {
-    let app = TestApp::start().await;
-    let owner = unproven(&app).await;
-    let key = |permissions: &[&str], expires_at: Value| json!({"name": "Website", "permissions": permissions, "expires_at": expires_at});
-    let end = || json!(app.clock.now() + TimeDelta::days(1));
-    owner.post("/v1/api-keys", key(&["members:read"], end())).await.expect(201);
-    let dear = [
-        key(&["members:read"], Value::Null),
-        key(&["export:run"], end()),
-        key(&["audit:read"], end()),
-        key(&["staff:manage"], end()),
-    ];
-    for key in &dear {
-        let refused = owner.post("/v1/api-keys", key.clone()).await;
-        refused.expect_problem(403, "step_up_required");
-    }
-    prove(&owner, json!({})).await.expect(204);
-    for key in dear {
-        owner.post("/v1/api-keys", key).await.expect(201);
-    }
-}
-
-#[tokio::test]
-async fn a_password_alone_changes_itself_only_where_there_is_no_second_factor() {
-    let app = TestApp::start().await;
-    let owner = unproven(&app).await;
-    let (authenticator, _) = enroll(&app, &owner).await;
-    let new = "a quite new password 7";
-    let change = json!({"current_password": owner.password, "new_password": new});
-    let refused = owner.post("/v1/auth/password/change", change.clone()).await;
-    refused.expect_problem(403, "step_up_required");
-    app.clock.advance(TimeDelta::seconds(30));
-    prove(&owner, json!({"totp_code": authenticator.code(&app)})).await.expect(204);
-    owner.post("/v1/auth/password/change", change).await.expect(204);
-
-    let operator = app.operator(Role::Admin).await;
-    let (_, codes) = crate::operators::second_factor::enroll(&app, &operator).await;
-    let change = json!({"current_password": operator.password, "new_password": new});
-    let path = "/v1/admin/auth/password/change";
-    operator.post(path, change.clone()).await.expect_problem(403, "step_up_required");
-    let proof = json!({"password": operator.password, "recovery_code": codes[0]});
-    operator.post("/v1/admin/auth/step-up", proof).await.expect(204);
-    operator.post(path, change).await.expect(204);
-}
-
-#[tokio::test]
-async fn a_token_alone_does_not_stop_second_factors_from_being_asked_for() {
-    let app = TestApp::start().await;
-    let owner = unproven(&app).await;
-    let (_, codes) = enroll(&app, &owner).await;
-    let require =
-        async |is: bool| owner.patch("/v1/tenant/settings", json!({"mfa_required": is})).await;
-    require(false).await.expect(200);
-    require(true).await.expect(200);
-    require(false).await.expect_problem(403, "step_up_required");
-    prove(&owner, json!({"recovery_code": codes[0]})).await.expect(204);
-    assert_eq!(require(false).await.expect(200)["mfa_required"], false);
-}
-
 /// Whoever changes the password meanwhile, or shuts them out, waits for the proof, and takes it back.
 #[tokio::test]
 async fn a_proof_is_recorded_while_the_account_is_held() {

@@ -233,8 +233,7 @@ impl Route {
                 "first_name": "Eve", "last_name": "New", "role": "viewer"})),
             ("PATCH", "/v1/staff/{id}") => Some(json!({"role": "editor"})),
             ("POST", "/v1/api-keys") => {
-                Some(json!({"name": "Website", "permissions": ["members:read"],
-                    "expires_at": "2099-01-01T00:00:00Z"}))
+                Some(json!({"name": "Website", "permissions": ["members:read"]}))
             }
             ("PATCH", "/v1/members/{id}") => Some(json!({"first_name": "Mallory"})),
             ("PATCH", "/v1/branches/{id}") => Some(json!({"name": format!("Hill {}", unique())})),
@@ -325,8 +324,7 @@ impl Furnished {
         app.cluster.execute(&staff.database(), factor).await;
         let impersonations = staff.get("/v1/tenant/impersonations").await.expect(200);
         let impersonation = impersonations["data"][0].clone();
-        let api_key = json!({"name": format!("Key {mark}"), "permissions": ["members:read"],
-            "expires_at": "2099-01-01T00:00:00Z"});
+        let api_key = json!({"name": format!("Key {mark}"), "permissions": ["members:read"]});
         let api_key = staff.post("/v1/api-keys", api_key).await.expect(201);
         let me = staff.get("/v1/auth/me").await.expect(200);
         let text = |value: &Value| value.as_str().unwrap().to_owned();

@@ -57,8 +57,7 @@ pub(crate) struct NewApiKeyDocument {
 
 /// Makes a key for a program. It is good for the calls that its permissions cover, and for no account.
 ///
-/// A key without `expires_at`, or with `staff:manage`, `tenant:manage`, `export:run` or `audit:read`, asks for a step-up
-/// (`step_up_required`). Where letters are sent, the caller has to have proven their address (`email_not_verified`).
+/// A key with `staff:manage` or `tenant:manage` asks for a step-up (`step_up_required`).
 #[utoipa::path(
     post,
     path = "/v1/api-keys",

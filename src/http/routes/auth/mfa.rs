@@ -81,8 +81,7 @@ impl From<Enrollment> for EnrollmentDocument {
 
 /// Begins to set up a second factor: an authenticator app reads the secret, and `confirm` takes a first code of it.
 ///
-/// Until then nothing changes. A secret that was never confirmed is replaced. Where letters are sent, the caller has to have
-/// proven their address (`email_not_verified`).
+/// Until then nothing changes. A secret that was never confirmed is replaced.
 #[utoipa::path(
     post,
     path = "/v1/auth/mfa/enroll",

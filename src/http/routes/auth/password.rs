@@ -146,8 +146,7 @@ pub(crate) fn of_new_password(error: AuthenticationError) -> Problem {
 
 /// Sets a new password for a caller who knows the old one. Their other sessions end.
 ///
-/// A wrong `current_password` gets `invalid_credentials`, and counts like a failed sign-in. Where there is a second factor it asks
-/// for a step-up (`step_up_required`).
+/// A wrong `current_password` gets `invalid_credentials`, and counts like a failed sign-in.
 #[utoipa::path(
     post,
     path = "/v1/auth/password/change",

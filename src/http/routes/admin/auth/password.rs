@@ -10,8 +10,7 @@ use crate::http::routes::auth::password::{ChangeRequest, of_new_password};
 
 /// Sets a new password for an operator who knows the old one. Their other sessions end.
 ///
-/// A wrong `current_password` gets `invalid_credentials`, and counts like a failed sign-in. Where there is a second factor it asks
-/// for a step-up (`step_up_required`).
+/// A wrong `current_password` gets `invalid_credentials`, and counts like a failed sign-in.
 #[utoipa::path(
     post,
     path = "/v1/admin/auth/password/change",
