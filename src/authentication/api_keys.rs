@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::caller::ProgramKey;
 use super::{Authentication, AuthenticationError};
-use crate::audit::Act;
+use crate::audit::{Act, ActorKind};
 use crate::identifiers::{TenantId, new_id};
 use crate::tenant_data::api_keys::{self, ApiKey};
 use crate::tenant_data::impersonations;
@@ -42,6 +42,11 @@ impl Authentication {
         if rights::give_rights(&wanted.permissions) && !by.has_stepped_up {
             return Err(AuthenticationError::StepUpRequired);
         }
+        let created_by = match by.actor.kind {
+            // What is made with a key ends with what its maker has made.
+            ActorKind::ApiKey => api_keys::made_by(transaction, by.actor.id).await?,
+            _ => staff,
+        };
         let (key, text) = ProgramKey::generate(&self.registry, tenant)?;
         let new = ApiKey {
             id: new_id(),
@@ -49,7 +54,7 @@ impl Authentication {
             key_hash: key.hash.to_vec(),
             hint: text[text.len() - HINT..].to_owned(),
             permissions: wanted.permissions,
-            created_by: staff,
+            created_by,
             created_at: self.clock.now(),
             expires_at: wanted.expires_at,
             revoked_at: None,

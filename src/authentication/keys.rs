@@ -90,8 +90,8 @@ impl KeyRing {
         self.0.iter().find(is_known).or(self.0.last())
     }
 
-    pub(super) fn find(&self, kid: &str, now: DateTime<Utc>) -> Option<&SigningKey> {
-        self.0.iter().find(|key| key.kid == kid && key.retired_at.is_none_or(|at| at > now))
+    pub(super) fn find(&self, kid: &str, now: impl Fn() -> DateTime<Utc>) -> Option<&SigningKey> {
+        self.0.iter().find(|key| key.kid == kid && key.retired_at.is_none_or(|at| at > now()))
     }
 
     /// The public halves.
@@ -214,11 +214,11 @@ impl Keys {
         let kid =
             header.kid.filter(|_| header.alg == Algorithm::EdDSA).ok_or(TokenError::Invalid)?;
         let now = self.clock.now();
-        if self.ring().find(&kid, now).is_none() {
+        if self.ring().find(&kid, || now).is_none() {
             self.look_again().await;
         }
         let ring = self.ring();
-        let key = ring.find(&kid, now).ok_or(TokenError::Invalid)?;
+        let key = ring.find(&kid, || now).ok_or(TokenError::Invalid)?;
         let data = decode::<C>(token, &key.decoding, validation);
         Ok((data.map_err(|_| TokenError::Invalid)?.claims, kid))
     }

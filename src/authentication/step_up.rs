@@ -47,7 +47,12 @@ impl Authentication {
             }
             Ok(((), act))
         });
-        noted.await?;
+        if let Err(refused) = noted.await {
+            // It may have been recorded, and no entry tells of it.
+            let registry = self.registry.connect().await?;
+            step_ups::forget(&registry, account).await?;
+            return Err(refused);
+        }
         proven.map(drop)
     }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use foldhash::fast::RandomState;
 use jsonwebtoken::Validation;
 use moka::future::Cache;
@@ -183,11 +183,10 @@ impl Tokens {
                 believed
             }
         };
-        let now = self.clock.now();
-        if claims.exp <= now.timestamp() {
+        if claims.exp <= self.clock.now_us() / 1_000_000 {
             return Err(TokenError::Expired);
         }
-        self.unless_given_up(&kid, now)?;
+        self.unless_given_up(&kid)?;
         Ok(claims)
     }
 
@@ -197,13 +196,13 @@ impl Tokens {
             return Err(TokenError::Invalid);
         }
         let Believed { claims, kid } = self.decode(token).await?;
-        self.unless_given_up(&kid, self.clock.now())?;
+        self.unless_given_up(&kid)?;
         Ok(claims)
     }
 
     /// A key that was given up takes what it has signed with it.
-    fn unless_given_up(&self, kid: &str, now: DateTime<Utc>) -> Result<(), TokenError> {
-        self.keys.ring().find(kid, now).map(drop).ok_or(TokenError::Invalid)
+    fn unless_given_up(&self, kid: &str) -> Result<(), TokenError> {
+        self.keys.ring().find(kid, || self.clock.now()).map(drop).ok_or(TokenError::Invalid)
     }
 
     async fn decode(&self, token: &str) -> Result<Believed, TokenError> {

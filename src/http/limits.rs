@@ -169,7 +169,7 @@ fn item(name: &str, first: (&str, u32), second: (&str, u32)) -> Option<HeaderVal
         text.push("=")?;
         text.push_number(number)?;
     }
-    HeaderValue::from_str(text.as_str()).ok()
+    HeaderValue::from_bytes(text.as_bytes()).ok()
 }
 
 /// Whole ones, so that whoever waits for so long has waited long enough.

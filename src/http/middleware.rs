@@ -131,7 +131,7 @@ impl Envelope {
         if let Some(limit) = limit {
             self.gateway.limits.describe(limit, response.headers_mut());
         }
-        if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+        if let Ok(id) = HeaderValue::from_bytes(id.as_bytes()) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
         response

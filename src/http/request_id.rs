@@ -34,6 +34,11 @@ impl RequestId {
         Self(text)
     }
 
+    /// As a header of the answer has it.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         self.0.as_str()

@@ -17,7 +17,12 @@ impl<const N: usize> ShortText<N> {
     /// What has been written.
     pub fn as_str(&self) -> &str {
         // Only whole texts and digits are written.
-        std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    /// The same, for whom its letters do not matter.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
     }
 
     /// `None`: there is no room, and nothing was written.

@@ -19,14 +19,15 @@ pub enum NoTurn {
     Died(String),
 }
 
-/// As many pieces of work at once as there are processors. Clones share the turns.
+/// As many pieces of work at once as half of the processors, at least one: the other half is for everybody else. Clones share
+/// the turns.
 #[derive(Clone)]
 pub struct Turns(Arc<Semaphore>);
 
 impl Default for Turns {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self(Arc::new(Semaphore::new(cores)))
+        Self(Arc::new(Semaphore::new((cores / 2).max(1))))
     }
 }
 

@@ -37,6 +37,13 @@ pub struct BranchChanges {
     pub timezone: Option<&'static str>,
 }
 
+impl BranchChanges {
+    /// Is nothing to be set?
+    pub fn is_empty(&self) -> bool {
+        self.name.is_none() && self.timezone.is_none()
+    }
+}
+
 fn refused(error: DbErr) -> BranchError {
     match failure::violated_unique_constraint(&error) {
         Some("branches_name_key") => BranchError::NameTaken,
@@ -79,6 +86,9 @@ pub async fn update(
     changes: BranchChanges,
     now: DateTime<Utc>,
 ) -> Result<Branch, BranchError> {
+    if changes.is_empty() {
+        return find(db, id).await;
+    }
     let mut row = ActiveModel { updated_at: Set(now), ..Default::default() };
     if let Some(name) = changes.name {
         row.name = Set(name);

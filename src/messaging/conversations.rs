@@ -132,7 +132,7 @@ UPDATE conversations SET member_id = $1 WHERE ended_at IS NULL AND member_id IS 
 /// There is one conversation for each number in a schema that knows no end: it is with whoever has the number now.
 const RELINK: &str = "
 UPDATE conversations SET member_id = CASE WHEN contact_number = $2 THEN $1 END
-WHERE member_id = $1 OR contact_number = $2
+WHERE (member_id = $1 OR contact_number = $2) AND to_jsonb(conversations) ->> 'ended_at' IS NULL
 ";
 /// The member's row is locked first, as by those who change it.
 const LINK: &str = "

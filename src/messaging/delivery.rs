@@ -77,7 +77,7 @@ pub async fn record(
         return Ok(Reported::UnknownMessage);
     };
     let event = events::ActiveModel {
-        provider_event_id: Set(report.event_id.to_owned()),
+        provider_event_id: Set(super::event_key(report.event_id)),
         event_type: Set(report.event_type.to_owned()),
         occurred_at: Set(report.occurred_at),
         received_at: Set(now),

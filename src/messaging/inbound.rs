@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement, TransactionSession, TransactionTrait};
 use uuid::Uuid;
 
-use super::{conversations, knows_hand_overs};
+use super::{conversations, event_key, knows_hand_overs};
 use crate::identifiers::new_id;
 use crate::tenant_router::{OnTenant, TenantDb};
 
@@ -46,7 +46,8 @@ pub enum Applied {
 }
 
 /// Stores a message: the statement of [`store`], for those who measure it. Everything hangs on the first inserts: where
-/// the event's id or that of the message is known, no row flows on. An event that is refused takes no message's id. An earlier version recorded the event's id alone.
+/// the id of the message is known, or that of the event where a message has none, no row flows on. An earlier version recorded
+/// the event's id alone. What was sent before a hand-over of its number belongs to the conversation that ended with it.
 /// Two deliveries of one message at once meet at the primary key, and the second waits for the first to commit.
 /// The member's row is locked against a change of its number until then, and the number (as by `conversations::hold_number`) against a member who takes it.
 /// Returns for the message that it stored whether the conversation is with no member.
@@ -58,18 +59,30 @@ WITH event_id AS (
     RETURNING 1
 ), message_id AS (
     INSERT INTO inbound_events (provider_event_id, event_type, occurred_at, received_at)
-    SELECT 'message:' || $12::text, 'message.received', $2, $3 FROM event_id WHERE $12 IS NOT NULL
+    SELECT 'message:' || $12::text, 'message.received', $2, $3 WHERE $12 IS NOT NULL
     ON CONFLICT DO NOTHING
     RETURNING 1
 ), event AS (
-    SELECT FROM event_id WHERE ($12 IS NULL OR EXISTS (SELECT FROM message_id))
+    SELECT WHERE CASE WHEN $12 IS NULL THEN EXISTS (SELECT FROM event_id) ELSE EXISTS (SELECT FROM message_id) END
         AND NOT EXISTS (SELECT FROM conversation_messages WHERE provider_message_id = $12 AND direction = 'inbound')
 ), number AS MATERIALIZED (
     SELECT pg_advisory_xact_lock(hashtextextended('narthex.contact:' || $5::text, 0)) FROM event
+), former AS (
+    SELECT conversations.id FROM conversations, number
+    WHERE contact_number = $5 AND phone_number = $6 AND (to_jsonb(conversations) ->> 'ended_at')::timestamptz > $2
+    ORDER BY to_jsonb(conversations) ->> 'ended_at' LIMIT 1
+), late AS (
+    UPDATE conversations SET
+        unread_count = unread_count + 1,
+        last_message_preview = CASE WHEN $2 >= last_message_at THEN $7 ELSE last_message_preview END,
+        last_message_at = GREATEST(last_message_at, $2)
+    FROM former WHERE conversations.id = former.id
+    RETURNING conversations.id
 ), conversation AS (
     INSERT INTO conversations (id, contact_number, phone_number, member_id, status, unread_count,
                                last_message_at, last_message_preview, created_at)
     SELECT $4, $5, $6, (SELECT id FROM members WHERE phone_number = $5 FOR KEY SHARE), 'open', 1, $2, $7, $3 FROM number
+    WHERE NOT EXISTS (SELECT FROM former)
     ON CONFLICT ON CONSTRAINT conversations_pair DO UPDATE SET
         member_id = COALESCE(EXCLUDED.member_id, conversations.member_id),
         status = 'open',
@@ -81,8 +94,9 @@ WITH event_id AS (
 )
 INSERT INTO conversation_messages (id, conversation_id, direction, body, media, status, segments,
                                    provider_message_id, subject, occurred_at, created_at)
-SELECT $8, conversation.id, 'inbound', $9, $10, 'received', $11, $12, $13, $2, $3 FROM conversation
-RETURNING (SELECT member_id IS NULL FROM conversation)
+SELECT $8, place.id, 'inbound', $9, $10, 'received', $11, $12, $13, $2, $3
+FROM (SELECT id FROM late UNION ALL SELECT id FROM conversation) place
+RETURNING COALESCE((SELECT member_id IS NULL FROM conversation), false)
 ";
 
 const KEEP_RECIPIENTS: &str = "UPDATE conversation_messages SET recipients = $2 WHERE id = $1";
@@ -105,13 +119,11 @@ pub async fn store(
         transaction.commit().await?;
         stored
     };
-    let Some(Stored { is_with_nobody }) = stored else {
-        return Ok(Applied::Duplicate);
-    };
-    if is_with_nobody {
+    // A first attempt may have stopped before the link.
+    if stored.as_ref().is_none_or(|stored| stored.is_with_nobody) {
         conversations::link_holder(db, text.from).await?;
     }
-    Ok(Applied::Stored)
+    Ok(stored.map_or(Applied::Duplicate, |_| Applied::Stored))
 }
 
 struct Stored {
@@ -125,11 +137,7 @@ async fn write(
     text: &InboundText<'_>,
     now: DateTime<Utc>,
 ) -> Result<Option<Stored>, DbErr> {
-    // The ids of messages have this prefix, in the same column.
-    let event_id = match text.event_id.starts_with("message:") {
-        true => format!("event:{}", text.event_id),
-        false => text.event_id.to_owned(),
-    };
+    let event_id = event_key(text.event_id);
     let values: Vec<sea_orm::Value> = vec![
         event_id.into(),
         text.occurred_at.into(),

@@ -74,7 +74,7 @@ pub struct NewMember {
 }
 
 /// What can be set on a member; `Some(None)` clears.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct MemberChanges {
     /// Given name.
     pub first_name: Option<String>,
@@ -88,6 +88,13 @@ pub struct MemberChanges {
     pub branch_id: Option<Option<Uuid>>,
     /// Free words; replaces all of them.
     pub tags: Option<Vec<String>>,
+}
+
+impl MemberChanges {
+    /// Is nothing to be set?
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Members, newest first.
@@ -193,6 +200,9 @@ pub async fn update(
     changes: MemberChanges,
     now: DateTime<Utc>,
 ) -> Result<Member, MemberError> {
+    if changes.is_empty() {
+        return find(db, id).await;
+    }
     let mut row = ActiveModel { updated_at: Set(now), ..Default::default() };
     if let Some(first_name) = changes.first_name {
         row.first_name = Set(first_name);

@@ -10,6 +10,14 @@ pub mod entities;
 pub mod inbound;
 pub mod members;
 
+/// By which an event is known among `inbound_events`. The ids of messages stand there too, behind this prefix.
+fn event_key(event_id: &str) -> String {
+    match event_id.starts_with("message:") {
+        true => format!("event:{event_id}"),
+        false => event_id.to_owned(),
+    }
+}
+
 /// The schema from which on a conversation can end when its number changes hands, and a message names its other
 /// recipients.
 const HAND_OVERS: &str = "m20261127_000005_hand_overs";

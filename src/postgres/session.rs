@@ -159,14 +159,14 @@ enum Kind {
 
 impl Kind {
     fn of(sql: &str) -> Self {
-        let sql = sql.trim_start();
-        let begins = |word: &str| {
+        let sql = sql.as_bytes().trim_ascii_start();
+        let begins = |word: &[u8]| {
             sql.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
         };
-        let is_followed = || sql.as_bytes().get(6).is_some_and(u8::is_ascii_whitespace);
-        if begins("SELECT") && is_followed() {
+        let is_followed = || sql.get(6).is_some_and(u8::is_ascii_whitespace);
+        if begins(b"SELECT") && is_followed() {
             Self::Read
-        } else if begins("BEGIN") && !sql.contains(';') {
+        } else if begins(b"BEGIN") && !sql.contains(&b';') {
             Self::Begin
         } else {
             Self::Write

@@ -99,12 +99,19 @@ impl Provisioner {
         origin: &Origin,
     ) -> Result<Option<tenants::Tenant>, RegistryError> {
         let transaction = self.tools.registry.begin().await?;
+        let now = self.tools.clock.now();
+        let found = tenants::find(&transaction, tenant).await?;
+        if let Some(same) = found.filter(|found| edit.is_done(found)) {
+            // Nothing to tell of; but who may not change it is not shown it either.
+            let judged = audit_log::uphold(&transaction, origin, now).await;
+            roll_back(transaction).await?;
+            return judged.map(|()| Some(same));
+        }
         let detail = json!({
             "organization_name": edit.organization_name,
             "timezone": edit.timezone.as_ref().map(|zone| zone.as_str()),
             "plan": edit.plan,
         });
-        let now = self.tools.clock.now();
         let Some(edited) = tenants::edit(&transaction, tenant, edit, now).await? else {
             roll_back(transaction).await?;
             return Ok(None);

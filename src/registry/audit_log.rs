@@ -32,6 +32,15 @@ pub async fn note(
     audit::append(transaction, &chain(hasher), origin, act, now).await?;
     // The lock of the log is held from the entry to the end of the transaction, and whoever shuts an operator out takes it too:
     // they have committed before, and it shows here, or come after.
+    uphold(transaction, origin, now).await
+}
+
+/// Fails where the origin is an operator who may not do any more what they began.
+pub async fn uphold(
+    transaction: &RegistryTransaction,
+    origin: &Origin,
+    now: DateTime<Utc>,
+) -> Result<(), RegistryError> {
     match &origin.warrant {
         Some(warrant) => operators::uphold(transaction, warrant, now).await.map(drop),
         None => Ok(()),

@@ -276,14 +276,18 @@ pub struct TenantEdit {
 }
 
 impl TenantEdit {
-    /// Would anything of this tenant be another than it is?
-    pub fn changes(&self, tenant: &Tenant) -> bool {
-        let differs = |new: Option<&str>, old: &str| new.is_some_and(|new| new != old);
-        differs(self.organization_name.as_deref(), &tenant.organization_name)
-            || differs(self.timezone.as_ref().map(Timezone::as_str), &tenant.timezone)
-            || differs(self.plan.as_deref(), &tenant.plan)
+    /// Is a tenant that can be changed already as it would be then?
+    pub fn is_done(&self, tenant: &Tenant) -> bool {
+        let is_same = |new: Option<&str>, old: &str| new.is_none_or(|new| new == old);
+        !GONE.contains(&tenant.status)
+            && is_same(self.organization_name.as_deref(), &tenant.organization_name)
+            && is_same(self.timezone.as_ref().map(Timezone::as_str), &tenant.timezone)
+            && is_same(self.plan.as_deref(), &tenant.plan)
     }
 }
+
+/// Nothing changes a tenant in one of these.
+const GONE: [Status; 3] = [Status::Deleted, Status::Purging, Status::Purged];
 
 /// Changes a tenant that is not deleted; as it is then. `None`: it is deleted, or there is none.
 pub async fn edit(
@@ -299,11 +303,10 @@ pub async fn edit(
         updated_at: Set(now),
         ..Default::default()
     };
-    let gone = [Status::Deleted, Status::Purging, Status::Purged];
     let edited = Entity::update_many()
         .set(row)
         .filter(Column::Id.eq(id.0))
-        .filter(Column::Status.is_not_in(gone))
+        .filter(Column::Status.is_not_in(GONE))
         .exec_with_returning(db)
         .await?;
     Ok(edited.into_iter().next())

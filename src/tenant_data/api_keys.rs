@@ -44,6 +44,12 @@ pub async fn revoke(
     }
 }
 
+/// The member of staff who has made a key, or the key that it was made with.
+pub async fn made_by(db: &impl OnTenant, id: Option<Uuid>) -> Result<Option<Uuid>, DbErr> {
+    let Some(id) = id else { return Ok(None) };
+    Ok(Entity::find_by_id(id).one(db).await?.and_then(|key| key.created_by))
+}
+
 /// Ends all that a member of staff has made, and says which those are.
 pub async fn revoke_made_by(
     db: &impl OnTenant,

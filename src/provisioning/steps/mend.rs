@@ -10,8 +10,8 @@ use super::{
     Context, DATABASE, Done, Retries, SagaStep, StepError, database, owner_row, preseed,
     reprovision_input, role, schema, without_undo,
 };
-use crate::postgres::administration::Handover;
-use crate::provisioning::template;
+use crate::postgres::administration::{Administration, Handover};
+use crate::provisioning::{template, untouched};
 use crate::registry::tenants::Status;
 use crate::registry::{clerk, email_index};
 use crate::tenant_data::staff;
@@ -93,11 +93,29 @@ async fn mend_database(context: &Context) -> Result<Done, StepError> {
     seat.open_to_administration(name).await?;
     let mut inside = place.server.connect(name).await?;
     schema::expect_ours(context, &mut inside).await?;
+    if reprovision_input(context)?.accept_empty {
+        expect_no_strangers(name, &mut inside).await?;
+    }
     inside.close().await;
     seat.hand_over(&Handover { database: name, role: &tenant.role_name, mark: &mark }).await?;
     database::drop_claimed_spare(context, &mut seat).await?;
     seat.keep();
     Ok(Done::made(DATABASE, name, Some(place.row.id)))
+}
+
+/// Where an empty database is accepted, one that names no owner may be what an attempt before has left before it looked into
+/// it. It is not dropped: it may be a backup of the tenant's that somebody has restored.
+async fn expect_no_strangers(name: &str, inside: &mut Administration) -> Result<(), StepError> {
+    if !schema::is_nobodys(inside).await? {
+        return Ok(());
+    }
+    match untouched::foreign_content(inside).await? {
+        foreign if foreign.is_empty() => Ok(()),
+        foreign => Err(StepError::Final(format!(
+            "the database {name} names no owner and holds what no seed has written ({foreign:?}): drop it, or mend the tenant without \
+             accepting an empty database if they are the tenant's"
+        ))),
+    }
 }
 
 /// Applies what is pending, with the grants and the preseed of a new tenant.

@@ -81,6 +81,11 @@ pub(super) async fn expect_nobodys(inside: &mut Administration) -> Result<(), St
     }
 }
 
+/// Does the database name no tenant that it belongs to?
+pub(super) async fn is_nobodys(inside: &mut Administration) -> Result<bool, StepError> {
+    Ok(owners(inside).await?.is_empty())
+}
+
 async fn owners(inside: &mut Administration) -> Result<Vec<String>, StepError> {
     Ok(match inside.has_table("tenant_identity").await? {
         true => inside.texts("SELECT tenant_id::text FROM tenant_identity").await?,

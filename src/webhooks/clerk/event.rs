@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use crate::plain_text::is_control;
+use crate::plain_text::{is_control, is_invisible};
 use crate::registry::clerk::{
     Facts, LATEST_MS, MembershipFact, OrganizationFact, Profile, Profiled, UserFact, Version,
 };
@@ -243,10 +243,10 @@ fn address(value: &Value) -> Option<String> {
     whole.then(|| text.to_owned())
 }
 
-/// A text for people: trimmed, without control characters, which have no place in a name; `None` where nothing is left.
+/// A text for people: trimmed, without what has no place in a name; `None` where nothing is left.
 fn text(value: &Value) -> Option<String> {
     let text = value.as_str()?.trim();
-    let plain = text.chars().filter(|character| !is_control(*character)).take(MAX_TEXT_CHARS);
+    let plain = text.chars().filter(|c| !is_control(*c) && !is_invisible(*c)).take(MAX_TEXT_CHARS);
     let plain: String = plain.collect();
     (!plain.is_empty()).then_some(plain)
 }

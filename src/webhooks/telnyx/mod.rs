@@ -131,7 +131,7 @@ impl TelnyxWebhooks {
         Ok(Receipt::Parked)
     }
 
-    /// Verifies and reads it; large ones as many at a time as there are processors.
+    /// Verifies and reads it; large ones a few at a time.
     async fn read(&self, key: &PublicKey, signed: Signed) -> Result<Event, WebhookError> {
         let (is_large, key) = (signed.body_len() > LARGE_BODY, key.clone());
         let read = move || Ok(event::parse(signed.verify(&key)?)?);

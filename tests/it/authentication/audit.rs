@@ -303,6 +303,12 @@ async fn what_changes_nothing_writes_nothing() {
     app.cluster.execute(&owner.database(), visit).await;
     let visit = owner.get("/v1/tenant/impersonations").await.expect(200)["data"][0].clone();
     let (user, tenant) = (&session["user"], &session["tenant"]);
+    let branch = owner
+        .post("/v1/branches", json!({"name": "North", "timezone": "Europe/Berlin"}))
+        .await
+        .expect(201);
+    let member = json!({"first_name": "Anna", "last_name": "Bell", "phone_number": "+13125550123"});
+    let member = owner.post("/v1/members", member).await.expect(201);
     owner.patch("/v1/tenant/settings", json!({"locale": "de"})).await.expect(200);
     let at = |path: &str, of: &Value| format!("{path}/{}", of["id"].as_str().unwrap());
     let ends = [
@@ -326,6 +332,11 @@ async fn what_changes_nothing_writes_nothing() {
         ("/v1/tenant/settings".to_owned(), json!({"locale": "de", "mfa_required": false})),
         ("/v1/tenant".to_owned(), json!({"organization_name": tenant["organization_name"]})),
     ];
+    for (path, shown) in
+        [(at("/v1/members", &member), &member), (at("/v1/branches", &branch), &branch)]
+    {
+        assert_eq!(owner.patch(&path, json!({})).await.expect(200), *shown, "{path}");
+    }
     for (path, body) in &same {
         let unchanged = owner.patch(path, json!({})).await.expect(200);
         assert_eq!(owner.patch(path, body.clone()).await.expect(200), unchanged, "{path}");

@@ -274,16 +274,25 @@ async fn what_was_made_before_an_address_was_proven_is_worth_nothing_to_its_make
     let mail = MailServer::start().await;
     let app = TestApp::start_with(mail.used()).await;
     let stranger = app.register().await;
-    let key = json!({"name": "kept", "permissions": ["members:read"]});
-    let key = stranger.post("/v1/api-keys", key).await.expect(201);
-    let key = stranger.with_token(key["secret"].as_str().unwrap());
-    key.get("/v1/members").await.expect(200);
+    stranger.step_up().await;
+    let make = async |maker: &Staff, permissions: &[&str]| {
+        let key = json!({"name": "kept", "permissions": permissions});
+        let key = maker.post("/v1/api-keys", key).await.expect(201);
+        stranger.with_token(key["secret"].as_str().unwrap())
+    };
+    let key = make(&stranger, &["members:read", "tenant:manage"]).await;
+    let keys = [make(&key, &["members:read"]).await, key];
+    for key in &keys {
+        key.get("/v1/members").await.expect(200);
+    }
     super::mfa::enroll(&app, &stranger).await;
 
     forgot(&app, &stranger.email).await.expect(202);
     let letter = mail.letter(&stranger.email, 2).await;
     reset(&app, &letter.token(), "the owner's password 7").await.expect(204);
-    key.get("/v1/members").await.expect_problem(401, "token_revoked");
+    for key in &keys {
+        key.get("/v1/members").await.expect_problem(401, "token_revoked");
+    }
     // The stranger's second factor does not lock the owner out.
     login(&app, &stranger.email, "the owner's password 7").await.expect(200);
 }

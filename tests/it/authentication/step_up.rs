@@ -263,3 +263,16 @@ async fn a_second_factor_is_begun_only_for_the_account_as_it_was_proven() {
     answer.expect_problem(401, "invalid_credentials");
     assert_eq!(app.cluster.count(&database, "SELECT count(*) FROM staff_totp").await, 0);
 }
+
+#[tokio::test]
+async fn a_proof_of_which_no_entry_tells_does_not_count() {
+    let app = TestApp::start().await;
+    let owner = unproven(&app).await;
+    let refuse = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $$full$$; END';
+        CREATE TRIGGER refuse BEFORE INSERT ON audit_log EXECUTE FUNCTION refuse()";
+    app.cluster.execute(&owner.database(), refuse).await;
+    assert!(prove(&owner, json!({})).await.status >= 500);
+    app.cluster.execute(&owner.database(), "DROP TRIGGER refuse ON audit_log").await;
+    let key = json!({"name": "Website", "permissions": ["tenant:manage"]});
+    owner.post("/v1/api-keys", key).await.expect_problem(403, "step_up_required");
+}

@@ -129,6 +129,23 @@ async fn a_database_that_is_gone_is_not_replaced_by_an_empty_one_unless_somebody
     assert_eq!(people, [email]);
 }
 
+/// An attempt before may have died before it looked into a warm database that it had taken.
+#[tokio::test]
+async fn what_nobody_has_written_down_as_the_tenants_is_not_taken_for_an_empty_database() {
+    let app = TestApp::start().await;
+    let staff = app.register().await;
+    let member = staff.add_member("Intruder", "+13125550101").await;
+    app.cluster.execute(&staff.database(), "DELETE FROM tenant_identity").await;
+    let before = app.cluster.contents(&staff.database()).await;
+    let refused = mend(&app, &staff, None, true).await.unwrap_err();
+    assert!(
+        matches!(&refused, RunFailure::Broken { step, reason } if step == "mend_database" && reason.contains("rows of members")),
+        "{refused:?}"
+    );
+    assert_eq!(app.cluster.contents(&staff.database()).await, before);
+    expect_mended(&app, &staff, &member).await;
+}
+
 #[tokio::test]
 async fn the_database_of_another_is_left_alone() {
     let app = TestApp::start().await;

@@ -129,3 +129,30 @@ async fn in_a_database_of_the_schema_before_the_next_holder_writes_under_their_o
     staff.call(Method::DELETE, &path(&bert), None).await.expect(204);
     assert_eq!(story(&staff).await[0].0, Value::Null);
 }
+
+#[tokio::test]
+async fn what_the_former_holder_sent_and_comes_late_is_not_shown_under_the_next_one() {
+    let app = TestApp::start().await;
+    let staff = church(&app, NUMBER).await;
+    let anna = staff.add_member("Anna", CONTACT).await;
+    write(&app, "Anna's").await;
+    let late = app.provider.sms(CONTACT, NUMBER, "Anna's secret");
+    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    move_to(&staff, &anna, OTHER_CONTACT).await;
+    let bert = staff.add_member("Bert", CONTACT).await;
+    write(&app, "Bert's").await;
+    assert_eq!(receipt(app.provider.send(&late).await), "accepted");
+    assert_eq!(receipt(app.provider.send(&late).await), "duplicate");
+    assert_eq!(
+        story(&staff).await,
+        [
+            (bert["id"].clone(), false, text("Bert's")),
+            (anna["id"].clone(), true, vec!["Anna's".to_owned(), "Anna's secret".to_owned()])
+        ]
+    );
+    let shown = &conversations(&staff).await[1];
+    assert_eq!(
+        (&shown["unread_count"], &shown["last_message_preview"]),
+        (&json!(2), &json!("Anna's secret"))
+    );
+}

@@ -35,9 +35,8 @@ impl Checked for StepUpRequest {
 
 /// Proves once more who the caller is: for five minutes this session may do what answers `step_up_required` otherwise.
 ///
-/// That is: to make or unmake owners, to give `staff:manage` or `tenant:manage`, to make an API key that never ends or can carry
-/// much off, to take a second factor off or ask for none any more, and to change an address or a password where there is a
-/// second factor. It counts like a sign-in, and ends with the session, with another password and with
+/// That is: to make or unmake owners, to give `staff:manage` or `tenant:manage`, to take somebody's second factor off, and to change one's
+/// address where there is a second factor. It counts like a sign-in, and ends with the session, with another password and with
 /// another second factor. Whom an identity provider signs in proves it there.
 #[utoipa::path(
     post,

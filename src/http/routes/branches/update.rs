@@ -52,9 +52,10 @@ pub(crate) async fn update_branch(
     JsonBody(changes): JsonBody<UpdateBranch>,
 ) -> Result<Json<BranchDocument>, Problem> {
     let now = gateway.clock.now();
+    let is_act = !changes.is_empty();
     let changed = access.change(async |db, _| {
         let branch = branches::update(db, id, changes, now).await?;
-        Ok::<_, BranchError>((branch, Act::on("branch.changed", "branch", id)))
+        Ok::<_, BranchError>((branch, is_act.then(|| Act::on("branch.changed", "branch", id))))
     });
     Ok(Json(changed.await?.into()))
 }

@@ -67,9 +67,10 @@ pub(crate) async fn update_member(
     JsonBody(changes): JsonBody<UpdateMember>,
 ) -> Result<Json<MemberDocument>, Problem> {
     let now = gateway.clock.now();
+    let is_act = !changes.is_empty();
     let changed = access.change(async |db, _| {
         let member = members::update(db, id, changes, now).await?;
-        Ok::<_, MemberError>((member, Act::on("member.changed", "member", id)))
+        Ok::<_, MemberError>((member, is_act.then(|| Act::on("member.changed", "member", id))))
     });
     Ok(Json(changed.await?.into()))
 }

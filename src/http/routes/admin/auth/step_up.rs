@@ -10,7 +10,7 @@ use crate::http::routes::auth::step_up::StepUpRequest;
 
 /// Proves once more who the operator is: for five minutes this session may do what answers `step_up_required` otherwise.
 ///
-/// That is: to make operators, to change their roles and status, and to change one's own password where there is a second factor. It counts like a sign-in, and ends with the session, with
+/// That is: to make operators, and to change their roles and status. It counts like a sign-in, and ends with the session, with
 /// another password and with another second factor.
 #[utoipa::path(
     post,

@@ -10,7 +10,7 @@ use crate::http::extract::{Checked, Faults, Id, JsonBody, Operator};
 use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
 use crate::identifiers::TenantId;
-use crate::registry::tenants::{Status, TenantEdit};
+use crate::registry::tenants::TenantEdit;
 
 /// What is absent stays.
 #[derive(Deserialize, Default, ToSchema)]
@@ -56,11 +56,6 @@ pub(crate) async fn update_tenant(
     Id(id): Id,
     JsonBody(edit): JsonBody<UpdateTenant>,
 ) -> Result<Json<AdminTenantDocument>, Problem> {
-    let tenant = find(&gateway, id).await?;
-    let is_gone = matches!(tenant.status, Status::Deleted | Status::Purging | Status::Purged);
-    if !is_gone && !edit.changes(&tenant) {
-        return Ok(Json(tenant.into()));
-    }
     let provisioner = &gateway.provisioner;
     match provisioner.edit_tenant(TenantId(id), edit, &operator.origin).await? {
         Some(tenant) => Ok(Json(tenant.into())),
