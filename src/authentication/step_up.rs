@@ -35,6 +35,7 @@ impl Authentication {
             Err(_) => return proven.map(drop),
         };
         let db = self.router.connect(tenant).await?;
+        let mut is_recorded = false;
         let noted = self.change_by(&db, by, async |transaction, _| {
             if let Ok(user) = &proven {
                 // Their password may have changed while it was being checked.
@@ -43,14 +44,17 @@ impl Authentication {
                 }
                 // Whoever changes it, or shuts them out, waits for this transaction, and then takes the proof back.
                 let (registry, now) = (self.registry.connect().await?, self.clock.now());
+                is_recorded = true;
                 step_ups::record(&registry, (session, account), now, now + COUNTS_FOR).await?;
             }
             Ok(((), act))
         });
         if let Err(refused) = noted.await {
-            // It may have been recorded, and no entry tells of it.
-            let registry = self.registry.connect().await?;
-            step_ups::forget(&registry, account).await?;
+            // No entry tells of it.
+            if is_recorded {
+                let registry = self.registry.connect().await?;
+                step_ups::forget_in(&registry, session).await?;
+            }
             return Err(refused);
         }
         proven.map(drop)

@@ -41,6 +41,11 @@ pub async fn is_fresh(
     Ok(db.query_one_raw(statement).await?.is_some())
 }
 
+/// Nothing that was proven in a session counts any more.
+pub async fn forget_in(db: &impl OnRegistry, session: Uuid) -> Result<(), RegistryError> {
+    run(db, "DELETE FROM step_ups WHERE session_id = $1", [session.into()]).await
+}
+
 /// Nothing that somebody has proven counts any more: their password or their second factor has changed.
 pub async fn forget(db: &impl OnRegistry, account: Uuid) -> Result<(), RegistryError> {
     run(db, "DELETE FROM step_ups WHERE account_id = $1", [account.into()]).await
