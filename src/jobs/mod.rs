@@ -7,8 +7,7 @@ use tokio::time::Instant;
 
 use crate::authentication::Authentication;
 use crate::lifecycle::Lifecycle;
-use crate::provisioning::{Provisioner, ReconcileError, SpareError};
-use crate::registry::RegistryError;
+use crate::provisioning::Provisioner;
 use crate::webhooks::clerk::ClerkWebhooks;
 use crate::webhooks::telnyx::TelnyxWebhooks;
 
@@ -61,43 +60,9 @@ pub fn start(
     });
 }
 
-/// Why a job did not do what it should.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    /// The registry is away, which readiness says aloud.
-    #[error(transparent)]
-    RegistryAway(RegistryError),
-    /// Anything else, which nothing but the log tells.
-    #[error("{0}")]
-    Other(String),
-}
-
-impl From<RegistryError> for Failure {
-    fn from(error: RegistryError) -> Self {
-        match error {
-            RegistryError::Unavailable(_) => Self::RegistryAway(error),
-            other => Self::Other(other.to_string()),
-        }
-    }
-}
-
-impl From<SpareError> for Failure {
-    fn from(error: SpareError) -> Self {
-        match error {
-            SpareError::Registry(error) => error.into(),
-            other => Self::Other(other.to_string()),
-        }
-    }
-}
-
-impl From<ReconcileError> for Failure {
-    fn from(error: ReconcileError) -> Self {
-        match error {
-            ReconcileError::Registry(error) => error.into(),
-            other => Self::Other(other.to_string()),
-        }
-    }
-}
+/// Why a job did not do what it should. That the registry is away is said here too: what fails with a time limit looks the same,
+/// and nothing else may tell of it.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// A job that fails says so aloud once in this time.
 const BETWEEN_COMPLAINTS: Duration = Duration::from_secs(60);
@@ -116,12 +81,10 @@ impl Complaints {
         is_due
     }
 
-    fn tell(&mut self, job: &'static str, failure: &Failure) {
-        match failure {
-            Failure::Other(error) if self.is_due() => {
-                tracing::warn!(job, error, "a job does not do what it should");
-            }
-            error => tracing::debug!(job, %error, "a job does not do what it should"),
+    fn tell(&mut self, job: &'static str, error: &Failure) {
+        match self.is_due() {
+            true => tracing::warn!(job, %error, "a job does not do what it should"),
+            false => tracing::debug!(job, %error, "a job does not do what it should"),
         }
     }
 }
@@ -167,15 +130,5 @@ mod tests {
             tokio::time::advance(Duration::from_millis(500)).await;
         }
         assert_eq!(spoken, 5);
-    }
-
-    #[test]
-    fn what_readiness_does_not_say_is_told() {
-        let refused = RegistryError::Statement(sea_orm::DbErr::Custom("42P01".to_owned()));
-        assert!(matches!(refused.into(), Failure::Other(_)));
-        let away = || RegistryError::Unavailable("refused".to_owned());
-        assert!(matches!(away().into(), Failure::RegistryAway(_)));
-        assert!(matches!(SpareError::Registry(away()).into(), Failure::RegistryAway(_)));
-        assert!(matches!(ReconcileError::Registry(away()).into(), Failure::RegistryAway(_)));
     }
 }
