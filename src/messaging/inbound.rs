@@ -70,7 +70,7 @@ WITH event_id AS (
 ), former AS (
     SELECT conversations.id FROM conversations, number
     WHERE contact_number = $5 AND phone_number = $6 AND (to_jsonb(conversations) ->> 'ended_at')::timestamptz > $2
-    ORDER BY to_jsonb(conversations) ->> 'ended_at' LIMIT 1
+    ORDER BY (to_jsonb(conversations) ->> 'ended_at')::timestamptz LIMIT 1
 ), late AS (
     UPDATE conversations SET
         unread_count = unread_count + 1,
