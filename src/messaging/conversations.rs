@@ -115,10 +115,7 @@ pub async fn messages(
     Ok(Some(Page::cut(found, page.limit, position)))
 }
 
-/// Of a number, until the transaction ends. A message from the number is stored under it, and a member takes the number
-/// under it: the later of the two sees what the earlier has written. It is taken before any row is locked.
-const NUMBER_LOCK: &str =
-    "SELECT pg_advisory_xact_lock(hashtextextended('narthex.contact:' || $1::text, 0))";
+const NUMBER_LOCK: &str = concat!("SELECT ", number_lock!("$1"));
 
 const END: &str = "
 UPDATE conversations SET ended_at = $3 WHERE ended_at IS NULL AND (member_id = $1 OR contact_number = $2)

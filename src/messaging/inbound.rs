@@ -49,9 +49,11 @@ pub enum Applied {
 /// the id of the message is known, or that of the event where a message has none, no row flows on. An earlier version recorded
 /// the event's id alone. What was sent before a hand-over of its number belongs to the conversation that ended with it.
 /// Two deliveries of one message at once meet at the primary key, and the second waits for the first to commit.
-/// The member's row is locked against a change of its number until then, and the number (as by `conversations::hold_number`) against a member who takes it.
+/// The member's row is locked against a change of its number until then, and the number
+/// (`number_lock`) against a member who takes it.
 /// Returns for the message that it stored whether the conversation is with no member.
-pub const STORE: &str = "
+pub const STORE: &str = concat!(
+    "
 WITH event_id AS (
     INSERT INTO inbound_events (provider_event_id, event_type, occurred_at, received_at)
     VALUES ($1::text, 'message.received', $2::timestamptz, $3::timestamptz)
@@ -66,7 +68,9 @@ WITH event_id AS (
     SELECT WHERE CASE WHEN $12 IS NULL THEN EXISTS (SELECT FROM event_id) ELSE EXISTS (SELECT FROM message_id) END
         AND NOT EXISTS (SELECT FROM conversation_messages WHERE provider_message_id = $12 AND direction = 'inbound')
 ), number AS MATERIALIZED (
-    SELECT pg_advisory_xact_lock(hashtextextended('narthex.contact:' || $5::text, 0)) FROM event
+    SELECT ",
+    number_lock!("$5"),
+    " FROM event
 ), former AS (
     SELECT conversations.id FROM conversations, number
     WHERE contact_number = $5 AND phone_number = $6 AND (to_jsonb(conversations) ->> 'ended_at')::timestamptz > $2
@@ -97,7 +101,8 @@ INSERT INTO conversation_messages (id, conversation_id, direction, body, media, 
 SELECT $8, place.id, 'inbound', $9, $10, 'received', $11, $12, $13, $2, $3
 FROM (SELECT id FROM late UNION ALL SELECT id FROM conversation) place
 RETURNING COALESCE((SELECT member_id IS NULL FROM conversation), false)
-";
+"
+);
 
 const KEEP_RECIPIENTS: &str = "UPDATE conversation_messages SET recipients = $2 WHERE id = $1";
 

@@ -3,6 +3,19 @@
 
 use crate::tenant_router::OnTenant;
 
+/// The lock of a contact's number, until the transaction ends, as an expression. A message from the number is stored under it, and a
+/// member takes the number under it: the later of the two sees what the earlier has written. It is taken before any row is
+/// locked. The argument is the place of the number among the statement's values.
+macro_rules! number_lock {
+    ($place:literal) => {
+        concat!(
+            "pg_advisory_xact_lock(hashtextextended('narthex.contact:' || ",
+            $place,
+            "::text, 0))"
+        )
+    };
+}
+
 pub mod branches;
 pub mod conversations;
 pub mod delivery;
