@@ -174,7 +174,12 @@ fn crowd() -> (usize, usize) {
 #[tokio::test]
 async fn however_many_come_at_once_each_registration_makes_one_tenant() {
     let (registrations, repetitions) = crowd();
-    let app = TestApp::start_with(patient()).await;
+    let app = TestApp::start_with(Box::new(|settings| {
+        patient()(settings);
+        // All of them call from one address.
+        settings.http.max_connections_per_network = 10_000;
+    }))
+    .await;
     let wanted: Vec<(String, Value)> =
         (0..registrations).map(|_| (unique(), app.registration())).collect();
     let all = join_all((0..registrations * repetitions).map(async |i| {
