@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Authentication, AuthenticationError};
 use crate::identifiers::{EmailAddress, TenantId};
 use crate::registry::RegistryError;
-use crate::registry::email_index::{self, Mark, Standing};
+use crate::registry::tenants::email_index::{self, Mark, Standing};
 use crate::tenant_data::staffing::{self, INVITED};
 
 /// Longer than any request: whoever has marked an address so long ago has come to an end.

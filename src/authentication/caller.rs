@@ -14,7 +14,7 @@ use super::{Authentication, AuthenticationError};
 use crate::identifiers::TenantId;
 use crate::registry::Registry;
 use crate::registry::RegistryError;
-use crate::registry::operators::Role;
+use crate::registry::people::operators::Role;
 use crate::tenant_data::api_keys;
 use crate::tenant_data::rights::{self, Rights};
 use crate::tenant_router::OnTenant;

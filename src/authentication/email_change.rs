@@ -11,8 +11,8 @@ use super::{Authentication, AuthenticationError, Client, Principal};
 use crate::audit::{Act, Origin};
 use crate::identifiers::{EmailAddress, TenantId};
 use crate::mail::Letter;
-use crate::registry::email_index::Standing;
 use crate::registry::tenants::Tenant;
+use crate::registry::tenants::email_index::Standing;
 use crate::tenant_data::one_time_tokens::{self, OneTimeToken, Purpose};
 use crate::tenant_data::{staff, staffing};
 

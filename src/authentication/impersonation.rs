@@ -11,8 +11,8 @@ use super::{Authentication, AuthenticationError};
 use crate::audit::{Act, Origin};
 use crate::identifiers::{TenantId, unguessable_id};
 use crate::registry::RegistryError;
-use crate::registry::audit_log::TENANT;
-use crate::registry::operators::{Operator, Role, sessions, uphold};
+use crate::registry::people::audit_log::TENANT;
+use crate::registry::people::operators::{Operator, Role, sessions, uphold};
 use crate::registry::tenants::Tenant;
 use crate::tenant_data::impersonations::{self, Impersonation};
 

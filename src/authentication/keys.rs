@@ -20,7 +20,7 @@ use super::ring_provider;
 use super::token::TokenError;
 use crate::clock::Clock;
 use crate::lifecycle::Lifecycle;
-use crate::registry::signing_keys::{self, Audience, StoredKey};
+use crate::registry::secrets::signing_keys::{self, Audience, StoredKey};
 use crate::registry::{Registry, RegistryError};
 use crate::sealing::SealingError;
 

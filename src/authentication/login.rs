@@ -14,7 +14,7 @@ use super::session::TokenPair;
 use super::{Authentication, AuthenticationError, Client, SecondFactor, TenantChoice};
 use crate::identifiers::{EmailAddress, TenantId};
 use crate::limits::network_of;
-use crate::registry::email_index;
+use crate::registry::tenants::email_index;
 use crate::registry::tenants::{self, Status, Tenant};
 use crate::tenant_data::external_identities::NO_PASSWORD;
 use crate::tenant_data::sessions;

@@ -10,7 +10,7 @@ use crate::lifecycle::Lifecycle;
 use crate::limits::Standing;
 use crate::mail::Mailer;
 use crate::passwords::{PasswordError, Passwords};
-use crate::registry::signing_keys::Audience;
+use crate::registry::secrets::signing_keys::Audience;
 use crate::registry::{Registry, RegistryError};
 use crate::tenant_data::staffing::StaffError;
 use crate::tenant_router::{RouterError, TenantRouter};

@@ -5,7 +5,7 @@ use sea_orm::{DbErr, TransactionSession, TransactionTrait};
 
 use super::{Authentication, AuthenticationError, Caller, Claims, Client, TokenError};
 use crate::audit::{Act, Origin};
-use crate::registry::revoked_tokens;
+use crate::registry::people::revoked_tokens;
 use crate::tenant_data::rights::{self, Rights};
 use crate::tenant_data::{audit_log, sessions};
 use crate::tenant_router::{TenantDb, TenantTransaction};

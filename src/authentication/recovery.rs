@@ -18,7 +18,7 @@ use crate::limits::Standing;
 use crate::mail::Letter;
 use crate::plain_text::quoted;
 use crate::postgres::Scoped;
-use crate::registry::step_ups;
+use crate::registry::people::step_ups;
 use crate::registry::tenants::Tenant;
 use crate::tenant_data::one_time_tokens::{self, OneTimeToken, Purpose};
 use crate::tenant_data::staff::{self, StaffMember};

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::identifiers::TenantId;
 use crate::lifecycle::Lifecycle;
-use crate::registry::revoked_tokens::{self, Revocation};
+use crate::registry::people::revoked_tokens::{self, Revocation};
 use crate::registry::{Registry, RegistryError};
 
 /// A revocation made on another replica is known here after this long at the latest, as long as the registry

@@ -9,7 +9,7 @@ use super::login::password_of;
 use super::totp::{TotpSecret, recovery_codes, recovery_hash};
 use super::{Authentication, AuthenticationError, Client, Principal};
 use crate::audit::Act;
-use crate::registry::step_ups;
+use crate::registry::people::step_ups;
 use crate::registry::tenants::Tenant;
 use crate::tenant_data::second_factor::{self, Factor};
 use crate::tenant_data::staff::{self, StaffMember};

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use super::{Authentication, AuthenticationError, Caller, Client, Principal, SecondFactor};
 use crate::audit::Act;
-use crate::registry::step_ups;
+use crate::registry::people::step_ups;
 use crate::registry::tenants::Tenant;
 use crate::tenant_data::staff;
 

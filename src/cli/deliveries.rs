@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{CommandError, open_app, print};
 use crate::app::App;
 use crate::configuration::Settings;
-use crate::registry::webhook_deliveries::{self, Delivery, Status};
+use crate::registry::inbox::webhook_deliveries::{self, Delivery, Status};
 use crate::webhooks::clerk::Replayed;
 
 /// The newest are shown; a list that nobody can read helps nobody.

@@ -13,8 +13,10 @@ use crate::audit::{Head, Tampering};
 use crate::configuration::Settings;
 use crate::identifiers::TenantId;
 use crate::provisioning::template;
+use crate::registry::people::{audit_heads, audit_log};
+use crate::registry::secrets::resealing;
 use crate::registry::tenants::{Status, Tenant};
-use crate::registry::{audit_heads, audit_log, changes, parse_url, resealing, schema, tenants};
+use crate::registry::{changes, parse_url, schema, tenants};
 use crate::{telemetry, tenant_data};
 
 #[derive(Args)]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{CommandError, open_app, print};
 use crate::app::App;
 use crate::configuration::Settings;
-use crate::registry::{resealing, signing_keys};
+use crate::registry::secrets::{resealing, signing_keys};
 
 #[derive(Subcommand)]
 pub(super) enum Keys {

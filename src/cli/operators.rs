@@ -18,7 +18,7 @@ use crate::identifiers::{EmailAddress, word};
 use crate::paging::PageRequest;
 use crate::passwords;
 use crate::plain_text::name;
-use crate::registry::operators::{self, Operator, OperatorChange, Role, Status};
+use crate::registry::people::operators::{self, Operator, OperatorChange, Role, Status};
 
 /// Read at once.
 const PART: u64 = 200;

@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::configuration::Settings;
 use crate::identifiers::word;
 use crate::registry::RegistryDb;
-use crate::registry::provisioning_runs::{
+use crate::registry::runs::provisioning_runs::{
     self, Event, Filter, NotCancelled, Run, RunKind, RunStatus, Step,
 };
 

@@ -12,7 +12,7 @@ use super::{CommandError, open_app, print};
 use crate::app::App;
 use crate::configuration::Settings;
 use crate::registry::RegistryDb;
-use crate::registry::database_servers::{self, DatabaseServer, Occupancy, State};
+use crate::registry::tenants::database_servers::{self, DatabaseServer, Occupancy, State};
 
 mod add;
 mod url;

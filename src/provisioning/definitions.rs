@@ -9,7 +9,7 @@ use super::input::Input;
 use super::saga::SagaStep;
 use super::steps;
 use crate::identifiers::{TenantId, unguessable_id};
-use crate::registry::provisioning_runs::{self, NewRun, RunKind, TenantBusy};
+use crate::registry::runs::provisioning_runs::{self, NewRun, RunKind, TenantBusy};
 use crate::registry::{OnRegistry, RegistryError};
 
 /// What a step that fails for good means.

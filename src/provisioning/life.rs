@@ -5,8 +5,11 @@ use sea_orm::{TransactionSession, TransactionTrait};
 use super::Provisioner;
 use crate::audit::{Act, ActorKind, Origin};
 use crate::identifiers::TenantId;
+use crate::registry::RegistryError;
+use crate::registry::inbox::clerk;
+use crate::registry::people::audit_log;
+use crate::registry::tenants::unproven_tenants;
 use crate::registry::tenants::{self, Status};
-use crate::registry::{RegistryError, audit_log, clerk, unproven_tenants};
 
 /// What operators do to a whole tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,14 +9,14 @@ use super::input::{Input, ReprovisionInput};
 use super::{NewOwner, NewTenant, Planned, Provisioner, Started};
 use crate::audit::{Act, Origin};
 use crate::identifiers::{LineNumber, TenantId};
-use crate::registry::audit_log::{self, TENANT};
-use crate::registry::database_servers::{self, State};
-use crate::registry::phone_numbers::{self, NotAssigned};
-use crate::registry::provisioning_runs::{self, NotCancelled, RunKind, TenantBusy};
+use crate::registry::inbox::parked_events;
+use crate::registry::people::audit_log::{self, TENANT};
+use crate::registry::runs::provisioning_runs::{self, NotCancelled, RunKind, TenantBusy};
+use crate::registry::tenants::database_servers::{self, State};
+use crate::registry::tenants::phone_numbers::{self, NotAssigned};
+use crate::registry::tenants::unproven_tenants;
 use crate::registry::tenants::{self, TenantEdit};
-use crate::registry::{
-    RegistryError, RegistryTransaction, parked_events, roll_back, unproven_tenants,
-};
+use crate::registry::{RegistryError, RegistryTransaction, roll_back};
 
 /// What an act on a run has as the kind of its target.
 const RUN: &str = "run";

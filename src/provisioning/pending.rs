@@ -2,7 +2,7 @@
 
 use super::Provisioner;
 use super::definitions::{Definition, OnFailure};
-use crate::registry::provisioning_runs::{Run, RunStatus, Step, StepStatus};
+use crate::registry::runs::provisioning_runs::{Run, RunStatus, Step, StepStatus};
 
 /// The step that an open run is at.
 #[derive(Clone, Copy, Debug)]

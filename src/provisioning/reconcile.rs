@@ -8,8 +8,8 @@ use futures_util::future::join_all;
 use super::Provisioner;
 use crate::postgres::administration::{AdministrationError, Census, ServerLock};
 use crate::registry::RegistryError;
-use crate::registry::database_servers::{self, DatabaseServer};
-use crate::registry::inventory::{self, Entry};
+use crate::registry::tenants::database_servers::{self, DatabaseServer};
+use crate::registry::tenants::inventory::{self, Entry};
 use crate::tenant_router::{RouterError, TENANT_GROUP};
 
 mod drop_orphan;

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::context::Context;
 pub(super) use super::step_error::StepError;
-use crate::registry::provisioning_runs::RunKind;
-use crate::registry::run_leases::Made;
+use crate::registry::runs::provisioning_runs::RunKind;
+use crate::registry::runs::run_leases::Made;
 use crate::registry::tenants::Status;
 
 /// A reason that no repetition mends, and that the client may know.

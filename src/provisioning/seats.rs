@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::postgres::administration::Administration;
-use crate::registry::database_servers::DatabaseServer;
+use crate::registry::tenants::database_servers::DatabaseServer;
 
 /// Then nobody seems to come any more.
 const KEPT_FOR: Duration = Duration::from_secs(5);

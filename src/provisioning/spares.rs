@@ -9,8 +9,8 @@ use super::{Provisioner, Tools, template, untouched};
 use crate::identifiers::unguessable_id;
 use crate::postgres::administration::{Administration, AdministrationError, Server, ServerLock};
 use crate::registry::RegistryError;
-use crate::registry::database_servers::{self, DatabaseServer, State as ServerState};
-use crate::registry::spare_databases::{self, SpareDatabase, State, Wanted};
+use crate::registry::tenants::database_servers::{self, DatabaseServer, State as ServerState};
+use crate::registry::tenants::spare_databases::{self, SpareDatabase, State, Wanted};
 use crate::tenant_router::RouterError;
 
 /// Every spare's name begins so.

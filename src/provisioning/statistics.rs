@@ -9,9 +9,10 @@ use uuid::Uuid;
 
 use super::reconcile::{FindingKind, Ledger};
 use super::{Provisioner, Refusal};
-use crate::registry::provisioning_runs::{self, OpenRuns, RunKind};
+use crate::registry::RegistryError;
+use crate::registry::runs::provisioning_runs::{self, OpenRuns, RunKind};
 use crate::registry::tenants::REGISTRY_SERVER;
-use crate::registry::{RegistryError, spare_databases};
+use crate::registry::tenants::spare_databases;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

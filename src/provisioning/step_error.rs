@@ -7,7 +7,7 @@ use super::saga::Refusal;
 use crate::postgres::administration::AdministrationError;
 use crate::postgres::{ConnectFailure, failure};
 use crate::registry::RegistryError;
-use crate::registry::run_leases::LeaseLost;
+use crate::registry::runs::run_leases::LeaseLost;
 use crate::sealing::SealingError;
 use crate::tenant_data::preseed::PreseedError;
 use crate::tenant_router::RouterError;

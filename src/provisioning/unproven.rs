@@ -9,8 +9,9 @@ use sea_orm::DbErr;
 use super::{Provisioner, Tools};
 use crate::audit::{Act, Actor, Origin};
 use crate::identifiers::TenantId;
-use crate::registry::audit_log::{self, TENANT};
-use crate::registry::{RegistryError, email_index, roll_back, tenants, unproven_tenants};
+use crate::registry::people::audit_log::{self, TENANT};
+use crate::registry::tenants::{self, email_index, unproven_tenants};
+use crate::registry::{RegistryError, roll_back};
 use crate::tenant_data::staff;
 use crate::tenant_router::RouterError;
 

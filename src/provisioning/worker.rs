@@ -14,8 +14,8 @@ use super::saga::{Done, Refusal, Retries, SagaStep, StepError, StepFuture};
 use super::{Fault, Moment, Outcome, Tools};
 use crate::identifiers::TenantId;
 use crate::registry::RegistryError;
-use crate::registry::provisioning_runs::{self, Run, RunKind, RunStatus, Step, StepStatus};
-use crate::registry::run_leases::{self, Claim, Happened, LeaseLost, Progress, StepChange};
+use crate::registry::runs::provisioning_runs::{self, Run, RunKind, RunStatus, Step, StepStatus};
+use crate::registry::runs::run_leases::{self, Claim, Happened, LeaseLost, Progress, StepChange};
 
 /// A wait that is longer is not waited for: the run is put down, and taken up again when it is due.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);

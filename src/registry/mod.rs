@@ -22,32 +22,14 @@ use crate::postgres::{
 };
 use crate::sealing::{LookupHasher, Sealer, SealingError};
 
-pub mod audit_heads;
-pub mod audit_log;
 pub mod changes;
-pub mod clerk;
-pub mod database_servers;
-pub mod domains;
-pub mod email_index;
-pub mod inventory;
 pub mod entities;
-pub mod operators;
-pub mod parked_events;
-pub mod phone_numbers;
-pub mod provisioning_runs;
-pub mod registrations;
-pub mod resources;
-pub mod resealing;
-pub mod revoked_tokens;
-pub mod run_leases;
+pub mod inbox;
+pub mod people;
+pub mod runs;
 pub mod schema;
-pub mod signing_keys;
-pub mod spare_databases;
-pub mod step_ups;
-mod system_config;
+pub mod secrets;
 pub mod tenants;
-pub mod unproven_tenants;
-pub mod webhook_deliveries;
 
 /// The key of the look-up hashes.
 const LOOKUP_KEY: &str = "lookup_hash_key";
@@ -213,8 +195,8 @@ impl Registry {
             .await
             .map_err(|e| RegistryError::Unavailable(e.to_string()))?;
         let db = pool.lend(RegistryScope(())).await?;
-        let key = system_config::kept_key(&db, &sealer, LOOKUP_KEY, clock).await?;
-        let tenant_key = system_config::kept_key(&db, &sealer, TENANT_KEY, clock).await?;
+        let key = secrets::system_config::kept_key(&db, &sealer, LOOKUP_KEY, clock).await?;
+        let tenant_key = secrets::system_config::kept_key(&db, &sealer, TENANT_KEY, clock).await?;
         drop(db);
         Ok(Self {
             pool,

@@ -17,6 +17,14 @@ use crate::identifiers::{Slug, TenantId, Timezone};
 use crate::paging::{Page, PageRequest, Position, newest_first};
 use crate::postgres::failure;
 
+pub mod database_servers;
+pub mod domains;
+pub mod email_index;
+pub mod inventory;
+pub mod phone_numbers;
+pub mod spare_databases;
+pub mod unproven_tenants;
+
 /// The server on which the registry itself lies; written by the first migration.
 pub const REGISTRY_SERVER: uuid::Uuid =
     uuid::Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0001);

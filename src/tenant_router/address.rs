@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::postgres::ConnectFailure;
 use crate::postgres::administration::Server;
 use crate::postgres::transport::is_this_machine;
-use crate::registry::database_servers::{DatabaseServer, TlsMode};
+use crate::registry::tenants::database_servers::{DatabaseServer, TlsMode};
 
 /// Why a row of `database_servers` names no server that can be reached as it asks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -3,7 +3,7 @@
 use super::{RouterError, TenantRouter};
 use crate::postgres::administration::Server;
 use crate::registry::RegistryError;
-use crate::registry::database_servers::DatabaseServer;
+use crate::registry::tenants::database_servers::DatabaseServer;
 
 impl TenantRouter {
     /// Sessions that a tenant's role may have on its server at once: what keeps a stolen password from taking all of the

@@ -18,10 +18,11 @@ use uuid::Uuid;
 use super::lock;
 use crate::identifiers::TenantId;
 use crate::registry::changes::Change;
-use crate::registry::database_servers::{self, DatabaseServer};
-use crate::registry::phone_numbers::EventTime;
+use crate::registry::tenants::database_servers::{self, DatabaseServer};
+use crate::registry::tenants::phone_numbers::EventTime;
 use crate::registry::tenants::{self, Tenant};
-use crate::registry::{Registry, RegistryError, domains, phone_numbers};
+use crate::registry::tenants::{domains, phone_numbers};
+use crate::registry::{Registry, RegistryError};
 
 /// Remembered tenants, hosts and servers at most, of each.
 const CAPACITY: u64 = 100_000;

@@ -13,7 +13,7 @@ use super::{Inner, RouterError};
 use crate::identifiers::TenantId;
 use crate::postgres::administration::Capacity;
 use crate::postgres::{ConnectFailure, Target, failure};
-use crate::registry::database_servers::DatabaseServer;
+use crate::registry::tenants::database_servers::DatabaseServer;
 use crate::registry::tenants::{Tenant, password_bound_to};
 
 /// The role through which every tenant's login role has its rights on the tables of a tenant database. It has no

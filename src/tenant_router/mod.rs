@@ -12,7 +12,7 @@ use crate::configuration::RouterSettings;
 use crate::identifiers::TenantId;
 use crate::lifecycle::Lifecycle;
 use crate::postgres::{CheckoutFailure, ConnectFailure, Connection, Scoped, Target, Transaction};
-use crate::registry::database_servers::DatabaseServer;
+use crate::registry::tenants::database_servers::DatabaseServer;
 use crate::registry::tenants::{Status, Tenant};
 use crate::registry::{Registry, RegistryError};
 

@@ -15,8 +15,8 @@ use super::{RouterError, lock};
 use crate::configuration::RouterSettings;
 use crate::identifiers::TenantId;
 use crate::postgres::{ConnectFailure, Pool, PoolLimits, Target};
-use crate::registry::database_servers::DatabaseServer;
 use crate::registry::tenants::Tenant;
+use crate::registry::tenants::database_servers::DatabaseServer;
 
 /// A pool that was to be ended by force and still lives is ended again after this long.
 const STOP_AGAIN: Duration = Duration::from_secs(10);

@@ -16,8 +16,8 @@ use super::gatekeeper::{Callers, Server};
 use super::reasons::{Counters, PoolEvent};
 use super::{RouterError, lock};
 use crate::postgres::{ConnectFailure, Pool};
-use crate::registry::database_servers::DatabaseServer;
 use crate::registry::tenants::Tenant;
+use crate::registry::tenants::database_servers::DatabaseServer;
 
 /// A pool that nobody has used for so long gives its connections to whoever wants them.
 const AT_REST: Duration = Duration::from_secs(1);

@@ -10,7 +10,8 @@ use chrono::TimeDelta;
 use narthex::app::{App, StartError};
 use narthex::clock::Clock;
 use narthex::configuration::Settings;
-use narthex::registry::{RegistryError, domains, schema};
+use narthex::registry::tenants::domains;
+use narthex::registry::{RegistryError, schema};
 use rstest::rstest;
 use secrecy::SecretString;
 use sqlx::Connection;
@@ -130,7 +131,7 @@ async fn a_number_is_never_held_twice_whoever_comes_first() {
     let number = "+13125550111".parse().unwrap();
     let assign = async |tenant| {
         let db = app.registry.connect().await.unwrap();
-        narthex::registry::phone_numbers::assign(&db, &number, tenant, app.clock.now())
+        narthex::registry::tenants::phone_numbers::assign(&db, &number, tenant, app.clock.now())
             .await
             .unwrap()
     };
@@ -180,11 +181,16 @@ async fn a_tenant_that_is_still_being_made_gets_no_number() {
     let number = "+13125550107".parse().unwrap();
     let db = app.registry.connect().await.unwrap();
     let assign = async || {
-        narthex::registry::phone_numbers::assign(&db, &number, staff.tenant_id, app.clock.now())
-            .await
+        narthex::registry::tenants::phone_numbers::assign(
+            &db,
+            &number,
+            staff.tenant_id,
+            app.clock.now(),
+        )
+        .await
     };
     app.registry_execute("UPDATE tenants SET status = 'provisioning'").await;
-    let refused = Err(narthex::registry::phone_numbers::NotAssigned::TenantNotActive);
+    let refused = Err(narthex::registry::tenants::phone_numbers::NotAssigned::TenantNotActive);
     assert_eq!(assign().await.unwrap(), refused);
     app.registry_execute("UPDATE tenants SET status = 'active'").await;
     assert_eq!(assign().await.unwrap(), Ok(()));

@@ -23,7 +23,7 @@ use super::{AuthenticationError, TokenError};
 use crate::clock::Clock;
 use crate::configuration::ClerkSettings;
 use crate::registry::Registry;
-use crate::registry::clerk::find_caller;
+use crate::registry::inbox::clerk::find_caller;
 
 /// Longer texts are not looked at: Clerk keeps its tokens below the 4 KiB of a cookie.
 const MAX_TOKEN_BYTES: usize = 8192;

@@ -5,7 +5,7 @@ use secrecy::SecretString;
 use super::{Act, OperatorCaller};
 use crate::audit::Origin;
 use crate::authentication::{Authentication, AuthenticationError, Client};
-use crate::registry::operators::{self, OPERATOR, sessions};
+use crate::registry::people::operators::{self, OPERATOR, sessions};
 use crate::registry::roll_back;
 
 impl Authentication {

@@ -11,7 +11,7 @@ use crate::authentication::login::{FAILURE_TIME, wait_for_failure};
 use crate::authentication::{Authentication, AuthenticationError, Client, SecondFactor};
 use crate::identifiers::{EmailAddress, new_id};
 use crate::limits::network_of;
-use crate::registry::operators::{self, OPERATOR, Operator, Status, sessions};
+use crate::registry::people::operators::{self, OPERATOR, Operator, Status, sessions};
 use crate::registry::{RegistryTransaction, roll_back};
 
 /// Goes before the hash of an address: guesses at a member of staff with the same address are another account's.

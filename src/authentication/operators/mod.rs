@@ -14,8 +14,9 @@ pub(super) use tokens::OperatorTokens;
 
 use super::{Authentication, AuthenticationError, Client, TokenError};
 use crate::audit::{Act, Actor, ActorKind, Origin};
-use crate::registry::operators::{Operator, sessions};
-use crate::registry::{RegistryError, RegistryTransaction, audit_log};
+use crate::registry::people::audit_log;
+use crate::registry::people::operators::{Operator, sessions};
+use crate::registry::{RegistryError, RegistryTransaction};
 use crate::sealing::SealingError;
 pub use tokens::OperatorClaims;
 

@@ -8,7 +8,7 @@ use crate::authentication::totp::{TotpSecret, recovery_codes, recovery_hash};
 use crate::authentication::{
     Authentication, AuthenticationError, Client, Enrollment, SecondFactor,
 };
-use crate::registry::operators::{OPERATOR, Operator, second_factor, sessions};
+use crate::registry::people::operators::{OPERATOR, Operator, second_factor, sessions};
 use crate::registry::{RegistryTransaction, roll_back};
 
 /// What authenticator apps show beside the address.

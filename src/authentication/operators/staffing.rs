@@ -7,7 +7,7 @@ use super::Act;
 use crate::audit::Origin;
 use crate::authentication::{Authentication, AuthenticationError};
 use crate::identifiers::{EmailAddress, new_id};
-use crate::registry::operators::{
+use crate::registry::people::operators::{
     self, EmailTaken, NotChanged, OPERATOR, Operator, OperatorChange, Role, second_factor,
 };
 use crate::registry::{RegistryError, roll_back};

@@ -6,8 +6,9 @@ use super::{Act, OperatorCaller};
 use crate::audit::Origin;
 use crate::authentication::step_up::COUNTS_FOR;
 use crate::authentication::{Authentication, AuthenticationError, Client, SecondFactor};
-use crate::registry::operators::OPERATOR;
-use crate::registry::{RegistryTransaction, roll_back, step_ups};
+use crate::registry::people::operators::OPERATOR;
+use crate::registry::people::step_ups;
+use crate::registry::{RegistryTransaction, roll_back};
 
 impl Authentication {
     /// As [`Authentication::step_up`], of an operator.

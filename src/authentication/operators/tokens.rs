@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::configuration::AuthSettings;
 use crate::identifiers::new_id;
 use crate::registry::RegistryError;
-use crate::registry::operators::{Operator, Role};
+use crate::registry::people::operators::{Operator, Role};
 
 /// `aud` of the tokens of operators.
 const AUDIENCE: &str = "narthex:operator";

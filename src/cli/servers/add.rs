@@ -12,7 +12,9 @@ use crate::identifiers::new_id;
 use crate::postgres::administration::{Administration, AdministrationError, Server};
 use crate::postgres::transport::Transport;
 use crate::provisioning::template;
-use crate::registry::database_servers::{self, DatabaseServer, NotAdded, State, password_bound_to};
+use crate::registry::tenants::database_servers::{
+    self, DatabaseServer, NotAdded, State, password_bound_to,
+};
 use crate::registry::{RegistryDb, RegistryError};
 use crate::tenant_router::TENANT_GROUP;
 

@@ -4,7 +4,7 @@
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::postgres::transport::is_this_machine;
-use crate::registry::database_servers::TlsMode;
+use crate::registry::tenants::database_servers::TlsMode;
 
 /// PostgreSQL's own.
 const DEFAULT_PORT: u16 = 5432;

@@ -15,7 +15,7 @@ use crate::cli::actor::origin;
 use crate::identifiers::EmailAddress;
 use crate::plain_text::name;
 use crate::provisioning::NotMended;
-use crate::registry::provisioning_runs;
+use crate::registry::runs::provisioning_runs;
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 

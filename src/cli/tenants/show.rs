@@ -6,11 +6,12 @@ use super::find;
 use crate::app::App;
 use crate::cli::{CommandError, print, runs};
 use crate::identifiers::TenantId;
-use crate::registry::audit_log::Entry;
-use crate::registry::provisioning_runs::{self, Filter};
-use crate::registry::resources::{self, Resource};
+use crate::registry::people::audit_log;
+use crate::registry::people::audit_log::Entry;
+use crate::registry::runs::provisioning_runs::{self, Filter};
+use crate::registry::runs::resources::{self, Resource};
 use crate::registry::tenants::Tenant;
-use crate::registry::{audit_log, phone_numbers, tenants};
+use crate::registry::tenants::{self, phone_numbers};
 
 /// Runs of a tenant that are shown with it.
 const LAST_RUNS: u64 = 5;

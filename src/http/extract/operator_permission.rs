@@ -1,6 +1,6 @@
 //! What operators may do, as types: like [`super::permission`], and of another kind, so that neither is taken for the other.
 
-use crate::registry::operators::Role;
+use crate::registry::people::operators::Role;
 
 /// What an operator must be permitted.
 pub trait OperatorPermission: Send + Sync + 'static {

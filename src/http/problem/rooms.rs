@@ -13,7 +13,7 @@ use crate::passwords::PasswordError;
 use crate::postgres::{ConnectFailure, failure};
 use crate::provisioning::{NotStarted, Refusal, RunFailure};
 use crate::registry::RegistryError;
-use crate::registry::operators::Lost;
+use crate::registry::people::operators::Lost;
 use crate::tenant_data::roles::RoleError;
 use crate::tenant_data::staffing::StaffError;
 use crate::tenant_router::RouterError;

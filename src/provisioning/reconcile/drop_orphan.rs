@@ -9,8 +9,11 @@ use crate::postgres::administration::{Administration, AdministrationError, Serve
 use crate::provisioning::spares::{BETWEEN_DROPS, SPARE_PREFIX};
 use crate::provisioning::template::TEMPLATE_PREFIX;
 use crate::provisioning::{Provisioner, steps};
-use crate::registry::inventory::{self, Entry, Holder};
-use crate::registry::{RegistryError, audit_log, database_servers, resources};
+use crate::registry::RegistryError;
+use crate::registry::people::audit_log;
+use crate::registry::runs::resources;
+use crate::registry::tenants::database_servers;
+use crate::registry::tenants::inventory::{self, Entry, Holder};
 use crate::tenant_router::{RouterError, TENANT_GROUP};
 
 /// What was dropped.

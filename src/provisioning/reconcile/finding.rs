@@ -6,9 +6,9 @@ use uuid::Uuid;
 
 use crate::postgres::administration::{Census, DatabaseSeen};
 use crate::provisioning::template::TEMPLATE_PREFIX;
-use crate::registry::database_servers::DatabaseServer;
-use crate::registry::inventory::{Entry, Holder};
 use crate::registry::tenants::Status;
+use crate::registry::tenants::database_servers::DatabaseServer;
+use crate::registry::tenants::inventory::{Entry, Holder};
 
 /// In which way something is not as the registry says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]

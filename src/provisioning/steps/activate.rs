@@ -5,7 +5,7 @@ use futures_util::FutureExt;
 
 use super::{Context, Done, SagaStep, without_undo};
 use crate::provisioning::hooks::Hook;
-use crate::registry::provisioning_runs::RunKind;
+use crate::registry::runs::provisioning_runs::RunKind;
 use crate::registry::tenants::Status;
 
 pub(crate) const STEP: SagaStep =

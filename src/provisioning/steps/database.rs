@@ -9,8 +9,8 @@ use super::{Context, DATABASE, Done, Retries, SagaStep, StepError, schema};
 use crate::postgres::administration::{Administration, Handover};
 use crate::provisioning::context::Place;
 use crate::provisioning::{spares, template, untouched};
-use crate::registry::spare_databases::{self, SpareDatabase};
 use crate::registry::tenants::Tenant;
+use crate::registry::tenants::spare_databases::{self, SpareDatabase};
 
 pub(crate) const STEP: SagaStep = SagaStep {
     name: "database",

@@ -5,7 +5,7 @@ use futures_util::FutureExt;
 use super::{Context, Done, Retries, SagaStep, StepError, nothing_to_undo};
 use crate::provisioning::hooks::{Act, Hook};
 use crate::provisioning::saga::StepFuture;
-use crate::registry::resources;
+use crate::registry::runs::resources;
 
 const fn making(
     name: &'static str,

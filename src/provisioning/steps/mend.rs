@@ -12,8 +12,9 @@ use super::{
 };
 use crate::postgres::administration::{Administration, Handover};
 use crate::provisioning::{template, untouched};
+use crate::registry::inbox::clerk;
 use crate::registry::tenants::Status;
-use crate::registry::{clerk, email_index};
+use crate::registry::tenants::email_index;
 use crate::tenant_data::staff;
 
 /// Nobody is served while it is mended.

@@ -8,8 +8,9 @@ use sea_orm::{TransactionSession, TransactionTrait};
 
 use super::{Context, Done, Retries, SagaStep, StepError, database, role, without_undo};
 use crate::postgres::administration::ServerLock;
+use crate::registry::inbox::clerk;
 use crate::registry::tenants::{self, Status, Tenant};
-use crate::registry::{clerk, domains, email_index, phone_numbers, unproven_tenants};
+use crate::registry::tenants::{domains, email_index, phone_numbers, unproven_tenants};
 
 /// A drop makes the server write a checkpoint: no more than one in this time on a server, over all replicas.
 const BETWEEN_DROPS: Duration = Duration::from_secs(1);

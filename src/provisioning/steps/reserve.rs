@@ -6,10 +6,10 @@ use sea_orm::{TransactionSession, TransactionTrait};
 use super::{Context, Done, Refusal, Retries, SagaStep, StepError, create_input, unreadable};
 use crate::identifiers::{EmailAddress, Slug, Timezone};
 use crate::provisioning::{template, unproven};
-use crate::registry::database_servers;
-use crate::registry::email_index::{self, EmailTaken};
+use crate::registry::tenants::database_servers;
+use crate::registry::tenants::email_index::{self, EmailTaken};
+use crate::registry::tenants::unproven_tenants;
 use crate::registry::tenants::{self, NewTenant, SlugTaken, USUAL_PLAN, password_bound_to};
-use crate::registry::unproven_tenants;
 
 /// Slugs with a suffix that are tried before the attempt fails.
 const SLUG_ATTEMPTS: usize = 8;

@@ -1,7 +1,7 @@
 use rstest::rstest;
 
 use super::*;
-use crate::registry::database_servers::State;
+use crate::registry::tenants::database_servers::State;
 
 fn row(host: &str) -> DatabaseServer {
     DatabaseServer {

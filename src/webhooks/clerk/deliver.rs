@@ -11,9 +11,10 @@ use tokio::time::Instant;
 use super::event::{self, Event};
 use super::settle::{Settled, Unsettled};
 use super::{AT_ONCE, ClerkWebhooks, LEASE, PROVIDER};
-use crate::registry::clerk::{self, Facts};
-use crate::registry::webhook_deliveries::{self, Delivery, Status};
-use crate::registry::{RegistryError, provisioning_runs};
+use crate::registry::RegistryError;
+use crate::registry::inbox::clerk::{self, Facts};
+use crate::registry::inbox::webhook_deliveries::{self, Delivery, Status};
+use crate::registry::runs::provisioning_runs;
 use crate::sealing::SealingError;
 
 /// Taken up at once.

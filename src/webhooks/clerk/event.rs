@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use crate::plain_text::{is_control, is_invisible};
-use crate::registry::clerk::{
+use crate::registry::inbox::clerk::{
     Facts, LATEST_MS, MembershipFact, OrganizationFact, Profile, Profiled, UserFact, Version,
 };
 

@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::configuration::CLERK_DELIVERIES_AT_ONCE;
 use crate::lifecycle::Lifecycle;
 use crate::provisioning::Provisioner;
-use crate::registry::webhook_deliveries::{self, NewDelivery};
+use crate::registry::inbox::webhook_deliveries::{self, NewDelivery};
 use crate::registry::{Registry, RegistryError};
 use crate::tenant_router::TenantRouter;
 

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
 use crate::identifiers::EmailAddress;
-use crate::registry::clerk::{Member, Profile, Version};
+use crate::registry::inbox::clerk::{Member, Profile, Version};
 use crate::tenant_data::external_identities::{Changed, Known, NO_PASSWORD, withdrawn_address};
 use crate::tenant_data::roles::OWNER;
 

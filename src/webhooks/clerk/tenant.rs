@@ -2,7 +2,7 @@
 
 use crate::identifiers::{Slug, Timezone};
 use crate::provisioning::{NewTenant, Planned, Provisioner, WantedSlug};
-use crate::registry::clerk::Organization;
+use crate::registry::inbox::clerk::Organization;
 use crate::registry::{RegistryError, RegistryTransaction};
 
 /// Writes the making of a tenant down, in the transaction that notes whose tenant it is: neither can be without the

@@ -13,8 +13,8 @@ use crate::identifiers::TenantId;
 use crate::messaging::delivery::{self, DeliveryReport, Reported};
 use crate::messaging::inbound::{self, Applied, InboundText};
 use crate::postgres::failure;
-use crate::registry::phone_numbers::EventTime;
 use crate::registry::tenants::Tenant;
+use crate::registry::tenants::phone_numbers::EventTime;
 use crate::tenant_router::RouterError;
 
 /// Why an event cannot be written to its tenant now.

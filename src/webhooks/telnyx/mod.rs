@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::limits::Turns;
-use crate::registry::parked_events::{self, NewParkedEvent, Status};
+use crate::registry::inbox::parked_events::{self, NewParkedEvent, Status};
 use crate::registry::{Registry, RegistryError};
 use crate::tenant_router::TenantRouter;
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::apply::Undeliverable;
 use super::{TelnyxWebhooks, event};
 use crate::registry::RegistryError;
-use crate::registry::parked_events::{self, ParkedEvent};
+use crate::registry::inbox::parked_events::{self, ParkedEvent};
 use crate::sealing::SealingError;
 
 /// Events taken up at once, and for how long they are ours alone.

@@ -197,8 +197,10 @@ fn encoding_and_parts(text: &str) -> (&'static str, usize) {
 mod tests {
     use rstest::rstest;
 
-    use super::super::event::{DeliveryStage, Event, InboundMessage, MessageKind, parse};
     use super::*;
+    use crate::webhooks::telnyx::event::{
+        DeliveryStage, Event, InboundMessage, MessageKind, parse,
+    };
 
     fn now() -> DateTime<Utc> {
         "2026-01-01T00:00:00.588Z".parse().unwrap()

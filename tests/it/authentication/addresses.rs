@@ -1,7 +1,7 @@
 //! Another address for somebody on the staff, across both databases, whatever is cut off in between.
 
 use chrono::TimeDelta;
-use narthex::registry::email_index::{self, Standing};
+use narthex::registry::tenants::email_index::{self, Standing};
 use reqwest::Method;
 use serde_json::json;
 

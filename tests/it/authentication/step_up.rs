@@ -1,7 +1,7 @@
 //! What can take an organization over asks for more than a token: password and second factor, once more.
 
 use chrono::TimeDelta;
-use narthex::registry::operators::Role;
+use narthex::registry::people::operators::Role;
 use reqwest::Method;
 use serde_json::{Value, json};
 

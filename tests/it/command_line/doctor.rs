@@ -1,6 +1,6 @@
 //! `narthex doctor`: it finds what was done to an installation behind its back.
 
-use narthex::registry::operators::Role;
+use narthex::registry::people::operators::Role;
 use rstest::rstest;
 use serde_json::{Value, json};
 

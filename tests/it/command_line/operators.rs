@@ -1,6 +1,6 @@
 //! `narthex operators`: the first operator comes from here, and who is locked out gets in again.
 
-use narthex::registry::operators::Role;
+use narthex::registry::people::operators::Role;
 use serde_json::json;
 
 use super::{Place, Said};

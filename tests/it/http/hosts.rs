@@ -5,7 +5,7 @@ mod sources;
 
 use narthex::identifiers::TenantId;
 use narthex::mail::Mailer;
-use narthex::registry::domains;
+use narthex::registry::tenants::domains;
 use narthex::tenant_router::PoolEvent;
 use rstest::rstest;
 use serde_json::{Value, json};

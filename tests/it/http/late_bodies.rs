@@ -1,6 +1,6 @@
 //! A client sends its headers, and the body when it likes. Who has lost their session or their rights in between changes nothing.
 
-use narthex::registry::operators::Role;
+use narthex::registry::people::operators::Role;
 use reqwest::Method;
 use rstest::rstest;
 use serde_json::{Value, json};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use narthex::http::Code;
 use narthex::provisioning::{Fault, Interruption, Moment};
-use narthex::registry::provisioning_runs;
+use narthex::registry::runs::provisioning_runs;
 use narthex::registry::tenants::REGISTRY_SERVER;
 use reqwest::Method;
 use sea_orm::{TransactionSession, TransactionTrait};

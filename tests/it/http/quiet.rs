@@ -2,7 +2,7 @@
 
 use std::sync::{LazyLock, OnceLock};
 
-use narthex::registry::signing_keys::{self, StoredKey};
+use narthex::registry::secrets::signing_keys::{self, StoredKey};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! Operators who look into a tenant: for a while, with a reason, seen and revocable by the tenant.
 
 use chrono::TimeDelta;
-use narthex::registry::operators::Role;
+use narthex::registry::people::operators::Role;
 use rstest::rstest;
 use serde_json::{Value, json};
 

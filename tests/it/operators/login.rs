@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use narthex::registry::operators::Role;
+use narthex::registry::people::operators::Role;
 use reqwest::Method;
 use rstest::rstest;
 use serde_json::json;

@@ -1,6 +1,6 @@
 //! What each role may, on every route, walked from the table of routes; and that every call is written down.
 
-use narthex::registry::operators::Role;
+use narthex::registry::people::operators::Role;
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! The second factor of operators: once it is there nobody gets in without, and no code is good twice.
 
 use chrono::TimeDelta;
-use narthex::registry::operators::Role;
+use narthex::registry::people::operators::Role;
 use ring::hmac;
 use serde_json::{Value, json};
 

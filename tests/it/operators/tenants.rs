@@ -1,6 +1,6 @@
 //! `/v1/admin`: tenants, runs, servers and the audit log, as an admin works with them.
 
-use narthex::registry::operators::Role;
+use narthex::registry::people::operators::Role;
 use reqwest::Method;
 use rstest::rstest;
 use serde_json::{Value, json};

@@ -3,8 +3,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
-use narthex::registry::operators::Role;
-use narthex::registry::signing_keys::{self, Audience, StoredKey};
+use narthex::registry::people::operators::Role;
+use narthex::registry::secrets::signing_keys::{self, Audience, StoredKey};
 use reqwest::Method;
 use ring::hmac;
 use ring::signature::Ed25519KeyPair;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use narthex::identifiers::TenantId;
 use narthex::postgres::administration::Administration;
 use narthex::provisioning::{Fault, Interruption, Moment, Planned};
-use narthex::registry::provisioning_runs::{RunStatus, StepStatus};
+use narthex::registry::runs::provisioning_runs::{RunStatus, StepStatus};
 use rstest::rstest;
 use sea_orm::{ConnectionTrait, TransactionSession, TransactionTrait};
 

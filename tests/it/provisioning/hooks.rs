@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use narthex::configuration::HooksSettings;
 use narthex::provisioning::RunFailure;
-use narthex::registry::provisioning_runs::{self, Filter, RunKind, RunStatus};
+use narthex::registry::runs::provisioning_runs::{self, Filter, RunKind, RunStatus};
 use rstest::rstest;
 
 use super::service::{Mood, Service};

@@ -22,7 +22,7 @@ use narthex::identifiers::{TenantId, Timezone, unguessable_id};
 use narthex::provisioning::{
     CreatedTenant, NewOwner, NewTenant, Provisioner, RunFailure, WantedSlug,
 };
-use narthex::registry::provisioning_runs::{Run, Step};
+use narthex::registry::runs::provisioning_runs::{Run, Step};
 
 use sqlx::{Connection, Executor, PgConnection, Row};
 

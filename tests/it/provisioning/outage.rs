@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use narthex::local_cluster::LocalCluster;
 use narthex::provisioning::{Fault, Interruption, Moment};
-use narthex::registry::provisioning_runs::RunStatus;
+use narthex::registry::runs::provisioning_runs::RunStatus;
 use rstest::rstest;
 use tokio::sync::Mutex;
 

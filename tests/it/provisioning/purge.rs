@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use narthex::postgres::administration::ServerLock;
 use narthex::provisioning::{Fault, Interruption, Moment};
-use narthex::registry::provisioning_runs::{self, Filter, RunKind, RunStatus};
+use narthex::registry::runs::provisioning_runs::{self, Filter, RunKind, RunStatus};
 use narthex::registry::tenants::{self, Status};
 use reqwest::Method;
 use rstest::rstest;

@@ -10,7 +10,7 @@ use narthex::provisioning::{
     Dropped, Fault, Finding, FindingKind, Interruption, Moment, NotDropped, SPARE_PREFIX, Started,
     template,
 };
-use narthex::registry::database_servers::{self, DatabaseServer, State};
+use narthex::registry::tenants::database_servers::{self, DatabaseServer, State};
 use rstest::rstest;
 use sqlx::{Connection, Executor};
 

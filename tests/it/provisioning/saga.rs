@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use narthex::identifiers::TenantId;
 use narthex::provisioning::{Fault, Interruption, Moment, RunFailure};
-use narthex::registry::provisioning_runs::{self, RunStatus, StepStatus};
+use narthex::registry::runs::provisioning_runs::{self, RunStatus, StepStatus};
 use rstest::rstest;
 use serde_json::json;
 

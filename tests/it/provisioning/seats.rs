@@ -1,6 +1,6 @@
 //! A run leaves its connection for administration to the next one: without a lock, and not for ever.
 
-use narthex::registry::provisioning_runs::RunStatus;
+use narthex::registry::runs::provisioning_runs::RunStatus;
 
 use super::{new_tenant, run};
 use crate::support::{TestApp, TestCluster, eventually, own_cluster};

@@ -8,8 +8,8 @@ use narthex::app::App;
 use narthex::clock::Clock;
 use narthex::postgres::migrating;
 use narthex::provisioning::{Fault, Interruption, Moment, SPARE_PREFIX, SpareError, template};
-use narthex::registry::spare_databases::{self, State, Wanted};
 use narthex::registry::tenants::REGISTRY_SERVER;
+use narthex::registry::tenants::spare_databases::{self, State, Wanted};
 use sea_orm::{ConnectionTrait, TransactionSession, TransactionTrait};
 
 use super::{new_tenant, on_server, run, things};

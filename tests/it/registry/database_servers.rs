@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use narthex::identifiers::new_id;
 use narthex::registry::RegistryTransaction;
-use narthex::registry::database_servers::{self, State, choose_with_most_room};
+use narthex::registry::tenants::database_servers::{self, State, choose_with_most_room};
 use sea_orm::{ConnectionTrait, TransactionSession, TransactionTrait};
 use uuid::Uuid;
 

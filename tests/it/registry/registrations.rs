@@ -2,8 +2,8 @@
 
 use narthex::identifiers::{TenantId, unguessable_id};
 use narthex::registry::RegistryDb;
-use narthex::registry::provisioning_runs::{self, NewRun, RunKind};
-use narthex::registry::registrations::{find, free, remember};
+use narthex::registry::runs::provisioning_runs::{self, NewRun, RunKind};
+use narthex::registry::runs::registrations::{find, free, remember};
 use uuid::Uuid;
 
 use crate::support::TestApp;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use narthex::app::App;
 use narthex::clock::Clock;
 use narthex::configuration::Settings;
-use narthex::registry::resealing::SEALED;
+use narthex::registry::secrets::resealing::SEALED;
 use narthex::sealing::generate_master_key;
 use narthex::webhooks::clerk::sample::{self, SampleUser};
 use reqwest::Method;

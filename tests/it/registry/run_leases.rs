@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use narthex::registry::provisioning_runs::{self, NewRun, RunKind, RunStatus};
-use narthex::registry::run_leases::{self, Due, LeaseLost, Progress};
+use narthex::registry::runs::provisioning_runs::{self, NewRun, RunKind, RunStatus};
+use narthex::registry::runs::run_leases::{self, Due, LeaseLost, Progress};
 use rstest::rstest;
 
 use crate::support::TestApp;

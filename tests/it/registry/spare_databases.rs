@@ -1,8 +1,8 @@
 //! Which spare a tenant may be given.
 
 use narthex::identifiers::{TenantId, new_id};
-use narthex::registry::spare_databases::{self, State, Wanted};
 use narthex::registry::tenants::REGISTRY_SERVER;
+use narthex::registry::tenants::spare_databases::{self, State, Wanted};
 use rstest::rstest;
 
 use crate::support::TestApp;

@@ -4,7 +4,7 @@ use std::ops::Deref;
 
 use narthex::audit::Actor;
 use narthex::authentication::NewOperator;
-use narthex::registry::operators::Role;
+use narthex::registry::people::operators::Role;
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;

@@ -1,7 +1,7 @@
 //! Further database servers for an application.
 
 use narthex::identifiers::new_id;
-use narthex::registry::database_servers::{self, DatabaseServer, State, TlsMode};
+use narthex::registry::tenants::database_servers::{self, DatabaseServer, State, TlsMode};
 use sqlx::ConnectOptions;
 
 use super::{TestApp, TestCluster};

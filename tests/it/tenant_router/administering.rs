@@ -6,8 +6,8 @@ use narthex::identifiers::new_id;
 use narthex::postgres::ConnectFailure;
 use narthex::postgres::administration::Server;
 use narthex::provisioning::template;
-use narthex::registry::database_servers::{self, DatabaseServer, State};
 use narthex::registry::tenants::REGISTRY_SERVER;
+use narthex::registry::tenants::database_servers::{self, DatabaseServer, State};
 use narthex::tenant_router::RouterError;
 
 use super::{Hall, ask, connect, tenant};

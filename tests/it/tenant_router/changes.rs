@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use narthex::identifiers::TenantId;
 use narthex::postgres::Scoped;
+use narthex::registry::RegistryError;
+use narthex::registry::tenants::phone_numbers;
 use narthex::registry::tenants::{self, Status, password_bound_to};
-use narthex::registry::{RegistryError, phone_numbers};
 use narthex::tenant_router::{PoolEvent, RouterError, TenantRouter};
 use rstest::rstest;
 use sea_orm::ConnectionTrait;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use narthex::registry::clerk::find_caller;
+use narthex::registry::inbox::clerk::find_caller;
 use narthex::webhooks::clerk::sample::{self, SampleUser};
 use serde_json::Value;
 

@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use futures_util::StreamExt;
-use narthex::registry::webhook_deliveries::{self, NewDelivery};
+use narthex::registry::inbox::webhook_deliveries::{self, NewDelivery};
 use serde_json::json;
 
 use super::clerk_world::{AT, Organization, World, member, told};

@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
-use narthex::registry::parked_events::{self, Status};
+use narthex::registry::inbox::parked_events::{self, Status};
 use serde_json::{Value, json};
 use uuid::Uuid;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use narthex::registry::RegistryDb;
-use narthex::registry::parked_events::{self, NewParkedEvent, ParkedEvent, Status};
+use narthex::registry::inbox::parked_events::{self, NewParkedEvent, ParkedEvent, Status};
 use rstest::rstest;
 
 use crate::support::TestApp;

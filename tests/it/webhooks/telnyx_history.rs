@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use narthex::audit::Actor;
 use narthex::identifiers::LineNumber;
-use narthex::registry::phone_numbers;
+use narthex::registry::tenants::phone_numbers;
 use rstest::rstest;
 
 use super::{NUMBER, church, receipt, sms_at, texts};

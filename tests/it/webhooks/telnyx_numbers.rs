@@ -1,6 +1,6 @@
 //! Numbers of ours and of those who write to them, however they are written.
 
-use narthex::registry::operators::Role;
+use narthex::registry::people::operators::Role;
 use reqwest::Method;
 use serde_json::json;
 

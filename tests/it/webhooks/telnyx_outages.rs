@@ -1,7 +1,7 @@
 //! What nobody can store is left to the sender, and what can never be stored to a person.
 
 use chrono::TimeDelta;
-use narthex::registry::parked_events::{self, ParkedEvent, Status};
+use narthex::registry::inbox::parked_events::{self, ParkedEvent, Status};
 use rstest::rstest;
 
 use super::{CONTACT, NUMBER, OTHER_NUMBER, church, receipt, texts};

@@ -9,7 +9,7 @@ use crate::http::extract::operator_permission::AuditRead;
 use crate::http::extract::{Operator, PageDocument, Parameters};
 use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
-use crate::registry::audit_log;
+use crate::registry::people::audit_log;
 
 /// What operators have done, by the API and by command, newest first.
 #[utoipa::path(

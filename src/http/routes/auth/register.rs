@@ -24,8 +24,8 @@ use crate::passwords;
 use crate::provisioning::{
     CreatedTenant, Idempotency, NewOwner, NewTenant, NotStarted, RunFailure, WantedSlug, failure_of,
 };
-use crate::registry::provisioning_runs::RunStatus;
-use crate::registry::registrations::Registration;
+use crate::registry::runs::provisioning_runs::RunStatus;
+use crate::registry::runs::registrations::Registration;
 
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]

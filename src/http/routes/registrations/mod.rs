@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::registry::provisioning_runs::{Run, RunStatus, Step, StepStatus};
+use crate::registry::runs::provisioning_runs::{Run, RunStatus, Step, StepStatus};
 
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RegistrationDocument {

@@ -2,8 +2,8 @@ use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::json;
 
-use super::super::sample::{self, SampleOrganization, SampleUser};
 use super::*;
+use crate::webhooks::clerk::sample::{self, SampleOrganization, SampleUser};
 
 fn ada() -> SampleUser {
     SampleUser {

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::registry::clerk::Profiled;
+use crate::registry::inbox::clerk::Profiled;
 use crate::tenant_data::external_identities::is_withdrawn;
 use crate::tenant_data::staff::StaffMember;
 

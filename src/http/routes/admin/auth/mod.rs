@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::http::Gateway;
 use crate::http::problem::Problem;
-use crate::registry::operators::{Operator, Role, Status};
+use crate::registry::people::operators::{Operator, Role, Status};
 
 /// An operator.
 #[derive(Serialize, ToSchema)]

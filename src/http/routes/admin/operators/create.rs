@@ -12,7 +12,7 @@ use crate::http::problem::Problem;
 use crate::http::routes::admin::auth::OperatorDocument;
 use crate::http::routes::auth::password::check_new_password;
 use crate::http::{Code, Gateway};
-use crate::registry::operators::Role;
+use crate::registry::people::operators::Role;
 
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -7,7 +7,7 @@ use crate::http::extract::{ListParameters, Operator, PageDocument, Parameters};
 use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
 use crate::http::routes::admin::auth::OperatorDocument;
-use crate::registry::operators;
+use crate::registry::people::operators;
 
 /// Operators, newest first.
 #[utoipa::path(

@@ -9,7 +9,7 @@ use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
 use crate::http::routes::admin::auth::OperatorDocument;
 use crate::http::{Code, Gateway};
-use crate::registry::operators::{NotChanged, OperatorChange};
+use crate::registry::people::operators::{NotChanged, OperatorChange};
 
 /// What is absent stays.
 #[derive(Deserialize, Default, ToSchema)]

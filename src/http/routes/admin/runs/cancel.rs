@@ -7,7 +7,7 @@ use crate::http::extract::{Id, Operator};
 use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
 use crate::http::{Code, Gateway};
-use crate::registry::provisioning_runs::NotCancelled;
+use crate::registry::runs::provisioning_runs::NotCancelled;
 
 /// Has a run undone instead of finished: before its next step, unless it has begun with its last.
 #[utoipa::path(

@@ -10,7 +10,7 @@ use crate::http::extract::{Checked, Faults, Operator, PageDocument, Parameters, 
 use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
 use crate::paging::PageRequest;
-use crate::registry::provisioning_runs::{self, Filter};
+use crate::registry::runs::provisioning_runs::{self, Filter};
 
 #[derive(Deserialize, Default, IntoParams)]
 #[serde(default, deny_unknown_fields)]

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::http::problem::Problem;
 use crate::http::{Code, Gateway};
-use crate::registry::provisioning_runs::{Event, Run, RunKind, RunStatus, Step, StepStatus};
+use crate::registry::runs::provisioning_runs::{Event, Run, RunKind, RunStatus, Step, StepStatus};
 
 /// A run that makes, mends or removes a tenant.
 #[derive(Serialize, ToSchema)]

@@ -9,7 +9,7 @@ use crate::http::extract::operator_permission::RunsRead;
 use crate::http::extract::{Id, Operator};
 use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
-use crate::registry::provisioning_runs;
+use crate::registry::runs::provisioning_runs;
 
 /// Everything about a run.
 #[derive(Serialize, ToSchema)]

@@ -8,7 +8,7 @@ use crate::http::extract::{ListParameters, Operator, PageDocument, Parameters};
 use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
 use crate::paging::{Page, Position};
-use crate::registry::database_servers::{self, Occupancy};
+use crate::registry::tenants::database_servers::{self, Occupancy};
 
 /// Servers, newest first.
 #[utoipa::path(

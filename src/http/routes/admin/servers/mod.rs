@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::registry::database_servers::{Occupancy, State, TlsMode};
+use crate::registry::tenants::database_servers::{Occupancy, State, TlsMode};
 
 /// A server, and how many tenants it has. Never a password.
 #[derive(Serialize, ToSchema)]

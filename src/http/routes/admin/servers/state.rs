@@ -9,7 +9,7 @@ use crate::http::extract::{Id, Operator};
 use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
 use crate::http::{Code, Gateway};
-use crate::registry::database_servers::{self, Occupancy, State as ServerState};
+use crate::registry::tenants::database_servers::{self, Occupancy, State as ServerState};
 
 /// No new tenants from now on, because the server is to be emptied.
 #[utoipa::path(

@@ -17,7 +17,7 @@ use crate::http::problem::Problem;
 use crate::http::{Code, Gateway};
 use crate::identifiers::{LineNumber, TenantId};
 use crate::paging::{Page, Position};
-use crate::registry::phone_numbers::{self, Assignment, NotAssigned};
+use crate::registry::tenants::phone_numbers::{self, Assignment, NotAssigned};
 
 /// A number that a tenant holds.
 #[derive(Serialize, ToSchema)]

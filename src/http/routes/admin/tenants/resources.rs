@@ -13,7 +13,7 @@ use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
 use crate::identifiers::TenantId;
 use crate::paging::{Page, Position};
-use crate::registry::resources::{self, Resource};
+use crate::registry::runs::resources::{self, Resource};
 
 /// Something outside the registry that was made for a tenant.
 #[derive(Serialize, ToSchema)]

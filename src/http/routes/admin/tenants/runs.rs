@@ -8,7 +8,7 @@ use crate::http::extract::{Id, ListParameters, Operator, PageDocument, Parameter
 use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
 use crate::http::routes::admin::runs::RunDocument;
-use crate::registry::provisioning_runs::{self, Filter};
+use crate::registry::runs::provisioning_runs::{self, Filter};
 
 /// The runs of a tenant, newest first.
 #[utoipa::path(

@@ -5,10 +5,10 @@ use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
 use sea_orm::{ActiveValue, ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
 use uuid::Uuid;
 
-pub use super::entities::revoked_tokens::Model as Revocation;
-use super::entities::revoked_tokens::{ActiveModel, Column, Entity};
-use super::{OnRegistry, RegistryError};
 use crate::identifiers::TenantId;
+pub use crate::registry::entities::revoked_tokens::Model as Revocation;
+use crate::registry::entities::revoked_tokens::{ActiveModel, Column, Entity};
+use crate::registry::{OnRegistry, RegistryError};
 
 /// Revokes sessions of a tenant. `expires_at`: when the last of their access tokens has expired by itself.
 pub async fn record(

@@ -12,11 +12,11 @@ use sea_orm::{
 use secrecy::SecretString;
 use uuid::Uuid;
 
-use super::entities::database_servers::{ActiveModel, Column, Entity};
-pub use super::entities::database_servers::{Model as DatabaseServer, State, TlsMode};
-use super::entities::tenants;
-use super::{OnRegistry, RegistryError, RegistryTransaction};
 use crate::postgres::failure;
+use crate::registry::entities::database_servers::{ActiveModel, Column, Entity};
+pub use crate::registry::entities::database_servers::{Model as DatabaseServer, State, TlsMode};
+use crate::registry::entities::tenants;
+use crate::registry::{OnRegistry, RegistryError, RegistryTransaction};
 use crate::sealing::{Sealer, SealingError};
 
 /// What the sealed password of a server's administration is bound to.

@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use super::{Operator, Status, find};
 use crate::registry::entities::operator_sessions::{ActiveModel, Column, Entity};
-use crate::registry::{OnRegistry, RegistryError, step_ups};
+use crate::registry::people::step_ups;
+use crate::registry::{OnRegistry, RegistryError};
 
 /// What is over is kept for so long: an operator is at home where they were signed in.
 const REMEMBERED: TimeDelta = TimeDelta::days(30);

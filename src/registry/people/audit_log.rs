@@ -3,11 +3,12 @@
 use chrono::{DateTime, Utc};
 use sea_orm::TransactionSession;
 
-use super::{OnRegistry, RegistryError, RegistryTransaction, operators};
+use super::operators;
 use crate::audit::{self};
 pub use crate::audit::{Act, Actor, Chain, Entry, Filter, Head, Origin, Tampering};
 use crate::identifiers::TenantId;
 use crate::paging::{Page, PageRequest};
+use crate::registry::{OnRegistry, RegistryError, RegistryTransaction};
 use crate::sealing::LookupHasher;
 
 /// What an act on a tenant has as the kind of its target.

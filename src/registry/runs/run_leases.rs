@@ -10,8 +10,8 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::provisioning_runs::{Run, RunKind, RunStatus, StepStatus};
-use super::tenants::Status;
-use super::{OnRegistry, RegistryError};
+use crate::registry::tenants::Status;
+use crate::registry::{OnRegistry, RegistryError};
 
 /// What a worker has in its hands.
 #[derive(Clone, Debug)]

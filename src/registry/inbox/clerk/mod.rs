@@ -7,8 +7,8 @@ mod facts;
 mod recording;
 mod settling;
 
-pub use super::entities::clerk_organizations::Model as Organization;
-pub use super::entities::clerk_staff::Model as ClerkStaff;
+pub use crate::registry::entities::clerk_organizations::Model as Organization;
+pub use crate::registry::entities::clerk_staff::Model as ClerkStaff;
 pub use callers::{ClerkCaller, find_caller, keeps};
 pub use closing::{forget_tenant, settle_again};
 pub use facts::{

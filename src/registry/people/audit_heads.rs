@@ -2,8 +2,8 @@
 
 use sea_orm::{DbBackend, FromQueryResult, Statement};
 
-use super::{OnRegistry, RegistryError};
 use crate::audit::Head;
+use crate::registry::{OnRegistry, RegistryError};
 
 /// The head of a chain as it was last noted; that of an empty log where it never was.
 pub async fn noted(db: &impl OnRegistry, chain: &str) -> Result<Head, RegistryError> {

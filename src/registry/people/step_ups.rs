@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::{DbBackend, Statement, Value};
 use uuid::Uuid;
 
-use super::{OnRegistry, RegistryError};
+use crate::registry::{OnRegistry, RegistryError};
 
 async fn run(
     db: &impl OnRegistry,

@@ -10,9 +10,9 @@ use sea_orm::{
     QueryOrder, QuerySelect, QueryTrait,
 };
 
-use super::entities::webhook_deliveries::{ActiveModel, Column, Entity};
-pub use super::entities::webhook_deliveries::{Model as Delivery, Status};
-use super::{OnRegistry, RegistryError};
+use crate::registry::entities::webhook_deliveries::{ActiveModel, Column, Entity};
+pub use crate::registry::entities::webhook_deliveries::{Model as Delivery, Status};
+use crate::registry::{OnRegistry, RegistryError};
 use crate::sealing::{Sealer, SealingError};
 
 /// Longer reasons are cut: they are for people.

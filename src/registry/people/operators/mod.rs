@@ -7,13 +7,13 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::entities::operators::{ActiveModel, Column, Entity};
-pub use super::entities::operators::{Model as Operator, Role, Status};
-use super::{OnRegistry, RegistryError, RegistryTransaction};
 use crate::audit::Warrant;
 use crate::identifiers::EmailAddress;
 use crate::paging::{Page, PageRequest, Position, newest_first};
 use crate::postgres::failure;
+use crate::registry::entities::operators::{ActiveModel, Column, Entity};
+pub use crate::registry::entities::operators::{Model as Operator, Role, Status};
+use crate::registry::{OnRegistry, RegistryError, RegistryTransaction};
 use crate::sealing::{LookupHasher, Sealer, SealingError};
 
 pub mod second_factor;

@@ -5,9 +5,9 @@ use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder,
 };
 
-pub use super::entities::signing_keys::Audience;
-use super::entities::signing_keys::{ActiveModel, Column, Entity};
-use super::{OnRegistry, RegistryError, RegistryTransaction};
+pub use crate::registry::entities::signing_keys::Audience;
+use crate::registry::entities::signing_keys::{ActiveModel, Column, Entity};
+use crate::registry::{OnRegistry, RegistryError, RegistryTransaction};
 use crate::sealing::Sealer;
 
 /// A key as it is kept, its seed opened.

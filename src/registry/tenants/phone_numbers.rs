@@ -8,10 +8,10 @@ use sea_orm::{
     ColumnTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, Statement,
 };
 
-pub use super::entities::phone_numbers::Model as Assignment;
-use super::entities::phone_numbers::{Column, Entity};
-use super::{OnRegistry, RegistryError};
 use crate::identifiers::{LineNumber, TenantId, new_id};
+pub use crate::registry::entities::phone_numbers::Model as Assignment;
+use crate::registry::entities::phone_numbers::{Column, Entity};
+use crate::registry::{OnRegistry, RegistryError};
 
 /// So far may the clock of a provider, or of another replica, be from ours.
 const CLOCK_SKEW: TimeDelta = TimeDelta::seconds(5);

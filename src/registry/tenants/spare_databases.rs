@@ -8,10 +8,10 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::entities::spare_databases::{ActiveModel, Column, Entity};
-pub use super::entities::spare_databases::{Model as SpareDatabase, State};
-use super::{OnRegistry, RegistryError};
 use crate::identifiers::TenantId;
+use crate::registry::entities::spare_databases::{ActiveModel, Column, Entity};
+pub use crate::registry::entities::spare_databases::{Model as SpareDatabase, State};
+use crate::registry::{OnRegistry, RegistryError};
 
 /// What a spare must be a copy of to be of use.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,16 +10,18 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-pub use super::entities::provisioning_events::Model as Event;
-pub use super::entities::provisioning_runs::{Kind as RunKind, Model as Run, Status as RunStatus};
-pub use super::entities::provisioning_steps::{Model as Step, Status as StepStatus};
-use super::entities::{
-    provisioning_events as events, provisioning_runs as runs, provisioning_steps as steps,
-};
-use super::{OnRegistry, RegistryError};
 use crate::identifiers::TenantId;
 use crate::paging::{Page, PageRequest, Position, newest_first};
 use crate::postgres::failure;
+pub use crate::registry::entities::provisioning_events::Model as Event;
+pub use crate::registry::entities::provisioning_runs::{
+    Kind as RunKind, Model as Run, Status as RunStatus,
+};
+pub use crate::registry::entities::provisioning_steps::{Model as Step, Status as StepStatus};
+use crate::registry::entities::{
+    provisioning_events as events, provisioning_runs as runs, provisioning_steps as steps,
+};
+use crate::registry::{OnRegistry, RegistryError};
 
 /// A run that is about to be written down.
 pub struct NewRun<'a> {

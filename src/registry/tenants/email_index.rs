@@ -13,10 +13,10 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::entities::email_index::{ActiveModel, Column, Entity};
-use super::{OnRegistry, RegistryError};
 use crate::identifiers::TenantId;
 use crate::postgres::failure;
+use crate::registry::entities::email_index::{ActiveModel, Column, Entity};
+use crate::registry::{OnRegistry, RegistryError};
 
 /// An email that is staff of more tenants than this finds only the first of them.
 const MOST_TENANTS: u64 = 20;

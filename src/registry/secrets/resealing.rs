@@ -3,7 +3,7 @@
 
 use sea_orm::{DbBackend, FromQueryResult, Statement};
 
-use super::{OnRegistry, RegistryError};
+use crate::registry::{OnRegistry, RegistryError};
 use crate::sealing::Sealer;
 
 /// Read at once; a sealed body can have a mebibyte.

@@ -4,9 +4,9 @@
 use sea_orm::{DbBackend, FromQueryResult, Statement};
 use uuid::Uuid;
 
-use super::tenants::Status;
-use super::{OnRegistry, RegistryError};
+use super::Status;
 use crate::identifiers::TenantId;
+use crate::registry::{OnRegistry, RegistryError};
 
 /// Who has a name on a database server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,9 +2,9 @@
 
 use sea_orm::{ActiveValue::Set, EntityTrait, sea_query::OnConflict};
 
-use super::entities::system_config::{ActiveModel, Column, Entity};
-use super::{OnRegistry, RegistryError};
 use crate::clock::Clock;
+use crate::registry::entities::system_config::{ActiveModel, Column, Entity};
+use crate::registry::{OnRegistry, RegistryError};
 use crate::sealing::{Sealer, SealingError};
 
 fn bound_to(key: &str) -> String {

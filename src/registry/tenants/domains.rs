@@ -4,10 +4,10 @@ use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
 
-use super::entities::domains::{ActiveModel, Column, Entity};
-use super::{OnRegistry, RegistryError};
 use crate::identifiers::TenantId;
 use crate::postgres::failure;
+use crate::registry::entities::domains::{ActiveModel, Column, Entity};
+use crate::registry::{OnRegistry, RegistryError};
 
 /// Another tenant has proven the domain.
 #[derive(Debug, PartialEq, Eq)]

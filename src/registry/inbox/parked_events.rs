@@ -9,11 +9,11 @@ use sea_orm::sea_query::{Condition, Expr, ExprTrait, LockBehavior, LockType, OnC
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
 
-use super::entities::parked_events::{ActiveModel, Column, Entity};
-pub use super::entities::parked_events::{Model as ParkedEvent, Status};
-use super::phone_numbers::EventTime;
-use super::{OnRegistry, RegistryError};
 use crate::identifiers::new_id;
+use crate::registry::entities::parked_events::{ActiveModel, Column, Entity};
+pub use crate::registry::entities::parked_events::{Model as ParkedEvent, Status};
+use crate::registry::tenants::phone_numbers::EventTime;
+use crate::registry::{OnRegistry, RegistryError};
 use crate::sealing::{Sealer, SealingError};
 
 /// Ids in one statement: the protocol allows 65,535 values.

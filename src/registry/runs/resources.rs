@@ -5,10 +5,10 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 use uuid::Uuid;
 
-pub use super::entities::resources::Model as Resource;
-use super::entities::resources::{ActiveModel, Column, Entity};
-use super::{OnRegistry, RegistryError};
 use crate::identifiers::TenantId;
+pub use crate::registry::entities::resources::Model as Resource;
+use crate::registry::entities::resources::{ActiveModel, Column, Entity};
+use crate::registry::{OnRegistry, RegistryError};
 
 /// What a tenant has, oldest first; what it had and is released included.
 pub async fn of_tenant(

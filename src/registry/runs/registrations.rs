@@ -6,9 +6,9 @@ use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
 use uuid::Uuid;
 
-pub use super::entities::registrations::Model as Registration;
-use super::entities::registrations::{ActiveModel, Column, Entity};
-use super::{OnRegistry, RegistryError};
+pub use crate::registry::entities::registrations::Model as Registration;
+use crate::registry::entities::registrations::{ActiveModel, Column, Entity};
+use crate::registry::{OnRegistry, RegistryError};
 
 /// A key is remembered for this long.
 pub const KEPT_FOR: TimeDelta = TimeDelta::hours(24);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use sea_orm::{DbBackend, Statement, Value};
 
-use super::{OnRegistry, RegistryError};
 use crate::identifiers::TenantId;
+use crate::registry::{OnRegistry, RegistryError};
 
 fn seconds(duration: Duration) -> Value {
     duration.as_secs_f64().into()
