@@ -4,12 +4,12 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group};
+use local_cluster::{ClusterOptions, LocalCluster};
 use narthex::app::App;
 use narthex::authentication::Client;
 use narthex::clock::Clock;
 use narthex::configuration::{Argon2Settings, Settings};
 use narthex::identifiers::{TenantId, Timezone, unguessable_id};
-use narthex::local_cluster::{ClusterOptions, LocalCluster};
 use narthex::provisioning::{NewOwner, NewTenant, WantedSlug};
 use narthex::registry::{parse_url, schema};
 use narthex::sealing::generate_master_key;

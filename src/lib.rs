@@ -34,7 +34,6 @@ pub mod configuration;
 pub mod identifiers;
 pub mod lifecycle;
 pub mod limits;
-pub mod local_cluster;
 pub mod mail;
 pub mod outbound;
 pub mod paging;

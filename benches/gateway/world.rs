@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use local_cluster::{ClusterOptions, LocalCluster};
 use narthex::identifiers::TenantId;
-use narthex::local_cluster::{ClusterOptions, LocalCluster};
 use narthex::sealing::generate_master_key;
 use narthex::webhooks::telnyx::signature::SigningKey;
 use serde_json::{Value, json};

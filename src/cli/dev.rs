@@ -21,7 +21,6 @@ use crate::clock::Clock;
 use crate::configuration::{HttpSettings, Settings};
 use crate::http::Listeners;
 use crate::identifiers::{EmailAddress, LineNumber, TenantId, Timezone};
-use crate::local_cluster::{ClusterOptions, LocalCluster, default_data_dir};
 use crate::mail::Mailer;
 use crate::provisioning::{NewOwner, NewTenant, Planned, WantedSlug, template};
 use crate::registry::people::operators::Role;
@@ -30,6 +29,7 @@ use crate::registry::schema;
 use crate::registry::tenants::{Status, Tenant};
 use crate::webhooks::telnyx::signature::SigningKey;
 use crate::{registry, sealing, telemetry};
+use local_cluster::{ClusterOptions, LocalCluster, default_data_dir};
 
 /// Hundreds of tenants with a few connections each.
 const CLUSTER_CONNECTIONS: u32 = 400;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::CommandError;
-use crate::local_cluster::default_data_dir;
+use local_cluster::default_data_dir;
 
 const FILE: &str = "instance.json";
 

@@ -92,7 +92,7 @@ enum CommandError {
     #[error(transparent)]
     Registry(#[from] crate::registry::RegistryError),
     #[error(transparent)]
-    Cluster(#[from] crate::local_cluster::ClusterError),
+    Cluster(#[from] local_cluster::ClusterError),
     #[error("{0}")]
     Other(String),
 }

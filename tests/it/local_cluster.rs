@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use narthex::local_cluster::{ClusterError, ClusterOptions, LocalCluster};
+use local_cluster::{ClusterError, ClusterOptions, LocalCluster};
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use narthex::local_cluster::{ClusterOptions, LocalCluster};
+use local_cluster::{ClusterOptions, LocalCluster};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;

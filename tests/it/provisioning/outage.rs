@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use narthex::local_cluster::LocalCluster;
+use local_cluster::LocalCluster;
 use narthex::provisioning::{Fault, Interruption, Moment};
 use narthex::registry::runs::provisioning_runs::RunStatus;
 use rstest::rstest;

@@ -1,6 +1,6 @@
 //! A PostgreSQL server with TLS, and the authorities and certificates for it.
 
-use narthex::local_cluster::LocalCluster;
+use local_cluster::LocalCluster;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use sqlx::Connection;
 

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{Uid, User, geteuid};
 use tokio::process::Command;
 
-use super::error::{ClusterError, io_error};
+use crate::error::{ClusterError, io_error};
 
 /// Prints the first of its arguments that cannot be entered. The kernel decides, so access lists count too.
 const ENTER_EACH: &str =
     r#"for dir; do cd "$dir" 2>/dev/null || { printf '%s' "$dir"; exit 1; }; done"#;
 
 /// The account the server runs as.
-pub(super) enum ServerAccount {
+pub(crate) enum ServerAccount {
     /// We are not root: our own.
     Own,
     /// We are root: this one instead.
@@ -23,7 +23,7 @@ pub(super) enum ServerAccount {
 
 impl ServerAccount {
     /// An existing cluster belongs to the account that made it; a new one to `postgres`, else `nobody`.
-    pub(super) fn choose(cluster: &Path) -> Result<ServerAccount, ClusterError> {
+    pub(crate) fn choose(cluster: &Path) -> Result<ServerAccount, ClusterError> {
         if !geteuid().is_root() {
             return Ok(ServerAccount::Own);
         }
@@ -46,7 +46,7 @@ impl ServerAccount {
     }
 
     /// Mode of the directories between the file system's root and the server's own ones.
-    pub(super) fn passage_mode(&self) -> u32 {
+    pub(crate) fn passage_mode(&self) -> u32 {
         match self {
             ServerAccount::Own => 0o700,
             ServerAccount::Other { .. } => 0o711,
@@ -54,14 +54,14 @@ impl ServerAccount {
     }
 
     /// Makes `command` run as this account, without our supplementary groups.
-    pub(super) fn apply(&self, command: &mut Command) {
+    pub(crate) fn apply(&self, command: &mut Command) {
         if let ServerAccount::Other { uid, gid, .. } = self {
             command.uid(*uid).gid(*gid);
         }
     }
 
     /// Hands over a path that we have just made.
-    pub(super) fn give(&self, path: &Path) -> Result<(), ClusterError> {
+    pub(crate) fn give(&self, path: &Path) -> Result<(), ClusterError> {
         match self {
             ServerAccount::Own => Ok(()),
             ServerAccount::Other { uid, gid, .. } => {
@@ -71,7 +71,7 @@ impl ServerAccount {
     }
 
     /// Fails when this account cannot enter `dir` or one of its ancestors. Those not made yet are passed over.
-    pub(super) async fn check_reach(&self, dir: &Path) -> Result<(), ClusterError> {
+    pub(crate) async fn check_reach(&self, dir: &Path) -> Result<(), ClusterError> {
         let ServerAccount::Other { name, .. } = self else {
             return Ok(());
         };

@@ -23,10 +23,13 @@ use binaries::Binaries;
 use directory::{Claim, Layout};
 pub use error::ClusterError;
 use guard::{Guard, Remover, StopMode};
+use initdb::SUPERUSER;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use server::Server;
 
-const SUPERUSER: &str = "narthex_admin";
 const HOST: &str = "127.0.0.1";
+/// RFC 3986, section 2.3: all characters but the unreserved ones.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// How a private cluster is made and run.
 #[derive(Debug, Clone)]
@@ -93,7 +96,7 @@ impl LocalCluster {
             "postgres://{SUPERUSER}:{}@{HOST}:{}/{}?sslmode=disable",
             self.password,
             self.port,
-            percent_encode(database)
+            utf8_percent_encode(database, RESERVED)
         )
     }
 
@@ -161,14 +164,4 @@ pub fn default_data_dir() -> PathBuf {
         .or_else(|| home().map(|home| home.join(".local/state")))
         .unwrap_or_else(std::env::temp_dir)
         .join("narthex/dev")
-}
-
-fn percent_encode(text: &str) -> String {
-    let encode = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-            char::from(byte).to_string()
-        }
-        _ => format!("%{byte:02X}"),
-    };
-    text.bytes().map(encode).collect()
 }

@@ -84,6 +84,6 @@ pub enum ClusterError {
 }
 
 /// For `map_err`: says what was being done to which path.
-pub(super) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ClusterError {
+pub(crate) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ClusterError {
     move |source| ClusterError::Io { doing, path: path.to_owned(), source }
 }

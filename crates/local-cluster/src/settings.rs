@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::server::Server;
+use crate::directory::Layout;
 
 /// Size of `sun_path` in Linux, without the final zero byte.
 const SOCKET_PATH_LIMIT: usize = 107;
@@ -38,19 +38,24 @@ const TEMPORARY: [&str; 8] = [
 ];
 
 /// All arguments of `postgres`.
-pub(super) fn arguments(server: &Server, port: u16) -> Vec<OsString> {
+pub(crate) fn arguments(
+    layout: &Layout,
+    durable: bool,
+    max_connections: u32,
+    port: u16,
+) -> Vec<OsString> {
     let mut settings: Vec<OsString> = ALWAYS.map(OsString::from).into();
     if cfg!(target_os = "linux") {
         settings.push(LINUX_ONLY.into());
     }
-    if !server.durable {
+    if !durable {
         settings.extend(TEMPORARY.map(OsString::from));
     }
     settings.push(format!("port={port}").into());
-    settings.push(format!("max_connections={}", server.max_connections).into());
-    settings.push(socket_setting(&server.layout.socket_dir()));
+    settings.push(format!("max_connections={}", max_connections).into());
+    settings.push(socket_setting(&layout.socket_dir()));
 
-    let mut arguments: Vec<OsString> = vec!["-D".into(), server.layout.cluster().into()];
+    let mut arguments: Vec<OsString> = vec!["-D".into(), layout.cluster().into()];
     arguments.extend(settings.into_iter().flat_map(|setting| ["-c".into(), setting]));
     arguments
 }

@@ -6,15 +6,17 @@ use std::path::Path;
 
 use tokio::process::Command;
 
-use super::error::{ClusterError, io_error};
-use super::guard::{Guard, Remover};
-use super::password::PasswordFile;
-use super::server::{Server, length};
-use super::{SUPERUSER, previous};
+use crate::error::{ClusterError, io_error};
+use crate::guard::{Guard, Remover};
+use crate::password::PasswordFile;
+use crate::previous;
+use crate::server::{Server, length};
+
+pub(crate) const SUPERUSER: &str = "narthex_admin";
 
 impl Server {
     /// Runs `initdb`, unless that was done completely before.
-    pub(super) async fn make_cluster(
+    pub(crate) async fn make_cluster(
         &self,
         password: &str,
         remover: Option<&Remover>,

@@ -6,49 +6,49 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use super::account::ServerAccount;
-use super::error::{ClusterError, io_error};
+use crate::account::ServerAccount;
+use crate::error::{ClusterError, io_error};
 
 const DURABLE: &str = "durable";
 const TEMPORARY: &str = "temporary";
 const MARK: &str = "Narthex local cluster: ";
 
 /// Where everything lies below the data directory.
-pub(super) struct Layout {
+pub(crate) struct Layout {
     root: PathBuf,
 }
 
 impl Layout {
-    pub(super) fn at(data_dir: &Path) -> Result<Layout, ClusterError> {
+    pub(crate) fn at(data_dir: &Path) -> Result<Layout, ClusterError> {
         let absolute = std::path::absolute(data_dir).map_err(io_error("find", data_dir))?;
         // Resolved when it exists: the server's command line is later compared with it.
         let root = fs::canonicalize(&absolute).unwrap_or(absolute);
         Ok(Layout { root })
     }
 
-    pub(super) fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
     /// PGDATA.
-    pub(super) fn cluster(&self) -> PathBuf {
+    pub(crate) fn cluster(&self) -> PathBuf {
         self.root.join("cluster")
     }
 
     /// PGDATA while `initdb` is at work. Renamed when complete, so that `cluster` is never half made.
-    pub(super) fn unfinished_cluster(&self) -> PathBuf {
+    pub(crate) fn unfinished_cluster(&self) -> PathBuf {
         self.root.join("cluster.new")
     }
 
-    pub(super) fn socket_dir(&self) -> PathBuf {
+    pub(crate) fn socket_dir(&self) -> PathBuf {
         self.root.join("socket")
     }
 
-    pub(super) fn password(&self) -> PathBuf {
+    pub(crate) fn password(&self) -> PathBuf {
         self.root.join("superuser-password")
     }
 
-    pub(super) fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.root.join("postgresql.log")
     }
 
@@ -57,12 +57,12 @@ impl Layout {
     }
 
     /// The major version that made the cluster, if there is one.
-    pub(super) fn made_by(&self) -> Option<u32> {
+    pub(crate) fn made_by(&self) -> Option<u32> {
         fs::read_to_string(self.cluster().join("PG_VERSION")).ok()?.trim().parse().ok()
     }
 
     /// Makes the data directory and its missing ancestors, open to the server's account.
-    pub(super) fn create_root(&mut self, account: &ServerAccount) -> Result<(), ClusterError> {
+    pub(crate) fn create_root(&mut self, account: &ServerAccount) -> Result<(), ClusterError> {
         let missing: Vec<&Path> =
             self.root.ancestors().take_while(|ancestor| !ancestor.exists()).collect();
         for dir in missing.into_iter().rev() {
@@ -73,7 +73,7 @@ impl Layout {
     }
 
     /// Makes a directory that belongs to the server.
-    pub(super) fn create_server_dir(
+    pub(crate) fn create_server_dir(
         &self,
         dir: &Path,
         account: &ServerAccount,
@@ -97,14 +97,14 @@ fn create_dir(dir: &Path, mode: u32) -> Result<(), ClusterError> {
 }
 
 /// Proof that the data directory is ours alone. The kernel takes it back on any death.
-pub(super) struct Claim {
+pub(crate) struct Claim {
     lock: File,
     path: PathBuf,
 }
 
 impl Claim {
     /// Refuses a directory that is foreign, of the other kind, or claimed by another process.
-    pub(super) fn take(layout: &Layout, durable: bool) -> Result<Claim, ClusterError> {
+    pub(crate) fn take(layout: &Layout, durable: bool) -> Result<Claim, ClusterError> {
         refuse_foreign(layout)?;
         let path = layout.lock();
         let failed = || io_error("lock", &path);
@@ -145,7 +145,7 @@ impl Claim {
     }
 
     /// The same lock for a child process: it is held until both have let go.
-    pub(super) fn share(&self) -> Result<Stdio, ClusterError> {
+    pub(crate) fn share(&self) -> Result<Stdio, ClusterError> {
         self.lock.try_clone().map(Stdio::from).map_err(io_error("lock", &self.path))
     }
 }

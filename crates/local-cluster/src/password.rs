@@ -5,14 +5,14 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::account::ServerAccount;
-use super::directory::Layout;
-use super::error::{ClusterError, io_error};
+use crate::account::ServerAccount;
+use crate::directory::Layout;
+use crate::error::{ClusterError, io_error};
 
 const RANDOM_BYTES: usize = 24;
 
 /// The cluster's password, as hexadecimal digits. Made here when there is no cluster yet.
-pub(super) fn load_or_make(layout: &Layout) -> Result<String, ClusterError> {
+pub(crate) fn load_or_make(layout: &Layout) -> Result<String, ClusterError> {
     let path = layout.password();
     match fs::read_to_string(&path) {
         Ok(password) => return Ok(password.trim_end().to_owned()),
@@ -31,12 +31,12 @@ pub(super) fn load_or_make(layout: &Layout) -> Result<String, ClusterError> {
 }
 
 /// A copy that the server's account may read while `initdb` runs. Deleted on drop.
-pub(super) struct PasswordFile {
+pub(crate) struct PasswordFile {
     path: PathBuf,
 }
 
 impl PasswordFile {
-    pub(super) fn write(
+    pub(crate) fn write(
         layout: &Layout,
         account: &ServerAccount,
         password: &str,
@@ -48,7 +48,7 @@ impl PasswordFile {
         Ok(file)
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }

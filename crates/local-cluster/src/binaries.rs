@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-use super::error::ClusterError;
+use crate::error::ClusterError;
 
 const SUPPORTED: RangeInclusive<u32> = 15..=18;
 
 /// A directory that holds `initdb` and `postgres` of one supported version.
-pub(super) struct Binaries {
+pub(crate) struct Binaries {
     dir: PathBuf,
 }
 
 impl Binaries {
     /// The best binaries on this machine; those of major version `made_by` when a cluster of that version exists.
-    pub(super) fn find(data_dir: &Path, made_by: Option<u32>) -> Result<Binaries, ClusterError> {
+    pub(crate) fn find(data_dir: &Path, made_by: Option<u32>) -> Result<Binaries, ClusterError> {
         let mut unsupported = None;
         for dir in candidates()? {
             let printed = printed_version(&dir);
@@ -41,15 +41,15 @@ impl Binaries {
         })
     }
 
-    pub(super) fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    pub(super) fn initdb(&self) -> PathBuf {
+    pub(crate) fn initdb(&self) -> PathBuf {
         self.dir.join("initdb")
     }
 
-    pub(super) fn postgres(&self) -> PathBuf {
+    pub(crate) fn postgres(&self) -> PathBuf {
         self.dir.join("postgres")
     }
 }
@@ -116,7 +116,7 @@ fn major(printed: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::major;
+    use crate::major;
 
     #[test]
     fn major_version_is_read_from_what_the_server_prints() {

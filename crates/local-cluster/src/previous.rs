@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::directory::Layout;
-use super::error::{ClusterError, io_error};
-use super::pid_file::PidFile;
+use crate::directory::Layout;
+use crate::error::{ClusterError, io_error};
+use crate::pid_file::PidFile;
 
 const WAIT_LIMIT: Duration = Duration::from_secs(30);
 const LOG_LIMIT_BYTES: u64 = 16 * 1024 * 1024;
@@ -21,7 +21,7 @@ const LOG_LIMIT_BYTES: u64 = 16 * 1024 * 1024;
 ///
 /// The log is locked, and every process of the server gets it as its standard error. So the kernel can tell whether one
 /// of them is left, which process ids (they are reused) cannot.
-pub(super) async fn end(layout: &Layout) -> Result<File, ClusterError> {
+pub(crate) async fn end(layout: &Layout) -> Result<File, ClusterError> {
     let log = open_log(layout)?;
     let deadline = Instant::now() + WAIT_LIMIT;
     loop {

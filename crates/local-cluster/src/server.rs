@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
-use super::account::ServerAccount;
-use super::binaries::Binaries;
-use super::directory::Layout;
-use super::error::{ClusterError, io_error};
-use super::guard::{Guard, Remover};
-use super::pid_file::PidFile;
-use super::{previous, settings};
+use crate::account::ServerAccount;
+use crate::binaries::Binaries;
+use crate::directory::Layout;
+use crate::error::{ClusterError, io_error};
+use crate::guard::{Guard, Remover};
+use crate::pid_file::PidFile;
+use crate::{previous, settings};
 
 /// Crash recovery after a long run can take most of this.
 const READY_LIMIT: Duration = Duration::from_secs(60);
@@ -23,17 +23,17 @@ const PORT_ATTEMPTS: u32 = 5;
 const LOG_LINES: usize = 15;
 
 /// What every start of this cluster's server needs.
-pub(super) struct Server {
-    pub(super) layout: Layout,
-    pub(super) binaries: Binaries,
-    pub(super) account: ServerAccount,
-    pub(super) durable: bool,
-    pub(super) max_connections: u32,
+pub(crate) struct Server {
+    pub(crate) layout: Layout,
+    pub(crate) binaries: Binaries,
+    pub(crate) account: ServerAccount,
+    pub(crate) durable: bool,
+    pub(crate) max_connections: u32,
 }
 
 impl Server {
     /// Starts the server on a free port and waits until it accepts connections.
-    pub(super) async fn start(
+    pub(crate) async fn start(
         &self,
         remover: Option<&Remover>,
     ) -> Result<(Guard, u16), ClusterError> {
@@ -47,7 +47,7 @@ impl Server {
         }
     }
 
-    pub(super) async fn start_on(
+    pub(crate) async fn start_on(
         &self,
         port: u16,
         remover: Option<&Remover>,
@@ -56,8 +56,8 @@ impl Server {
         let log_start = length(&log);
         let stale = PidFile::read(&self.layout);
         let program = self.binaries.postgres();
-        let mut guard =
-            Guard::spawn(&program, settings::arguments(self, port), &self.account, log, remover)?;
+        let arguments = settings::arguments(&self.layout, self.durable, self.max_connections, port);
+        let mut guard = Guard::spawn(&program, arguments, &self.account, log, remover)?;
         let deadline = Instant::now() + READY_LIMIT;
         while !self.ready(port, stale.as_ref()).await {
             if guard.ended().map_err(io_error("run", &program))?.is_some() {
@@ -91,7 +91,7 @@ impl Server {
     }
 
     /// The last lines that were logged after position `start`.
-    pub(super) fn log_since(&self, start: u64) -> String {
+    pub(crate) fn log_since(&self, start: u64) -> String {
         let mut bytes = Vec::new();
         let read = File::open(self.layout.log()).and_then(|mut log| {
             log.seek(SeekFrom::Start(start)).and_then(|_| log.read_to_end(&mut bytes))
@@ -105,7 +105,7 @@ impl Server {
     }
 }
 
-pub(super) fn length(log: &File) -> u64 {
+pub(crate) fn length(log: &File) -> u64 {
     log.metadata().map(|metadata| metadata.len()).unwrap_or_default()
 }
 

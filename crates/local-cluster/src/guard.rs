@@ -11,9 +11,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::account::ServerAccount;
-use super::directory::{Claim, Layout};
-use super::error::{ClusterError, io_error};
+use crate::account::ServerAccount;
+use crate::directory::{Claim, Layout};
+use crate::error::{ClusterError, io_error};
 
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
@@ -48,7 +48,7 @@ rm -rf -- "$1"
 
 /// How a server is stopped.
 #[derive(Clone, Copy)]
-pub(super) enum StopMode {
+pub(crate) enum StopMode {
     /// Roll back what is open, write a checkpoint, end.
     Fast,
     /// End at once; the next start recovers.
@@ -56,13 +56,13 @@ pub(super) enum StopMode {
 }
 
 /// A running program that ends when this value, or this process, does.
-pub(super) struct Guard {
+pub(crate) struct Guard {
     shell: Child,
 }
 
 impl Guard {
     /// `log` takes all output. `remover` is told to wait for this program too.
-    pub(super) fn spawn(
+    pub(crate) fn spawn(
         program: &Path,
         arguments: Vec<OsString>,
         account: &ServerAccount,
@@ -81,11 +81,11 @@ impl Guard {
     }
 
     /// The program's exit status, if it has ended.
-    pub(super) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+    pub(crate) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.shell.try_wait()
     }
 
-    pub(super) async fn wait(&mut self) -> io::Result<ExitStatus> {
+    pub(crate) async fn wait(&mut self) -> io::Result<ExitStatus> {
         // `Child::wait` closes the input first, which would be an order to stop.
         let input = self.shell.stdin.take();
         let status = self.shell.wait().await;
@@ -94,7 +94,7 @@ impl Guard {
     }
 
     /// Ends the program and waits until it is gone.
-    pub(super) async fn stop(
+    pub(crate) async fn stop(
         mut self,
         mode: StopMode,
         layout: &Layout,
@@ -110,13 +110,13 @@ impl Guard {
 }
 
 /// Deletes a temporary cluster when this process and all its servers are gone.
-pub(super) struct Remover {
+pub(crate) struct Remover {
     shell: Child,
     hold: PipeWriter,
 }
 
 impl Remover {
-    pub(super) fn spawn(layout: &Layout, claim: &Claim) -> Result<Remover, ClusterError> {
+    pub(crate) fn spawn(layout: &Layout, claim: &Claim) -> Result<Remover, ClusterError> {
         let failed = || io_error("guard", layout.root());
         let (end, hold) = io::pipe().map_err(failed())?;
         let mut command = shell(REMOVER);
@@ -126,7 +126,7 @@ impl Remover {
     }
 
     /// Lets it delete the directory, and waits for that.
-    pub(super) async fn finish(self, layout: &Layout) -> Result<(), ClusterError> {
+    pub(crate) async fn finish(self, layout: &Layout) -> Result<(), ClusterError> {
         let Remover { mut shell, hold } = self;
         drop(hold);
         wait_for_end(&mut shell, layout).await
