@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group};
 use local_cluster::{ClusterOptions, LocalCluster};
+use narthex::access::Client;
 use narthex::app::App;
-use narthex::authentication::Client;
 use narthex::clock::Clock;
 use narthex::configuration::{Argon2Settings, Settings};
 use narthex::identifiers::{TenantId, Timezone, unguessable_id};
@@ -48,7 +48,7 @@ impl World {
         let app = App::open(settings, Clock::system()).await?;
         let owner = NewOwner {
             email: "owner@example.org".parse()?,
-            password_hash: app.authentication.passwords().hash("a password".into()).await?,
+            password_hash: app.accounts.hasher().hash("a password".into()).await?,
             first_name: "Ada".to_owned(),
             last_name: "Lovelace".to_owned(),
         };
@@ -63,7 +63,7 @@ impl World {
         let created = app.provisioner.start(&new, None).await?.outcome().await?;
         let (tenant, owner) = (created.tenant_id, created.owner_id.ok_or("no owner")?);
         let client = Client { ip: [127, 0, 0, 1].into(), user_agent: None, request_id: None };
-        let signed_in = app.authentication.sign_in_owner(tenant, owner, None, &client).await?;
+        let signed_in = app.accounts.sign_in.sign_in_owner(tenant, owner, None, &client).await?;
         Ok(Self { cluster, app, tenant, token: signed_in.tokens.access_token })
     }
 
@@ -82,7 +82,7 @@ fn forged(token: &str) -> String {
 }
 
 fn tokens(criterion: &mut Criterion, runtime: &Runtime, world: &World) {
-    let tokens = world.app.authentication.tokens();
+    let tokens = world.app.access.tokens();
     criterion.bench_function("token: remembered", |bencher| {
         bencher.to_async(runtime).iter(|| async { black_box(tokens.verify(&world.token).await) });
     });
@@ -91,10 +91,10 @@ fn tokens(criterion: &mut Criterion, runtime: &Runtime, world: &World) {
         bencher.to_async(runtime).iter(|| async { black_box(tokens.verify(&forged).await) });
     });
     criterion.bench_function("token: remembered, and not revoked", |bencher| {
-        let authentication = &world.app.authentication;
+        let access = &world.app.access;
         bencher
             .to_async(runtime)
-            .iter(|| async { black_box(authentication.authenticate(&world.token).await) });
+            .iter(|| async { black_box(access.authenticate(&world.token).await) });
     });
 }
 

@@ -6,17 +6,22 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use secrecy::ExposeSecret;
 
-use crate::authentication::{Authentication, AuthenticationError};
+use crate::access::{AccessError, Authenticator};
+use crate::accounts::Accounts;
 use crate::clock::Clock;
 use crate::configuration::Settings;
-use crate::http::{self, Gateway, Listeners, Rooms};
-use crate::jobs;
+use crate::fleet::Fleet;
+use crate::http::{self, Gateway, Listeners, Modules};
+use crate::jobs::{self, Jobs};
 use crate::lifecycle::Lifecycle;
 use crate::mail::{MailError, Mailer};
+use crate::operators::Operators;
+use crate::passwords::PasswordError;
 use crate::provisioning::Provisioner;
 use crate::registry::{Registry, RegistryError};
 use crate::sealing::{Sealer, SealingError};
 use crate::tenant_router::{BudgetError, PlanError, TenantRouter};
+use crate::tenants::{OwnTenant, Purges, Tenants};
 use crate::webhooks::clerk::ClerkWebhooks;
 use crate::webhooks::clerk::signature::{Secret, SecretError};
 use crate::webhooks::telnyx::TelnyxWebhooks;
@@ -63,9 +68,12 @@ pub enum StartError {
     /// The mail server.
     #[error(transparent)]
     Mail(#[from] MailError),
-    /// Keys, revocations or password hashing.
+    /// Signing keys or revocations.
     #[error(transparent)]
-    Authentication(#[from] AuthenticationError),
+    Access(#[from] AccessError),
+    /// Password hashing.
+    #[error(transparent)]
+    Passwords(#[from] PasswordError),
 }
 
 impl From<PlanError> for StartError {
@@ -83,10 +91,22 @@ pub struct App {
     pub registry: Registry,
     /// Tenants and their databases.
     pub router: TenantRouter,
+    /// The database servers.
+    pub fleet: Fleet,
     /// Makes tenants.
     pub provisioner: Provisioner,
-    /// Signs in and out.
-    pub authentication: Authentication,
+    /// Changes tenants in the registry.
+    pub tenants: Tenants,
+    /// What staff change of their own tenant.
+    pub own_tenant: OwnTenant,
+    /// Ends tenants whose time is over.
+    pub purges: Purges,
+    /// Judges callers.
+    pub access: Authenticator,
+    /// Staff and their credentials.
+    pub accounts: Accounts,
+    /// People who run the installation.
+    pub operators: Operators,
     /// Inbound messages.
     pub telnyx: TelnyxWebhooks,
     /// Organizations, users and memberships of Clerk.
@@ -121,22 +141,55 @@ impl App {
             TenantRouter::new(registry.clone(), settings.router.clone(), &life, clock.clone());
         let provisioning = settings.provisioning.connections();
         router.plan_budget(settings.registry.max_connections, provisioning).await?;
+        let fleet = Fleet::new(
+            registry.clone(),
+            router.clone(),
+            &settings.provisioning,
+            life.clone(),
+            clock.clone(),
+        );
         let provisioner = Provisioner::new(
             registry.clone(),
             router.clone(),
+            fleet.clone(),
             settings.provisioning.clone(),
             life.clone(),
             clock.clone(),
         )?;
-        let authentication = Authentication::open(
+        let access = Authenticator::open(registry.clone(), &settings, &life, clock.clone()).await?;
+        let accounts = Accounts::new(
+            access.clone(),
             registry.clone(),
             router.clone(),
             &settings,
             mailer.clone(),
             &life,
             clock.clone(),
-        )
-        .await?;
+        )?;
+        let operators = Operators::new(
+            access.clone(),
+            registry.clone(),
+            router.clone(),
+            accounts.hasher().clone(),
+            accounts.login_throttle().clone(),
+            &settings.auth,
+            clock.clone(),
+        );
+        let tenants = Tenants::new(registry.clone(), clock.clone());
+        let own_tenant = OwnTenant::new(
+            access.clone(),
+            registry.clone(),
+            router.clone(),
+            accounts.credentials.clone(),
+            tenants.clone(),
+        );
+        let purges = Purges::new(
+            registry.clone(),
+            router.clone(),
+            provisioner.clone(),
+            &settings.provisioning,
+            clock.clone(),
+        );
         let telnyx = TelnyxWebhooks::new(
             registry.clone(),
             router.clone(),
@@ -156,8 +209,14 @@ impl App {
         Ok(Self {
             registry,
             router,
+            fleet,
             provisioner,
-            authentication,
+            tenants,
+            own_tenant,
+            purges,
+            access,
+            accounts,
+            operators,
             telnyx,
             clerk,
             mailer,
@@ -187,16 +246,24 @@ impl App {
         if !self.mailer.is_set_up() {
             tracing::warn!("smtp.url is not set: nobody can prove an address or forget a password");
         }
-        let authentication = self.authentication.clone();
         jobs::start(
             &self.life,
-            self.telnyx.clone(),
-            &self.clerk,
-            &self.provisioner,
-            authentication,
+            Jobs {
+                telnyx: self.telnyx.clone(),
+                clerk: self.clerk.clone(),
+                provisioner: self.provisioner.clone(),
+                purges: self.purges.clone(),
+                fleet: self.fleet.clone(),
+                email_index: self.accounts.email_index.clone(),
+            },
         );
-        let rooms = Rooms {
-            authentication: self.authentication,
+        let modules = Modules {
+            access: self.access,
+            accounts: self.accounts,
+            operators: self.operators,
+            tenants: self.tenants,
+            own_tenant: self.own_tenant,
+            fleet: self.fleet,
             router: self.router.clone(),
             provisioner: self.provisioner,
             telnyx: self.telnyx,
@@ -205,7 +272,7 @@ impl App {
         };
         let http = self.settings.http;
         let gateway = Gateway::new(
-            rooms,
+            modules,
             http.clone(),
             &self.settings.limits,
             self.settings.provisioning.wait,

@@ -1,18 +1,18 @@
 //! Narthex: a gateway that gives every tenant its own PostgreSQL database.
 //!
-//! A request meets the rooms in this order. [`http`] finds its route, checks who is calling
-//! ([`authentication`]) and which tenant they belong to, and asks the [`tenant_router`] for a connection to
-//! that tenant's database, which proves whose it is before anybody gets it. The handler calls one function of
-//! the product ([`messaging`]) or of what every tenant has ([`tenant_data`]) with that connection, and answers.
-//! Which tenants there are and where they live, the [`registry`] knows; every query, of the registry and of
-//! the tenants, runs on the connection type of [`postgres`].
+//! A request meets the modules in this order. [`http`] finds its route. [`access`] says who is calling, and to which tenant they
+//! belong. The [`tenant_router`] lends a connection to that tenant's database, and proves that it is that database. The handler
+//! calls one function of the product ([`messaging`]), of the accounts of staff ([`accounts`]) or of what every tenant has
+//! ([`tenant_data`]) with that connection, and answers. The [`registry`] knows which tenants there are and where their databases
+//! are. Every query runs on the connection type of [`postgres`].
 //!
-//! Events of providers come in through [`http`], are verified and understood in [`webhooks`], and take the same
-//! way to their tenant. New tenants are made by [`provisioning`]. What runs by itself is listed in [`jobs`].
-//! [`app`] puts the rooms together; [`cli`] is the way in from the command line.
+//! Events of providers come in through [`http`]. [`webhooks`] verifies and parses them, and they take the same way to their tenant.
+//! [`provisioning`] makes tenants and removes them, [`tenants`] changes them, and [`fleet`] looks after the database servers.
+//! [`operators`] are the people who run all this. [`jobs`] lists what runs by itself. [`app`] puts the modules together; [`cli`]
+//! is the command line.
 //!
-//! A room uses only rooms below it. The list is in that order, from the street door down, and a test holds the
-//! code against it. Below `postgres` lies the foundation that every room may use.
+//! A module uses only modules below it in this list. A test holds the code against it. Below `postgres` lies the foundation,
+//! which every module may use.
 
 pub mod cli;
 
@@ -20,8 +20,12 @@ pub mod app;
 pub mod http;
 pub mod jobs;
 pub mod webhooks;
-pub mod authentication;
+pub mod tenants;
+pub mod operators;
 pub mod provisioning;
+pub mod accounts;
+pub mod fleet;
+pub mod access;
 pub mod messaging;
 pub mod tenant_data;
 pub mod tenant_router;

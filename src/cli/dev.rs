@@ -16,13 +16,14 @@ use super::actor::origin;
 use super::instance::Instance;
 use super::{CommandError, other, quiet, signals, tenants};
 use crate::app::App;
-use crate::authentication::NewOperator;
 use crate::clock::Clock;
 use crate::configuration::{HttpSettings, Settings};
+use crate::fleet::template;
 use crate::http::Listeners;
 use crate::identifiers::{EmailAddress, LineNumber, TenantId, Timezone};
 use crate::mail::Mailer;
-use crate::provisioning::{NewOwner, NewTenant, Planned, WantedSlug, template};
+use crate::operators::NewOperator;
+use crate::provisioning::{NewOwner, NewTenant, Planned, WantedSlug};
 use crate::registry::people::operators::Role;
 use crate::registry::runs::provisioning_runs::{self, Filter, RunKind};
 use crate::registry::schema;
@@ -128,7 +129,7 @@ async fn prepare(
 ) -> Result<(Vec<Tenant>, Listeners), CommandError> {
     signals::follow(&app.life).map_err(CommandError::while_doing("signals cannot be followed"))?;
     progress("preparing the tenant template and the demo tenants");
-    app.provisioner.prepare().await?;
+    app.fleet.prepare().await?;
     finish_what_was_begun(app).await?;
     bring_up_to_date(app).await?;
     let demo = demo_tenants(app, instance).await?;
@@ -220,7 +221,8 @@ async fn demo_tenants(app: &App, instance: &Instance) -> Result<Vec<Tenant>, Com
         let number: LineNumber = number.parse().map_err(other)?;
         let db = app.registry.connect().await?;
         let known =
-            registry::email_index::tenants_of(&db, &app.registry.hasher().email(&email)).await?;
+            registry::tenants::email_index::tenants_of(&db, &app.registry.hasher().email(&email))
+                .await?;
         let id = match known.first() {
             Some(id) => *id,
             None => register(app, name, email, instance).await?,
@@ -246,9 +248,9 @@ async fn demo_operator(app: &App, instance: &Instance) -> Result<(), CommandErro
         role: Role::Admin,
         password: SecretString::from(instance.demo_password.clone()),
     };
-    if app.authentication.find_operator(&new.email).await?.is_none() {
-        let created = app.authentication.create_operator(new, &origin()).await;
-        created.map_err(other)?.map_err(other)?;
+    if app.operators.directory.find(&new.email).await?.is_none() {
+        let created = app.operators.directory.create(new, &origin()).await;
+        created.map_err(other)?;
     }
     Ok(())
 }
@@ -262,7 +264,7 @@ async fn register(
     let password = SecretString::from(instance.demo_password.clone());
     let owner = NewOwner {
         email,
-        password_hash: app.authentication.passwords().hash(password).await.map_err(other)?,
+        password_hash: app.accounts.hasher().hash(password).await.map_err(other)?,
         first_name: "Demo".to_owned(),
         last_name: "Owner".to_owned(),
     };

@@ -11,8 +11,8 @@ use super::{CommandError, open_app, other, print, quiet};
 use crate::app::{App, StartError};
 use crate::audit::{Head, Tampering};
 use crate::configuration::Settings;
+use crate::fleet::template;
 use crate::identifiers::TenantId;
-use crate::provisioning::template;
 use crate::registry::people::{audit_heads, audit_log};
 use crate::registry::secrets::resealing;
 use crate::registry::tenants::{Status, Tenant};
@@ -85,7 +85,7 @@ async fn examine(app: &App) -> Result<Vec<Finding>, CommandError> {
     found.extend(unreadable_values(app).await?);
     let usage = changes::queue_usage(&app.registry.connect().await?).await?;
     found.extend(notification_queue(usage));
-    let differences = app.provisioner.reconcile().await?.len();
+    let differences = app.fleet.reconciler().reconcile().await?.len();
     if differences > 0 {
         found.push(Finding {
             kind: "reconcile",

@@ -62,7 +62,7 @@ async fn list(app: &App, as_json: bool) -> Result<(), CommandError> {
 }
 
 async fn rotate(app: &App, at_once: bool) -> Result<(), CommandError> {
-    let kids = app.authentication.rotate_keys(at_once).await?;
+    let kids = app.access.rotate_keys(at_once).await?;
     for (kid, whose) in kids.iter().zip(["tenants' staff", "operators"]) {
         if at_once {
             say!(

@@ -5,9 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::app::{App, StartError};
-use crate::clock::Clock;
-use crate::configuration::{self, ConfigurationError, Settings};
+use crate::configuration;
 
 #[macro_use]
 mod print;
@@ -17,9 +15,11 @@ mod deliveries;
 mod demo;
 mod dev;
 mod doctor;
+mod error;
 mod instance;
 mod keys;
 mod migrate;
+mod open;
 mod openapi;
 mod operators;
 mod reconcile;
@@ -30,6 +30,9 @@ mod servers;
 mod signals;
 mod simulate;
 mod tenants;
+
+use error::{CommandError, other};
+use open::{open_app, quiet};
 
 /// A gateway that gives every tenant its own PostgreSQL database.
 #[derive(Parser)]
@@ -82,33 +85,6 @@ enum Command {
     Openapi,
 }
 
-/// Why a command failed. Each says what to do; all of them end with exit code 1.
-#[derive(Debug, thiserror::Error)]
-enum CommandError {
-    #[error(transparent)]
-    Configuration(#[from] ConfigurationError),
-    #[error(transparent)]
-    Start(#[from] StartError),
-    #[error(transparent)]
-    Registry(#[from] crate::registry::RegistryError),
-    #[error(transparent)]
-    Cluster(#[from] local_cluster::ClusterError),
-    #[error("{0}")]
-    Other(String),
-}
-
-impl CommandError {
-    /// For failures of the machine (files, sockets) that need their circumstances told.
-    fn while_doing(what: &str) -> impl FnOnce(std::io::Error) -> Self + '_ {
-        move |error| Self::Other(format!("{what}: {error}"))
-    }
-}
-
-/// A failure that says by itself what to do.
-fn other(error: impl std::fmt::Display) -> CommandError {
-    CommandError::Other(error.to_string())
-}
-
 /// Runs a command to its end.
 pub fn run(arguments: Arguments) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -148,19 +124,4 @@ async fn dispatch(arguments: Arguments) -> Result<ExitCode, CommandError> {
         Command::Doctor(command) => doctor::run(command, settings()?).await,
         Command::Openapi => openapi::run(),
     }
-}
-
-/// For commands that work on the rooms without serving them.
-async fn open_app(settings: Settings) -> Result<App, CommandError> {
-    crate::telemetry::start(&quiet(&settings));
-    Ok(App::open(settings, Clock::system()).await?)
-}
-
-/// Commands speak through their output; of the log only warnings belong beside it.
-fn quiet(settings: &Settings) -> configuration::LogSettings {
-    let mut log = settings.log.clone();
-    if log.filter == configuration::LogSettings::default().filter {
-        log.filter = "warn".to_owned();
-    }
-    log
 }

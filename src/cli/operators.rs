@@ -12,9 +12,9 @@ use super::actor::origin;
 use super::secret::read_secret;
 use super::{CommandError, open_app, other, print};
 use crate::app::App;
-use crate::authentication::NewOperator;
 use crate::configuration::Settings;
 use crate::identifiers::{EmailAddress, word};
+use crate::operators::NewOperator;
 use crate::paging::PageRequest;
 use crate::passwords;
 use crate::plain_text::name;
@@ -84,8 +84,8 @@ async fn execute(
     match command {
         Operators::Create { email, name, role, .. } => {
             let new = NewOperator { email, name, role, password };
-            let created = app.authentication.create_operator(new, &origin()).await;
-            let operator = created.map_err(other)?.map_err(other)?;
+            let created = app.operators.directory.create(new, &origin()).await;
+            let operator = created.map_err(other)?;
             say!("created {} ({}), {}", operator.name, operator.id, role.to_value());
             Ok(())
         }
@@ -94,7 +94,7 @@ async fn execute(
         Operators::Enable { email } => change(app, &email, Status::Active).await,
         Operators::Reset { email, .. } => {
             let operator = find(app, &email).await?;
-            let reset = app.authentication.reset_operator(operator.id, password, &origin()).await;
+            let reset = app.operators.directory.reset(operator.id, password, &origin()).await;
             reset.map_err(other)?;
             say!("{} has a new password, no second factor and no session", email.as_str());
             Ok(())
@@ -127,7 +127,7 @@ async fn list(app: &App, as_json: bool) -> Result<(), CommandError> {
 fn row(app: &App, operator: &Operator) -> Result<Value, CommandError> {
     Ok(json!({
         "id": operator.id,
-        "email": app.authentication.email_of(operator).map_err(other)?,
+        "email": app.operators.directory.email_of(operator).map_err(other)?,
         "name": operator.name,
         "role": operator.role,
         "status": operator.status,
@@ -138,7 +138,7 @@ fn row(app: &App, operator: &Operator) -> Result<Value, CommandError> {
 }
 
 async fn find(app: &App, email: &EmailAddress) -> Result<Operator, CommandError> {
-    app.authentication.find_operator(email).await?.ok_or_else(|| {
+    app.operators.directory.find(email).await?.ok_or_else(|| {
         other(format!(
             "there is no operator `{}`; `narthex operators list` shows all",
             email.as_str()
@@ -149,8 +149,8 @@ async fn find(app: &App, email: &EmailAddress) -> Result<Operator, CommandError>
 async fn change(app: &App, email: &EmailAddress, status: Status) -> Result<(), CommandError> {
     let operator = find(app, email).await?;
     let change = OperatorChange { status: Some(status), ..OperatorChange::default() };
-    let changed = app.authentication.change_operator(operator.id, change, &origin()).await;
-    changed.map_err(other)?.map_err(other)?;
+    let changed = app.operators.directory.change(operator.id, change, &origin()).await;
+    changed.map_err(other)?;
     say!("{} is {}", email.as_str(), status.to_value());
     Ok(())
 }

@@ -9,7 +9,7 @@ use super::actor::actor;
 use super::{CommandError, open_app, print};
 use crate::app::App;
 use crate::configuration::Settings;
-use crate::provisioning::{Dropped, Finding};
+use crate::fleet::{Dropped, Finding};
 
 #[derive(Args)]
 pub(super) struct Reconcile {
@@ -46,7 +46,7 @@ fn row(finding: &Finding) -> Value {
 }
 
 async fn report(app: &App, as_json: bool) -> Result<(), CommandError> {
-    let found = app.provisioner.reconcile().await?;
+    let found = app.fleet.reconciler().reconcile().await?;
     let rows: Vec<Value> = found.iter().map(row).collect();
     if as_json {
         print::json(&Value::Array(rows));
@@ -60,7 +60,7 @@ async fn report(app: &App, as_json: bool) -> Result<(), CommandError> {
 }
 
 async fn drop_orphan(app: &App, name: &str, server: &str) -> Result<(), CommandError> {
-    let dropped = app.provisioner.drop_orphan(name, server, &actor()).await;
+    let dropped = app.fleet.reconciler().drop_orphan(name, server, &actor()).await;
     let Dropped { database, role } = dropped
         .map_err(|reason| CommandError::Other(format!("not dropped on `{server}`: {reason}")))?;
     for what in [database.then_some("database"), role.then_some("role")].into_iter().flatten() {

@@ -8,10 +8,12 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::actor::origin;
-use super::{CommandError, open_app, print, tenants};
+use super::tenants::find as find_tenant;
+use super::{CommandError, open_app, print};
 use crate::app::App;
 use crate::configuration::Settings;
 use crate::identifiers::word;
+use crate::provisioning::CancelError;
 use crate::registry::RegistryDb;
 use crate::registry::runs::provisioning_runs::{
     self, Event, Filter, NotCancelled, Run, RunKind, RunStatus, Step,
@@ -72,7 +74,7 @@ async fn execute(app: &App, command: Runs) -> Result<(), CommandError> {
                 None => None,
                 Some(name) => Some(match name.parse() {
                     Ok(id) => id,
-                    Err(_) => tenants::find(&db, &name).await?.id,
+                    Err(_) => find_tenant(&db, &name).await?.id,
                 }),
             };
             list(&db, &Filter { status, kind, tenant }, limit, json).await
@@ -233,12 +235,15 @@ async fn retry(app: &App, db: &RegistryDb, id: Uuid) -> Result<(), CommandError>
 }
 
 async fn cancel(app: &App, id: Uuid) -> Result<(), CommandError> {
-    match app.provisioner.cancel_run(id, &origin()).await? {
+    match app.provisioner.cancel_run(id, &origin()).await {
         Ok(()) => {
             say!("{id} will be undone before its next step; `narthex runs show {id}` says how far");
             Ok(())
         }
-        Err(NotCancelled::Unknown) => Err(unknown(id)),
-        Err(reason) => Err(CommandError::Other(format!("{id} is not cancelled: {reason}"))),
+        Err(CancelError::NotCancelled(NotCancelled::Unknown)) => Err(unknown(id)),
+        Err(CancelError::NotCancelled(reason)) => {
+            Err(CommandError::Other(format!("{id} is not cancelled: {reason}")))
+        }
+        Err(CancelError::Registry(error)) => Err(error.into()),
     }
 }

@@ -32,7 +32,7 @@ pub(super) async fn run(settings: Settings) -> Result<ExitCode, CommandError> {
     let http = settings.http.clone();
     let app = open(settings).await?;
     signals::follow(&app.life).map_err(CommandError::while_doing("signals cannot be followed"))?;
-    app.provisioner.prepare().await?;
+    app.fleet.prepare().await?;
     let (public, address) = bind(http.listen, "http.listen").await?;
     let (operations, operations_address) =
         bind(http.operations_listen, "http.operations_listen").await?;

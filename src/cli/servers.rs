@@ -101,7 +101,7 @@ async fn change(
         )));
     }
     drop(db);
-    app.provisioner.change_server(server.id, state, max_tenants, &origin()).await?;
+    app.fleet.change_server(server.id, state, max_tenants, &origin()).await?;
     say!("{name} is {}", print::text(&json!(state)));
     Ok(())
 }

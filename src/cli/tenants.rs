@@ -14,13 +14,17 @@ use crate::app::App;
 use crate::configuration::Settings;
 use crate::identifiers::{EmailAddress, LineNumber, Slug, TenantId, Timezone};
 use crate::plain_text::name;
-use crate::provisioning::{NewOwner, NewTenant, WantedSlug};
-use crate::registry::tenants::{Status, Tenant};
-use crate::registry::{RegistryDb, tenants};
+use crate::provisioning::{NewTenant, WantedSlug};
+use crate::registry::tenants::Tenant;
+use crate::tenants::AssignError;
 
 mod life;
+mod lookup;
 mod provision;
 mod show;
+
+pub(super) use lookup::find;
+use lookup::owner;
 
 #[derive(Subcommand)]
 pub(super) enum Tenants {
@@ -118,7 +122,7 @@ async fn execute(
             let tenant = Arc::new(find(&db, &tenant).await?);
             drop(db);
             let origin = origin();
-            let reset = app.authentication.reset_factor_by_command(&tenant, &email, &origin);
+            let reset = app.accounts.staff.reset_factor_by_command(&tenant, &email, &origin);
             reset.await.map_err(other)?;
             say!("{} has no second factor and no session at {}", email.as_str(), tenant.slug);
             Ok(())
@@ -153,54 +157,18 @@ async fn execute(
     }
 }
 
-/// What to do about a tenant whose status stands against what was asked.
-fn advice(tenant: &Tenant) -> String {
-    let slug = &tenant.slug;
-    match tenant.status {
-        Status::Active => "it is in use; there is nothing to do".to_owned(),
-        Status::Pending | Status::Provisioning => {
-            format!("it is being made or mended; `narthex runs list --tenant {slug}` shows how far")
-        }
-        Status::Suspended => format!("`narthex tenants resume {slug}` lets it in again"),
-        Status::Failed => format!("`narthex tenants provision {slug}` mends it"),
-        Status::Deleted => format!("`narthex tenants restore {slug}` brings it back"),
-        Status::Purging | Status::Purged => {
-            "its time for being restored was over; it is removed for good".to_owned()
-        }
-    }
-}
-
-/// The first member of staff, with the password hashed.
-async fn owner(
-    app: &App,
-    email: EmailAddress,
-    (first_name, last_name): (String, String),
-    password: Option<SecretString>,
-) -> Result<NewOwner, CommandError> {
-    let hashed = app.authentication.passwords().hash(password.unwrap_or_default()).await;
-    Ok(NewOwner { email, password_hash: hashed.map_err(other)?, first_name, last_name })
-}
-
 /// Assigns the number and makes the events that wait for it due. Returns how many there are.
 pub(super) async fn assign_number(
     app: &App,
     tenant: &Tenant,
     number: &LineNumber,
 ) -> Result<u64, CommandError> {
-    let assigned = app.provisioner.assign_number(TenantId(tenant.id), number, &origin()).await?;
-    assigned.map_err(|reason| CommandError::Other(format!("{} {reason}", number.as_str())))
-}
-
-/// By id or slug.
-pub(super) async fn find(db: &RegistryDb, name: &str) -> Result<Tenant, CommandError> {
-    let found = match name.parse() {
-        Ok(id) => tenants::find(db, TenantId(id)).await?,
-        Err(_) => tenants::find_by_slug(db, name).await?,
-    };
-    found.ok_or_else(|| {
-        CommandError::Other(format!(
-            "there is no tenant `{name}`; `narthex tenants list` shows all"
-        ))
+    let assigned = app.tenants.assign_number(TenantId(tenant.id), number, &origin()).await;
+    assigned.map_err(|error| match error {
+        AssignError::Registry(error) => error.into(),
+        AssignError::NotAssigned(reason) => {
+            CommandError::Other(format!("{} {reason}", number.as_str()))
+        }
     })
 }
 

@@ -2,7 +2,7 @@
 //! that is closed with bytes unread resets the connection, and the client may lose the answer with it.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use axum::extract::Request;
 use axum::http::{Version, header};
 use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
+use parking_lot::Mutex;
 
 /// A client that sends for longer, or more than this, is cut off.
 const LONGEST: Duration = Duration::from_secs(5);
@@ -58,8 +59,8 @@ impl Leftover {
 struct Reader(Arc<Mutex<Body>>);
 
 impl Reader {
-    fn body(&self) -> std::sync::MutexGuard<'_, Body> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn body(&self) -> parking_lot::MutexGuard<'_, Body> {
+        self.0.lock()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The one place where failures become answers: stable codes, RFC 9457 problem documents, nothing internal.
 
-mod rooms;
+mod mapping;
 
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};

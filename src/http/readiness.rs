@@ -1,7 +1,9 @@
 //! Readiness, answered from memory: a loop in the background asks the registry, a request only reads.
 
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::RwLock;
 
 use crate::lifecycle::Lifecycle;
 use crate::registry::Registry;
@@ -62,7 +64,7 @@ impl Readiness {
         life.spawn("readiness", async move {
             loop {
                 let check = state.check(&registry).await;
-                *state.registry.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = check;
+                *state.registry.write() = check;
                 tokio::select! {
                     () = state.life.stopping() => break,
                     () = tokio::time::sleep(PERIOD) => {}
@@ -93,7 +95,7 @@ impl Readiness {
 
     /// The last check of the registry.
     pub fn registry(&self) -> RegistryCheck {
-        *self.registry.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+        *self.registry.read()
     }
 
     /// All in all.

@@ -22,8 +22,13 @@ use super::routes::{
 };
 use super::{Gateway, middleware, openapi, operations as operators};
 
+/// The OpenAPI document as JSON, for people and for `docs/openapi.json`.
+pub fn openapi_document() -> Result<String, serde_json::Error> {
+    openapi::finish(documented().into_openapi()).to_pretty_json()
+}
+
 /// All documented routes, and the document that was made from them.
-pub(super) fn documented() -> OpenApiRouter<Gateway> {
+fn documented() -> OpenApiRouter<Gateway> {
     OpenApiRouter::with_openapi(openapi::base())
         // Anybody
         .routes(routes!(auth::register::register))

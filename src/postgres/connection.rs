@@ -12,9 +12,11 @@ use sea_orm::{
 };
 
 use super::failure::ConnectFailure;
+use super::holder::Holder;
 use super::physical::Target;
+use super::pool::{Checkout, CheckoutFailure, Pool};
 use super::row::Row;
-use super::session::{Effect, FirstRow, Holder, Rows, Session, Simple};
+use super::session::{Effect, FirstRow, Rows, Session, Simple};
 
 fn begin_sql(isolation: Option<IsolationLevel>, access: Option<AccessMode>) -> String {
     let mut sql = "BEGIN".to_owned();
@@ -50,6 +52,46 @@ impl<S: Send + Sync + 'static> Connection<S> {
     pub async fn open(target: &Arc<Target>, scope: S) -> Result<Self, ConnectFailure> {
         let physical = target.connect().await?;
         Ok(Self::new(Holder::Owned(Box::new(physical)), scope))
+    }
+}
+
+impl Checkout {
+    /// Gives it to the holder of `scope`. The scope is dropped after the connection went back.
+    pub fn into_connection<S: Send + Sync + 'static>(self, scope: S) -> Connection<S> {
+        Connection::new(self.into(), scope)
+    }
+}
+
+impl Pool {
+    /// Lends a connection to the holder of `scope`, within the pool's own acquire timeout. The scope is dropped
+    /// after the connection went back.
+    pub async fn lend<S: Send + Sync + 'static>(
+        &self,
+        scope: S,
+    ) -> Result<Connection<S>, CheckoutFailure> {
+        Ok(self.checkout_before(self.deadline()).await?.into_connection(scope))
+    }
+}
+
+impl<S: Send + Sync + 'static> Transaction<S> {
+    /// Runs `work` in this transaction: commits what it returns as `Ok`, and rolls back where it fails. Where a rollback fails, so that
+    /// the connection is closed, its error takes the place of the other one.
+    pub async fn run<T, E, F>(self, work: F) -> Result<T, E>
+    where
+        F: AsyncFnOnce(&Self) -> Result<T, E>,
+        E: From<DbErr>,
+    {
+        // On the heap: with the work inside it, the future of each caller would be larger than many a stack takes.
+        match Box::pin(work(&self)).await {
+            Ok(done) => {
+                self.commit().await?;
+                Ok(done)
+            }
+            Err(error) => {
+                self.rollback().await?;
+                Err(error)
+            }
+        }
     }
 }
 

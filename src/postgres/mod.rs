@@ -6,6 +6,7 @@ mod connection;
 pub mod failure;
 mod gate;
 mod growth;
+mod holder;
 pub mod migrating;
 mod physical;
 mod pool;

@@ -7,11 +7,9 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::connection::Connection;
 use super::failure::ConnectFailure;
 use super::growth::{Growth, PATIENCE_WITH_OTHERS};
 use super::physical::{Physical, Target};
-use super::session::Holder;
 
 /// A connection that worked this recently is lent without asking the server first: the question would cost a
 /// round trip for each request.
@@ -142,20 +140,9 @@ impl bb8::ErrorSink<Trouble> for FailedConnects {
 
 /// A connection on its way to its holder.
 pub struct Checkout {
-    connection: bb8::PooledConnection<'static, Manager>,
-    turn: OwnedSemaphorePermit,
-    pool: Pool,
-}
-
-impl Checkout {
-    /// Gives it to the holder of `scope`. The scope is dropped after the connection went back.
-    pub fn into_connection<S: Send + Sync + 'static>(self, scope: S) -> Connection<S> {
-        Connection::new(self.into_holder(), scope)
-    }
-
-    pub(super) fn into_holder(self) -> Holder {
-        Holder::Pooled(self.connection, self.turn, self.pool)
-    }
+    pub(super) connection: bb8::PooledConnection<'static, Manager>,
+    pub(super) turn: OwnedSemaphorePermit,
+    pub(super) pool: Pool,
 }
 
 /// Lends connections. Clones share the connections; they close when the last clone and the last lease are gone.
@@ -231,22 +218,9 @@ impl Pool {
         }))
     }
 
-    /// Lends a connection to the holder of `scope`, within the pool's own acquire timeout. The scope is dropped
-    /// after the connection went back.
-    pub async fn lend<S: Send + Sync + 'static>(
-        &self,
-        scope: S,
-    ) -> Result<Connection<S>, CheckoutFailure> {
-        self.lend_before(scope, tokio::time::Instant::now() + self.0.acquire_timeout).await
-    }
-
-    /// As [`Pool::lend`], with a deadline.
-    pub async fn lend_before<S: Send + Sync + 'static>(
-        &self,
-        scope: S,
-        deadline: tokio::time::Instant,
-    ) -> Result<Connection<S>, CheckoutFailure> {
-        Ok(self.checkout_before(deadline).await?.into_connection(scope))
+    /// The moment at which a caller who comes now has waited as long as the pool lets anybody wait.
+    pub(super) fn deadline(&self) -> tokio::time::Instant {
+        tokio::time::Instant::now() + self.0.acquire_timeout
     }
 
     /// A connection that has no holder yet, for those who come first first; the acquire timeout of the pool is the
@@ -269,8 +243,7 @@ impl Pool {
             return Err(CheckoutFailure::Busy);
         }
         let _waiting = self.0.target.gate.as_ref().map(|gate| gate.wait_again());
-        let deadline = tokio::time::Instant::now() + self.0.acquire_timeout;
-        self.checkout_with(Some(turn), deadline).await
+        self.checkout_with(Some(turn), self.deadline()).await
     }
 
     fn checkout<E>(

@@ -2,7 +2,6 @@
 //! An exchange that the server provably did not execute is tried once more, on another connection of the pool.
 
 use std::future::Future;
-use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,11 +10,10 @@ use sea_orm::{DbErr, RuntimeErr, Statement, Value, Values};
 use sea_query_sqlx::SqlxValues;
 use sqlx::postgres::{PgConnection, PgQueryResult, PgRow};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr, SqlStr};
-use tokio::sync::{Mutex, MutexGuard, OwnedSemaphorePermit};
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::failure::{self, Verdict};
-use super::physical::Physical;
-use super::pool::{Manager, Pool};
+use super::holder::Holder;
 
 /// A connection that worked this recently is written to without a look. A look is a round trip, and reads need none: they
 /// are repeated.
@@ -23,37 +21,6 @@ const FRESH_FOR: Duration = Duration::from_millis(1);
 /// A session that was dead before the statement came says so within a round trip. One that takes longer may have been ended
 /// because of the statement.
 const DEAD_ON_ARRIVAL: Duration = Duration::from_millis(500);
-
-/// Who owns the socket.
-pub(super) enum Holder {
-    /// A pool that wants it back, and after it the turn of whoever comes next.
-    Pooled(bb8::PooledConnection<'static, Manager>, OwnedSemaphorePermit, Pool),
-    /// This connection alone.
-    Owned(Box<Physical>),
-    /// Nobody: it died, and no other could be had. The mark of the session says so.
-    Nobody,
-}
-
-impl Deref for Holder {
-    type Target = Physical;
-    fn deref(&self) -> &Physical {
-        match self {
-            Self::Pooled(physical, ..) => physical,
-            Self::Owned(physical) => physical,
-            Self::Nobody => unreachable!("no operation starts on a marked session"),
-        }
-    }
-}
-
-impl DerefMut for Holder {
-    fn deref_mut(&mut self) -> &mut Physical {
-        match self {
-            Self::Pooled(physical, ..) => physical,
-            Self::Owned(physical) => physical,
-            Self::Nobody => unreachable!("no operation starts on a marked session"),
-        }
-    }
-}
 
 struct State {
     holder: Holder,
@@ -342,7 +309,7 @@ impl Operation<'_> {
         dead.part_from_mark();
         drop(dead);
         let Ok(other) = pool.another(turn).await else { return Err(error) };
-        self.state.holder = other.into_holder();
+        self.state.holder = other.into();
         self.state.holder.adopt_mark(self.uncertain);
         tracing::info!(%error, ?verdict, "a statement is run again on another connection");
         let result = self.once(exchange).await;

@@ -4,9 +4,9 @@ use std::ops::{Deref, DerefMut};
 
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
-use super::Tools;
 use super::input::Input;
-use super::saga::{Refusal, StepError};
+use super::services::Services;
+use super::step_error::{Refusal, StepError};
 use crate::identifiers::TenantId;
 use crate::postgres::administration::{Administration, Server};
 use crate::registry::runs::provisioning_runs;
@@ -18,7 +18,7 @@ use crate::tenant_router::TenantDb;
 
 /// The run that a step belongs to.
 pub(super) struct Context {
-    pub tools: Tools,
+    pub services: Services,
     pub tenant_id: TenantId,
     pub claim: Claim,
     input: Option<Input>,
@@ -29,10 +29,15 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub fn new(tools: Tools, tenant_id: TenantId, claim: Claim, input: Option<Input>) -> Self {
+    pub fn new(
+        services: Services,
+        tenant_id: TenantId,
+        claim: Claim,
+        input: Option<Input>,
+    ) -> Self {
         let (seat, inside) = (Mutex::default(), Mutex::default());
         let (place, tenant_db) = (OnceCell::new(), OnceCell::new());
-        Self { tools, tenant_id, claim, input, seat, inside, place, tenant_db }
+        Self { services, tenant_id, claim, input, seat, inside, place, tenant_db }
     }
 
     /// Is the run undone because somebody has cancelled it?
@@ -49,7 +54,7 @@ impl Context {
     }
 
     pub async fn registry(&self) -> Result<RegistryDb, StepError> {
-        Ok(self.tools.registry.connect().await?)
+        Ok(self.services.registry.connect().await?)
     }
 
     /// Proves in a transaction of the registry that the run is still ours until it commits.
@@ -94,7 +99,7 @@ impl Context {
         let row =
             row.ok_or_else(|| StepError::Final("its database server is unknown".to_owned()))?;
         drop(db);
-        let server = self.tools.server(&row)?;
+        let server = self.services.fleet.server(&row)?;
         Ok(Place { server, row })
     }
 
@@ -106,11 +111,11 @@ impl Context {
         if let Some((server, administration)) = kept.take() {
             return Ok(Seat { kept, server, administration });
         }
-        let mut administration = match self.tools.seats.take(&place.row).await {
+        let mut administration = match self.services.fleet.admin_pool().take(&place.row).await {
             Some(vacant) => vacant,
             None => {
                 let opened = place.server.administer().await;
-                self.tools.health.note(place.row.id, opened.is_ok());
+                self.services.fleet.health().note(place.row.id, opened.is_ok());
                 opened?
             }
         };
@@ -136,7 +141,7 @@ impl Context {
     pub async fn leave_seat(&self) {
         let kept = self.seat.lock().await.take();
         if let Some((server, administration)) = kept {
-            self.tools.seats.leave(&server, administration).await;
+            self.services.fleet.admin_pool().give_back(&server, administration).await;
         }
     }
 
@@ -156,7 +161,7 @@ impl Context {
 
     /// A connection of the tenant's own role, which proves that role, password, rights and identity are in order.
     pub async fn tenant_db(&self) -> Result<&TenantDb, StepError> {
-        let open = || self.tools.router.connect_for_provisioning(self.tenant_id);
+        let open = || self.services.router.connect_for_provisioning(self.tenant_id);
         Ok(self.tenant_db.get_or_try_init(open).await?)
     }
 }

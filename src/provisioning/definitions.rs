@@ -4,9 +4,9 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::Tools;
 use super::input::Input;
 use super::saga::SagaStep;
+use super::services::Services;
 use super::steps;
 use crate::identifiers::{TenantId, unguessable_id};
 use crate::registry::runs::provisioning_runs::{self, NewRun, RunKind, TenantBusy};
@@ -116,16 +116,16 @@ impl Definition {
     /// A run that is to be written down. Steps that are switched off are no part of it.
     pub fn plan(
         &self,
-        tools: &Tools,
+        services: &Services,
         tenant: TenantId,
         input: Option<&Input>,
     ) -> Result<Plan, RegistryError> {
         let id = unguessable_id();
-        let sealer = tools.registry.sealer();
+        let sealer = services.registry.sealer();
         let sealed_input = input.map(|input| input.seal(sealer, id)).transpose()?;
         let wanted = |step: &SagaStep| match step.name {
             "owner" => matches!(input, Some(Input::Create(create)) if create.owner.is_some()),
-            name => steps::external::made_by(name).is_none_or(|hook| tools.hooks.is_on(hook)),
+            name => steps::external::made_by(name).is_none_or(|hook| services.hooks.is_on(hook)),
         };
         let steps = self.steps.iter().filter(|step| wanted(step)).map(|step| step.name).collect();
         Ok(Plan { id, kind: self.kind, version: self.version, tenant, sealed_input, steps })

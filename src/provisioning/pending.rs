@@ -1,7 +1,7 @@
 //! What a run that goes on waits for, or is at: for those who look after it.
 
-use super::Provisioner;
 use super::definitions::{Definition, OnFailure};
+use super::provisioner::Provisioner;
 use crate::registry::runs::provisioning_runs::{Run, RunStatus, Step, StepStatus};
 
 /// The step that an open run is at.
@@ -43,6 +43,6 @@ impl Provisioner {
         let definition = Definition::of(run.kind, run.version)?;
         let retries = Definition::step(&step.name)?.retries;
         let ends = definition.on_failure == OnFailure::Undo;
-        ends.then(|| retries.most(self.tools.settings.max_attempts))
+        ends.then(|| retries.most(self.services.settings.max_attempts))
     }
 }

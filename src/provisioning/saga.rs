@@ -7,41 +7,10 @@ use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 use super::context::Context;
-pub(super) use super::step_error::StepError;
+use super::step_error::StepError;
 use crate::registry::runs::provisioning_runs::RunKind;
 use crate::registry::runs::run_leases::Made;
 use crate::registry::tenants::Status;
-
-/// A reason that no repetition mends, and that the client may know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// The email address has registered a tenant already.
-    #[error("this email address has already registered an organization")]
-    EmailTaken,
-    /// The wanted slug belongs to another tenant.
-    #[error("this slug is already in use")]
-    SlugTaken,
-    /// An operator does not want it any more.
-    #[error("an operator has cancelled this")]
-    Cancelled,
-}
-
-impl Refusal {
-    /// Stable, for clients and the ledger.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::EmailTaken => "email_taken",
-            Self::SlugTaken => "slug_taken",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
-    pub(super) fn of_code(code: &str) -> Option<Self> {
-        [Self::EmailTaken, Self::SlugTaken, Self::Cancelled]
-            .into_iter()
-            .find(|refusal| refusal.code() == code)
-    }
-}
 
 /// What a step has done beside its effect; recorded in the same statement as its end.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -1,18 +1,14 @@
 //! How provisioning stands: what this process has seen end, and what the registry said of the rest when it was last
 //! asked.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::collections::HashMap;
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use sea_orm::Iterable;
-use uuid::Uuid;
 
-use super::reconcile::{FindingKind, Ledger};
-use super::{Provisioner, Refusal};
-use crate::registry::RegistryError;
-use crate::registry::runs::provisioning_runs::{self, OpenRuns, RunKind};
-use crate::registry::tenants::REGISTRY_SERVER;
-use crate::registry::tenants::spare_databases;
+use super::step_error::Refusal;
+use crate::registry::runs::provisioning_runs::{OpenRuns, RunKind};
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,68 +54,37 @@ pub struct ProvisioningStatistics {
     pub open: OpenRuns,
     /// Runs that this process has brought to their end.
     pub ended: Vec<(RunKind, Outcome, u64)>,
-    /// Spares that are ready on each server.
-    pub spares: Vec<(Uuid, u64)>,
-    /// What the last comparison has found on each server, by kind.
-    pub findings: Vec<(FindingKind, Uuid, usize)>,
 }
 
 #[derive(Default)]
 struct Inner {
     ended: Mutex<HashMap<(RunKind, Outcome), u64>>,
-    /// As the registry said last: runs that go on, and spares of every server.
-    seen: Mutex<(OpenRuns, BTreeMap<Uuid, u64>)>,
-    findings: Ledger,
+    /// As the registry said last: runs that go on.
+    open: Mutex<OpenRuns>,
 }
 
 /// Clones share it.
 #[derive(Clone, Default)]
 pub(super) struct Statistics(Arc<Inner>);
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
 impl Statistics {
-    /// A run has come to its end in the hands of this process.
-    pub fn count_end(&self, kind: RunKind, outcome: Outcome) {
-        *lock(&self.0.ended).entry((kind, outcome)).or_default() += 1;
+    /// Runs that go on, as the registry said just now.
+    pub fn note_open(&self, open: OpenRuns) {
+        *self.0.open.lock() = open;
     }
 
-    /// What does not fit.
-    pub fn findings(&self) -> &Ledger {
-        &self.0.findings
-    }
-}
-
-impl Provisioner {
-    /// Asks the registry for the numbers that it alone knows.
-    pub async fn take_stock(&self) -> Result<(), RegistryError> {
-        let db = self.tools.registry.connect().await?;
-        let open = provisioning_runs::open_runs(&db).await?;
-        let spares = spare_databases::ready_by_server(&db).await?;
-        let spares = spares.into_iter().map(|(id, ready)| (id, u64::try_from(ready).unwrap_or(0)));
-        *lock(&self.tools.statistics.0.seen) = (open, spares.collect());
-        Ok(())
-    }
-
-    /// The numbers as they are known here. Every series is there from the start; those of a server but the registry's
-    /// own from the first look at the registry.
-    pub fn statistics(&self) -> ProvisioningStatistics {
-        let inner = &self.tools.statistics.0;
-        let ended = lock(&inner.ended);
+    /// The numbers as they are known here. Every series is there from the start.
+    pub fn view(&self) -> ProvisioningStatistics {
+        let ended = self.0.ended.lock();
         let count = |kind, outcome| ended.get(&(kind, outcome)).copied().unwrap_or_default();
         let ended = RunKind::iter()
             .flat_map(|kind| Outcome::ALL.map(|outcome| (kind, outcome, count(kind, outcome))))
             .collect();
-        let (open, mut spares) = lock(&inner.seen).clone();
-        spares.entry(REGISTRY_SERVER).or_default();
-        let counts = inner.findings.counts();
-        let count = |kind, server| counts.get(&(kind, server)).copied().unwrap_or_default();
-        let findings = spares
-            .keys()
-            .flat_map(|id| FindingKind::ALL.map(|kind| (kind, *id, count(kind, *id))))
-            .collect();
-        ProvisioningStatistics { open, ended, spares: spares.into_iter().collect(), findings }
+        ProvisioningStatistics { open: *self.0.open.lock(), ended }
+    }
+
+    /// A run has come to its end in the hands of this process.
+    pub fn count_end(&self, kind: RunKind, outcome: Outcome) {
+        *self.0.ended.lock().entry((kind, outcome)).or_default() += 1;
     }
 }

@@ -3,7 +3,6 @@
 use sea_orm::DbErr;
 
 use super::hooks::HookError;
-use super::saga::Refusal;
 use crate::postgres::administration::AdministrationError;
 use crate::postgres::{ConnectFailure, failure};
 use crate::registry::RegistryError;
@@ -11,6 +10,37 @@ use crate::registry::runs::run_leases::LeaseLost;
 use crate::sealing::SealingError;
 use crate::tenant_data::preseed::PreseedError;
 use crate::tenant_router::RouterError;
+
+/// A reason that no repetition mends, and that the client may know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The email address has registered a tenant already.
+    #[error("this email address has already registered an organization")]
+    EmailTaken,
+    /// The wanted slug belongs to another tenant.
+    #[error("this slug is already in use")]
+    SlugTaken,
+    /// An operator does not want it any more.
+    #[error("an operator has cancelled this")]
+    Cancelled,
+}
+
+impl Refusal {
+    /// Stable, for clients and the ledger.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::EmailTaken => "email_taken",
+            Self::SlugTaken => "slug_taken",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    pub(super) fn of_code(code: &str) -> Option<Self> {
+        [Self::EmailTaken, Self::SlugTaken, Self::Cancelled]
+            .into_iter()
+            .find(|refusal| refusal.code() == code)
+    }
+}
 
 /// Why an attempt at a step failed.
 #[derive(Debug, thiserror::Error)]

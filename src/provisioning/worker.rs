@@ -4,18 +4,20 @@
 use std::future::Future;
 use std::time::Duration;
 
-use sea_orm::{TransactionSession, TransactionTrait};
 use tokio::time::Instant;
 
 use super::context::Context;
 use super::definitions::{Definition, OnFailure};
 use super::input::Input;
-use super::saga::{Done, Refusal, Retries, SagaStep, StepError, StepFuture};
-use super::{Fault, Moment, Outcome, Tools};
+use super::interruption::{Fault, Moment};
+use super::saga::{Done, Retries, SagaStep, StepFuture};
+use super::services::Services;
+use super::statistics::Outcome;
+use super::step_error::{Refusal, StepError};
 use crate::identifiers::TenantId;
-use crate::registry::RegistryError;
 use crate::registry::runs::provisioning_runs::{self, Run, RunKind, RunStatus, Step, StepStatus};
 use crate::registry::runs::run_leases::{self, Claim, Happened, LeaseLost, Progress, StepChange};
+use crate::registry::{RegistryError, RegistryTransaction};
 
 /// A wait that is longer is not waited for: the run is put down, and taken up again when it is due.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -68,16 +70,20 @@ impl Failure {
 }
 
 /// Works on a claimed run until it has ended or has to be put down.
-pub(super) async fn work(tools: &Tools, claim: Claim, run: Run) -> Result<RunStatus, Stopped> {
+pub(super) async fn work(
+    services: &Services,
+    claim: Claim,
+    run: Run,
+) -> Result<RunStatus, Stopped> {
     // No other is claimed.
     let definition = Definition::of(run.kind, run.version).ok_or(Stopped::Lost)?;
     let steps = async {
-        let db = tools.registry.connect().await?;
+        let db = services.registry.connect().await?;
         provisioning_runs::steps_of(&db, run.id).await
     };
     let steps = steps.await.map_err(|_| Stopped::Lost)?;
-    let input = open_input(tools, &claim, &run).await?;
-    let context = Context::new(tools.clone(), TenantId(run.tenant_id), claim, input);
+    let input = open_input(services, &claim, &run).await?;
+    let context = Context::new(services.clone(), TenantId(run.tenant_id), claim, input);
     let mut worker = Worker {
         definition,
         steps,
@@ -106,9 +112,13 @@ pub(super) async fn work(tools: &Tools, claim: Claim, run: Run) -> Result<RunSta
 
 /// What the run was planned with. A run that goes on and cannot be read here is put off: another process may have the
 /// key. What only goes back needs none.
-async fn open_input(tools: &Tools, claim: &Claim, run: &Run) -> Result<Option<Input>, Stopped> {
+async fn open_input(
+    services: &Services,
+    claim: &Claim,
+    run: &Run,
+) -> Result<Option<Input>, Stopped> {
     let Some(sealed) = run.sealed_input.as_deref() else { return Ok(None) };
-    let error = match Input::open(tools.registry.sealer(), run.id, sealed) {
+    let error = match Input::open(services.registry.sealer(), run.id, sealed) {
         Ok(input) => return Ok(Some(input)),
         Err(error) => error,
     };
@@ -117,8 +127,8 @@ async fn open_input(tools: &Tools, claim: &Claim, run: &Run) -> Result<Option<In
     }
     tracing::error!(run = %run.id, %error, "ALARM: this process cannot read what a run was planned with; has it every master key?");
     let put_off = Progress { put_off: Some(UNREADABLE_PAUSE), ..Progress::default() };
-    let db = tools.registry.connect().await.map_err(|_| Stopped::Lost)?;
-    let _ = run_leases::advance(&db, claim, put_off, tools.clock.now()).await;
+    let db = services.registry.connect().await.map_err(|_| Stopped::Lost)?;
+    let _ = run_leases::advance(&db, claim, put_off, services.clock.now()).await;
     Err(Stopped::PutOff)
 }
 
@@ -172,7 +182,7 @@ impl Worker {
 
     /// A step in which one process after the other dies is not begun for ever.
     fn is_given_up(&mut self, at: usize, step: &SagaStep) -> Option<Failure> {
-        let most = step.retries.most(self.context.tools.settings.max_attempts);
+        let most = step.retries.most(self.context.services.settings.max_attempts);
         let attempts = self.steps[at].attempts;
         if attempts < most || self.definition.on_failure == OnFailure::KeepTrying {
             return None;
@@ -193,7 +203,7 @@ impl Worker {
         error: &StepError,
     ) -> Result<Option<Failure>, Stopped> {
         let attempts = self.steps[at].attempts;
-        let most = step.retries.most(self.context.tools.settings.max_attempts);
+        let most = step.retries.most(self.context.services.settings.max_attempts);
         let is_over = !error.may_pass() || attempts >= most;
         let run = self.context.claim.run;
         if is_over && self.definition.on_failure == OnFailure::Undo {
@@ -271,17 +281,19 @@ impl Worker {
         timeout: Duration,
     ) -> Result<Result<Done, StepError>, Stopped> {
         let context = &self.context;
-        let interrupted =
-            |moment| match context.tools.interruption.as_ref().and_then(|i| i(step.name, moment)) {
-                Some(Fault::Dies) => Err(None),
-                Some(Fault::Fails) => {
-                    Err(Some(StepError::Passing(format!("interrupted {moment:?}"))))
-                }
-                Some(Fault::FailsForGood) => {
-                    Err(Some(StepError::Final(format!("interrupted {moment:?}"))))
-                }
-                None => Ok(()),
-            };
+        let interrupted = |moment| match context
+            .services
+            .interruption
+            .as_ref()
+            .and_then(|i| i(step.name, moment))
+        {
+            Some(Fault::Dies) => Err(None),
+            Some(Fault::Fails) => Err(Some(StepError::Passing(format!("interrupted {moment:?}")))),
+            Some(Fault::FailsForGood) => {
+                Err(Some(StepError::Final(format!("interrupted {moment:?}"))))
+            }
+            None => Ok(()),
+        };
         let work = async {
             interrupted(before)?;
             let done = direction(context).await.map_err(Some)?;
@@ -302,14 +314,14 @@ impl Worker {
 
     /// Prolongs the lease while `work` goes on, and drops it when the run is not ours any more, or may not be.
     async fn while_held<T>(&self, work: impl Future<Output = T>) -> Result<T, Stopped> {
-        let (claim, tools) = (&self.context.claim, &self.context.tools);
+        let (claim, services) = (&self.context.claim, &self.context.services);
         let mut renewed = self.renewed;
         let heartbeat = async {
             loop {
                 tokio::time::sleep(claim.lease / 3).await;
                 let begun = Instant::now();
                 let renewal = async {
-                    let db = tools.registry.connect().await?;
+                    let db = services.registry.connect().await?;
                     run_leases::renew(&db, claim).await
                 };
                 match tokio::time::timeout(claim.lease / 3, renewal).await {
@@ -410,14 +422,14 @@ impl Worker {
         let event = if status == RunStatus::Completed { "run_completed" } else { "run_failed" };
         self.note(event, None, None, None);
         self.record(None).await?;
-        self.context.tools.statistics.count_end(self.definition.kind, outcome);
+        self.context.services.statistics.count_end(self.definition.kind, outcome);
         self.context.leave_seat().await;
         Ok(status)
     }
 
     /// Records, and waits. For a longer wait, and at the end of the process, the run is put down.
     async fn pause(&mut self, wait: Duration) -> Result<(), Stopped> {
-        let life = self.context.tools.life.clone();
+        let life = self.context.services.life.clone();
         if wait > LONGEST_PAUSE || life.is_stopping() {
             self.record(Some(wait)).await?;
             return Err(Stopped::PutOff);
@@ -449,7 +461,7 @@ impl Worker {
                     self.follow_up = None;
                     self.is_cancelled |= is_cancelled;
                     if progress.tenant_status.is_some() {
-                        self.context.tools.router.directory().forget(self.context.tenant_id);
+                        self.context.services.router.directory().forget(self.context.tenant_id);
                     }
                     return if is_put_off { Err(Stopped::PutOff) } else { Ok(()) };
                 }
@@ -467,22 +479,21 @@ impl Worker {
         &self,
         progress: Progress,
     ) -> Result<Result<bool, LeaseLost>, RegistryError> {
-        let tools = &self.context.tools;
-        let (claim, now) = (&self.context.claim, tools.clock.now());
-        let db = tools.registry.connect().await?;
+        let services = &self.context.services;
+        let (claim, now) = (&self.context.claim, services.clock.now());
         let Some(kind) = self.follow_up else {
+            let db = services.registry.connect().await?;
             return run_leases::advance(&db, claim, progress, now).await;
         };
-        let transaction = db.begin().await?;
-        let advanced = run_leases::advance(&transaction, claim, progress, now).await?;
-        if advanced.is_err() {
-            transaction.rollback().await?;
-            return Ok(advanced);
-        }
-        let plan = Definition::newest(kind).plan(tools, self.context.tenant_id, None)?;
-        // Announcements never meet another open run.
-        let _ = plan.write(&transaction, &claim.worker, now).await?;
-        transaction.commit().await?;
-        Ok(advanced)
+        let recorded = async |transaction: &RegistryTransaction| {
+            let advanced = run_leases::advance(transaction, claim, progress, now).await?;
+            if advanced.is_ok() {
+                let plan = Definition::newest(kind).plan(services, self.context.tenant_id, None)?;
+                // Announcements never meet another open run.
+                let _ = plan.write(transaction, &claim.worker, now).await?;
+            }
+            Ok(advanced)
+        };
+        services.registry.transaction(recorded).await
     }
 }

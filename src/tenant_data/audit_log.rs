@@ -1,7 +1,7 @@
 //! What staff, their programs and operators have done in a tenant.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{DbErr, TransactionSession, TransactionTrait};
+use sea_orm::{DbErr, TransactionTrait};
 
 use crate::audit::{self, Chain};
 pub use crate::audit::{Act, Entry, Filter, Head, Origin, Tampering};
@@ -38,20 +38,14 @@ where
     A: Into<Option<Act>>,
     E: From<DbErr>,
 {
-    let transaction = db.begin().await?;
-    match change(&transaction).await {
-        Ok((done, origin, act)) => {
-            if let Some(act) = act.into() {
-                note(&transaction, hasher, &origin, act, now).await?;
-            }
-            transaction.commit().await?;
-            Ok(done)
+    let noted = async |transaction: &TenantTransaction| {
+        let (done, origin, act) = change(transaction).await?;
+        if let Some(act) = act.into() {
+            note(transaction, hasher, &origin, act, now).await?;
         }
-        Err(error) => {
-            transaction.rollback().await?;
-            Err(error)
-        }
-    }
+        Ok(done)
+    };
+    db.begin().await?.run(noted).await
 }
 
 /// Entries, the newest first.

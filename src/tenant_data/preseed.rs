@@ -227,7 +227,7 @@ mod tests {
                 assert!(known.contains(permission), "`{permission}` of `{role}`");
             }
         }
-        let owner = BUILT_IN.iter().find(|(role, _)| *role == super::super::roles::OWNER).unwrap();
+        let owner = BUILT_IN.iter().find(|(role, _)| *role == crate::tenant_data::roles::OWNER).unwrap();
         assert_eq!(owner.1.iter().copied().collect::<BTreeSet<_>>(), known);
     }
 

@@ -6,7 +6,6 @@ use sea_orm::{ConnectionTrait, DbBackend, DbErr, FromQueryResult, Statement, Val
 use uuid::Uuid;
 
 use super::preseed::catalogue::PERMISSIONS;
-use super::roles::{OWNER, Role};
 use super::settings::MFA_REQUIRED;
 use crate::audit::{Actor, ActorKind};
 use crate::tenant_router::{OnTenant, TenantTransaction};
@@ -14,14 +13,6 @@ use crate::tenant_router::{OnTenant, TenantTransaction};
 /// What an operator cannot do in a tenant's name, whatever they were let in for: to give others rights, to close or rename
 /// the organization, and to carry everything off.
 const NEVER_FOR_OPERATORS: &[&str] = &["staff:manage", "tenant:manage", "export:run"];
-
-impl Rights {
-    /// May they give this role to somebody, or take it from them? Nobody gives what they have not.
-    pub fn cover(&self, role: &Role) -> bool {
-        let all = role.permissions.iter().all(|name| self.permissions.contains(name));
-        all && (self.is_owner || role.name != OWNER)
-    }
-}
 
 /// Whoever has one of these can give rights to others.
 const GIVE_RIGHTS: &[&str] = &["staff:manage", "tenant:manage"];

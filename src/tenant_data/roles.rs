@@ -19,6 +19,14 @@ use crate::tenant_router::{OnTenant, TenantTransaction};
 /// The role of whoever registered the tenant.
 pub const OWNER: &str = "owner";
 
+impl Rights {
+    /// May they give this role to somebody, or take it from them? Nobody gives what they have not.
+    pub fn cover(&self, role: &Role) -> bool {
+        let all = role.permissions.iter().all(|name| self.permissions.contains(name));
+        all && (self.is_owner || role.name != OWNER)
+    }
+}
+
 /// The built-in roles, each with its permissions; the template is preseeded with them.
 pub const BUILT_IN: &[(&str, &[&str])] = &[
     (

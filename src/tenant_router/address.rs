@@ -2,9 +2,9 @@
 //! there is no falling back to less than it asks for.
 
 use std::collections::HashSet;
-use std::sync::Mutex;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -94,7 +94,7 @@ impl Addresses {
     }
 
     fn warn_once(&self, server: &DatabaseServer, host: &str) {
-        let mut warned_of = self.warned_of.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut warned_of = self.warned_of.lock();
         if warned_of.insert(server.id) {
             tracing::warn!(
                 server = server.name,

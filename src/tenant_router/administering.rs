@@ -1,6 +1,7 @@
 //! The way to a server for those who make and drop roles and databases on it.
 
-use super::{RouterError, TenantRouter};
+use super::error::RouterError;
+use super::router::TenantRouter;
 use crate::postgres::administration::Server;
 use crate::registry::RegistryError;
 use crate::registry::tenants::database_servers::DatabaseServer;

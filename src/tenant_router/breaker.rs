@@ -2,15 +2,15 @@
 //! longer each time, and then tried by one caller at a time. The state outlives the pools.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use lru::LruCache;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::lock;
 use crate::clock::Clock;
 use crate::postgres::ConnectFailure;
 
@@ -168,7 +168,7 @@ impl Breakers {
 
     /// May a connection to this tenant be tried? If so its end must be told.
     pub fn admit(self: &Arc<Self>, tenant: Uuid, server: Uuid) -> Result<Try, ConnectFailure> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let on_server = state.servers.entry(server).or_default();
         if let Some(back) = &mut on_server.back {
             back.admit()?;
@@ -188,12 +188,12 @@ impl Breakers {
 
     /// The tenant has another address or password now: what failed was the old one.
     pub fn forgive(&self, tenant: Uuid) {
-        lock(&self.state).tenants.pop(&tenant);
+        self.state.lock().tenants.pop(&tenant);
     }
 
     /// May the registry be asked whether a failing tenant has moved? Rate-limited.
     pub fn may_refresh(&self, tenant: Uuid) -> bool {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let Some(back) = state.tenants.peek_mut(&tenant) else { return false };
         let due = back.refreshed.is_none_or(|last| last.elapsed() >= REFRESH_EVERY);
         if due {
@@ -204,18 +204,18 @@ impl Breakers {
 
     /// What is wrong with a tenant, if anything.
     pub fn trouble_of_tenant(&self, tenant: Uuid) -> Option<Trouble> {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         state.tenants.peek(&tenant).filter(|back| !back.is_forgotten()).map(described)
     }
 
     /// What is wrong with a server, if anything.
     pub fn trouble_of_server(&self, server: Uuid) -> Option<Trouble> {
-        lock(&self.state).servers.get(&server).and_then(|s| s.back.as_ref()).map(described)
+        self.state.lock().servers.get(&server).and_then(|s| s.back.as_ref()).map(described)
     }
 
     /// Tenants whose breaker is open, and half-open.
     pub fn failing_tenants(&self) -> (usize, usize) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let forgotten: Vec<Uuid> = state
             .tenants
             .iter()
@@ -253,7 +253,7 @@ pub(super) struct Try {
 impl Try {
     pub fn succeeded(mut self) {
         self.is_told = true;
-        let mut state = lock(&self.breakers.state);
+        let mut state = self.breakers.state.lock();
         state.tenants.pop(&self.tenant);
         if let Some(server) = state.servers.get_mut(&self.server) {
             server.failing_tenants.clear();
@@ -281,7 +281,7 @@ impl Try {
         }
         self.is_told = true;
         let now = self.breakers.clock.now();
-        let mut state = lock(&self.breakers.state);
+        let mut state = self.breakers.state.lock();
         let before = state.tenants.peek(&self.tenant);
         let back = next(before, self.server, failure, LONGEST_FOR_TENANT, now);
         state.tenants.push(self.tenant, back);
@@ -316,7 +316,7 @@ impl Drop for Try {
         if self.is_told {
             return;
         }
-        let mut state = lock(&self.breakers.state);
+        let mut state = self.breakers.state.lock();
         if let Some(back) = state.tenants.peek_mut(&self.tenant) {
             back.is_probed = false;
         }

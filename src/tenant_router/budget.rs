@@ -8,14 +8,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use uuid::Uuid;
-
-use super::lock;
 
 /// One in so many places is kept for webhooks and operators.
 const RESERVED_ONE_IN: u32 = 10;
@@ -147,12 +146,12 @@ impl Budget {
 
     /// Another limit from now on. Where more places are taken than that, none is given until enough came back.
     pub fn set_limit(self: &Arc<Self>, limit: u32) {
-        lock(&self.state).limit = limit;
+        self.state.lock().limit = limit;
         self.grant();
     }
 
     pub fn usage(&self) -> BudgetUse {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         BudgetUse { limit: state.limit, used: state.used, waiting: state.waiting.len() }
     }
 
@@ -165,7 +164,7 @@ impl Budget {
         patience: Duration,
     ) -> Result<Place, NoPlace> {
         let (ticket, granted) = {
-            let mut state = lock(&self.state);
+            let mut state = self.state.lock();
             if state.waiting.is_empty() && state.has_room(&urgent) {
                 state.take(tenant);
                 return Ok(Place { budget: self.clone(), tenant });
@@ -200,7 +199,7 @@ impl Budget {
     /// came last leave the line. The pool is known by the counter that its openings stand in line with.
     pub fn withdraw(&self, urgent: &Arc<AtomicUsize>, needed: usize) {
         let mut withdrawn = Vec::new();
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let is_of_pool = |waiter: &Waiter| Arc::ptr_eq(&waiter.urgent, urgent);
         while state.waiting.iter().filter(|waiter| is_of_pool(waiter)).count() > needed {
             let of_pool = (0..state.waiting.len()).filter(|at| is_of_pool(&state.waiting[*at]));
@@ -226,19 +225,19 @@ impl Budget {
 
     /// How many more places those who wait need than are coming already.
     pub fn shortage(&self) -> usize {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.waiting.len().saturating_sub(state.coming())
     }
 
     /// Is there anybody for whom a connection that `tenant` does not use just now may be closed?
     pub fn may_take_from(&self, tenant: Uuid) -> bool {
-        lock(&self.state).poorer_than(tenant) > 0
+        self.state.lock().poorer_than(tenant) > 0
     }
 
     /// So many connections are being closed for those who wait.
     pub fn expect(&self, places: u32) {
         let now = Instant::now();
-        lock(&self.state).coming.extend((0..places).map(|_| now));
+        self.state.lock().coming.extend((0..places).map(|_| now));
     }
 
     /// Should `tenant` give up a connection that has just come back? If so, its place is counted as coming.
@@ -246,7 +245,7 @@ impl Budget {
         if !self.is_short() {
             return false;
         }
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let poorer = state.poorer_than(tenant);
         let wanted = poorer > state.coming();
         if wanted {
@@ -258,7 +257,7 @@ impl Budget {
     /// Something has changed that may let somebody in: a place came free, a caller became urgent.
     pub fn grant(self: &Arc<Self>) {
         loop {
-            let mut state = lock(&self.state);
+            let mut state = self.state.lock();
             let Some(next) = state.next() else {
                 self.is_short.store(!state.waiting.is_empty(), Ordering::Release);
                 return;
@@ -281,7 +280,7 @@ struct InLine<'a> {
 
 impl Drop for InLine<'_> {
     fn drop(&mut self) {
-        let mut state = lock(&self.budget.state);
+        let mut state = self.budget.state.lock();
         state.waiting.retain(|waiter| waiter.ticket != self.ticket);
         if state.waiting.is_empty() {
             state.coming.clear();
@@ -298,7 +297,7 @@ pub(super) struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        lock(&self.budget.state).give_back(self.tenant);
+        self.budget.state.lock().give_back(self.tenant);
         self.budget.grant();
     }
 }

@@ -4,18 +4,18 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use moka::sync::Cache;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::lock;
 use crate::identifiers::TenantId;
 use crate::registry::changes::Change;
 use crate::registry::tenants::database_servers::{self, DatabaseServer};
@@ -158,7 +158,7 @@ impl Directory {
         // What is remembered stays until the registry has answered: in an outage it is all there is.
         let key = Key::Tenant(id);
         let epoch = self.epoch();
-        let flight = self.take_off(&mut lock(&self.flights), key, epoch);
+        let flight = self.take_off(&mut self.flights.lock(), key, epoch);
         match flight.await.map_err(shared)? {
             Found::Tenant(tenant) => Ok(Some(tenant)),
             Found::Server(_) | Found::Holder(_) | Found::Nobody => Ok(None),
@@ -305,7 +305,7 @@ impl Directory {
             rounds += 1;
             let epoch = self.epoch.load(Ordering::SeqCst);
             let flight = {
-                let mut flights = lock(&self.flights);
+                let mut flights = self.flights.lock();
                 match flights.get(&key) {
                     Some((begun, flight)) if *begun == epoch => flight.clone(),
                     _ => self.take_off(&mut flights, key.clone(), epoch),
@@ -335,7 +335,7 @@ impl Directory {
             if let Ok(found) = &read {
                 directory.remember(&key, found, epoch);
             }
-            let mut flights = lock(&directory.flights);
+            let mut flights = directory.flights.lock();
             if flights.get(&key).is_some_and(|(begun, _)| *begun == epoch) {
                 flights.remove(&key);
             }

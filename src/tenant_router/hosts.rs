@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use idna::AsciiDenyList;
 
-use super::Directory;
+use super::directory::Directory;
 use crate::identifiers::{DomainName, Slug, TenantId};
 use crate::registry::RegistryError;
 use crate::registry::tenants::Tenant;

@@ -2,16 +2,17 @@
 //! leaves the map at once; its leases end undisturbed, and its connections close with the last of them.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::gatekeeper::{Callers, Gatekeeper, Server};
+use super::admission::{Callers, Gatekeeper, Server};
+use super::error::RouterError;
+use super::pool_map::{Entry, Lease, Opening, Placement, Shelf};
 use super::reasons::PoolEvent;
-use super::shelf::{Entry, Lease, Opening, Placement, Shelf};
-use super::{RouterError, lock};
 use crate::configuration::RouterSettings;
 use crate::identifiers::TenantId;
 use crate::postgres::{ConnectFailure, Pool, PoolLimits, Target};
@@ -73,7 +74,7 @@ impl Pools {
 
     /// A lease on the tenant's pool, if it has one.
     pub fn lease_open(&self, tenant: &Tenant) -> Option<Lease> {
-        let mut entries = lock(&self.shelf.entries);
+        let mut entries = self.shelf.entries.lock();
         let entry = entries.get(&tenant.id)?;
         let usable = !entry.failed.load(Ordering::Acquire) && entry.is_current_for(tenant);
         usable.then(|| self.lease_on(entry.clone()))
@@ -108,7 +109,7 @@ impl Pools {
         address: &Arc<DatabaseServer>,
         target: &Target,
     ) -> Option<Lease> {
-        let mut entries = lock(&self.shelf.entries);
+        let mut entries = self.shelf.entries.lock();
         if let Some(entry) = entries.get(&tenant.id) {
             let failed = entry.failed.load(Ordering::Acquire);
             if !failed && entry.is_current_for(tenant) {
@@ -189,13 +190,13 @@ impl Pools {
     }
 
     pub fn retire_idle(&self, idle_timeout: Duration) {
-        let mut entries = lock(&self.shelf.entries);
-        let is_ripe = |e: &Entry| lock(&e.last_used).elapsed() >= idle_timeout;
+        let mut entries = self.shelf.entries.lock();
+        let is_ripe = |e: &Entry| e.last_used.lock().elapsed() >= idle_timeout;
         while self.shelf.retire_idle_one(&mut entries, PoolEvent::Idle, is_ripe).is_some() {}
     }
 
     pub fn retire_all(&self) {
-        let mut entries = lock(&self.shelf.entries);
+        let mut entries = self.shelf.entries.lock();
         while let Some((_, entry)) = entries.pop_lru() {
             self.shelf.retire(entry, PoolEvent::Shutdown);
         }
@@ -209,7 +210,7 @@ impl Pools {
         address: Option<&DatabaseServer>,
         is_admitted: bool,
     ) {
-        let mut entries = lock(&self.shelf.entries);
+        let mut entries = self.shelf.entries.lock();
         let Some(entry) = entries.peek(&tenant.id) else { return };
         let is_right = entry.placement.is_of(tenant)
             && address.is_some_and(|address| address.leads_where(&entry.address));
@@ -225,7 +226,7 @@ impl Pools {
 
     /// Retires the pool of a tenant that is no longer in the registry.
     pub fn retire_unknown(&self, id: TenantId) {
-        let mut entries = lock(&self.shelf.entries);
+        let mut entries = self.shelf.entries.lock();
         if let Some(entry) = entries.pop(&id.0) {
             self.shelf.retire(entry, PoolEvent::NotAdmitted);
         }
@@ -234,7 +235,7 @@ impl Pools {
     /// Pools that have been retiring for longer than `patience` are ended by force; those that are closed are
     /// forgotten.
     pub fn end_overdue(&self, patience: Duration) {
-        let mut retiring = lock(&self.shelf.retiring);
+        let mut retiring = self.shelf.retiring.lock();
         retiring.retain(|pool| pool.entry.strong_count() > 0);
         for pool in retiring.iter_mut() {
             let is_due = match pool.stopped {
@@ -259,12 +260,12 @@ impl Pools {
 
     /// The tenants that have a pool.
     pub fn open_tenants(&self) -> Vec<TenantId> {
-        lock(&self.shelf.entries).iter().map(|(id, _)| TenantId(*id)).collect()
+        self.shelf.entries.lock().iter().map(|(id, _)| TenantId(*id)).collect()
     }
 
     /// A tenant's pool; looking at it does not count as use.
     pub fn view(&self, tenant: TenantId) -> Option<PoolView> {
-        let entries = lock(&self.shelf.entries);
+        let entries = self.shelf.entries.lock();
         let entry = entries.peek(&tenant.0)?;
         let pool = entry.pool();
         Some(PoolView {
@@ -278,17 +279,17 @@ impl Pools {
 
     /// How many pools are in the map, opening ones included.
     pub fn open(&self) -> usize {
-        lock(&self.shelf.entries).len()
+        self.shelf.entries.lock().len()
     }
 
     pub fn overview(&self) -> Overview {
         let (alive, oldest) = {
-            let mut retiring = lock(&self.shelf.retiring);
+            let mut retiring = self.shelf.retiring.lock();
             retiring.retain(|pool| pool.entry.strong_count() > 0);
             let oldest = retiring.iter().map(|pool| pool.since.elapsed()).max();
             (retiring.len(), oldest.unwrap_or_default())
         };
-        let entries = lock(&self.shelf.entries);
+        let entries = self.shelf.entries.lock();
         let pools = || entries.iter().filter_map(|(_, e)| e.pool());
         Overview {
             open: entries.len(),

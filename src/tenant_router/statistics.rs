@@ -7,8 +7,9 @@ use uuid::Uuid;
 use super::breaker::Trouble;
 use super::budget::BudgetUse;
 use super::directory::DirectoryStatistics;
+use super::pools::PoolView;
 use super::reasons::{PoolEvent, Refusal};
-use super::{PoolView, TenantRouter, has_supported_schema};
+use super::router::{TenantRouter, has_supported_schema};
 use crate::identifiers::TenantId;
 use crate::registry::tenants::Tenant;
 

@@ -116,7 +116,7 @@ fn major(printed: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use crate::major;
+    use super::major;
 
     #[test]
     fn major_version_is_read_from_what_the_server_prints() {

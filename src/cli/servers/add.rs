@@ -8,10 +8,10 @@ use super::url::ServerUrl;
 use crate::app::App;
 use crate::cli::{CommandError, other};
 use crate::clock::Clock;
+use crate::fleet::template;
 use crate::identifiers::new_id;
 use crate::postgres::administration::{Administration, AdministrationError, Server};
 use crate::postgres::transport::Transport;
-use crate::provisioning::template;
 use crate::registry::tenants::database_servers::{
     self, DatabaseServer, NotAdded, State, password_bound_to,
 };

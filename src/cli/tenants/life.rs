@@ -3,13 +3,13 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::ActiveEnum;
 
-use super::find;
+use super::lookup::{advice, find};
 use crate::app::App;
 use crate::cli::CommandError;
 use crate::cli::actor::origin;
 use crate::identifiers::TenantId;
-use crate::provisioning::LifeChange;
 use crate::registry::tenants::{self, Tenant};
+use crate::tenants::LifeChange;
 
 pub(super) async fn suspend(app: &App, name: &str) -> Result<(), CommandError> {
     change(app, name, LifeChange::Suspend).await
@@ -42,7 +42,7 @@ async fn change(app: &App, name: &str, change: LifeChange) -> Result<(), Command
     let tenant = find(&db, name).await?;
     drop(db);
     let id = TenantId(tenant.id);
-    let changed = app.provisioner.change_life(id, change, &origin()).await?;
+    let changed = app.tenants.change_life(id, change, &origin()).await?;
     let db = app.registry.connect().await?;
     let tenant = tenants::find(&db, id).await?.unwrap_or(tenant);
     if !changed {
@@ -77,7 +77,7 @@ fn refused(app: &App, tenant: &Tenant, change: LifeChange) -> Result<(), Command
         }
         return Ok(());
     }
-    let advice = super::advice(tenant);
+    let advice = advice(tenant);
     Err(CommandError::Other(format!(
         "`{}` is {} and cannot be {}: {advice}",
         tenant.slug,

@@ -8,13 +8,13 @@ use sea_orm::ActiveEnum;
 use secrecy::SecretString;
 use uuid::Uuid;
 
-use super::{advice, find, other, owner};
+use super::lookup::{advice, find, owner};
 use crate::app::App;
-use crate::cli::CommandError;
 use crate::cli::actor::origin;
+use crate::cli::{CommandError, other};
 use crate::identifiers::EmailAddress;
 use crate::plain_text::name;
-use crate::provisioning::NotMended;
+use crate::provisioning::MendError;
 use crate::registry::runs::provisioning_runs;
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
@@ -62,17 +62,17 @@ pub(super) async fn run(
     let accept_empty = command.accept_empty_database;
     let planned = app.provisioner.mend(&tenant, owner.as_ref(), accept_empty, &origin()).await;
     let planned = planned.map_err(|reason| match reason {
-        NotMended::Busy(busy) => CommandError::Other(format!(
+        MendError::Busy(busy) => CommandError::Other(format!(
             "`{0}`: {busy}; `narthex runs list --tenant {0}` shows it",
             tenant.slug
         )),
-        NotMended::Status(status) => CommandError::Other(format!(
+        MendError::Status(status) => CommandError::Other(format!(
             "`{}` is {} and cannot be mended: {}",
             tenant.slug,
             status.to_value(),
             advice(&tenant)
         )),
-        NotMended::Registry(error) => error.into(),
+        MendError::Registry(error) => error.into(),
     })?;
     let mut told = Told::default();
     let finished = {

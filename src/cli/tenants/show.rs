@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::find;
+use super::lookup::find;
 use crate::app::App;
 use crate::cli::{CommandError, print, runs};
 use crate::identifiers::TenantId;

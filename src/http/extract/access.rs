@@ -12,10 +12,11 @@ use tokio::sync::OnceCell;
 
 use super::client::{client, client_address};
 use super::cookies;
+use super::headers::LONGEST_TOKEN;
 use super::host::called_host;
 use super::permission::Permission;
-use crate::audit::{Act, Origin};
-use crate::authentication::{Caller, Claims, Client, Principal, TokenError};
+use crate::access::{Caller, Claims, Client, Principal, TokenError};
+use crate::audit::Act;
 use crate::http::Code;
 use crate::http::Gateway;
 use crate::http::problem::Problem;
@@ -24,16 +25,14 @@ use crate::tenant_data::rights::Rights;
 use crate::tenant_router::{RouterError, TenantDb, TenantTransaction};
 
 const TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
-/// A longer token is none of ours, nor of an identity provider, and is not looked at.
-pub(super) const LONGEST_TOKEN: usize = 8 * 1024;
 
 /// Who shows a token, a key or a cookie.
 async fn caller(parts: &Parts, gateway: &Gateway) -> Result<Caller, Problem> {
     if let Some(token) = bearer(&parts.headers)? {
-        return Ok(gateway.authentication.authenticate(token).await?);
+        return Ok(gateway.access.authenticate(token).await?);
     }
     let token = cookies::access_token(parts, gateway)?.ok_or(Code::InvalidToken)?;
-    Ok(gateway.authentication.authenticate(&token).await?)
+    Ok(gateway.access.authenticate(&token).await?)
 }
 
 /// The token of the `Authorization` header of that scheme. Other schemes are for the proxies in front.
@@ -122,14 +121,14 @@ impl Access {
 
     async fn read_rights(&self) -> Result<Arc<Rights>, Problem> {
         let db = self.connect().await?;
-        let rights = self.gateway.authentication.rights(&db, &self.caller, self.ip).await?;
+        let rights = self.gateway.access.rights(&db, &self.caller, self.ip).await?;
         let rights = Arc::new(rights);
         self.gateway.rights.insert(self.caller.fingerprint(), rights.clone()).await;
         self.unless_shut_out(rights)
     }
 
     fn unless_shut_out(&self, rights: Arc<Rights>) -> Result<Arc<Rights>, Problem> {
-        match self.gateway.authentication.is_shut_out(&rights) {
+        match self.gateway.access.is_shut_out(&rights) {
             true => Err(TokenError::Revoked.into()),
             false => Ok(rights),
         }
@@ -138,12 +137,6 @@ impl Access {
     /// What is remembered of the caller's rights is so no more.
     pub async fn forget_rights(&self) {
         self.gateway.rights.invalidate(&self.caller.fingerprint()).await;
-    }
-
-    /// Who does what this request does, for the audit log.
-    pub async fn origin(&self) -> Result<Origin, Problem> {
-        let actor = self.rights().await?.actor.clone();
-        Ok(Origin::of(actor, self.client.as_ref()))
     }
 
     fn principal(&self, permission: Option<&'static str>, changes_rights: bool) -> Principal {
@@ -173,9 +166,9 @@ impl<P: Permission> Authorized<P> {
     }
 
     /// Changes something in the caller's tenant, by the rights that they have when it is done, not by those that they had when the
-    /// request began: see [`Authentication::change_by`].
+    /// request began: see [`Authenticator::change_by`].
     ///
-    /// [`Authentication::change_by`]: crate::authentication::Authentication::change_by
+    /// [`Authenticator::change_by`]: crate::access::Authenticator::change_by
     pub async fn change<T, A, E, F>(&self, change: F) -> Result<T, Problem>
     where
         F: AsyncFnOnce(&TenantTransaction, &Rights) -> Result<(T, A), E>,
@@ -186,8 +179,13 @@ impl<P: Permission> Authorized<P> {
         let change = async |transaction: &TenantTransaction, rights: &Rights| {
             change(transaction, rights).await.map_err(Into::<Problem>::into)
         };
-        let changed = self.gateway.authentication.change_by(&db, &by, change).await;
-        // What is remembered is older than what was just read.
+        self.judge(self.gateway.access.change_by(&db, &by, change).await).await
+    }
+
+    /// What came of a change that asked for the caller's rights again. Where it was refused, what is remembered of them is older than
+    /// what was just read.
+    pub async fn judge<T, E: Into<Problem>>(&self, changed: Result<T, E>) -> Result<T, Problem> {
+        let changed = changed.map_err(Into::into);
         let is_refused = |problem: &Problem| {
             matches!(problem.code(), Code::InvalidToken | Code::TokenRevoked | Code::Forbidden)
         };
@@ -207,7 +205,7 @@ impl<P: Permission> FromRequestParts<Gateway> for Authorized<P> {
             access.rights.get_or_try_init(|| access.read_rights()).await?;
         }
         let rights = access.rights().await?;
-        gateway.authentication.require(&rights, P::NAME)?;
+        gateway.access.require(&rights, P::NAME)?;
         Ok(Self { access, permission: PhantomData })
     }
 }

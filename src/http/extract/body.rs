@@ -8,9 +8,10 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::faults::{Checked, Faults, check};
-use super::reading::{Purpose, ReadBody, read_body};
+use super::reading::{ReadBody, read_body};
 use crate::http::Code;
 use crate::http::Gateway;
+use crate::http::body_memory::Purpose;
 use crate::http::problem::Problem;
 
 /// A JSON object, checked.

@@ -11,10 +11,10 @@ use cookie::time::Duration;
 use cookie::{Cookie, SameSite};
 use reqwest::Url;
 
-use super::access::LONGEST_TOKEN;
 use super::client::is_https;
-use super::host::{called_authority, only};
-use crate::authentication::TokenPair;
+use super::headers::{LONGEST_TOKEN, only};
+use super::host::called_authority;
+use crate::accounts::TokenPair;
 use crate::http::problem::Problem;
 use crate::http::{Code, Gateway};
 

@@ -1,11 +1,12 @@
 //! The host that a request was sent to, where it may be a tenant's.
 
 use axum::extract::FromRequestParts;
-use axum::http::header::{AsHeaderName, HOST};
+use axum::http::header::HOST;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Version};
+use axum::http::{HeaderValue, Version};
 
-use super::client::Peer;
+use super::headers::{Several, only};
+use super::peer::Peer;
 use crate::http::Code;
 use crate::http::Gateway;
 use crate::http::problem::Problem;
@@ -79,16 +80,4 @@ fn forwarded_host(parts: &Parts) -> Result<Option<&[u8]>, Problem> {
             "X-Forwarded-Host names several hosts; the proxy in front must send one.",
         )),
     }
-}
-
-pub(super) struct Several;
-
-/// The header, unless it came several times.
-pub(super) fn only(
-    headers: &HeaderMap,
-    name: impl AsHeaderName,
-) -> Result<Option<&HeaderValue>, Several> {
-    let mut values = headers.get_all(name).iter();
-    let first = values.next();
-    if values.next().is_some() { Err(Several) } else { Ok(first) }
 }

@@ -10,7 +10,7 @@ use super::access::{bearer, expect_no_other};
 use super::cookies::{access_token, is_foreign};
 use super::operator_permission::OwnAccount;
 use super::{Operator, RefreshCookie};
-use crate::authentication::SigningOut;
+use crate::accounts::SigningOut;
 use crate::http::problem::Problem;
 use crate::http::{Code, Gateway};
 use crate::registry::tenants::Tenant;
@@ -56,7 +56,7 @@ impl Leaving {
         if self.is_foreign && shown == (None, None) {
             return Err(Code::CsrfRejected.into());
         }
-        let leaving = gateway.authentication.signing_out(shown.0, shown.1).await?;
+        let leaving = gateway.accounts.sessions.signing_out(shown.0, shown.1).await?;
         let tenant = gateway.router.directory().tenant(leaving.tenant).await?;
         let Some(tenant) = tenant else { return Ok(None) };
         expect_no_other(&self.parts, gateway, &tenant).await?;

@@ -7,7 +7,8 @@ use std::sync::Once;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
-use super::client::{Peer, client_address};
+use super::client::client_address;
+use super::peer::Peer;
 use crate::http::Gateway;
 use crate::http::limits::Limits;
 use crate::http::problem::Problem;

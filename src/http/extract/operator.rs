@@ -10,10 +10,11 @@ use sea_orm::ActiveEnum;
 use super::access::bearer;
 use super::client::client;
 use super::operator_permission::OperatorPermission;
+use crate::access::{Client, OperatorCaller};
 use crate::audit::{Origin, Warrant};
-use crate::authentication::{Client, OperatorCaller, origin_of};
 use crate::http::problem::Problem;
 use crate::http::{Code, Gateway};
+use crate::operators::origin_of;
 
 /// An operator who is permitted `P`.
 pub struct Operator<P> {
@@ -33,15 +34,14 @@ impl<P: OperatorPermission> FromRequestParts<Gateway> for Operator<P> {
         let client = client(parts, gateway);
         // Operators have no cookies.
         let token = bearer(&parts.headers)?.ok_or(Code::InvalidToken)?;
-        let authentication = &gateway.authentication;
-        let claims = authentication.verify_operator(token).await?;
+        let claims = gateway.access.verify_operator(token).await?;
         // Who was dismissed has a token for some hours, and must not keep the registry busy with it.
         gateway.limits.charge_operator(claims.sub)?;
-        let caller = authentication.authenticate_operator(claims).await?;
+        let caller = gateway.access.authenticate_operator(claims).await?;
         let judged = origin_of(&caller.operator, &client);
         let matched = parts.extensions.get::<MatchedPath>().map_or("-", MatchedPath::as_str);
         let route = format!("{} {matched}", parts.method);
-        authentication.note_request(&judged, &route, parts.uri.path()).await?;
+        gateway.operators.requests.note(&judged, &route, parts.uri.path()).await?;
         if let Some((name, least)) = P::NEEDED {
             if gateway.operator_mfa_required && !caller.operator.has_second_factor() {
                 return Err(Code::MfaEnrollmentRequired.into());

@@ -13,42 +13,13 @@ use tokio::time::Instant;
 
 use super::client::counted_address;
 use crate::configuration::HttpSettings;
+use crate::http::body_memory::Purpose;
 use crate::http::problem::Problem;
 use crate::http::{Code, Gateway};
-use crate::limits::{Held, Pool};
+use crate::limits::Held;
 
-/// Bytes of bodies that are in memory at once, of calls and of webhooks. Apart, so that neither keeps the other out.
-const CALLS: usize = 48 * 1024 * 1024;
-const WEBHOOKS: usize = 16 * 1024 * 1024;
-/// One network holds at most this part of either.
-const SHARE: usize = 4;
 /// A body that comes more slowly than this, in bytes a second, is ended.
 const SLOWEST: usize = 8 * 1024;
-
-/// Memory for bodies. It is taken for what has arrived, not for what may come.
-pub(in crate::http) struct BodyMemory {
-    calls: Pool,
-    webhooks: Pool,
-}
-
-impl BodyMemory {
-    pub(in crate::http) fn new(settings: &HttpSettings) -> Self {
-        // The largest body that is allowed fits.
-        let pool = |bytes: usize| {
-            Pool::new(bytes.max(settings.max_body), (bytes / SHARE).max(settings.max_body))
-        };
-        Self { calls: pool(CALLS), webhooks: pool(WEBHOOKS) }
-    }
-}
-
-/// What a body is for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::http) enum Purpose {
-    /// A call of the API.
-    Call,
-    /// An event of a provider.
-    Webhook,
-}
 
 /// A body that has been read, and the memory that it takes while it is in use.
 pub(in crate::http) struct ReadBody {
@@ -81,11 +52,7 @@ pub(in crate::http) async fn read_body(
         return Err(Code::BodyTooLarge.into());
     }
     let address: Option<IpAddr> = counted_address(&parts, &gateway.settings.trusted_proxies);
-    let pool = match purpose {
-        Purpose::Call => &gateway.bodies.calls,
-        Purpose::Webhook => &gateway.bodies.webhooks,
-    };
-    let mut memory = pool.hold(address);
+    let mut memory = gateway.bodies.of(purpose).hold(address);
     let bytes = collect(body, limit, &mut memory, &gateway.settings).await?;
     Ok(ReadBody { headers: parts.headers, bytes, memory })
 }

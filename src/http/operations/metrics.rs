@@ -50,7 +50,11 @@ impl Collector for Rooms {
         self.process(&mut families)?;
         self.requests(&mut families)?;
         self.tenant_router(&mut families)?;
-        provisioning::encode(&mut families, &self.0.provisioner.statistics())
+        provisioning::encode(
+            &mut families,
+            &self.0.provisioner.statistics(),
+            &self.0.fleet.statistics(),
+        )
     }
 }
 
@@ -88,7 +92,7 @@ impl Rooms {
         families.counter(
             "narthex_password_hashes",
             "Passwords that were hashed or compared.",
-            self.0.authentication.passwords().hashes(),
+            self.0.accounts.hasher().hashes(),
         )
     }
 

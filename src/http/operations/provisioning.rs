@@ -6,11 +6,13 @@ use std::time::Duration;
 use sea_orm::ActiveEnum;
 
 use super::families::Families;
+use crate::fleet::FleetStatistics;
 use crate::provisioning::ProvisioningStatistics;
 
 pub(super) fn encode(
     families: &mut Families<'_>,
     seen: &ProvisioningStatistics,
+    fleet: &FleetStatistics,
 ) -> Result<(), Error> {
     let count = |n: i64| usize::try_from(n).unwrap_or(0);
     let open = [
@@ -38,14 +40,14 @@ pub(super) fn encode(
     families.gauges(
         "narthex_spares_ready",
         "Databases that wait for a tenant.",
-        seen.spares.iter().map(|(server, ready)| {
+        fleet.spares.iter().map(|(server, ready)| {
             ([("server", server.to_string())], usize::try_from(*ready).unwrap_or(usize::MAX))
         }),
     )?;
     families.gauges(
         "narthex_reconciler_findings",
         "What is on a database server and should not be, or the other way round.",
-        seen.findings.iter().map(|(kind, server, n)| {
+        fleet.findings.iter().map(|(kind, server, n)| {
             ([("kind", kind.name().to_owned()), ("server", server.to_string())], *n)
         }),
     )

@@ -12,7 +12,7 @@ pub(crate) const STEP: SagaStep =
     without_undo("activate", |context| async { Ok(activated(context)) }.boxed());
 
 fn activated(context: &Context) -> Done {
-    let is_told = context.tools.hooks.is_on(Hook::Notify);
+    let is_told = context.services.hooks.is_on(Hook::Notify);
     Done {
         follow_up: is_told.then_some(RunKind::AnnounceTenant),
         ..Done::moved(Status::Provisioning, Status::Active)

@@ -6,9 +6,9 @@ use sea_orm::{TransactionSession, TransactionTrait};
 use uuid::Uuid;
 
 use super::{Context, DATABASE, Done, Retries, SagaStep, StepError, schema};
+use crate::fleet::{self, template, untouched};
 use crate::postgres::administration::{Administration, Handover};
 use crate::provisioning::context::Place;
-use crate::provisioning::{spares, template, untouched};
 use crate::registry::tenants::Tenant;
 use crate::registry::tenants::spare_databases::{self, SpareDatabase};
 
@@ -47,7 +47,7 @@ pub(super) async fn apply(context: &Context) -> Result<Done, StepError> {
             "a copy of {template} holds what no seed has written: drop that database, and it is built anew"
         ))
     })?;
-    let mark = context.tools.mark();
+    let mark = context.services.fleet.mark();
     let role = &tenant.role_name;
     seat.hand_over(&Handover { database: name, role, mark: &mark }).await?;
     context.leave_inside(inside).await;
@@ -115,8 +115,8 @@ async fn set_aside(
     name: &str,
     seat: &mut Administration,
 ) -> Result<(), StepError> {
-    let (aside, wanted) = (spares::new_name(), spares::wanted(place.row.id, template));
-    let (db, now) = (context.registry().await?, context.tools.clock.now());
+    let (aside, wanted) = (fleet::new_name(), fleet::wanted(place.row.id, template));
+    let (db, now) = (context.registry().await?, context.services.clock.now());
     let transaction = db.begin().await?;
     context.hold(&transaction).await?;
     let tenant = context.tenant_id;
@@ -124,7 +124,7 @@ async fn set_aside(
     transaction.commit().await?;
     drop(db);
     seat.take_over(name, &aside).await?;
-    seat.put_aside(&aside, &context.tools.mark()).await?;
+    seat.put_aside(&aside, &context.services.fleet.mark()).await?;
     spare_databases::discard(&context.registry().await?, &aside).await?;
     Ok(())
 }
@@ -138,7 +138,7 @@ async fn claim_spare(
     let db = context.registry().await?;
     let transaction = db.begin().await?;
     context.hold(&transaction).await?;
-    let wanted = spares::wanted(server, template);
+    let wanted = fleet::wanted(server, template);
     let tenant = context.tenant_id;
     let spare = spare_databases::claim(&transaction, tenant, &wanted.as_ref()).await?;
     transaction.commit().await?;

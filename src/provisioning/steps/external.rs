@@ -85,7 +85,7 @@ async fn make(context: &Context, hook: Hook) -> Result<Done, StepError> {
     let run = context.claim.run;
     // A process that slept meanwhile must not make again what another has had released.
     context.still_ours().await?;
-    let made = context.tools.hooks.call(hook, Act::Make, run, &tenant, None).await;
+    let made = context.services.hooks.call(hook, Act::Make, run, &tenant, None).await;
     let reference = made?.unwrap_or_else(|| tenant.slug.clone());
     Ok(Done::made(hook.name(), &reference, None))
 }
@@ -97,7 +97,7 @@ async fn release(context: &Context, hook: Hook) -> Result<Done, StepError> {
         let reference = resources::reference(&db, context.tenant_id, hook.name()).await?;
         drop(db);
         let run = context.claim.run;
-        let hooks = &context.tools.hooks;
+        let hooks = &context.services.hooks;
         let released = hooks.call(hook, Act::Release, run, &tenant, reference.as_deref()).await;
         released?;
     }
@@ -107,7 +107,7 @@ async fn release(context: &Context, hook: Hook) -> Result<Done, StepError> {
 /// At the end of a tenant. Nothing, where the service is switched off and has made nothing; what it has made, it has to
 /// release, and the purge waits until it is switched on again.
 async fn release_last(context: &Context, hook: Hook) -> Result<Done, StepError> {
-    if !context.tools.hooks.is_on(hook) {
+    if !context.services.hooks.is_on(hook) {
         let db = context.registry().await?;
         if resources::reference(&db, context.tenant_id, hook.name()).await?.is_none() {
             return Ok(Done::nothing_more());
@@ -119,6 +119,6 @@ async fn release_last(context: &Context, hook: Hook) -> Result<Done, StepError> 
 async fn tell(context: &Context) -> Result<Done, StepError> {
     let tenant = context.tenant().await?;
     let run = context.claim.run;
-    context.tools.hooks.call(Hook::Notify, Act::Tell, run, &tenant, None).await?;
+    context.services.hooks.call(Hook::Notify, Act::Tell, run, &tenant, None).await?;
     Ok(Done::nothing_more())
 }

@@ -10,8 +10,8 @@ use super::{
     Context, DATABASE, Done, Retries, SagaStep, StepError, database, owner_row, preseed,
     reprovision_input, role, schema, without_undo,
 };
+use crate::fleet::{template, untouched};
 use crate::postgres::administration::{Administration, Handover};
-use crate::provisioning::{template, untouched};
 use crate::registry::inbox::clerk;
 use crate::registry::tenants::Status;
 use crate::registry::tenants::email_index;
@@ -78,7 +78,7 @@ async fn mend_database(context: &Context) -> Result<Done, StepError> {
     let place = context.place_of(&tenant).await?;
     let mut seat = context.administer(place).await?;
     let is_there = seat.database_exists(&tenant.database_name).await?;
-    let mark = context.tools.mark();
+    let mark = context.services.fleet.mark();
     let name = tenant.database_name.as_str();
     if !is_there {
         seat.keep();
@@ -141,9 +141,10 @@ async fn mend_schema(context: &Context) -> Result<Done, StepError> {
 /// For a tenant that has nobody. The address leads to the tenant before there is somebody to let in.
 async fn mend_owner(context: &Context) -> Result<Done, StepError> {
     let Some(owner) = &reprovision_input(context)?.owner else { return Ok(Done::nothing_more()) };
-    let (db, now, row) = (context.tenant_db().await?, context.tools.clock.now(), owner_row(owner)?);
+    let (db, now, row) =
+        (context.tenant_db().await?, context.services.clock.now(), owner_row(owner)?);
     if staff::is_empty(db).await? {
-        let hash = context.tools.registry.hasher().email(&row.email);
+        let hash = context.services.registry.hasher().email(&row.email);
         let registry = context.registry().await?;
         email_index::add(&registry, hash, context.tenant_id, now).await?;
         drop(registry);
@@ -154,6 +155,6 @@ async fn mend_owner(context: &Context) -> Result<Done, StepError> {
 
 async fn release(context: &Context) -> Result<Done, StepError> {
     let db = context.registry().await?;
-    clerk::settle_again(&db, context.tenant_id, context.tools.clock.now()).await?;
+    clerk::settle_again(&db, context.tenant_id, context.services.clock.now()).await?;
     Ok(Done::moved(Status::Provisioning, former(context)?))
 }

@@ -13,13 +13,11 @@ pub(super) mod schema;
 
 use super::context::Context;
 use super::input::{CreateInput, Input, OwnerInput, ReprovisionInput};
-use super::saga::{Done, Refusal, Retries, SagaStep, StepError, nothing_to_undo, without_undo};
+use super::saga::{Done, Retries, SagaStep, nothing_to_undo, without_undo};
+use super::step_error::{Refusal, StepError};
 use crate::identifiers::InvalidAddress;
+use crate::registry::runs::resources::{DATABASE, ROLE};
 use crate::tenant_data::staff::NewStaffMember;
-
-/// The kinds of what lies on a database server, in the list of resources.
-pub(super) const ROLE: &str = "role";
-pub(super) const DATABASE: &str = "database";
 
 fn create_input(context: &Context) -> Result<&CreateInput, StepError> {
     match context.input()? {

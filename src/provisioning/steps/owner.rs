@@ -10,7 +10,7 @@ pub(crate) const STEP: SagaStep = without_undo("owner", |context| apply(context)
 async fn apply(context: &Context) -> Result<Done, StepError> {
     if let Some(owner) = &create_input(context)?.owner {
         let db = context.tenant_db().await?;
-        staff::add(db, &owner_row(owner)?, context.tools.clock.now()).await?;
+        staff::add(db, &owner_row(owner)?, context.services.clock.now()).await?;
     }
     Ok(Done::nothing_more())
 }

@@ -71,7 +71,7 @@ async fn drop_role(context: &Context) -> Result<Done, StepError> {
 /// Numbers, domains, addresses and slug are free for others; the row stays for the record.
 async fn forget(context: &Context) -> Result<Done, StepError> {
     let Some(_) = condemned(context).await? else { return Ok(Done::nothing_more()) };
-    let (id, now) = (context.tenant_id, context.tools.clock.now());
+    let (id, now) = (context.tenant_id, context.services.clock.now());
     let db = context.registry().await?;
     let transaction = db.begin().await?;
     context.hold(&transaction).await?;

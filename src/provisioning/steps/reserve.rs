@@ -4,8 +4,10 @@ use futures_util::FutureExt;
 use sea_orm::{TransactionSession, TransactionTrait};
 
 use super::{Context, Done, Refusal, Retries, SagaStep, StepError, create_input, unreadable};
+use crate::fleet::template;
 use crate::identifiers::{EmailAddress, Slug, Timezone};
-use crate::provisioning::{template, unproven};
+use crate::provisioning::services::Services;
+use crate::provisioning::unproven;
 use crate::registry::tenants::database_servers;
 use crate::registry::tenants::email_index::{self, EmailTaken};
 use crate::registry::tenants::unproven_tenants;
@@ -56,8 +58,9 @@ async fn apply(context: &Context) -> Result<Done, StepError> {
 async fn free_address(context: &Context) -> Result<bool, StepError> {
     let Some(owner) = &create_input(context)?.owner else { return Ok(false) };
     let email: EmailAddress = owner.email.parse().map_err(unreadable)?;
-    let hash = context.tools.registry.hasher().email(&email);
-    Ok(unproven::free_address(&context.tools, &hash).await?)
+    let hash = context.services.registry.hasher().email(&email);
+    let Services { registry, router, .. } = &context.services;
+    Ok(unproven::free_address(registry, router, &hash).await?)
 }
 
 /// For a name of which no letter fits into a slug.
@@ -67,9 +70,9 @@ fn fallback() -> Result<Slug, StepError> {
 }
 
 async fn reserve(context: &Context, slug: Slug) -> Result<Result<(), SlugTaken>, StepError> {
-    let (tools, input) = (&context.tools, create_input(context)?);
-    let (now, id) = (tools.clock.now(), context.tenant_id);
-    let sealer = tools.registry.sealer();
+    let (services, input) = (&context.services, create_input(context)?);
+    let (now, id) = (services.clock.now(), context.tenant_id);
+    let sealer = services.registry.sealer();
     let password = hex::encode(sealer.random_bytes::<24>()?);
     let timezone: Timezone = input.timezone.parse().map_err(unreadable)?;
     let db = context.registry().await?;
@@ -80,7 +83,7 @@ async fn reserve(context: &Context, slug: Slug) -> Result<Result<(), SlugTaken>,
         return Ok(Ok(()));
     }
     // Rather a smaller one than one that does not answer; where there is no other, it may be back soon.
-    let unwell = tools.health.unwell();
+    let unwell = services.fleet.health().unwell();
     let mut server = database_servers::choose_with_most_room(&transaction, &unwell).await?;
     if server.is_none() && !unwell.is_empty() {
         server = database_servers::choose_with_most_room(&transaction, &[]).await?;
@@ -106,7 +109,7 @@ async fn reserve(context: &Context, slug: Slug) -> Result<Result<(), SlugTaken>,
     }
     if let Some(owner) = &input.owner {
         let email: EmailAddress = owner.email.parse().map_err(unreadable)?;
-        let hash = tools.registry.hasher().email(&email);
+        let hash = services.registry.hasher().email(&email);
         if let Err(EmailTaken) = email_index::claim_owner(&transaction, hash, id, now).await? {
             transaction.rollback().await?;
             return Err(Refusal::EmailTaken.into());
@@ -127,6 +130,6 @@ async fn undo(context: &Context) -> Result<Done, StepError> {
     email_index::remove_all(&transaction, context.tenant_id).await?;
     tenants::remove_unfinished(&transaction, context.tenant_id).await?;
     transaction.commit().await?;
-    context.tools.router.directory().forget(context.tenant_id);
+    context.services.router.directory().forget(context.tenant_id);
     Ok(Done::nothing_more())
 }

@@ -18,7 +18,7 @@ pub(super) async fn apply(context: &Context) -> Result<Done, StepError> {
     let tenant = context.tenant().await?;
     let place = context.place_of(&tenant).await?;
     let password = password_of(context, &tenant)?;
-    let sealer = context.tools.registry.sealer();
+    let sealer = context.services.registry.sealer();
     let salt = sealer.random_bytes()?;
     let mut seat = context.administer(place).await?;
     if !seat.role_exists(TENANT_GROUP).await? {
@@ -29,8 +29,8 @@ pub(super) async fn apply(context: &Context) -> Result<Done, StepError> {
         group: TENANT_GROUP,
         password: &password,
         salt: &salt,
-        mark: &context.tools.mark(),
-        connection_limit: context.tools.router.role_connection_limit(),
+        mark: &context.services.fleet.mark(),
+        connection_limit: context.services.router.role_connection_limit(),
     })
     .await?;
     seat.keep();
@@ -38,7 +38,7 @@ pub(super) async fn apply(context: &Context) -> Result<Done, StepError> {
 }
 
 fn password_of(context: &Context, tenant: &Tenant) -> Result<String, StepError> {
-    let sealer = context.tools.registry.sealer();
+    let sealer = context.services.registry.sealer();
     let opened = sealer.open(&password_bound_to(context.tenant_id), &tenant.sealed_password)?;
     Ok(String::from_utf8_lossy(&opened).into_owned())
 }

@@ -5,10 +5,10 @@ use futures_util::FutureExt;
 use sea_orm::{TransactionSession, TransactionTrait};
 
 use super::{Context, Done, SagaStep, StepError, without_undo};
+use crate::fleet::{template, untouched};
 use crate::postgres::administration::Administration;
 use crate::postgres::migrating;
 use crate::provisioning::context::Place;
-use crate::provisioning::{template, untouched};
 use crate::registry::tenants::{self, Tenant};
 
 /// A migration neither waits for ever for somebody who uses the table, nor goes on when nobody waits for it any more.
@@ -64,7 +64,7 @@ pub(super) async fn record_version(
     version: &str,
 ) -> Result<(), StepError> {
     if tenant.schema_version != version {
-        let (db, now) = (context.registry().await?, context.tools.clock.now());
+        let (db, now) = (context.registry().await?, context.services.clock.now());
         let transaction = db.begin().await?;
         context.hold(&transaction).await?;
         tenants::record_schema_version(&transaction, context.tenant_id, version, now).await?;

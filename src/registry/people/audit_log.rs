@@ -1,14 +1,13 @@
 //! What operators do, by the API and by command. What they do to a run stands in its history as well.
 
 use chrono::{DateTime, Utc};
-use sea_orm::TransactionSession;
 
 use super::operators;
-use crate::audit::{self};
+use crate::audit;
 pub use crate::audit::{Act, Actor, Chain, Entry, Filter, Head, Origin, Tampering};
 use crate::identifiers::TenantId;
 use crate::paging::{Page, PageRequest};
-use crate::registry::{OnRegistry, RegistryError, RegistryTransaction};
+use crate::registry::{OnRegistry, Registry, RegistryError, RegistryTransaction};
 use crate::sealing::LookupHasher;
 
 /// What an act on a tenant has as the kind of its target.
@@ -48,21 +47,37 @@ pub async fn uphold(
     }
 }
 
-/// Writes down what was done in a transaction, and ends it.
-pub async fn conclude(
-    transaction: RegistryTransaction,
-    hasher: &LookupHasher,
+/// Changes something in the registry: all of it in one transaction, with an entry at its end, or nothing. No act: nothing has changed,
+/// and no entry says that it has.
+pub async fn change<T, A, E, F>(
+    registry: &Registry,
+    origin: &Origin,
+    now: DateTime<Utc>,
+    change: F,
+) -> Result<T, E>
+where
+    F: AsyncFnOnce(&RegistryTransaction) -> Result<(T, A), E>,
+    A: Into<Option<Act>>,
+    E: From<RegistryError>,
+{
+    let noted = async |transaction: &RegistryTransaction| {
+        let (done, act) = change(transaction).await?;
+        if let Some(act) = act.into() {
+            note(transaction, registry.hasher(), origin, act, now).await?;
+        }
+        Ok(done)
+    };
+    registry.transaction(noted).await
+}
+
+/// Writes down something that changes nothing in the registry.
+pub async fn note_alone(
+    registry: &Registry,
     origin: &Origin,
     act: Act,
     now: DateTime<Utc>,
 ) -> Result<(), RegistryError> {
-    match note(&transaction, hasher, origin, act, now).await {
-        Ok(()) => Ok(transaction.commit().await?),
-        Err(refused) => {
-            transaction.rollback().await?;
-            Err(refused)
-        }
-    }
+    change(registry, origin, now, async |_| Ok(((), act))).await
 }
 
 /// Entries, the newest first.

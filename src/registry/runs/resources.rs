@@ -10,6 +10,11 @@ pub use crate::registry::entities::resources::Model as Resource;
 use crate::registry::entities::resources::{ActiveModel, Column, Entity};
 use crate::registry::{OnRegistry, RegistryError};
 
+/// A role on a database server.
+pub const ROLE: &str = "role";
+/// A database on a database server.
+pub const DATABASE: &str = "database";
+
 /// What a tenant has, oldest first; what it had and is released included.
 pub async fn of_tenant(
     db: &impl OnRegistry,

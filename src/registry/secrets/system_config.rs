@@ -12,7 +12,7 @@ fn bound_to(key: &str) -> String {
 }
 
 /// A key of 32 bytes. The first replica that asks makes it; every other one reads it.
-pub(super) async fn kept_key(
+pub(in crate::registry) async fn kept_key(
     db: &impl OnRegistry,
     sealer: &Sealer,
     name: &str,

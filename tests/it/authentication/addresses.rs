@@ -130,12 +130,12 @@ async fn of_two_marks_neither_settles_what_the_other_has_marked() {
     let suspend =
         |status: &str| format!("UPDATE tenants SET status = '{status}' WHERE id = '{id}'");
     app.cluster.execute(&app.registry_database, &suspend("suspended")).await;
-    assert_eq!(app.authentication.settle_addresses().await.unwrap(), 0);
+    assert_eq!(app.accounts.email_index.settle_all().await.unwrap(), 0);
     app.cluster.execute(&app.registry_database, &suspend("active")).await;
     eventually("the job has asked", async || {
         // Put back where the tenant could not be asked yet.
         app.cluster.execute(&app.registry_database, age).await;
-        app.authentication.settle_addresses().await.unwrap();
+        app.accounts.email_index.settle_all().await.unwrap();
         index(&app, &owner).await == (1, 0)
     })
     .await;
@@ -183,9 +183,9 @@ async fn a_change_that_is_cut_off_leaves_an_address_that_works() {
     mark(&new).await;
     assert_eq!(index(&app, &owner).await, (2, 2));
     login(&app, &owner.email, &owner.password).await.expect(200);
-    assert_eq!(app.authentication.settle_addresses().await.unwrap(), 0, "it may go on");
+    assert_eq!(app.accounts.email_index.settle_all().await.unwrap(), 0, "it may go on");
     app.cluster.execute(&app.registry_database, age).await;
-    assert_eq!(app.authentication.settle_addresses().await.unwrap(), 2);
+    assert_eq!(app.accounts.email_index.settle_all().await.unwrap(), 2);
     assert_eq!(index(&app, &owner).await, (1, 0));
     login(&app, &owner.email, &owner.password).await.expect(200);
 
@@ -196,7 +196,7 @@ async fn a_change_that_is_cut_off_leaves_an_address_that_works() {
     app.cluster.execute(&owner.database(), &told).await;
     login(&app, new.as_str(), &owner.password).await.expect(200);
     app.cluster.execute(&app.registry_database, age).await;
-    assert_eq!(app.authentication.settle_addresses().await.unwrap(), 2);
+    assert_eq!(app.accounts.email_index.settle_all().await.unwrap(), 2);
     assert_eq!(index(&app, &owner).await, (1, 0));
     login(&app, new.as_str(), &owner.password).await.expect(200);
 }
@@ -255,7 +255,7 @@ async fn no_number_of_invitations_hides_an_account() {
     assert_eq!(standing(&them.email).await, ["false"]);
     // What an older program has written is asked for once.
     app.registry_execute("UPDATE email_index SET invited = NULL").await;
-    assert!(app.authentication.settle_addresses().await.unwrap() >= 3);
+    assert!(app.accounts.email_index.settle_all().await.unwrap() >= 3);
     assert_eq!(standing(&asked).await, ["true"]);
     assert_eq!(standing(&them.email).await, ["false"]);
     login(&app, &them.email, &them.password).await.expect(200);

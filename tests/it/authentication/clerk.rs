@@ -129,11 +129,11 @@ const FORGERIES: &[(&str, Forgery)] = &[
     ("lower_case_algorithm", |s: &Scene| headed(s, json!({"alg": "rs256", "kid": s.key.kid}))),
     ("our_own_algorithm", |s: &Scene| headed(s, json!({"alg": "EdDSA", "kid": s.key.kid}))),
     ("our_own_key", |s: &Scene| {
-        let kid = &s.app.authentication.tokens().public_keys()[0].kid;
+        let kid = &s.app.access.tokens().public_keys()[0].kid;
         headed(s, json!({"alg": "RS256", "kid": kid}))
     }),
     ("our_own_key_and_algorithm", |s: &Scene| {
-        let kid = &s.app.authentication.tokens().public_keys()[0].kid;
+        let kid = &s.app.access.tokens().public_keys()[0].kid;
         headed(s, json!({"alg": "EdDSA", "kid": kid}))
     }),
     ("our_token_under_the_name_of_clerks_key", |s: &Scene| {

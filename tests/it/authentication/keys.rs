@@ -97,7 +97,7 @@ async fn what_a_stolen_key_has_signed_is_believed_no_more() {
 async fn rotations_at_once_leave_one_line_of_keys() {
     let app = TestApp::start().await;
     let owner = app.register().await;
-    let rotations = (0..4).map(|_| app.authentication.tokens().rotate_keys(false));
+    let rotations = (0..4).map(|_| app.access.tokens().rotate_keys(false));
     let kids = futures_util::future::join_all(rotations).await;
     assert!(kids.iter().all(Result::is_ok), "{kids:?}");
     eventually("all are published", async || published(&app).await.len() == 5).await;

@@ -117,10 +117,10 @@ async fn an_address_whose_tenant_is_away_is_answered_like_one_that_nobody_has() 
         (&staff.email, "wrong password"),
         ("nobody@example.org", "wrong password"),
     ] {
-        let (start, before) = (Instant::now(), app.authentication.passwords().hashes());
+        let (start, before) = (Instant::now(), app.accounts.hasher().hashes());
         let answer = login(&app, email, password).await;
         assert!(start.elapsed() >= Duration::from_millis(400), "{email}: {:?}", start.elapsed());
-        assert_eq!(app.authentication.passwords().hashes() - before, 1, "{email}");
+        assert_eq!(app.accounts.hasher().hashes() - before, 1, "{email}");
         answer.expect_problem(401, "invalid_credentials");
         seen.push(essence(answer));
     }
@@ -140,9 +140,9 @@ async fn every_failed_sign_in_costs_the_same_hashes() {
     let (owner, disabled) = (app.register().await, app.register().await);
     app.cluster.execute(&disabled.database(), "UPDATE staff SET status = 'disabled'").await;
     for email in [&*owner.email, &disabled.email, "nobody@example.org", "no address"] {
-        let before = app.authentication.passwords().hashes();
+        let before = app.accounts.hasher().hashes();
         login(&app, email, "a wrong password").await.expect_problem(401, "invalid_credentials");
-        assert_eq!(app.authentication.passwords().hashes() - before, 1, "{email}");
+        assert_eq!(app.accounts.hasher().hashes() - before, 1, "{email}");
     }
 }
 

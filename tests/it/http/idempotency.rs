@@ -127,7 +127,7 @@ async fn who_no_longer_has_the_owners_password_gets_no_session() {
     let (key, registration) = (unique(), app.registration());
     let made = register(&app, &key, &registration).await.expect(201);
     let database = format!("tenant_{}", made["tenant"]["id"].as_str().unwrap().replace('-', ""));
-    let hash = app.authentication.passwords().hash("changed since then".into()).await.unwrap();
+    let hash = app.accounts.hasher().hash("changed since then".into()).await.unwrap();
     app.cluster.execute(&database, &format!("UPDATE staff SET password_hash = '{hash}'")).await;
     register(&app, &key, &registration).await.expect_problem(401, "invalid_credentials");
     app.cluster.execute(&database, "UPDATE staff SET status = 'disabled'").await;
@@ -238,7 +238,7 @@ async fn a_password_is_not_guessed_by_repeating_a_registration() {
     let (key, registration) = (unique(), app.registration());
     let made = register(&app, &key, &registration).await.expect(201);
     let database = format!("tenant_{}", made["tenant"]["id"].as_str().unwrap().replace('-', ""));
-    let hash = app.authentication.passwords().hash("changed since then".into()).await.unwrap();
+    let hash = app.accounts.hasher().hash("changed since then".into()).await.unwrap();
     app.cluster.execute(&database, &format!("UPDATE staff SET password_hash = '{hash}'")).await;
     for _ in 0..2 {
         register(&app, &key, &registration).await.expect_problem(401, "invalid_credentials");

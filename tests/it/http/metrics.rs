@@ -269,7 +269,7 @@ async fn findings_of_the_reconciler_are_counted_by_kind_and_server() {
         kinds.map(|kind| scrape.value(&series(kind)))
     };
     let compare = async || {
-        let turn = async || app.provisioner.reconcile_in_turn().await.unwrap().is_some();
+        let turn = async || app.fleet.reconciler().reconcile_in_turn().await.unwrap().is_some();
         eventually("it is its turn", turn).await;
     };
     compare().await;

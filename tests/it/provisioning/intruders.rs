@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use narthex::fleet::template;
 use narthex::identifiers::TenantId;
 use narthex::postgres::administration::{Server, ServerLock};
-use narthex::provisioning::{Planned, template};
+use narthex::provisioning::Planned;
 use narthex::registry::tenants::password_bound_to;
 use rstest::rstest;
 use sea_orm::{ConnectionTrait, TransactionSession, TransactionTrait};
@@ -281,7 +282,7 @@ async fn whoever_sits_in_all_warm_databases_holds_no_registration_up_and_is_put_
 }
 
 async fn found(app: &TestApp) -> Vec<(String, String)> {
-    let found = app.provisioner.reconcile().await.unwrap();
+    let found = app.fleet.reconciler().reconcile().await.unwrap();
     found.into_iter().map(|finding| (finding.kind.name().to_owned(), finding.name)).collect()
 }
 
@@ -332,7 +333,7 @@ async fn a_tenants_role_has_a_limit_on_its_connections_and_an_older_one_gets_it(
         let sql = format!("ALTER ROLE {role} CONNECTION LIMIT {before}");
         app.cluster.execute("postgres", &sql).await;
         eventually("it is the turn of this application", async || {
-            app.provisioner.reconcile_in_turn().await.unwrap().is_some()
+            app.fleet.reconciler().reconcile_in_turn().await.unwrap().is_some()
         })
         .await;
         assert_eq!(app.cluster.count("postgres", &limit).await, after);

@@ -1,6 +1,6 @@
 //! Who finds the line full is turned away, and nothing is written.
 
-use narthex::provisioning::NotStarted;
+use narthex::provisioning::StartRunError;
 
 use super::{new_tenant, things};
 use crate::support::{TestApp, eventually};
@@ -25,7 +25,7 @@ async fn who_finds_the_line_full_is_turned_away_and_nothing_is_written() {
     let full = (PLACES, PLACES * STEPS, 0);
     assert_eq!(written().await, full);
     let refused = app.provisioner.start(&new_tenant(), None).await.err();
-    assert!(matches!(refused, Some(NotStarted::Busy)), "{refused:?}");
+    assert!(matches!(refused, Some(StartRunError::Busy)), "{refused:?}");
     let answer = app.call(reqwest::Method::POST, "/v1/auth/register", Some(app.registration()));
     answer.await.expect_problem(503, "busy");
     assert_eq!(written().await, full);

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use narthex::audit::Actor;
-use narthex::provisioning::{Fault, Interruption, Moment, NewOwner, NotMended, RunFailure};
+use narthex::provisioning::{Fault, Interruption, MendError, Moment, NewOwner, RunFailure};
 use narthex::registry::tenants::{self, Status, Tenant};
 use reqwest::Method;
 use rstest::rstest;
@@ -110,7 +110,7 @@ async fn a_database_that_is_gone_is_not_replaced_by_an_empty_one_unless_somebody
         ("the password of the new owner", format!("{}@example.org", unique().to_lowercase()));
     let owner = NewOwner {
         email: email.parse().unwrap(),
-        password_hash: app.authentication.passwords().hash(password.into()).await.unwrap(),
+        password_hash: app.accounts.hasher().hash(password.into()).await.unwrap(),
         first_name: "Ada".to_owned(),
         last_name: "Lovelace".to_owned(),
     };
@@ -189,7 +189,7 @@ async fn a_suspended_tenant_stays_suspended_and_a_deleted_one_is_refused() {
         .mend(&tenant, None, false, &Actor::command("test").into())
         .await
         .unwrap_err();
-    assert!(matches!(refused, NotMended::Status(Status::Deleted)), "{refused:?}");
+    assert!(matches!(refused, MendError::Status(Status::Deleted)), "{refused:?}");
 }
 
 #[tokio::test]
@@ -201,7 +201,7 @@ async fn two_menders_at_once_are_one() {
     let plan = || app.provisioner.mend(&tenant, None, false, &origin);
     let (a, b) = tokio::join!(plan(), plan());
     let (planned, refused) = if a.is_ok() { (a, b) } else { (b, a) };
-    assert!(matches!(refused, Err(NotMended::Busy(_))), "{refused:?}");
+    assert!(matches!(refused, Err(MendError::Busy(_))), "{refused:?}");
     app.provisioner.finish(planned.unwrap()).await.unwrap();
     staff.get("/v1/members").await.expect(200);
 }

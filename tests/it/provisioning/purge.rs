@@ -54,7 +54,7 @@ async fn a_deleted_tenant_can_be_restored_with_everything_it_had() {
     let taken = app.call(Method::POST, "/v1/auth/register", Some(again)).await;
     taken.expect_problem(409, "email_taken");
     days_go_by(&app, 29).await;
-    assert_eq!(app.provisioner.purge_due().await.unwrap(), 0);
+    assert_eq!(app.purges.purge_due().await.unwrap(), 0);
     assert!(tenants::restore(&db, staff.tenant_id, app.clock.now()).await.unwrap());
     assert!(!tenants::restore(&db, staff.tenant_id, app.clock.now()).await.unwrap(), "twice");
     eventually("it is served", async || staff.get("/v1/members").await.status == 200).await;
@@ -83,9 +83,9 @@ async fn a_clock_that_is_wrong_destroys_nothing() {
     app.clock.advance(TimeDelta::days(-60));
     let db = app.registry.connect().await.unwrap();
     assert!(tenants::delete(&db, staff.tenant_id, app.clock.now()).await.unwrap());
-    assert_eq!(app.provisioner.purge_due().await.unwrap(), 0);
+    assert_eq!(app.purges.purge_due().await.unwrap(), 0);
     app.clock.advance(TimeDelta::days(120));
-    assert_eq!(app.provisioner.purge_due().await.unwrap(), 0);
+    assert_eq!(app.purges.purge_due().await.unwrap(), 0);
     assert_eq!(status(&app, &staff).await, Status::Deleted);
 }
 
@@ -104,8 +104,8 @@ async fn after_the_grace_nothing_is_left_but_the_record() {
     delete(&app, &staff).await;
     days_go_by(&app, 31).await;
     let db = app.registry.connect().await.unwrap();
-    assert_eq!(app.provisioner.purge_due().await.unwrap(), 1);
-    assert_eq!(app.provisioner.purge_due().await.unwrap(), 0, "twice");
+    assert_eq!(app.purges.purge_due().await.unwrap(), 1);
+    assert_eq!(app.purges.purge_due().await.unwrap(), 0, "twice");
     assert!(!tenants::restore(&db, staff.tenant_id, app.clock.now()).await.unwrap(), "too late");
     is_purged(&app, &staff).await;
     assert_eq!(
@@ -161,7 +161,7 @@ async fn purge_interrupted(step: &'static str, moment: Moment, fault: Fault) {
     let staff = app.register().await;
     delete(&app, &staff).await;
     days_go_by(&app, 31).await;
-    assert_eq!(app.provisioner.purge_due().await.unwrap(), 1);
+    assert_eq!(app.purges.purge_due().await.unwrap(), 1);
     is_purged(&app, &staff).await;
     assert_eq!(on_server(&app, staff.tenant_id).await, 0);
 }
@@ -177,7 +177,7 @@ async fn a_purge_waits_for_its_turn_on_the_server() {
     another.lock(ServerLock::Drop).await.unwrap();
     delete(&app, &staff).await;
     days_go_by(&app, 31).await;
-    assert_eq!(app.provisioner.purge_due().await.unwrap(), 1);
+    assert_eq!(app.purges.purge_due().await.unwrap(), 1);
     let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
     eventually("it waits", async || app.cluster.count("postgres", waits).await == 1).await;
     assert_eq!(on_server(&app, staff.tenant_id).await, 2);

@@ -5,11 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::future::join_all;
 use narthex::audit::Actor;
+use narthex::fleet::template;
+use narthex::fleet::{DropOrphanError, Dropped, Finding, FindingKind, SPARE_PREFIX};
 use narthex::identifiers::TenantId;
-use narthex::provisioning::{
-    Dropped, Fault, Finding, FindingKind, Interruption, Moment, NotDropped, SPARE_PREFIX, Started,
-    template,
-};
+use narthex::provisioning::{Fault, Interruption, Moment, Started};
 use narthex::registry::tenants::database_servers::{self, DatabaseServer, State};
 use rstest::rstest;
 use sqlx::{Connection, Executor};
@@ -50,22 +49,22 @@ async fn there(cluster: &TestCluster, name: &str) -> i64 {
 
 /// What is found, as kind and name.
 async fn found(app: &TestApp) -> Vec<(&'static str, String)> {
-    told(&app.provisioner.reconcile().await.unwrap())
+    told(&app.fleet.reconciler().reconcile().await.unwrap())
 }
 
 fn told(found: &[Finding]) -> Vec<(&'static str, String)> {
     found.iter().map(|finding| (finding.kind.name(), finding.name.clone())).collect()
 }
 
-async fn drop_orphan(app: &TestApp, name: &str) -> Result<Dropped, NotDropped> {
-    app.provisioner.drop_orphan(name, OWN, "test").await
+async fn drop_orphan(app: &TestApp, name: &str) -> Result<Dropped, DropOrphanError> {
+    app.fleet.reconciler().drop_orphan(name, OWN, "test").await
 }
 
 /// Compares when it is this application's turn: others have their registries on the same server.
 async fn in_turn(app: &TestApp) -> Vec<(&'static str, String)> {
     let last = Mutex::new(None);
     eventually("it is its turn", async || {
-        let found = app.provisioner.reconcile_in_turn().await.unwrap();
+        let found = app.fleet.reconciler().reconcile_in_turn().await.unwrap();
         *last.lock().unwrap() = found;
         last.lock().unwrap().is_some()
     })
@@ -85,22 +84,22 @@ async fn what_bears_our_mark_and_is_nobodys_is_found_and_dropped_on_command_alon
     let both = [("orphan_database", ours.clone()), ("orphan_role", ours.clone())];
     assert_eq!(found(&app).await, both);
     assert_eq!(in_turn(&app).await, both);
-    let findings = app.provisioner.reconcile().await.unwrap();
+    let findings = app.fleet.reconciler().reconcile().await.unwrap();
     let command = format!("narthex reconcile --drop {ours} --server {OWN}");
     assert!(findings.iter().all(|finding| finding.fix == command), "{findings:?}");
     assert_eq!(there(&app.cluster, &ours).await, 2, "it was dropped by itself");
 
     for stranger in [&theirs, &strange] {
         let refused = drop_orphan(&app, stranger).await.unwrap_err();
-        assert!(matches!(refused, NotDropped::NotOurs(_)), "{refused}");
+        assert!(matches!(refused, DropOrphanError::NotOurs(_)), "{refused}");
         assert_eq!(there(&app.cluster, stranger).await, 2);
     }
     assert_eq!(drop_orphan(&app, &ours).await.unwrap(), Dropped { database: true, role: true });
     assert_eq!((there(&app.cluster, &ours).await, found(&app).await), (0, vec![]));
     let gone = drop_orphan(&app, &ours).await.unwrap_err();
-    assert!(matches!(gone, NotDropped::NotThere(_)), "{gone}");
-    let nowhere = app.provisioner.drop_orphan(&ours, "nowhere", "test").await.unwrap_err();
-    assert!(matches!(nowhere, NotDropped::UnknownServer(_)), "{nowhere}");
+    assert!(matches!(gone, DropOrphanError::NotThere(_)), "{gone}");
+    let nowhere = app.fleet.reconciler().drop_orphan(&ours, "nowhere", "test").await.unwrap_err();
+    assert!(matches!(nowhere, DropOrphanError::UnknownServer(_)), "{nowhere}");
 }
 
 /// Somebody else's database may bear the name of a role of ours.
@@ -153,13 +152,13 @@ async fn what_a_tenant_has_lost_is_missing_until_it_is_mended(
     assert_eq!(found(&app).await, []);
     app.router.close();
     app.cluster.execute("postgres", &loss.replace("$name", &staff.database())).await;
-    let findings = app.provisioner.reconcile().await.unwrap();
+    let findings = app.fleet.reconciler().reconcile().await.unwrap();
     assert_eq!(told(&findings), [(kind, staff.database())]);
     assert_eq!(findings[0].tenant.as_ref(), Some(&slug));
     assert_eq!(findings[0].fix, format!("narthex tenants provision {slug}"));
 
     app.registry_execute("UPDATE tenants SET status = 'deleted', deleted_at = now()").await;
-    let findings = app.provisioner.reconcile().await.unwrap();
+    let findings = app.fleet.reconciler().reconcile().await.unwrap();
     assert!(findings[0].fix.starts_with("narthex tenants restore "), "{findings:?}");
     app.registry_execute("UPDATE tenants SET status = 'purged'").await;
     assert!(!found(&app).await.contains(&(kind, staff.database())));
@@ -204,7 +203,7 @@ async fn what_a_run_is_about_to_make_is_neither_missing_nor_an_orphan(
     assert_eq!(found(&app).await, []);
     let refused = drop_orphan(&app, &name).await.unwrap_err();
     let run = started.planned.run_id;
-    assert!(matches!(refused, NotDropped::Run { run: by, .. } if by == run), "{refused}");
+    assert!(matches!(refused, DropOrphanError::Run { run: by, .. } if by == run), "{refused}");
     assert!(refused.to_string().contains(&format!("narthex runs cancel {run}")), "{refused}");
     assert_eq!(there(&app.cluster, &name).await, so_far);
 }
@@ -223,7 +222,7 @@ async fn what_bears_the_name_of_a_planned_tenant_is_not_dropped() {
     make(&app.cluster, &id.database_name(), Some(&mark)).await;
     assert_eq!(found(&app).await, []);
     let refused = drop_orphan(&app, &id.database_name()).await.unwrap_err();
-    assert!(matches!(refused, NotDropped::Run { .. }), "{refused}");
+    assert!(matches!(refused, DropOrphanError::Run { .. }), "{refused}");
     app.registry_execute(&format!("DELETE FROM provisioning_runs WHERE tenant_id = '{id}'")).await;
     drop_orphan(&app, &id.database_name()).await.unwrap();
 }
@@ -242,8 +241,8 @@ async fn an_orphan_that_becomes_somebodys_while_the_command_waits_is_kept() {
     let take = format!("SELECT pg_advisory_lock({key})");
     other.execute(sqlx::AssertSqlSafe(take)).await.unwrap();
     let dropping = tokio::spawn({
-        let (provisioner, name) = (app.provisioner.clone(), name.clone());
-        async move { provisioner.drop_orphan(&name, OWN, "test").await }
+        let (fleet, name) = (app.fleet.clone(), name.clone());
+        async move { fleet.reconciler().drop_orphan(&name, OWN, "test").await }
     });
     let (high, low) = (key.cast_unsigned() >> 32, key.cast_unsigned() & 0xffff_ffff);
     let waits = format!(
@@ -261,7 +260,7 @@ async fn an_orphan_that_becomes_somebodys_while_the_command_waits_is_kept() {
     .await;
     other.close().await.unwrap();
     let refused = dropping.await.unwrap().unwrap_err();
-    assert!(matches!(refused, NotDropped::Tenant { .. }), "{refused}");
+    assert!(matches!(refused, DropOrphanError::Tenant { .. }), "{refused}");
     assert_eq!((there(&app.cluster, &name).await, found(&app).await), (2, vec![]));
 }
 
@@ -300,8 +299,8 @@ async fn tenants_spares_and_templates_are_not_dropped() {
 
 /// A database server in the registry, and what the metrics of an application say of it.
 async fn counted(app: &TestApp, server: &DatabaseServer) -> Vec<(&'static str, usize)> {
-    app.provisioner.take_stock().await.unwrap();
-    let of_it = app.provisioner.statistics().findings.into_iter();
+    app.fleet.take_stock().await.unwrap();
+    let of_it = app.fleet.statistics().findings.into_iter();
     of_it
         .filter(|(_, id, count)| *id == server.id && *count > 0)
         .map(|(kind, _, count)| (kind.name(), count))
@@ -329,7 +328,7 @@ async fn a_server_that_is_away_is_a_finding_and_hides_nothing() {
     assert_eq!(counted(&app, &row).await, still, "what was found before still holds");
 
     cluster.restart().await.unwrap();
-    let dropped = app.provisioner.drop_orphan(&name, &row.name, "test").await.unwrap();
+    let dropped = app.fleet.reconciler().drop_orphan(&name, &row.name, "test").await.unwrap();
     assert_eq!(dropped, Dropped { database: true, role: true });
     assert_eq!(there(&app.cluster, &name).await, 2, "the one on the other server");
     assert_eq!(in_turn(&app).await, both);
@@ -346,7 +345,7 @@ async fn a_server_that_cannot_be_administered_is_said_to_be_so() {
     row.sealed_administration_password = None;
     let db = app.registry.connect().await.unwrap();
     database_servers::add(&db, &row).await.unwrap().unwrap();
-    let findings = app.provisioner.reconcile().await.unwrap();
+    let findings = app.fleet.reconciler().reconcile().await.unwrap();
     assert_eq!(told(&findings), [(FindingKind::UnreachableServer.name(), row.name.clone())]);
     let detail = findings[0].detail.as_ref().unwrap();
     assert!(detail.contains("narthex servers add"), "{detail}");
@@ -359,8 +358,8 @@ async fn what_a_tenant_has_on_another_server_is_no_orphan_here() {
     let staff = app.register().await;
     let again = app.add_server(&app.cluster).await;
     assert_eq!(found(&app).await, []);
-    let refused = app.provisioner.drop_orphan(&staff.database(), &again.name, "test").await;
-    assert!(matches!(refused, Err(NotDropped::Tenant { .. })), "{refused:?}");
+    let refused = app.fleet.reconciler().drop_orphan(&staff.database(), &again.name, "test").await;
+    assert!(matches!(refused, Err(DropOrphanError::Tenant { .. })), "{refused:?}");
     staff.get("/v1/members").await.expect(200);
 }
 
@@ -370,12 +369,12 @@ async fn replicas_take_turns_at_comparing() {
     let app = TestApp::start_on(TestCluster::of(&cluster), Box::new(|_| {})).await;
     let mut other = app.cluster.connect("postgres").await;
     other.execute("SELECT pg_advisory_lock(x'6e617274'::int, 104)").await.unwrap();
-    assert_eq!(app.provisioner.reconcile_in_turn().await.unwrap(), None);
+    assert_eq!(app.fleet.reconciler().reconcile_in_turn().await.unwrap(), None);
     // An operator who asks does not have to wait.
     assert_eq!(found(&app).await, []);
     other.close().await.unwrap();
     eventually("its turn has come", async || {
-        app.provisioner.reconcile_in_turn().await.unwrap().is_some()
+        app.fleet.reconciler().reconcile_in_turn().await.unwrap().is_some()
     })
     .await;
 }
@@ -421,8 +420,8 @@ async fn what_goes_while_the_reconciler_looks_is_no_orphan() {
     let mut other = app.cluster.connect(&app.registry_database).await;
     other.execute("BEGIN; LOCK TABLE spare_databases IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let looking = tokio::spawn({
-        let provisioner = app.provisioner.clone();
-        async move { provisioner.reconcile().await }
+        let fleet = app.fleet.clone();
+        async move { fleet.reconciler().reconcile().await }
     });
     let waits = "SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%living AS%'";

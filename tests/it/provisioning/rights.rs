@@ -1,7 +1,7 @@
 //! What a new tenant's role may do, what its database holds, and what the registry does not know.
 
 use argon2::password_hash::phc::PasswordHash;
-use narthex::provisioning::template;
+use narthex::fleet::template;
 use sea_orm::{TransactionSession, TransactionTrait};
 use serde_json::json;
 

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use narthex::app::App;
 use narthex::clock::Clock;
+use narthex::fleet::template;
+use narthex::fleet::{SPARE_PREFIX, SpareError};
 use narthex::postgres::migrating;
-use narthex::provisioning::{Fault, Interruption, Moment, SPARE_PREFIX, SpareError, template};
+use narthex::provisioning::{Fault, Interruption, Moment};
 use narthex::registry::tenants::REGISTRY_SERVER;
 use narthex::registry::tenants::spare_databases::{self, State, Wanted};
 use sea_orm::{ConnectionTrait, TransactionSession, TransactionTrait};
@@ -198,7 +200,7 @@ async fn a_copy_that_is_not_what_it_should_be_never_waits_for_a_tenant() {
     let cluster = own_cluster().await;
     let app = TestApp::start_on(TestCluster::of(&cluster), Box::new(|_| {})).await;
     let template = template::name(app.registry.server());
-    app.provisioner.prepare().await.unwrap();
+    app.fleet.prepare().await.unwrap();
     let open = |is_open| format!("ALTER DATABASE {template} WITH ALLOW_CONNECTIONS {is_open}");
     app.cluster.execute("postgres", &open(true)).await;
     let newest =
@@ -207,7 +209,7 @@ async fn a_copy_that_is_not_what_it_should_be_never_waits_for_a_tenant() {
     app.cluster.execute("postgres", &open(false)).await;
     let replica = with_two(&app).await;
     eventually("it is seen", async || {
-        let made = replica.provisioner.top_up_spares().await;
+        let made = replica.fleet.top_up_spares().await;
         matches!(made, Err(SpareError::WrongSchema { .. }))
     })
     .await;
@@ -243,7 +245,7 @@ async fn no_connection_to_the_registry_is_held_while_a_spare_is_dropped() {
     let lone = App::open(settings, Clock::system()).await.unwrap();
     app.registry_execute("UPDATE database_servers SET state = 'draining'").await;
     eventually("both are gone", async || {
-        lone.provisioner.top_up_spares().await.unwrap();
+        lone.fleet.top_up_spares().await.unwrap();
         app.registry_count("SELECT count(*) FROM spare_databases").await == 0
     })
     .await;

@@ -1,8 +1,8 @@
 //! The template is made once, whoever asks for it, and again when it is lost.
 
+use narthex::fleet::template;
 use narthex::identifiers::TenantId;
 use narthex::postgres::migrating;
-use narthex::provisioning::template;
 use narthex::registry::tenants::{self, Status};
 use narthex::tenant_data::preseed::verify_preseed;
 use rstest::rstest;
@@ -110,7 +110,7 @@ async fn a_copy_made_by_another_version_of_the_program_becomes_a_whole_tenant(#[
 async fn a_tenant_that_lacks_something_is_not_activated() {
     let cluster = own_cluster().await;
     let app = TestApp::start_on(TestCluster::of(&cluster), Box::new(|_| {})).await;
-    app.provisioner.prepare().await.unwrap();
+    app.fleet.prepare().await.unwrap();
     let name = template::name(app.registry.server());
     let open = |is_open| format!("ALTER DATABASE {name} WITH ALLOW_CONNECTIONS {is_open}");
     app.cluster.execute("postgres", &open(true)).await;
@@ -128,7 +128,7 @@ async fn a_tenant_that_lacks_something_is_not_activated() {
 async fn no_more_than_two_copies_are_made_at_once() {
     let cluster = own_cluster().await;
     let app = TestApp::start_on(TestCluster::of(&cluster), Box::new(|_| {})).await;
-    app.provisioner.prepare().await.unwrap();
+    app.fleet.prepare().await.unwrap();
     let mut busy = app.cluster.connect("postgres").await;
     // "nart", and the numbers of the two places.
     let both = "SELECT pg_advisory_lock(1851880052, 0), pg_advisory_lock(1851880052, 1)";

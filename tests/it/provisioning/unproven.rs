@@ -1,7 +1,7 @@
 //! A registration whose address nobody proves ends by itself, and keeps nobody from registering; any other tenant stays.
 
 use narthex::audit::Actor;
-use narthex::provisioning::LifeChange;
+use narthex::tenants::LifeChange;
 use reqwest::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -41,13 +41,13 @@ async fn a_registration_whose_address_nobody_proves_ends_and_its_database_is_tak
     let (app, _mail) = app().await;
     let (staff, young) = (app.register().await, app.register().await);
     age(&app, &staff, "6 days").await;
-    assert_eq!(app.provisioner.end_unproven().await.unwrap(), 0);
+    assert_eq!(app.purges.end_unproven().await.unwrap(), 0);
     age(&app, &staff, "2 days").await;
-    assert_eq!(app.provisioner.end_unproven().await.unwrap(), 1);
+    assert_eq!(app.purges.end_unproven().await.unwrap(), 1);
     assert_eq!((&*status(&app, &staff).await, &*status(&app, &young).await), ("deleted", "active"));
-    assert_eq!(app.provisioner.purge_due().await.unwrap(), 0, "a request may still be at it");
+    assert_eq!(app.purges.purge_due().await.unwrap(), 0, "a request may still be at it");
     age(&app, &staff, "2 hours").await;
-    assert_eq!(app.provisioner.purge_due().await.unwrap(), 1);
+    assert_eq!(app.purges.purge_due().await.unwrap(), 1);
     eventually("it is gone", async || status(&app, &staff).await == "purged").await;
     let there = format!("SELECT count(*) FROM pg_database WHERE datname = '{}'", staff.database());
     assert_eq!(app.cluster.count("postgres", &there).await, 0);
@@ -69,11 +69,11 @@ async fn a_tenant_whose_address_was_proven_before_or_at_the_last_moment_stays() 
     for staff in [&before, &late] {
         age(&app, staff, "8 days").await;
     }
-    assert_eq!(app.provisioner.end_unproven().await.unwrap(), 1);
+    assert_eq!(app.purges.end_unproven().await.unwrap(), 1);
     assert_eq!(status(&app, &before).await, "active");
     prove(&app, &late).await;
     age(&app, &late, "2 hours").await;
-    assert_eq!(app.provisioner.purge_due().await.unwrap(), 0);
+    assert_eq!(app.purges.purge_due().await.unwrap(), 0);
     assert_eq!(status(&app, &late).await, "active");
     assert_eq!(app.registry_count("SELECT count(*) FROM unproven_tenants").await, 0);
     eventually("it is served", async || late.get("/v1/members").await.status == 200).await;
@@ -96,7 +96,7 @@ async fn a_tenant_that_is_more_than_its_owners_does_not_end(#[case] what: &str) 
     let staff = app.register().await;
     age(&app, &staff, "8 days").await;
     app.cluster.execute(&staff.database(), what).await;
-    assert_eq!(app.provisioner.end_unproven().await.unwrap(), 0);
+    assert_eq!(app.purges.end_unproven().await.unwrap(), 0);
     assert_eq!(status(&app, &staff).await, "active");
 }
 
@@ -106,14 +106,14 @@ async fn a_tenant_that_an_operator_has_taken_care_of_does_not_end_by_itself() {
     let (restored, held) = (app.register().await, app.register().await);
     let origin = Actor::command("test").into();
     let number = "+13125550177".parse().unwrap();
-    app.provisioner.assign_number(held.tenant_id, &number, &origin).await.unwrap().unwrap();
+    app.tenants.assign_number(held.tenant_id, &number, &origin).await.unwrap();
     for staff in [&restored, &held] {
         age(&app, staff, "8 days").await;
     }
-    assert_eq!(app.provisioner.end_unproven().await.unwrap(), 1);
-    let change = app.provisioner.change_life(restored.tenant_id, LifeChange::Restore, &origin);
+    assert_eq!(app.purges.end_unproven().await.unwrap(), 1);
+    let change = app.tenants.change_life(restored.tenant_id, LifeChange::Restore, &origin);
     assert!(change.await.unwrap());
-    assert_eq!(app.provisioner.end_unproven().await.unwrap(), 0);
+    assert_eq!(app.purges.end_unproven().await.unwrap(), 0);
     for staff in [&restored, &held] {
         assert_eq!(status(&app, staff).await, "active");
     }
@@ -137,7 +137,7 @@ async fn nothing_ends_where_no_address_can_be_proven_or_where_it_is_switched_off
         Box::new(move |own| *own = settings),
     )
     .await;
-    assert_eq!(replica.provisioner.end_unproven().await.unwrap(), 0);
+    assert_eq!(replica.purges.end_unproven().await.unwrap(), 0);
     assert_eq!(status(&app, &staff).await, "active");
 }
 
@@ -180,7 +180,7 @@ async fn an_unproven_tenant_that_its_own_staff_have_closed_keeps_its_address_no_
     let mut owner = app.registration();
     owner["email"] = json!(stranger.email);
     register(&app, owner).await.expect(201);
-    assert_eq!(app.provisioner.purge_due().await.unwrap(), 0, "it can be restored");
+    assert_eq!(app.purges.purge_due().await.unwrap(), 0, "it can be restored");
     age(&app, &stranger, "7 days").await;
-    assert_eq!(app.provisioner.purge_due().await.unwrap(), 1);
+    assert_eq!(app.purges.purge_due().await.unwrap(), 1);
 }

@@ -3,18 +3,23 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use narthex::access::Authenticator;
+use narthex::accounts::Accounts;
 use narthex::app::App;
-use narthex::authentication::Authentication;
+
 use narthex::clock::Clock;
 use narthex::configuration::{Argon2Settings, Settings};
+use narthex::fleet::Fleet;
 use narthex::http::Listeners;
 use narthex::identifiers::{LineNumber, TenantId};
 use narthex::lifecycle::Lifecycle;
+use narthex::operators::Operators;
 use narthex::provisioning::{Interruption, Provisioner};
 use narthex::registry::inbox::parked_events;
 use narthex::registry::tenants::phone_numbers;
 use narthex::registry::{Registry, schema};
 use narthex::tenant_router::{TenantDb, TenantRouter};
+use narthex::tenants::{Purges, Tenants};
 use narthex::webhooks::clerk::ClerkWebhooks;
 use narthex::webhooks::telnyx::TelnyxWebhooks;
 use secrecy::SecretString;
@@ -43,7 +48,12 @@ pub struct TestApp {
     pub registry: Registry,
     pub router: TenantRouter,
     pub provisioner: Provisioner,
-    pub authentication: Authentication,
+    pub fleet: Fleet,
+    pub tenants: Tenants,
+    pub purges: Purges,
+    pub access: Authenticator,
+    pub accounts: Accounts,
+    pub operators: Operators,
     pub telnyx: TelnyxWebhooks,
     pub clerk: ClerkWebhooks,
     pub life: Lifecycle,
@@ -164,7 +174,12 @@ impl TestApp {
             registry: app.registry.clone(),
             router: app.router.clone(),
             provisioner: app.provisioner.clone(),
-            authentication: app.authentication.clone(),
+            fleet: app.fleet.clone(),
+            tenants: app.tenants.clone(),
+            purges: app.purges.clone(),
+            access: app.access.clone(),
+            accounts: app.accounts.clone(),
+            operators: app.operators.clone(),
             telnyx: app.telnyx.clone(),
             clerk: app.clerk.clone(),
             life: app.life.clone(),

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 
 use narthex::audit::Actor;
-use narthex::authentication::NewOperator;
+use narthex::operators::NewOperator;
 use narthex::registry::people::operators::Role;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -48,7 +48,7 @@ impl TestApp {
             password: operator.password.clone().into(),
         };
         let origin = Actor::command("test").into();
-        let made = self.authentication.create_operator(new, &origin).await.unwrap().unwrap();
+        let made = self.operators.directory.create(new, &origin).await.unwrap();
         operator.id = made.id;
         operator.again().await
     }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use narthex::fleet::template;
 use narthex::identifiers::new_id;
 use narthex::postgres::ConnectFailure;
 use narthex::postgres::administration::Server;
-use narthex::provisioning::template;
 use narthex::registry::tenants::REGISTRY_SERVER;
 use narthex::registry::tenants::database_servers::{self, DatabaseServer, State};
 use narthex::tenant_router::RouterError;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use narthex::configuration::RouterSettings;
+use narthex::fleet::template;
 use narthex::identifiers::TenantId;
 use narthex::postgres::ConnectFailure;
 use narthex::postgres::administration::{Administration, Handover, Login, Server};
-use narthex::provisioning::template;
 use narthex::registry::tenants::Tenant;
 use narthex::tenant_router::{
     OnTenant, PoolEvent, RouterError, TENANT_GROUP, TenantDb, TenantRouter,

@@ -37,7 +37,7 @@ async fn a_tenants_role_may_connect_to_its_own_database_only() {
     // A copy made by hand is open to all, and closed again by the gateway's own migration.
     let registry = hall.app.registry_database.clone();
     narthex::registry::schema::migrate(hall.app.cluster.options(&registry)).await.unwrap();
-    let template = narthex::provisioning::template::name(hall.app.registry.server());
+    let template = narthex::fleet::template::name(hall.app.registry.server());
     for database in [&other.database_name(), &registry, "postgres", "template1", &template] {
         let options = login(&hall, own, database).await;
         let error = PgConnection::connect_with(&options).await.expect_err(database);

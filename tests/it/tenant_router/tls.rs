@@ -4,10 +4,10 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use narthex::fleet::template;
 use narthex::identifiers::TenantId;
 use narthex::postgres::ConnectFailure;
 use narthex::postgres::administration::Server;
-use narthex::provisioning::template;
 use narthex::registry::tenants::password_bound_to;
 use narthex::tenant_router::{RouterError, TenantDb, TenantRouter};
 use rstest::rstest;

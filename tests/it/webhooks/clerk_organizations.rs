@@ -260,7 +260,7 @@ async fn a_purged_tenants_people_are_forgotten_unless_they_are_members_elsewhere
     let db = app.registry.connect().await.unwrap();
     assert!(tenants::delete(&db, tenant, app.clock.now()).await.unwrap());
     app.registry_execute("UPDATE tenants SET deleted_at = deleted_at - interval '31 days'").await;
-    assert_eq!(app.provisioner.purge_due().await.unwrap(), 1);
+    assert_eq!(app.purges.purge_due().await.unwrap(), 1);
     eventually("it is purged", async || {
         tenants::find(&db, tenant).await.unwrap().unwrap().status == Status::Purged
     })

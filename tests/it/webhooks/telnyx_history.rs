@@ -82,13 +82,13 @@ async fn a_released_number_can_be_given_to_another_tenant_and_a_held_one_cannot(
 async fn assign(app: &TestApp, staff: &Staff) -> u64 {
     let origin = Actor::command("test").into();
     let number = NUMBER.parse().unwrap();
-    app.provisioner.assign_number(staff.tenant_id, &number, &origin).await.unwrap().unwrap()
+    app.tenants.assign_number(staff.tenant_id, &number, &origin).await.unwrap()
 }
 
 async fn release(app: &TestApp, staff: &Staff) {
     let origin = Actor::command("test").into();
     let number = NUMBER.parse().unwrap();
-    assert!(app.provisioner.release_number(staff.tenant_id, &number, &origin).await.unwrap());
+    assert!(app.tenants.release_number(staff.tenant_id, &number, &origin).await.unwrap());
 }
 
 const WAITING: &str = "SELECT count(*) FROM parked_events";

@@ -7,8 +7,8 @@ use crate::http::Gateway;
 use crate::http::audit::{AuditParameters, EntryDocument};
 use crate::http::extract::operator_permission::AuditRead;
 use crate::http::extract::{Operator, PageDocument, Parameters};
-use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::AdminProblems;
 use crate::registry::people::audit_log;
 
 /// What operators have done, by the API and by command, newest first.

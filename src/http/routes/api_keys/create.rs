@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::ApiKeyDocument;
-use crate::authentication::{Caller, WantedKey};
+use crate::access::Caller;
+use crate::accounts::WantedKey;
 use crate::http::Gateway;
 use crate::http::extract::permission::TenantManage;
 use crate::http::extract::{Authorized, Checked, Faults, JsonBody};
-use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::TenantProblems;
 use crate::http::routes::roles::check_permissions;
 
 #[derive(Deserialize, Default, ToSchema)]
@@ -80,7 +81,7 @@ pub(crate) async fn create_api_key(
         Caller::Program(_) | Caller::Operator(_) => None,
     };
     let made = access.change(async |db, rights| {
-        gateway.authentication.make_key(db, tenant, wanted, (rights, staff)).await
+        gateway.accounts.api_keys.make(db, tenant, wanted, (rights, staff)).await
     });
     let made = made.await?;
     let (key, secret) = made;

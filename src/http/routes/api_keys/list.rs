@@ -3,8 +3,8 @@ use axum::Json;
 use super::ApiKeyDocument;
 use crate::http::extract::permission::TenantManage;
 use crate::http::extract::{Authorized, ListParameters, PageDocument, Parameters};
-use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::TenantProblems;
 use crate::tenant_data::api_keys;
 
 /// Keys, newest first; those that are good no more as well.

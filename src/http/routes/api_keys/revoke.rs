@@ -5,8 +5,8 @@ use crate::http::Code;
 use crate::http::Gateway;
 use crate::http::extract::permission::TenantManage;
 use crate::http::extract::{Authorized, Id};
-use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::TenantProblems;
 
 /// Takes a key back: within a second it is good nowhere. It stays in the list.
 #[utoipa::path(
@@ -24,7 +24,7 @@ pub(crate) async fn revoke_api_key(
 ) -> Result<StatusCode, Problem> {
     let tenant = access.caller.tenant();
     let revoked = access.change(async |db, _| {
-        let act = gateway.authentication.revoke_key(db, tenant, id).await?;
+        let act = gateway.accounts.api_keys.revoke(db, tenant, id).await?;
         Ok::<_, Problem>(((), act.ok_or(Code::NotFound)?))
     });
     revoked.await?;

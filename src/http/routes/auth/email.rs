@@ -7,8 +7,8 @@ use utoipa::ToSchema;
 use super::mfa::check_password;
 use crate::http::Gateway;
 use crate::http::extract::{Account, CalledBy, Checked, Faults, JsonBody, Limited, Open};
-use crate::http::openapi::{OpenProblems, TenantProblems};
 use crate::http::problem::Problem;
+use crate::http::responses::{OpenProblems, TenantProblems};
 use crate::identifiers::EmailAddress;
 
 #[derive(Deserialize, Default, ToSchema)]
@@ -41,7 +41,7 @@ pub(crate) async fn verify_email(
     CalledBy(client): CalledBy,
     JsonBody(token): JsonBody<VerifyRequest>,
 ) -> Result<StatusCode, Problem> {
-    gateway.authentication.verify_email(&token, &client).await?;
+    gateway.accounts.email_verification.verify(&token, &client).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -61,7 +61,7 @@ pub(crate) async fn resend_verification(
 ) -> Result<StatusCode, Problem> {
     let db = access.connect().await?;
     let by = access.principal();
-    gateway.authentication.resend_verification(&by, &db).await?;
+    gateway.accounts.email_verification.resend(&by, &db).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -102,7 +102,7 @@ pub(crate) async fn change_email(
     JsonBody(change): JsonBody<ChangeEmailRequest>,
 ) -> Result<StatusCode, Problem> {
     let by = access.principal();
-    gateway.authentication.change_email(&access.tenant, &by, change, &client).await?;
+    gateway.accounts.email_changes.request(&access.tenant, &by, change, &client).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
@@ -120,6 +120,6 @@ pub(crate) async fn confirm_email(
     CalledBy(client): CalledBy,
     JsonBody(token): JsonBody<VerifyRequest>,
 ) -> Result<StatusCode, Problem> {
-    gateway.authentication.confirm_email(&token, &client).await?;
+    gateway.accounts.email_changes.confirm(&token, &client).await?;
     Ok(StatusCode::NO_CONTENT)
 }

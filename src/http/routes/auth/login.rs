@@ -5,13 +5,13 @@ use utoipa::ToSchema;
 
 use super::mfa::{check_factor, check_password};
 use super::{SessionDocument, with_tokens};
-use crate::authentication::Credentials;
+use crate::accounts::LoginCredentials;
 use crate::http::Gateway;
 use crate::http::extract::{
     CalledBy, CalledHost, Checked, Cookies, Faults, JsonBody, Limited, Open,
 };
-use crate::http::openapi::OpenProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::OpenProblems;
 
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -29,16 +29,16 @@ pub(crate) struct LoginRequest {
 }
 
 impl Checked for LoginRequest {
-    type Output = Credentials;
+    type Output = LoginCredentials;
 
-    fn check(self, faults: &mut Faults) -> Option<Credentials> {
+    fn check(self, faults: &mut Faults) -> Option<LoginCredentials> {
         if self.email.trim().is_empty() {
             faults.add("email", "required", "is required");
         }
         let password = check_password(faults, "password", self.password);
         let factor = check_factor(faults, self.totp_code, self.recovery_code);
         // A text that is no address has no account: the answer is that of a wrong password.
-        Some(Credentials {
+        Some(LoginCredentials {
             email: self.email.parse().ok(),
             password: password?,
             factor,
@@ -66,6 +66,6 @@ pub(crate) async fn login(
     cookies: Cookies,
     JsonBody(credentials): JsonBody<LoginRequest>,
 ) -> Result<impl IntoResponse, Problem> {
-    let signed_in = gateway.authentication.login(credentials, host.as_ref(), &client).await?;
+    let signed_in = gateway.accounts.sign_in.login(credentials, host.as_ref(), &client).await?;
     Ok(with_tokens(cookies, signed_in, |session| session))
 }

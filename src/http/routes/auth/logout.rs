@@ -5,10 +5,10 @@ use axum::response::{AppendHeaders, IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use crate::authentication::Client;
+use crate::access::Client;
 use crate::http::extract::{CalledBy, Checked, Cookies, Faults, JsonBody, Leaving, Limited, Open};
-use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::TenantProblems;
 use crate::http::{Code, Gateway};
 
 #[derive(Deserialize, Default, ToSchema)]
@@ -72,5 +72,5 @@ async fn sign_out(
     client: &Client,
 ) -> Result<(), Problem> {
     let Some((tenant, leaving)) = leaving.of(gateway, token).await? else { return Ok(()) };
-    Ok(gateway.authentication.sign_out(&tenant, &leaving, everywhere, client).await?)
+    Ok(gateway.accounts.sessions.sign_out(&tenant, &leaving, everywhere, client).await?)
 }

@@ -5,8 +5,8 @@ use utoipa::ToSchema;
 use super::{TenantDocument, UserDocument};
 use crate::http::Code;
 use crate::http::extract::Account;
-use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::TenantProblems;
 use crate::tenant_data::staff;
 
 #[derive(Serialize, ToSchema)]

@@ -6,11 +6,11 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::authentication::{Enrollment, SecondFactor};
+use crate::accounts::{Enrollment, SecondFactor};
 use crate::http::Gateway;
 use crate::http::extract::{Account, CalledBy, Checked, Faults, JsonBody};
-use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::TenantProblems;
 
 /// Secrets are kept by nobody on the way.
 const NOT_KEPT: [(HeaderName, &str); 1] = [(CACHE_CONTROL, "no-store")];
@@ -97,7 +97,7 @@ pub(crate) async fn enroll_mfa(
     JsonBody(password): JsonBody<EnrollRequest>,
 ) -> Result<([(HeaderName, &'static str); 1], Json<EnrollmentDocument>), Problem> {
     let by = access.principal();
-    let enrolled = gateway.authentication.enroll(&access.tenant, &by, password, &client).await?;
+    let enrolled = gateway.accounts.mfa.enroll(&access.tenant, &by, password, &client).await?;
     Ok((NOT_KEPT, Json(enrolled.into())))
 }
 
@@ -145,7 +145,7 @@ pub(crate) async fn confirm_mfa(
     JsonBody(code): JsonBody<ConfirmRequest>,
 ) -> Result<([(HeaderName, &'static str); 1], Json<RecoveryCodesDocument>), Problem> {
     let by = access.principal();
-    let confirmed = gateway.authentication.confirm_factor(&access.tenant, &by, &code, &client);
+    let confirmed = gateway.accounts.mfa.confirm(&access.tenant, &by, &code, &client);
     let recovery_codes = confirmed.await?;
     access.forget_rights().await;
     Ok((NOT_KEPT, Json(recovery_codes.into())))
@@ -191,7 +191,7 @@ pub(crate) async fn disable_mfa(
     JsonBody(shown): JsonBody<DisableRequest>,
 ) -> Result<StatusCode, Problem> {
     let by = access.principal();
-    gateway.authentication.disable_factor(&access.tenant, &by, shown, &client).await?;
+    gateway.accounts.mfa.disable(&access.tenant, &by, shown, &client).await?;
     access.forget_rights().await;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -19,7 +19,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::authentication::SignedIn;
+use crate::accounts::SignedIn;
 use crate::http::extract::Cookies;
 use crate::registry::tenants::{Status, Tenant};
 use crate::tenant_data::staff::StaffMember;

@@ -4,13 +4,13 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use crate::authentication::AuthenticationError;
+use crate::accounts::{CredentialError, PasswordChange};
 use crate::http::Gateway;
 use crate::http::extract::{
     Account, CalledBy, CalledHost, Checked, Faults, JsonBody, Limited, Open,
 };
-use crate::http::openapi::{OpenProblems, TenantProblems};
 use crate::http::problem::Problem;
+use crate::http::responses::{OpenProblems, TenantProblems};
 use crate::identifiers::EmailAddress;
 
 /// The length of a password that is to be somebody's from now on. Whether it is one that anybody would try costs more,
@@ -73,7 +73,7 @@ pub(crate) async fn forgot_password(
     JsonBody(forgotten): JsonBody<ForgotRequest>,
 ) -> Result<StatusCode, Problem> {
     if let Some(email) = forgotten.email {
-        gateway.authentication.forgot_password(email, forgotten.tenant, host.as_ref()).await?;
+        gateway.accounts.passwords.request_reset(email, forgotten.tenant, host.as_ref()).await?;
     }
     Ok(StatusCode::ACCEPTED)
 }
@@ -113,7 +113,7 @@ pub(crate) async fn reset_password(
     CalledBy(client): CalledBy,
     JsonBody((token, password)): JsonBody<ResetRequest>,
 ) -> Result<StatusCode, Problem> {
-    gateway.authentication.reset_password(&token, password, &client).await?;
+    gateway.accounts.passwords.reset(&token, password, &client).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -128,19 +128,19 @@ pub(crate) struct ChangeRequest {
 }
 
 impl Checked for ChangeRequest {
-    type Output = (SecretString, SecretString);
+    type Output = PasswordChange;
 
     fn check(self, faults: &mut Faults) -> Option<Self::Output> {
         if self.current_password.is_empty() {
             faults.add("current_password", "required", "is required");
         }
         let new = check_new_password(faults, "new_password", self.new_password);
-        Some((SecretString::from(self.current_password), new?))
+        Some(PasswordChange { current: SecretString::from(self.current_password), new: new? })
     }
 }
 
 /// The field is called so where the old password is given, too.
-pub(crate) fn of_new_password(error: AuthenticationError) -> Problem {
+pub(crate) fn of_new_password(error: CredentialError) -> Problem {
     Problem::from(error).of_field("new_password")
 }
 
@@ -162,7 +162,7 @@ pub(crate) async fn change_password(
     JsonBody(passwords): JsonBody<ChangeRequest>,
 ) -> Result<StatusCode, Problem> {
     let by = access.principal();
-    let changed = gateway.authentication.change_password(&access.tenant, &by, passwords, &client);
+    let changed = gateway.accounts.passwords.change(&access.tenant, &by, passwords, &client);
     changed.await.map_err(of_new_password)?;
     Ok(StatusCode::NO_CONTENT)
 }

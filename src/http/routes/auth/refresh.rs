@@ -8,8 +8,8 @@ use crate::http::Gateway;
 use crate::http::extract::{
     CalledBy, CalledHost, Checked, Cookies, Faults, JsonBody, Limited, Open, RefreshCookie,
 };
-use crate::http::openapi::OpenProblems;
 use crate::http::problem::{FieldFault, Problem};
+use crate::http::responses::OpenProblems;
 
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -55,6 +55,6 @@ pub(crate) async fn refresh(
         None => cookie?
             .ok_or_else(|| Problem::validation(vec![FieldFault::required("refresh_token")]))?,
     };
-    let signed_in = gateway.authentication.refresh(&token, host.as_ref(), &client).await?;
+    let signed_in = gateway.accounts.sessions.refresh(&token, host.as_ref(), &client).await?;
     Ok(with_tokens(cookies, signed_in, |session| session))
 }

@@ -11,18 +11,20 @@ use uuid::Uuid;
 
 use super::password::check_new_password;
 use super::{SessionDocument, with_tokens};
-use crate::authentication::{Client, SignedIn};
+use crate::access::Client;
+use crate::accounts::SignedIn;
 use crate::http::extract::{
     CalledBy, Checked, Cookies, Faults, JsonBody, Limited, Registering, idempotency_key,
 };
-use crate::http::openapi::OpenProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::OpenProblems;
 use crate::http::routes::registrations::RegistrationDocument;
 use crate::http::{Code, Gateway};
 use crate::identifiers::{EmailAddress, Slug, TenantId, Timezone};
 use crate::passwords;
 use crate::provisioning::{
-    CreatedTenant, Idempotency, NewOwner, NewTenant, NotStarted, RunFailure, WantedSlug, failure_of,
+    CreatedTenant, Idempotency, NewOwner, NewTenant, RunFailure, StartRunError, WantedSlug,
+    failure_of,
 };
 use crate::registry::runs::provisioning_runs::RunStatus;
 use crate::registry::runs::registrations::Registration;
@@ -174,15 +176,15 @@ pub(crate) async fn register(
     {
         return Ok(answer);
     }
-    let passwords = gateway.authentication.passwords();
+    let passwords = gateway.accounts.hasher();
     let password_hash = passwords.hash_new(request.password.clone(), request.about()).await?;
     // Where no letter is sent, nobody can prove an address.
-    let unproven = gateway.authentication.sends_letters();
+    let unproven = gateway.accounts.sends_email();
     let new = request.tenant(password_hash, unproven);
     let started = gateway.provisioner.start(&new, seen.as_ref()).await;
     let started = match (started, &seen) {
         // Another one with the same key was faster.
-        (Err(NotStarted::KeyTaken), Some(seen)) => {
+        (Err(StartRunError::KeyTaken), Some(seen)) => {
             let first = gateway.provisioner.registered_as(seen).await?;
             let first = first.ok_or(Code::IdempotencyInProgress)?;
             let answer = again(&gateway, first, seen, &request, by).await?;
@@ -196,7 +198,7 @@ pub(crate) async fn register(
         Ok(Ok(CreatedTenant { tenant_id, owner_id })) => {
             let owner = owner_id.ok_or(Code::Internal)?;
             let session =
-                gateway.authentication.sign_in_owner(tenant_id, owner, None, &client).await?;
+                gateway.accounts.sign_in.sign_in_owner(tenant_id, owner, None, &client).await?;
             registered(&gateway, id, session, cookies).await
         }
         Ok(Err(failure @ (RunFailure::Refused(_) | RunFailure::Broken { .. }))) => {
@@ -229,9 +231,8 @@ async fn again(
         RunStatus::Completed => {
             let tenant = TenantId(run.tenant_id);
             let password = Some(request.password.clone());
-            let authentication = &gateway.authentication;
-            let session =
-                authentication.sign_in_owner(tenant, first.owner_id, password, client).await?;
+            let sign_in = &gateway.accounts.sign_in;
+            let session = sign_in.sign_in_owner(tenant, first.owner_id, password, client).await?;
             registered(gateway, run.id, session, cookies).await.map(Some)
         }
         RunStatus::Failed => match failure_of(&run, &steps) {

@@ -6,11 +6,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::authentication::Session;
+use crate::accounts::Session;
 use crate::http::Gateway;
 use crate::http::extract::{Account, Id, ListParameters, PageDocument, Parameters};
-use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::TenantProblems;
 
 /// One of the caller's sessions.
 #[derive(Serialize, ToSchema)]
@@ -49,7 +49,7 @@ pub(crate) async fn list_sessions(
     Parameters(page): Parameters<ListParameters>,
 ) -> Result<Json<PageDocument<OwnSessionDocument>>, Problem> {
     let db = access.connect().await?;
-    let sessions = gateway.authentication.sessions(&db, &access.claims, page).await?;
+    let sessions = gateway.accounts.sessions.list(&db, &access.claims, page).await?;
     let current = access.claims.sid;
     Ok(PageDocument::from_page(sessions.map(|session| {
         let is_current = session.id == current;
@@ -72,6 +72,6 @@ pub(crate) async fn end_session(
     Id(id): Id,
 ) -> Result<StatusCode, Problem> {
     let db = access.connect().await?;
-    gateway.authentication.end_session(db, &access.principal(), id).await?;
+    gateway.accounts.sessions.end(db, &access.principal(), id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

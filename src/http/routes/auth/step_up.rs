@@ -5,11 +5,11 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::mfa::{check_factor, check_password};
-use crate::authentication::SecondFactor;
+use crate::accounts::SecondFactor;
 use crate::http::Gateway;
 use crate::http::extract::{Account, CalledBy, Checked, Faults, JsonBody};
-use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::TenantProblems;
 
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -53,6 +53,6 @@ pub(crate) async fn step_up(
     JsonBody(shown): JsonBody<StepUpRequest>,
 ) -> Result<StatusCode, Problem> {
     let by = access.principal();
-    gateway.authentication.step_up(&access.tenant, &by, shown, &client).await?;
+    gateway.accounts.step_up.prove(&access.tenant, &by, shown, &client).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -9,8 +9,8 @@ use crate::audit::Act;
 use crate::http::Gateway;
 use crate::http::extract::permission::MembersWrite;
 use crate::http::extract::{Authorized, Checked, Faults, JsonBody};
-use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::TenantProblems;
 use crate::identifiers::Timezone;
 use crate::messaging::branches::{self, BranchError};
 

@@ -3,8 +3,8 @@ use axum::http::StatusCode;
 use crate::audit::Act;
 use crate::http::extract::permission::MembersWrite;
 use crate::http::extract::{Authorized, Id};
-use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::TenantProblems;
 use crate::messaging::branches::{self, BranchError};
 
 /// Removes a branch that no member belongs to.

@@ -3,8 +3,8 @@ use axum::Json;
 use super::BranchDocument;
 use crate::http::extract::permission::MembersRead;
 use crate::http::extract::{Authorized, Id};
-use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::TenantProblems;
 use crate::messaging::branches;
 
 /// One branch.

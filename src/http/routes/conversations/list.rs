@@ -5,8 +5,8 @@ use utoipa::IntoParams;
 use super::ConversationDocument;
 use crate::http::extract::permission::ConversationsRead;
 use crate::http::extract::{Authorized, Checked, Faults, PageDocument, Parameters, list_page};
-use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::TenantProblems;
 use crate::messaging::conversations::{self, ConversationFilter};
 use crate::paging::PageRequest;
 

@@ -7,8 +7,8 @@ use uuid::Uuid;
 use crate::http::Code;
 use crate::http::extract::permission::ConversationsRead;
 use crate::http::extract::{Authorized, Id, ListParameters, PageDocument, Parameters};
-use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::TenantProblems;
 use crate::messaging::conversations::{self, ConversationMessage};
 
 #[derive(Serialize, ToSchema)]

@@ -4,8 +4,8 @@ use super::ConversationDocument;
 use crate::http::Code;
 use crate::http::extract::permission::ConversationsRead;
 use crate::http::extract::{Authorized, Id};
-use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::TenantProblems;
 use crate::messaging::conversations;
 
 /// One conversation.

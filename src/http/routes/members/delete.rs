@@ -5,8 +5,8 @@ use crate::audit::Act;
 use crate::http::Gateway;
 use crate::http::extract::permission::MembersWrite;
 use crate::http::extract::{Authorized, Id};
-use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::TenantProblems;
 use crate::messaging::members::{self, MemberError};
 
 /// Removes a member. Conversations with them end, and stay.

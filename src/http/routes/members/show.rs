@@ -2,8 +2,8 @@ use super::MemberDocument;
 use crate::http::extract::permission::MembersRead;
 use crate::http::extract::{Authorized, Id};
 use crate::http::json::Json;
-use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::TenantProblems;
 use crate::messaging::members;
 
 /// One member.

@@ -8,8 +8,8 @@ use crate::audit::Act;
 use crate::http::Gateway;
 use crate::http::extract::permission::MembersWrite;
 use crate::http::extract::{Authorized, Checked, Faults, Id, JsonBody};
-use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::TenantProblems;
 use crate::messaging::members::{self, MemberChanges, MemberError};
 
 /// What is absent stays. An empty text clears `last_name`, `email` and `branch_id`.

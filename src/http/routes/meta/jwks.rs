@@ -4,7 +4,7 @@ use axum::http::{HeaderName, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::authentication::PublicJwk;
+use crate::access::PublicJwk;
 use crate::http::Gateway;
 
 #[derive(Serialize, ToSchema)]
@@ -22,6 +22,6 @@ pub(crate) struct JwksDocument {
 pub(crate) async fn show_jwks(
     State(gateway): State<Gateway>,
 ) -> ([(HeaderName, &'static str); 1], Json<JwksDocument>) {
-    let keys = gateway.authentication.tokens().public_keys();
+    let keys = gateway.access.tokens().public_keys();
     ([(header::CACHE_CONTROL, "public, max-age=300")], Json(JwksDocument { keys }))
 }

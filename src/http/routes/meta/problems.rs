@@ -3,8 +3,8 @@ use axum::extract::rejection::PathRejection;
 use axum::response::Html;
 
 use crate::http::Code;
-use crate::http::openapi::LookUpProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::LookUpProblems;
 
 /// What an error code means, and what to do about it.
 #[utoipa::path(

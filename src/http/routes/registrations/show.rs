@@ -3,8 +3,8 @@ use axum::extract::State;
 
 use super::RegistrationDocument;
 use crate::http::extract::{Id, Limited, Open};
-use crate::http::openapi::LookUpProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::LookUpProblems;
 use crate::http::{Code, Gateway};
 
 /// How far a registration has come. Whoever has its id, which cannot be guessed, may ask.

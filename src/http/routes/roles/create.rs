@@ -10,8 +10,8 @@ use crate::audit::Act;
 use crate::http::Gateway;
 use crate::http::extract::permission::StaffManage;
 use crate::http::extract::{Authorized, Checked, Faults, JsonBody};
-use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::TenantProblems;
 use crate::tenant_data::roles::{self, RoleError};
 
 #[derive(Deserialize, Default, ToSchema)]

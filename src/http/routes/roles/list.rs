@@ -3,8 +3,8 @@ use axum::Json;
 use super::RoleDocument;
 use crate::http::extract::permission::StaffManage;
 use crate::http::extract::{Authorized, ListParameters, PageDocument, Parameters};
-use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::TenantProblems;
 use crate::tenant_data::roles;
 
 /// Roles, newest first.

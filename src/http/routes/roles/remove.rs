@@ -4,8 +4,8 @@ use serde_json::json;
 use crate::audit::Act;
 use crate::http::extract::permission::StaffManage;
 use crate::http::extract::{Authorized, Id};
-use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::TenantProblems;
 use crate::tenant_data::roles::{self, RoleError};
 
 /// Removes a role that nobody has.

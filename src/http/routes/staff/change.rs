@@ -7,8 +7,8 @@ use super::StaffDocument;
 use crate::http::Gateway;
 use crate::http::extract::permission::StaffManage;
 use crate::http::extract::{Authorized, Checked, Faults, Id, JsonBody};
-use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::TenantProblems;
 use crate::tenant_data::staffing::StaffChanges;
 
 /// What is absent stays.
@@ -67,6 +67,6 @@ pub(crate) async fn change_staff(
     JsonBody(changes): JsonBody<ChangeStaff>,
 ) -> Result<Json<StaffDocument>, Problem> {
     let by = access.principal();
-    let changed = gateway.authentication.change_staff(&access.tenant, id, changes, &by).await?;
+    let changed = gateway.accounts.staff.change(&access.tenant, id, changes, &by).await?;
     Ok(Json(changed.into()))
 }

@@ -8,8 +8,8 @@ use super::StaffDocument;
 use crate::http::Gateway;
 use crate::http::extract::permission::StaffManage;
 use crate::http::extract::{Authorized, Checked, Faults, Id, JsonBody};
-use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::TenantProblems;
 use crate::tenant_data::staffing::Invitation;
 
 #[derive(Deserialize, Default, ToSchema)]
@@ -60,7 +60,7 @@ pub(crate) async fn invite_staff(
     JsonBody(new): JsonBody<InviteStaff>,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<StaffDocument>), Problem> {
     let by = access.principal();
-    let invited = gateway.authentication.invite(&access.tenant, new, &by).await?;
+    let invited = gateway.accounts.invitations.invite(&access.tenant, new, &by).await?;
     let location = [(header::LOCATION, format!("/v1/staff/{}", invited.id))];
     Ok((StatusCode::CREATED, location, Json(invited.into())))
 }
@@ -80,6 +80,6 @@ pub(crate) async fn invite_staff_again(
     Id(id): Id,
 ) -> Result<StatusCode, Problem> {
     let by = access.principal();
-    gateway.authentication.invite_again(&access.tenant, id, &by).await?;
+    gateway.accounts.invitations.invite_again(&access.tenant, id, &by).await?;
     Ok(StatusCode::NO_CONTENT)
 }

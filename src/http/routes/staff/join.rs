@@ -3,8 +3,8 @@ use axum::response::IntoResponse;
 
 use crate::http::Gateway;
 use crate::http::extract::{CalledBy, Cookies, JsonBody, Limited, Open};
-use crate::http::openapi::OpenProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::OpenProblems;
 use crate::http::routes::auth::password::ResetRequest;
 use crate::http::routes::auth::{SessionDocument, with_tokens};
 
@@ -23,6 +23,6 @@ pub(crate) async fn accept_invitation(
     cookies: Cookies,
     JsonBody((token, password)): JsonBody<ResetRequest>,
 ) -> Result<impl IntoResponse, Problem> {
-    let joined = gateway.authentication.join(&token, password, &client).await?;
+    let joined = gateway.accounts.invitations.join(&token, password, &client).await?;
     Ok(with_tokens(cookies, joined, |session| session))
 }

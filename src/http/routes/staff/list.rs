@@ -3,8 +3,8 @@ use axum::Json;
 use super::StaffDocument;
 use crate::http::extract::permission::StaffManage;
 use crate::http::extract::{Authorized, Id, ListParameters, PageDocument, Parameters};
-use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::TenantProblems;
 use crate::tenant_data::staffing;
 
 /// The staff, newest first: those who are invited and those who are disabled as well.

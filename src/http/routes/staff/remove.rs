@@ -4,8 +4,8 @@ use axum::http::StatusCode;
 use crate::http::Gateway;
 use crate::http::extract::permission::StaffManage;
 use crate::http::extract::{Authorized, Id};
-use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::TenantProblems;
 
 /// Removes somebody from the staff. Their sessions end; what they have written stays.
 ///
@@ -24,7 +24,7 @@ pub(crate) async fn remove_staff(
     Id(id): Id,
 ) -> Result<StatusCode, Problem> {
     let by = access.principal();
-    gateway.authentication.remove_staff(&access.tenant, id, &by).await?;
+    gateway.accounts.staff.remove(&access.tenant, id, &by).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -43,6 +43,6 @@ pub(crate) async fn reset_staff_mfa(
     Id(id): Id,
 ) -> Result<StatusCode, Problem> {
     let by = access.principal();
-    gateway.authentication.reset_factor(&access.tenant, id, &by).await?;
+    gateway.accounts.staff.reset_factor(&access.tenant, id, &by).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -3,8 +3,8 @@ use axum::Json;
 use crate::http::audit::{AuditParameters, EntryDocument};
 use crate::http::extract::permission::AuditRead;
 use crate::http::extract::{Authorized, PageDocument, Parameters};
-use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::TenantProblems;
 use crate::tenant_data::audit_log;
 
 /// Who has done what, newest first: staff, their programs, and operators who were let in.

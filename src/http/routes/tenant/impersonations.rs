@@ -10,8 +10,8 @@ use crate::http::Code;
 use crate::http::Gateway;
 use crate::http::extract::permission::{AuditRead, TenantManage};
 use crate::http::extract::{Authorized, Id, ListParameters, PageDocument, Parameters};
-use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::TenantProblems;
 use crate::tenant_data::impersonations::{self, Impersonation};
 
 /// An operator of the service who was let in, or let themselves in to help.
@@ -77,7 +77,7 @@ pub(crate) async fn revoke_impersonation(
 ) -> Result<StatusCode, Problem> {
     let tenant = access.caller.tenant();
     let revoked = access.change(async |db, _| {
-        let act = gateway.authentication.revoke_impersonation(db, tenant, id).await?;
+        let act = gateway.operators.impersonations.revoke(db, tenant, id).await?;
         Ok::<_, Problem>(((), act.ok_or(Code::NotFound)?))
     });
     revoked.await?;

@@ -6,8 +6,8 @@ use utoipa::ToSchema;
 use crate::http::Code;
 use crate::http::Gateway;
 use crate::http::extract::{CalledHost, Limited, Open};
-use crate::http::openapi::HostProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::HostProblems;
 use crate::registry::tenants::Status;
 
 /// What anybody may know of an organization.

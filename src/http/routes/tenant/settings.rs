@@ -8,8 +8,8 @@ use crate::audit::Act;
 use crate::http::Gateway;
 use crate::http::extract::permission::TenantManage;
 use crate::http::extract::{Authorized, Checked, Faults, JsonBody};
-use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::TenantProblems;
 use crate::tenant_data::settings::{self, MFA_REQUIRED};
 
 const LOCALE: &str = "locale";

@@ -3,22 +3,17 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use secrecy::SecretString;
 use serde::Deserialize;
-use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use crate::audit::{Act, Actor, Origin};
-use crate::authentication::SecondFactor;
+use crate::accounts::SecondFactor;
+use crate::http::Gateway;
 use crate::http::extract::permission::{MembersRead, TenantManage};
 use crate::http::extract::{Account, Authorized, CalledBy, Checked, Faults, JsonBody};
-use crate::http::openapi::TenantProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::TenantProblems;
 use crate::http::routes::auth::TenantDocument;
 use crate::http::routes::auth::mfa::{check_factor, check_password};
-use crate::http::{Code, Gateway};
-use crate::identifiers::{TenantId, Timezone};
-use crate::provisioning::LifeChange;
-use crate::registry::tenants::{self, TenantEdit};
-use crate::tenant_router::RouterError;
+use crate::registry::tenants::TenantEdit;
 
 /// The organization.
 #[utoipa::path(
@@ -70,56 +65,9 @@ pub(crate) async fn change_tenant(
     access: Authorized<TenantManage>,
     JsonBody(edit): JsonBody<ChangeTenant>,
 ) -> Result<Json<TenantDocument>, Problem> {
-    let registry = gateway.registry.connect().await?;
-    let tenant = tenants::find(&registry, access.caller.tenant()).await?;
-    let tenant = tenant.ok_or(RouterError::Unknown)?;
-    drop(registry);
-    if edit.is_done(&tenant) {
-        access.change(async |_, _| Ok::<_, Problem>(((), None::<Act>))).await?;
-        return Ok(Json(TenantDocument::from(&tenant)));
-    }
-    let zone = edit.timezone.as_ref().map(Timezone::as_str);
-    let detail = json!({"organization_name": edit.organization_name, "timezone": zone});
-    let entries = ["tenant.change_requested", "tenant.changed"];
-    let changed = change_registry(&access, entries, detail, async |id, origin| {
-        let edited = gateway.provisioner.edit_tenant(id, edit, origin).await?;
-        Ok(edited.ok_or(RouterError::Unknown)?)
-    });
-    Ok(Json(TenantDocument::from(&changed.await?)))
-}
-
-/// Does something to the organization in the registry, for a caller who may do so when it is done.
-///
-/// The registry and the tenant's database do not commit at once. The registry's part is in one transaction with an entry in its
-/// own log. The tenant's log says before that it is wanted, and after that it was done: whatever is cut off, nothing is done that
-/// nobody is known to have wanted, and nothing is said to be done that is not.
-async fn change_registry<T>(
-    access: &Authorized<TenantManage>,
-    [requested, done]: [&'static str; 2],
-    detail: Value,
-    change: impl AsyncFnOnce(TenantId, &Origin) -> Result<T, Problem>,
-) -> Result<T, Problem> {
-    let id = access.caller.tenant();
-    let act = |action| Act::on(action, "tenant", id).with(detail.clone());
-    access.change(async |_, _| Ok::<_, Problem>(((), act(requested)))).await?;
-    // In the registry nobody of a tenant is named: their own log has it all.
-    let origin = Origin { ip: None, user_agent: None, ..access.origin().await? };
-    let mut changed = None;
-    let noted = access.change(async |_, rights| {
-        let actor = Actor { name: "staff".to_owned(), ..rights.actor.clone() };
-        changed = Some(change(id, &Origin { actor, ..origin }).await?);
-        Ok::<_, Problem>(((), act(done)))
-    });
-    match (noted.await, changed) {
-        (Ok(()), Some(changed)) => Ok(changed),
-        // It is done, and the caller must not be told that it is not.
-        (Err(problem), Some(changed)) => {
-            tracing::warn!(tenant = %id, code = problem.code().as_str(), "the audit log of a tenant lacks `{done}`");
-            Ok(changed)
-        }
-        (Err(problem), None) => Err(problem),
-        (Ok(()), None) => Err(Code::Internal.into()),
-    }
+    let by = access.principal();
+    let edited = gateway.own_tenant.edit(&access.tenant, &by, edit).await;
+    Ok(Json(TenantDocument::from(&access.judge(edited).await?)))
 }
 
 #[derive(Deserialize, Default, ToSchema)]
@@ -168,16 +116,9 @@ pub(crate) async fn close_tenant(
     if confirm != access.tenant.slug {
         return Err(Problem::invalid("confirm", "is not the organization's slug"));
     }
-    let by = account.principal();
-    gateway.authentication.prove(&access.tenant, &by, (password, factor), &client).await?;
-    let entries = ["tenant.closing_requested", "tenant.closed"];
-    let closed = change_registry(&access, entries, json!({}), async |id, origin| {
-        match gateway.provisioner.change_life(id, LifeChange::Delete, origin).await? {
-            true => Ok(()),
-            // Suspended in this very moment, or closed by somebody else.
-            false => Err(Code::Conflict.into()),
-        }
-    });
-    closed.await?;
+    let (by, own) = (access.principal(), account.principal());
+    let shown = (password, factor);
+    let closed = gateway.own_tenant.close(&access.tenant, &by, &own, shown, &client).await;
+    access.judge(closed).await?;
     Ok(StatusCode::NO_CONTENT)
 }

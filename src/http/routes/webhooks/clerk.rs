@@ -5,9 +5,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::http::Gateway;
-use crate::http::extract::{Purpose, read_body};
-use crate::http::openapi::WebhookProblems;
+use crate::http::body_memory::Purpose;
+use crate::http::extract::read_body;
 use crate::http::problem::Problem;
+use crate::http::responses::WebhookProblems;
 use crate::webhooks::clerk::Receipt;
 use crate::webhooks::clerk::signature::{
     ID_HEADER, SIGNATURE_HEADER, SignedHeaders, TIMESTAMP_HEADER,

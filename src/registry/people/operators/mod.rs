@@ -13,11 +13,15 @@ use crate::paging::{Page, PageRequest, Position, newest_first};
 use crate::postgres::failure;
 use crate::registry::entities::operators::{ActiveModel, Column, Entity};
 pub use crate::registry::entities::operators::{Model as Operator, Role, Status};
-use crate::registry::{OnRegistry, RegistryError, RegistryTransaction};
+use crate::registry::{Lost, OnRegistry, RegistryError, RegistryTransaction};
 use crate::sealing::{LookupHasher, Sealer, SealingError};
 
+mod rows;
 pub mod second_factor;
 pub mod sessions;
+
+pub use rows::find;
+use rows::update;
 
 /// What an act on an operator has as the kind of its target.
 pub const OPERATOR: &str = "operator";
@@ -91,11 +95,6 @@ pub async fn create(
     }
 }
 
-/// One operator.
-pub async fn find(db: &impl OnRegistry, id: Uuid) -> Result<Option<Operator>, RegistryError> {
-    Ok(Entity::find_by_id(id).one(db).await?)
-}
-
 /// One operator, by the hash of their address.
 pub async fn find_by_email(
     db: &impl OnRegistry,
@@ -110,20 +109,6 @@ pub async fn hold(
     id: Uuid,
 ) -> Result<Option<Operator>, RegistryError> {
     Ok(Entity::find_by_id(id).lock_exclusive().one(transaction).await?)
-}
-
-/// What an operator may not do any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Lost {
-    /// Their session is over, or they were shut out.
-    #[error("the session of the operator is over")]
-    Session,
-    /// Their role does not permit it.
-    #[error("the role of the operator does not permit this")]
-    Role,
-    /// They have no second factor, and one is required.
-    #[error("the operator has no second factor")]
-    SecondFactor,
 }
 
 /// An operator as they are now, if they still may do what they began. Refused as [`RegistryError::Lost`].
@@ -266,9 +251,4 @@ pub async fn record_login(
     now: DateTime<Utc>,
 ) -> Result<(), RegistryError> {
     update(db, id, ActiveModel { last_login_at: Set(Some(now)), ..Default::default() }).await
-}
-
-async fn update(db: &impl OnRegistry, id: Uuid, row: ActiveModel) -> Result<(), RegistryError> {
-    Entity::update_many().set(row).filter(Column::Id.eq(id)).exec(db).await?;
-    Ok(())
 }

@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{NO_STORE, OperatorDocument};
-use crate::authentication::OperatorCredentials;
 use crate::http::Gateway;
 use crate::http::extract::{CalledBy, Checked, Faults, JsonBody, Limited, Open};
-use crate::http::openapi::AdminLoginProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::AdminLoginProblems;
 use crate::http::routes::auth::mfa::{check_factor, check_password};
+use crate::operators::OperatorCredentials;
 
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -70,8 +70,7 @@ pub(crate) async fn operator_login(
     CalledBy(client): CalledBy,
     JsonBody(credentials): JsonBody<OperatorLoginRequest>,
 ) -> Result<impl IntoResponse, Problem> {
-    let authentication = &gateway.authentication;
-    let session = authentication.sign_in_operator(credentials, &client).await?;
+    let session = gateway.operators.sign_in.login(credentials, &client).await?;
     let document = OperatorSessionDocument {
         operator: OperatorDocument::of(&gateway, &session.operator)?,
         access_token: session.access_token,

@@ -3,8 +3,8 @@ use axum::http::StatusCode;
 
 use crate::http::Gateway;
 use crate::http::extract::LeavingOperator;
-use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::AdminProblems;
 
 /// Ends the session: its token works nowhere any more. One that is over is left as it is.
 #[utoipa::path(
@@ -19,7 +19,7 @@ pub(crate) async fn operator_logout(
     LeavingOperator(operator): LeavingOperator,
 ) -> Result<StatusCode, Problem> {
     if let Some(operator) = operator {
-        gateway.authentication.sign_out_operator(&operator.caller, &operator.origin).await?;
+        gateway.operators.account.sign_out(&operator.caller, &operator.origin).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }

@@ -7,8 +7,8 @@ use super::OperatorDocument;
 use crate::http::Gateway;
 use crate::http::extract::Operator;
 use crate::http::extract::operator_permission::{OwnAccount, permissions_of};
-use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::AdminProblems;
 
 #[derive(Serialize, ToSchema)]
 pub(crate) struct OperatorMeDocument {

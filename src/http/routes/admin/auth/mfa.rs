@@ -7,8 +7,8 @@ use super::NO_STORE;
 use crate::http::Gateway;
 use crate::http::extract::operator_permission::OwnAccount;
 use crate::http::extract::{JsonBody, Operator};
-use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::AdminProblems;
 use crate::http::routes::auth::mfa::{
     ConfirmRequest, DisableRequest, EnrollRequest, EnrollmentDocument, RecoveryCodesDocument,
 };
@@ -28,8 +28,7 @@ pub(crate) async fn enroll_operator_mfa(
     JsonBody(password): JsonBody<EnrollRequest>,
 ) -> Result<impl IntoResponse, Problem> {
     let Operator { caller, client, origin, .. } = &operator;
-    let enrollment =
-        gateway.authentication.enroll_operator(caller, password, client, origin).await?;
+    let enrollment = gateway.operators.account.enroll(caller, password, client, origin).await?;
     Ok((NO_STORE, Json(EnrollmentDocument::from(enrollment))))
 }
 
@@ -48,8 +47,7 @@ pub(crate) async fn confirm_operator_mfa(
     JsonBody(code): JsonBody<ConfirmRequest>,
 ) -> Result<impl IntoResponse, Problem> {
     let Operator { caller, client, origin, .. } = &operator;
-    let recovery_codes =
-        gateway.authentication.confirm_operator(caller, &code, client, origin).await?;
+    let recovery_codes = gateway.operators.account.confirm(caller, &code, client, origin).await?;
     Ok((NO_STORE, Json(RecoveryCodesDocument::from(recovery_codes))))
 }
 
@@ -68,6 +66,6 @@ pub(crate) async fn disable_operator_mfa(
     JsonBody((password, factor)): JsonBody<DisableRequest>,
 ) -> Result<StatusCode, Problem> {
     let Operator { caller, client, origin, .. } = &operator;
-    gateway.authentication.disable_operator_mfa(caller, password, &factor, client, origin).await?;
+    gateway.operators.account.disable(caller, password, &factor, client, origin).await?;
     Ok(StatusCode::NO_CONTENT)
 }

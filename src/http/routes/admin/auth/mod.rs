@@ -34,7 +34,7 @@ impl OperatorDocument {
     pub fn of(gateway: &Gateway, operator: &Operator) -> Result<Self, Problem> {
         Ok(Self {
             id: operator.id,
-            email: gateway.authentication.email_of(operator)?,
+            email: gateway.operators.directory.email_of(operator)?,
             name: operator.name.clone(),
             role: operator.role,
             mfa_enabled: operator.has_second_factor(),

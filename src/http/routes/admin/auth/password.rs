@@ -4,8 +4,8 @@ use axum::http::StatusCode;
 use crate::http::Gateway;
 use crate::http::extract::operator_permission::OwnAccount;
 use crate::http::extract::{JsonBody, Operator};
-use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::AdminProblems;
 use crate::http::routes::auth::password::{ChangeRequest, of_new_password};
 
 /// Sets a new password for an operator who knows the old one. Their other sessions end.
@@ -25,8 +25,7 @@ pub(crate) async fn change_operator_password(
     JsonBody(passwords): JsonBody<ChangeRequest>,
 ) -> Result<StatusCode, Problem> {
     let Operator { caller, client, origin, .. } = &operator;
-    let changed =
-        gateway.authentication.change_operator_password(caller, passwords, client, origin);
+    let changed = gateway.operators.account.change_password(caller, passwords, client, origin);
     changed.await.map_err(of_new_password)?;
     Ok(StatusCode::NO_CONTENT)
 }

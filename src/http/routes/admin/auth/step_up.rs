@@ -4,8 +4,8 @@ use axum::http::StatusCode;
 use crate::http::Gateway;
 use crate::http::extract::operator_permission::OwnAccount;
 use crate::http::extract::{JsonBody, Operator};
-use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::AdminProblems;
 use crate::http::routes::auth::step_up::StepUpRequest;
 
 /// Proves once more who the operator is: for five minutes this session may do what answers `step_up_required` otherwise.
@@ -26,6 +26,6 @@ pub(crate) async fn operator_step_up(
     JsonBody(shown): JsonBody<StepUpRequest>,
 ) -> Result<StatusCode, Problem> {
     let Operator { caller, client, origin, .. } = &operator;
-    gateway.authentication.step_up_operator(caller, shown, client, origin).await?;
+    gateway.operators.account.step_up(caller, shown, client, origin).await?;
     Ok(StatusCode::NO_CONTENT)
 }

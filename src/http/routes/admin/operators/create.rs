@@ -4,14 +4,14 @@ use axum::http::{HeaderName, StatusCode, header};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use crate::authentication::NewOperator;
+use crate::http::Gateway;
 use crate::http::extract::operator_permission::OperatorsManage;
 use crate::http::extract::{Checked, Faults, JsonBody, Operator};
-use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::AdminProblems;
 use crate::http::routes::admin::auth::OperatorDocument;
 use crate::http::routes::auth::password::check_new_password;
-use crate::http::{Code, Gateway};
+use crate::operators::NewOperator;
 use crate::registry::people::operators::Role;
 
 #[derive(Deserialize, Default, ToSchema)]
@@ -59,10 +59,7 @@ pub(crate) async fn create_operator(
     operator: Operator<OperatorsManage>,
     JsonBody(new): JsonBody<CreateOperator>,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<OperatorDocument>), Problem> {
-    let created = gateway.authentication.create_operator(new, &operator.origin).await?;
-    let created = created.map_err(|_| {
-        Problem::with_detail(Code::EmailTaken, "Another operator has this address.")
-    })?;
+    let created = gateway.operators.directory.create(new, &operator.origin).await?;
     let location = [(header::LOCATION, format!("/v1/admin/operators/{}", created.id))];
     Ok((StatusCode::CREATED, location, Json(OperatorDocument::of(&gateway, &created)?)))
 }

@@ -4,8 +4,8 @@ use axum::extract::State;
 use crate::http::Gateway;
 use crate::http::extract::operator_permission::OperatorsRead;
 use crate::http::extract::{ListParameters, Operator, PageDocument, Parameters};
-use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::AdminProblems;
 use crate::http::routes::admin::auth::OperatorDocument;
 use crate::registry::people::operators;
 

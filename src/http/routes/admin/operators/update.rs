@@ -3,13 +3,13 @@ use axum::extract::State;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use crate::http::Gateway;
 use crate::http::extract::operator_permission::OperatorsManage;
 use crate::http::extract::{Checked, Faults, Id, JsonBody, Operator};
-use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::AdminProblems;
 use crate::http::routes::admin::auth::OperatorDocument;
-use crate::http::{Code, Gateway};
-use crate::registry::people::operators::{NotChanged, OperatorChange};
+use crate::registry::people::operators::OperatorChange;
 
 /// What is absent stays.
 #[derive(Deserialize, Default, ToSchema)]
@@ -51,13 +51,6 @@ pub(crate) async fn update_operator(
     Id(id): Id,
     JsonBody(change): JsonBody<UpdateOperator>,
 ) -> Result<Json<OperatorDocument>, Problem> {
-    let changed = gateway.authentication.change_operator(id, change, &operator.origin).await?;
-    let changed = changed.map_err(|reason| match reason {
-        NotChanged::Unknown => Problem::from(Code::NotFound),
-        NotChanged::LastAdmin => Problem::with_detail(
-            Code::Conflict,
-            "This is the last active admin, and stays one. Make another operator an admin first.",
-        ),
-    })?;
+    let changed = gateway.operators.directory.change(id, change, &operator.origin).await?;
     Ok(Json(OperatorDocument::of(&gateway, &changed)?))
 }

@@ -4,9 +4,10 @@ use axum::extract::State;
 use super::RunDocument;
 use crate::http::extract::operator_permission::RunsManage;
 use crate::http::extract::{Id, Operator};
-use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::AdminProblems;
 use crate::http::{Code, Gateway};
+use crate::provisioning::CancelError;
 use crate::registry::runs::provisioning_runs::NotCancelled;
 
 /// Has a run undone instead of finished: before its next step, unless it has begun with its last.
@@ -23,12 +24,13 @@ pub(crate) async fn cancel_run(
     operator: Operator<RunsManage>,
     Id(id): Id,
 ) -> Result<Json<RunDocument>, Problem> {
-    match gateway.provisioner.cancel_run(id, &operator.origin).await? {
+    match gateway.provisioner.cancel_run(id, &operator.origin).await {
         Ok(()) => Ok(Json(super::find(&gateway, id).await?.0.into())),
-        Err(NotCancelled::Unknown) => Err(Code::NotFound.into()),
-        Err(reason) => {
+        Err(CancelError::NotCancelled(NotCancelled::Unknown)) => Err(Code::NotFound.into()),
+        Err(CancelError::NotCancelled(reason)) => {
             let detail = format!("The run is not cancelled: {reason}.");
             Err(Problem::with_detail(Code::Conflict, detail))
         }
+        Err(CancelError::Registry(error)) => Err(error.into()),
     }
 }

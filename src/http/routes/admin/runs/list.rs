@@ -7,8 +7,8 @@ use super::RunDocument;
 use crate::http::Gateway;
 use crate::http::extract::operator_permission::RunsRead;
 use crate::http::extract::{Checked, Faults, Operator, PageDocument, Parameters, list_page};
-use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::AdminProblems;
 use crate::paging::PageRequest;
 use crate::registry::runs::provisioning_runs::{self, Filter};
 

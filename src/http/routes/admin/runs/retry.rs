@@ -4,8 +4,8 @@ use axum::extract::State;
 use super::RunDocument;
 use crate::http::extract::operator_permission::RunsManage;
 use crate::http::extract::{Id, Operator};
-use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::AdminProblems;
 use crate::http::{Code, Gateway};
 
 /// Makes the next attempt of a run due now.

@@ -7,8 +7,8 @@ use super::{RunDocument, RunEventDocument, RunStepDocument};
 use crate::http::Gateway;
 use crate::http::extract::operator_permission::RunsRead;
 use crate::http::extract::{Id, Operator};
-use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::AdminProblems;
 use crate::registry::runs::provisioning_runs;
 
 /// Everything about a run.

@@ -5,8 +5,8 @@ use super::ServerDocument;
 use crate::http::Gateway;
 use crate::http::extract::operator_permission::ServersRead;
 use crate::http::extract::{ListParameters, Operator, PageDocument, Parameters};
-use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::AdminProblems;
 use crate::paging::{Page, Position};
 use crate::registry::tenants::database_servers::{self, Occupancy};
 

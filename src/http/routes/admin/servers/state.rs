@@ -6,8 +6,8 @@ use super::ServerDocument;
 use crate::audit::Origin;
 use crate::http::extract::operator_permission::ServersManage;
 use crate::http::extract::{Id, Operator};
-use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::AdminProblems;
 use crate::http::{Code, Gateway};
 use crate::registry::tenants::database_servers::{self, Occupancy, State as ServerState};
 
@@ -67,7 +67,7 @@ async fn change(
         ));
     }
     if server.state != state {
-        gateway.provisioner.change_server(id, state, None, origin).await?;
+        gateway.fleet.change_server(id, state, None, origin).await?;
         server.state = state;
     }
     Ok(Json(Occupancy { server, tenants }.into()))

@@ -10,8 +10,8 @@ use super::{AdminTenantDocument, check_plan, find};
 use crate::http::Gateway;
 use crate::http::extract::operator_permission::TenantsManage;
 use crate::http::extract::{Checked, Faults, JsonBody, Operator};
-use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::AdminProblems;
 use crate::http::routes::admin::runs::{self, RunDocument};
 use crate::http::routes::auth::password::check_new_password;
 use crate::identifiers::{EmailAddress, Slug, Timezone, unguessable_id};
@@ -116,7 +116,7 @@ pub(crate) async fn create_tenant(
         wanted.first_name.clone(),
         wanted.last_name.clone(),
     ];
-    let hashed = gateway.authentication.passwords().hash_new(wanted.password, about).await;
+    let hashed = gateway.accounts.hasher().hash_new(wanted.password, about).await;
     let password_hash = hashed.map_err(|e| Problem::from(e).of_field("owner.password"))?;
     let new = NewTenant {
         organization_name: wanted.organization_name,

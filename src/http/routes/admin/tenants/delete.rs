@@ -7,9 +7,9 @@ use super::{find, life};
 use crate::http::Gateway;
 use crate::http::extract::operator_permission::TenantsManage;
 use crate::http::extract::{Checked, Faults, Id, Operator, Parameters};
-use crate::http::openapi::AdminProblems;
 use crate::http::problem::{FieldFault, Problem};
-use crate::provisioning::LifeChange;
+use crate::http::responses::AdminProblems;
+use crate::tenants::LifeChange;
 
 #[derive(Deserialize, Default, IntoParams)]
 #[serde(default, deny_unknown_fields)]

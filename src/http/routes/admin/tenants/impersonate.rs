@@ -9,12 +9,13 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::find;
-use crate::authentication::{LONGEST_VISIT, WantedImpersonation};
+use crate::access::MAX_IMPERSONATION;
 use crate::http::Gateway;
 use crate::http::extract::operator_permission::TenantsImpersonate;
 use crate::http::extract::{Checked, Faults, Id, JsonBody, Operator};
-use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::AdminProblems;
+use crate::operators::WantedImpersonation;
 
 /// In minutes, where nothing else is wanted.
 const USUAL: i64 = 15;
@@ -37,7 +38,7 @@ impl Checked for ImpersonateRequest {
     fn check(self, faults: &mut Faults) -> Option<WantedImpersonation> {
         let reason = faults.text("reason", &self.reason, 10..=500);
         let minutes = self.minutes.unwrap_or(USUAL);
-        if !(1..=LONGEST_VISIT.num_minutes()).contains(&minutes) {
+        if !(1..=MAX_IMPERSONATION.num_minutes()).contains(&minutes) {
             faults.add("minutes", "invalid", "must be a number from 1 to 60");
             return None;
         }
@@ -83,7 +84,7 @@ pub(crate) async fn impersonate(
 {
     let tenant = Arc::new(find(&gateway, id).await?);
     let Operator { caller, origin, .. } = &operator;
-    let let_in = gateway.authentication.impersonate(&tenant, caller, wanted, origin).await?;
+    let let_in = gateway.operators.impersonations.begin(&tenant, caller, wanted, origin).await?;
     let document = ImpersonationTokenDocument {
         id: let_in.impersonation.id,
         tenant_id: tenant.id,

@@ -9,11 +9,11 @@ use crate::audit::Origin;
 use crate::http::Gateway;
 use crate::http::extract::operator_permission::{TenantsManage, TenantsSupport};
 use crate::http::extract::{Id, Operator};
-use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::AdminProblems;
 use crate::identifiers::TenantId;
-use crate::provisioning::LifeChange;
 use crate::registry::tenants::Tenant;
+use crate::tenants::LifeChange;
 
 /// Changes the status; with the tenant as it is then. `conflict`: its status stands against it.
 pub(super) async fn change(
@@ -22,7 +22,7 @@ pub(super) async fn change(
     change: LifeChange,
     origin: &Origin,
 ) -> Result<Tenant, Problem> {
-    let changed = gateway.provisioner.change_life(TenantId(id), change, origin).await?;
+    let changed = gateway.tenants.change_life(TenantId(id), change, origin).await?;
     let tenant = find(gateway, id).await?;
     if changed { Ok(tenant) } else { Err(conflict(&tenant, change.done())) }
 }

@@ -7,8 +7,8 @@ use super::{AdminTenantDocument, check_plan};
 use crate::http::Gateway;
 use crate::http::extract::operator_permission::TenantsRead;
 use crate::http::extract::{Checked, Faults, Operator, PageDocument, Parameters, list_page};
-use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::AdminProblems;
 use crate::paging::PageRequest;
 use crate::registry::tenants::{self, Filter};
 

@@ -12,12 +12,13 @@ use crate::http::extract::operator_permission::{TenantsRead, TenantsSupport};
 use crate::http::extract::{
     Checked, Faults, Id, JsonBody, ListParameters, Operator, PageDocument, Parameters,
 };
-use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::AdminProblems;
 use crate::http::{Code, Gateway};
 use crate::identifiers::{LineNumber, TenantId};
 use crate::paging::{Page, Position};
 use crate::registry::tenants::phone_numbers::{self, Assignment, NotAssigned};
+use crate::tenants::AssignError;
 
 /// A number that a tenant holds.
 #[derive(Serialize, ToSchema)]
@@ -96,15 +97,17 @@ pub(crate) async fn assign_tenant_number(
     JsonBody(number): JsonBody<AssignNumber>,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<HeldNumberDocument>), Problem> {
     let tenant = find(&gateway, id).await?;
-    let provisioner = &gateway.provisioner;
-    match provisioner.assign_number(TenantId(id), &number, &operator.origin).await? {
+    match gateway.tenants.assign_number(TenantId(id), &number, &operator.origin).await {
         Ok(_hastened) => {}
-        Err(NotAssigned::TenantNotActive) => return Err(conflict(&tenant, "given a number")),
-        Err(NotAssigned::Taken(holder)) => {
+        Err(AssignError::NotAssigned(NotAssigned::TenantNotActive)) => {
+            return Err(conflict(&tenant, "given a number"));
+        }
+        Err(AssignError::NotAssigned(NotAssigned::Taken(holder))) => {
             let detail =
                 format!("The number belongs to the tenant {holder}. Release it there first.");
             return Err(Problem::with_detail(Code::Conflict, detail));
         }
+        Err(AssignError::Registry(error)) => return Err(error.into()),
     }
     let held = held_by(&gateway, id).await?;
     let held = held.into_iter().find(|held| held.number == number.as_str());
@@ -130,8 +133,7 @@ pub(crate) async fn release_tenant_number(
     // What is no id or no number names nothing.
     let Path((id, number)) = path.map_err(|_| Code::NotFound)?;
     let number: LineNumber = number.parse().map_err(|_| Code::NotFound)?;
-    let provisioner = &gateway.provisioner;
-    match provisioner.release_number(TenantId(id), &number, &operator.origin).await? {
+    match gateway.tenants.release_number(TenantId(id), &number, &operator.origin).await? {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(Code::NotFound.into()),
     }

@@ -5,11 +5,11 @@ use axum::http::{HeaderName, StatusCode, header};
 use super::{conflict, find};
 use crate::http::extract::operator_permission::TenantsSupport;
 use crate::http::extract::{Id, Operator};
-use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::AdminProblems;
 use crate::http::routes::admin::runs::{self, RunDocument};
 use crate::http::{Code, Gateway};
-use crate::provisioning::NotMended;
+use crate::provisioning::MendError;
 
 /// Mends a tenant that is damaged or failed: role, database, rights, schema and preseed are made where they are missing.
 ///
@@ -30,12 +30,12 @@ pub(crate) async fn provision_tenant(
     let tenant = find(&gateway, id).await?;
     let planned = gateway.provisioner.mend(&tenant, None, false, &operator.origin).await;
     let planned = planned.map_err(|reason| match reason {
-        NotMended::Busy(_) => Problem::with_detail(
+        MendError::Busy(_) => Problem::with_detail(
             Code::Conflict,
             "Another run of the tenant still goes on; `runs` of the tenant shows it.",
         ),
-        NotMended::Status(_) => conflict(&tenant, "mended"),
-        NotMended::Registry(error) => error.into(),
+        MendError::Status(_) => conflict(&tenant, "mended"),
+        MendError::Registry(error) => error.into(),
     })?;
     let (run, _) = runs::find(&gateway, planned.run_id).await?;
     gateway.provisioner.begin(planned);

@@ -5,8 +5,8 @@ use super::find;
 use crate::http::Gateway;
 use crate::http::extract::operator_permission::RunsRead;
 use crate::http::extract::{Id, ListParameters, Operator, PageDocument, Parameters};
-use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::AdminProblems;
 use crate::http::routes::admin::runs::RunDocument;
 use crate::registry::runs::provisioning_runs::{self, Filter};
 

@@ -5,8 +5,8 @@ use super::AdminTenantDocument;
 use crate::http::Gateway;
 use crate::http::extract::operator_permission::TenantsRead;
 use crate::http::extract::{Id, Operator};
-use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::AdminProblems;
 
 /// One tenant.
 #[utoipa::path(

@@ -7,10 +7,11 @@ use super::{AdminTenantDocument, check_plan, conflict, find};
 use crate::http::Gateway;
 use crate::http::extract::operator_permission::TenantsManage;
 use crate::http::extract::{Checked, Faults, Id, JsonBody, Operator};
-use crate::http::openapi::AdminProblems;
 use crate::http::problem::Problem;
+use crate::http::responses::AdminProblems;
 use crate::identifiers::TenantId;
 use crate::registry::tenants::TenantEdit;
+use crate::tenants::EditError;
 
 /// What is absent stays.
 #[derive(Deserialize, Default, ToSchema)]
@@ -56,9 +57,9 @@ pub(crate) async fn update_tenant(
     Id(id): Id,
     JsonBody(edit): JsonBody<UpdateTenant>,
 ) -> Result<Json<AdminTenantDocument>, Problem> {
-    let provisioner = &gateway.provisioner;
-    match provisioner.edit_tenant(TenantId(id), edit, &operator.origin).await? {
-        Some(tenant) => Ok(Json(tenant.into())),
-        None => Err(conflict(&find(&gateway, id).await?, "changed")),
+    match gateway.tenants.edit(TenantId(id), edit, &operator.origin).await {
+        Ok(tenant) => Ok(Json(tenant.into())),
+        Err(EditError::NotFound) => Err(conflict(&find(&gateway, id).await?, "changed")),
+        Err(EditError::Registry(error)) => Err(error.into()),
     }
 }

@@ -1,0 +1,217 @@
+//! The authenticator: who shows this text, what may they do now, and who has been shut out.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use uuid::Uuid;
+
+use super::caller::{Caller, ProgramKey};
+use super::clerk::ClerkTokens;
+use super::error::{AccessError, TokenError};
+use super::operator_tokens::{OperatorClaims, OperatorTokens};
+use super::revocations::Revocations;
+use super::signing_keys::Keys;
+use super::tokens::{Claims, Tokens};
+use crate::clock::Clock;
+use crate::configuration::Settings;
+use crate::identifiers::TenantId;
+use crate::lifecycle::Lifecycle;
+use crate::registry::people::operators::{Operator, Role, sessions};
+use crate::registry::secrets::signing_keys::Audience;
+use crate::registry::{Registry, RegistryError};
+use crate::tenant_data::api_keys;
+use crate::tenant_data::rights::{self, Rights};
+use crate::tenant_router::OnTenant;
+
+/// The least role that may look into tenants.
+const LEAST_IMPERSONATOR: Role = Role::Support;
+
+/// An operator whose token is good.
+pub struct OperatorCaller {
+    /// What the token says.
+    pub claims: OperatorClaims,
+    /// As they are now.
+    pub operator: Operator,
+}
+
+/// Judges tokens and rights. Clones share everything.
+#[derive(Clone)]
+pub struct Authenticator {
+    pub(super) registry: Registry,
+    tokens: Arc<Tokens>,
+    operator_tokens: Arc<OperatorTokens>,
+    clerk: Arc<Option<ClerkTokens>>,
+    revocations: Revocations,
+    pub(super) clock: Clock,
+}
+
+impl Authenticator {
+    /// Loads the signing keys (at the very first start: makes one) and the revocations, and follows both until `life` stops.
+    pub async fn open(
+        registry: Registry,
+        settings: &Settings,
+        life: &Lifecycle,
+        clock: Clock,
+    ) -> Result<Self, AccessError> {
+        let keys = Keys::load(registry.clone(), Audience::Tenant, life, clock.clone()).await?;
+        let operator_keys = Keys::load(registry.clone(), Audience::Operator, life, clock.clone());
+        let operator_tokens =
+            OperatorTokens::new(operator_keys.await?, &settings.auth, clock.clone());
+        let revocations = Revocations::load(registry.clone(), life, clock.clone()).await?;
+        Ok(Self {
+            tokens: Arc::new(Tokens::new(keys, &settings.auth, clock.clone())),
+            operator_tokens: Arc::new(operator_tokens),
+            clerk: Arc::new(ClerkTokens::new(&settings.clerk, registry.clone(), clock.clone())?),
+            revocations,
+            registry,
+            clock,
+        })
+    }
+
+    /// Makes and verifies the access tokens of tenants.
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// Makes and verifies the access tokens of operators.
+    pub fn operator_tokens(&self) -> &OperatorTokens {
+        &self.operator_tokens
+    }
+
+    /// Makes new keys for tokens to be signed with, for each audience one: see [`Keys`]. Returns their ids.
+    pub async fn rotate_keys(&self, at_once: bool) -> Result<[String; 2], RegistryError> {
+        let tenants = self.tokens.rotate_keys(at_once).await?;
+        Ok([tenants, self.operator_tokens.rotate_keys(at_once).await?])
+    }
+
+    /// Who shows this text. What we have not signed may be a token of Clerk: each of the two looks for its own algorithm,
+    /// and nothing else, among its own keys.
+    pub async fn authenticate(&self, text: &str) -> Result<Caller, AccessError> {
+        if let Some(key) = ProgramKey::read(&self.registry, text) {
+            return Ok(Caller::Program(key?));
+        }
+        let claims = match (self.tokens.verify(text).await, &*self.clerk) {
+            (Err(TokenError::Invalid), Some(clerk)) => clerk.verify(text).await?,
+            (verified, _) => verified?,
+        };
+        if self.revocations.is_revoked(claims.sid) {
+            return Err(TokenError::Revoked.into());
+        }
+        Ok(match claims.imp {
+            Some(_) => Caller::Operator(claims),
+            None => Caller::Staff(claims),
+        })
+    }
+
+    /// What a token of a member of staff says, whatever its age: which session is to end. `None`: it says nothing that counts.
+    pub async fn claims_at_any_age(&self, token: &str) -> Result<Option<Arc<Claims>>, AccessError> {
+        use AccessError::{NotStaff, Token};
+        let claims = match self.authenticate(token).await {
+            Ok(Caller::Staff(claims)) => return Ok(Some(claims)),
+            Ok(Caller::Program(_) | Caller::Operator(_)) => return Err(NotStaff),
+            Err(Token(TokenError::Invalid)) => return Ok(None),
+            Err(Token(TokenError::Expired | TokenError::Revoked)) => {
+                match (self.tokens.verify_at_any_age(token).await, &*self.clerk) {
+                    (Err(TokenError::Invalid), Some(clerk)) => clerk.verify_at_any_age(token).await,
+                    (verified, _) => verified.map_err(AccessError::from),
+                }
+            }
+            Err(error) => return Err(error),
+        };
+        match claims {
+            Ok(claims) if claims.imp.is_some() => Err(NotStaff),
+            Ok(claims) => Ok(Some(claims)),
+            Err(Token(TokenError::Invalid)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Has an identity provider made this token?
+    pub fn is_clerks(&self, claims: &Claims) -> bool {
+        self.clerk.as_ref().as_ref().is_some_and(|clerk| clerk.has_issued(claims))
+    }
+
+    /// What a caller may do; `InvalidToken` where they may not call at all any more.
+    pub async fn rights(
+        &self,
+        db: &impl OnTenant,
+        caller: &Caller,
+        ip: Option<IpAddr>,
+    ) -> Result<Rights, AccessError> {
+        let rights = self.read_rights(db, caller).await?;
+        if let (Caller::Program(_), Some(id)) = (caller, rights.actor.id) {
+            let ip = ip.map(|ip| ip.to_string());
+            api_keys::note_use(db, id, ip, self.clock.now()).await?;
+        }
+        Ok(rights)
+    }
+
+    /// As [`Self::rights`], without a trace.
+    pub(super) async fn read_rights(
+        &self,
+        db: &impl OnTenant,
+        caller: &Caller,
+    ) -> Result<Rights, AccessError> {
+        let now = self.clock.now();
+        let found = match caller {
+            Caller::Staff(claims) => rights::of_staff(db, claims.sub).await?,
+            Caller::Program(key) => rights::of_key(db, &key.hash, now).await?,
+            Caller::Operator(claims) => match self.role_of_impersonator(claims).await? {
+                Some(role) => rights::of_operator(db, claims.sid, role >= Role::Admin, now).await?,
+                None => None,
+            },
+        };
+        Ok(found.ok_or(TokenError::Invalid)?)
+    }
+
+    /// The role of an operator who was let in, if they are still signed in and may still look into tenants.
+    async fn role_of_impersonator(&self, claims: &Claims) -> Result<Option<Role>, RegistryError> {
+        let Some(session) = claims.imp else { return Ok(None) };
+        let db = self.registry.connect().await?;
+        let found = sessions::operator_in(&db, session, claims.sub, self.clock.now()).await?;
+        Ok(found.map(|found| found.role).filter(|role| *role >= LEAST_IMPERSONATOR))
+    }
+
+    /// Has the caller been shut out since their rights were read? In memory, for every request.
+    pub fn is_shut_out(&self, rights: &Rights) -> bool {
+        rights.actor.id.is_some_and(|id| self.is_revoked(id))
+    }
+
+    /// Has this session, key or impersonation been ended before its time?
+    pub fn is_revoked(&self, id: Uuid) -> bool {
+        self.revocations.is_revoked(id)
+    }
+
+    /// Ends sessions, keys or impersonations of a tenant, for as long as a token lives that was made just now: here at once, on every
+    /// replica within a second.
+    pub async fn revoke(&self, tenant: TenantId, ids: &[Uuid]) -> Result<(), RegistryError> {
+        self.revoke_for(tenant, ids, self.tokens.life()).await
+    }
+
+    /// As [`Self::revoke`], of what could be used for `life`.
+    pub async fn revoke_for(
+        &self,
+        tenant: TenantId,
+        ids: &[Uuid],
+        life: TimeDelta,
+    ) -> Result<(), RegistryError> {
+        self.revocations.revoke(tenant, ids, life).await
+    }
+
+    /// What an operator's token says, if its signature and its age are good.
+    pub async fn verify_operator(&self, token: &str) -> Result<OperatorClaims, AccessError> {
+        Ok(self.operator_tokens.verify(token).await?)
+    }
+
+    /// Who an operator's token speaks for, if its session lives, and they may still sign in.
+    pub async fn authenticate_operator(
+        &self,
+        claims: OperatorClaims,
+    ) -> Result<OperatorCaller, AccessError> {
+        let db = self.registry.connect().await?;
+        let operator = sessions::operator_in(&db, claims.sid, claims.sub, self.clock.now()).await?;
+        let operator = operator.ok_or(TokenError::Revoked)?;
+        Ok(OperatorCaller { claims, operator })
+    }
+}

@@ -1,0 +1,277 @@
+//! The key ring: which keys sign, and which are believed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, TimeDelta, Utc};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode,
+};
+use parking_lot::{Mutex, RwLock};
+use ring::digest;
+use ring::signature::{Ed25519KeyPair, KeyPair};
+use sea_orm::{TransactionSession, TransactionTrait};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use super::error::TokenError;
+use super::ring_provider;
+use crate::clock::Clock;
+use crate::lifecycle::Lifecycle;
+use crate::registry::secrets::signing_keys::{self, Audience, StoredKey};
+use crate::registry::{Registry, RegistryError};
+use crate::sealing::SealingError;
+
+/// A key as everybody may see it (RFC 7517, RFC 8037).
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct PublicJwk {
+    /// Key type: `OKP`.
+    pub kty: &'static str,
+    /// Curve: `Ed25519`.
+    pub crv: &'static str,
+    /// The public key, base64url.
+    pub x: String,
+    /// By which a token names the key.
+    pub kid: String,
+    /// `sig`.
+    #[serde(rename = "use")]
+    pub usage: &'static str,
+    /// `EdDSA`.
+    pub alg: &'static str,
+}
+
+pub(super) struct SigningKey {
+    pub kid: String,
+    pub encoding: EncodingKey,
+    pub decoding: DecodingKey,
+    public_key: Vec<u8>,
+    created_at: DateTime<Utc>,
+    retired_at: Option<DateTime<Utc>>,
+}
+
+impl SigningKey {
+    fn new(stored: StoredKey) -> Self {
+        Self {
+            kid: stored.kid,
+            encoding: EncodingKey::from_ed_der(&stored.seed),
+            decoding: DecodingKey::from_ed_der(&stored.public_key),
+            public_key: stored.public_key,
+            created_at: stored.created_at,
+            retired_at: stored.retired_at,
+        }
+    }
+}
+
+/// So long a new key is published before it signs: whoever keeps our public keys has it by then, replicas included.
+const PUBLISHED_BEFORE: TimeDelta = TimeDelta::minutes(10);
+/// Beyond the life of the tokens that a key has signed.
+const MARGIN: TimeDelta = TimeDelta::minutes(1);
+/// Longer texts are not looked at: ours have some 500 bytes.
+pub(super) const MAX_TOKEN_BYTES: usize = 4096;
+/// How often a replica looks whether there are other keys.
+const PERIOD: Duration = Duration::from_secs(5);
+/// A token that names a key nobody knows makes it look at once, but no more often than this.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
+
+/// Every key that is believed at a moment.
+pub struct KeyRing(Vec<SigningKey>);
+
+impl KeyRing {
+    fn of(stored: Vec<StoredKey>) -> Result<Self, RegistryError> {
+        let keys: Vec<_> = stored.into_iter().map(SigningKey::new).collect();
+        if keys.is_empty() { Err(SealingError::Unreadable.into()) } else { Ok(Self(keys)) }
+    }
+
+    /// The newest one that everybody knows by now, else the oldest.
+    pub(super) fn signing(&self, now: DateTime<Utc>) -> Option<&SigningKey> {
+        let is_known = |key: &&SigningKey| key.created_at + PUBLISHED_BEFORE <= now;
+        self.0.iter().find(is_known).or(self.0.last())
+    }
+
+    pub(super) fn find(&self, kid: &str, now: impl Fn() -> DateTime<Utc>) -> Option<&SigningKey> {
+        self.0.iter().find(|key| key.kid == kid && key.retired_at.is_none_or(|at| at > now()))
+    }
+
+    /// The public halves.
+    pub fn public(&self) -> Vec<PublicJwk> {
+        self.0
+            .iter()
+            .map(|key| PublicJwk {
+                kty: "OKP",
+                crv: "Ed25519",
+                x: URL_SAFE_NO_PAD.encode(&key.public_key),
+                kid: key.kid.clone(),
+                usage: "sig",
+                alg: "EdDSA",
+            })
+            .collect()
+    }
+}
+
+/// The key ring of today. Clones share it.
+#[derive(Clone)]
+pub struct Keys {
+    registry: Registry,
+    audience: Audience,
+    ring: Arc<RwLock<Arc<KeyRing>>>,
+    looked: Arc<Mutex<Instant>>,
+    clock: Clock,
+}
+
+impl Keys {
+    /// Reads the keys of an audience from the registry; makes the first one where there is none. Of replicas that start for the
+    /// first time at once, one makes the key and the others wait for it. Follows changes until `life` stops.
+    pub async fn load(
+        registry: Registry,
+        audience: Audience,
+        life: &Lifecycle,
+        clock: Clock,
+    ) -> Result<Self, RegistryError> {
+        ring_provider::install();
+        let db = registry.connect().await?;
+        let transaction = db.begin().await?;
+        signing_keys::lock(&transaction).await?;
+        let now = clock.now();
+        let active = async || {
+            signing_keys::active(&transaction, registry.sealer(), Some(audience), now).await
+        };
+        let mut keys = active().await?;
+        if keys.is_empty() {
+            // Replicas from before there were operators sign with the newest key that they know.
+            let since = match audience {
+                Audience::Tenant => now,
+                Audience::Operator => DateTime::UNIX_EPOCH,
+            };
+            let first = generate(&registry, audience, since)?;
+            signing_keys::add(&transaction, registry.sealer(), &first).await?;
+            keys = active().await?;
+        }
+        transaction.commit().await?;
+        drop(db);
+        let ring = Arc::new(RwLock::new(Arc::new(KeyRing::of(keys)?)));
+        let looked = Arc::new(Mutex::new(Instant::now()));
+        let keys = Self { registry, audience, ring, looked, clock };
+        let (follower, stopping) = (keys.clone(), life.clone());
+        life.spawn("signing keys", async move {
+            tokio::select! {
+                () = stopping.stopping() => {}
+                () = follower.follow() => {}
+            }
+        });
+        Ok(keys)
+    }
+
+    /// Those of this moment.
+    pub fn ring(&self) -> Arc<KeyRing> {
+        self.ring.read().clone()
+    }
+
+    /// Looks whether there are other keys, unless it was done a moment ago.
+    pub(super) async fn look_again(&self) {
+        {
+            let mut looked = self.looked.lock();
+            if looked.elapsed() < LOOK_PAUSE {
+                return;
+            }
+            *looked = Instant::now();
+        }
+        // Readiness says aloud that the registry is away.
+        if let Err(error) = self.read().await {
+            tracing::debug!(%error, "the signing keys could not be read");
+        }
+    }
+
+    async fn read(&self) -> Result<(), RegistryError> {
+        let db = self.registry.connect().await?;
+        let (sealer, now) = (self.registry.sealer(), self.clock.now());
+        let keys = signing_keys::active(&db, sealer, Some(self.audience), now).await?;
+        let ring = Arc::new(KeyRing::of(keys)?);
+        *self.ring.write() = ring;
+        Ok(())
+    }
+
+    /// A token that says this.
+    pub(super) fn sign(&self, claims: &impl Serialize) -> Result<String, TokenError> {
+        let (ring, now) = (self.ring(), self.clock.now());
+        let none = || TokenError::Unsigned("there is no key".to_owned());
+        let key = ring.signing(now).ok_or_else(none)?;
+        let header = Header { kid: Some(key.kid.clone()), ..Header::new(Algorithm::EdDSA) };
+        encode(&header, claims, &key.encoding).map_err(|e| TokenError::Unsigned(e.to_string()))
+    }
+
+    /// What a token says, and the key that has signed it, if it is one of these.
+    pub(super) async fn believe<C: DeserializeOwned>(
+        &self,
+        token: &str,
+        validation: &Validation,
+    ) -> Result<(C, String), TokenError> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(TokenError::Invalid);
+        }
+        let header = decode_header(token).map_err(|_| TokenError::Invalid)?;
+        let kid =
+            header.kid.filter(|_| header.alg == Algorithm::EdDSA).ok_or(TokenError::Invalid)?;
+        let now = self.clock.now();
+        if self.ring().find(&kid, || now).is_none() {
+            self.look_again().await;
+        }
+        let ring = self.ring();
+        let key = ring.find(&kid, || now).ok_or(TokenError::Invalid)?;
+        let data = decode::<C>(token, &key.decoding, validation);
+        Ok((data.map_err(|_| TokenError::Invalid)?.claims, kid))
+    }
+
+    async fn follow(&self) {
+        loop {
+            tokio::time::sleep(PERIOD).await;
+            self.look_again().await;
+        }
+    }
+
+    /// Makes a new key. It signs once everybody knows it; the others are believed until the last token that they have signed
+    /// has expired. `at_once`: they are believed no more, and everybody has to refresh their session. Returns its id.
+    pub(super) async fn rotate(
+        &self,
+        token_life: TimeDelta,
+        at_once: bool,
+    ) -> Result<String, RegistryError> {
+        let now = self.clock.now();
+        let key = generate(&self.registry, self.audience, now)?;
+        let end = if at_once { now } else { now + PUBLISHED_BEFORE + token_life + MARGIN };
+        let db = self.registry.connect().await?;
+        let transaction = db.begin().await?;
+        signing_keys::lock(&transaction).await?;
+        signing_keys::add(&transaction, self.registry.sealer(), &key).await?;
+        signing_keys::retire_others(&transaction, &key, end).await?;
+        signing_keys::remove_retired(&transaction, now - MARGIN).await?;
+        transaction.commit().await?;
+        Ok(key.kid)
+    }
+}
+
+fn generate(
+    registry: &Registry,
+    audience: Audience,
+    now: DateTime<Utc>,
+) -> Result<StoredKey, RegistryError> {
+    let seed: [u8; 32] = registry.sealer().random_bytes()?;
+    let pair =
+        Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|_| SealingError::NoRandomness)?;
+    let public_key = pair.public_key().as_ref().to_vec();
+    let kid = hex::encode(&digest::digest(&digest::SHA256, &public_key).as_ref()[..8]);
+    let seed = seed.to_vec();
+    Ok(StoredKey { kid, public_key, seed, created_at: now, retired_at: None, audience })
+}
+
+/// How a token of ours is judged: by its algorithm, issuer and audience. Its age is judged by our own clock.
+pub(super) fn validation(issuer: &str, audience: &str) -> Validation {
+    let mut validation = Validation::new(Algorithm::EdDSA);
+    validation.set_audience(&[audience]);
+    validation.set_issuer(&[issuer]);
+    validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+    validation.validate_exp = false;
+    validation
+}

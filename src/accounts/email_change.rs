@@ -1,0 +1,160 @@
+//! Another address for somebody on the staff, who proves by letter that it is theirs.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use secrecy::SecretString;
+use serde_json::json;
+
+use super::credentials::CredentialChecker;
+use super::email_index_sync::EmailIndexSync;
+use super::email_throttle::EmailThrottle;
+use super::email_verification::name_for;
+use super::error::{CredentialError, EmailError, RedeemError};
+use super::one_time_tokens::OneTimeTokens;
+use crate::access::{AccessError, Authenticator, Client, OpaqueToken, Principal};
+use crate::audit::{Act, Origin};
+use crate::clock::Clock;
+use crate::identifiers::{EmailAddress, TenantId};
+use crate::mail::{Letter, Mailer};
+use crate::registry::Registry;
+use crate::registry::tenants::Tenant;
+use crate::registry::tenants::email_index::Standing;
+use crate::tenant_data::one_time_tokens::{self, OneTimeToken, Purpose};
+use crate::tenant_data::staff;
+use crate::tenant_data::staffing;
+use crate::tenant_router::TenantRouter;
+
+/// So long the letter is good.
+const LETTER_LIFE: TimeDelta = TimeDelta::hours(24);
+
+/// Moves accounts to other addresses.
+#[derive(Clone)]
+pub struct EmailChanges {
+    pub(super) access: Authenticator,
+    pub(super) registry: Registry,
+    pub(super) router: TenantRouter,
+    pub(super) credentials: CredentialChecker,
+    pub(super) index: EmailIndexSync,
+    pub(super) tokens: OneTimeTokens,
+    pub(super) throttle: Arc<EmailThrottle>,
+    pub(super) mailer: Mailer,
+    pub(super) clock: Clock,
+}
+
+impl EmailChanges {
+    /// Sends a letter to the address that is to be somebody's from now on. Asks for the password: who has got hold of a
+    /// token must not take the account along.
+    pub async fn request(
+        &self,
+        tenant: &Arc<Tenant>,
+        by: &Principal,
+        (password, email): (SecretString, EmailAddress),
+        client: &Client,
+    ) -> Result<(), EmailError> {
+        let user = self.credentials.prove_again(tenant, by, password, None, client).await?;
+        // The password alone is not all that a sign-in asks for.
+        if user.mfa_enabled && !self.access.has_stepped_up(&by.caller).await? {
+            return Err(AccessError::StepUpRequired.into());
+        }
+        if email.as_str() == user.email {
+            return Err(EmailError::SameAddress);
+        }
+        if !self.mailer.is_set_up() {
+            return Err(EmailError::NotConfigured);
+        }
+        let account = self.registry.hasher().email(&email);
+        let counted = self.throttle.take(account, Purpose::EmailChange);
+        counted.map_err(EmailError::TooMany)?;
+        let (token, now) =
+            (OpaqueToken::generate(TenantId(tenant.id), self.registry.sealer())?, self.clock.now());
+        let db = self.router.connect(tenant).await?;
+        let asked = self.access.change_by(&db, by, async |transaction, _| {
+            if !staff::hold_active(transaction, &user).await? {
+                return Err(EmailError::from(CredentialError::InvalidCredentials));
+            }
+            let (whose, until) = ((user.id, email.as_str()), now + LETTER_LIFE);
+            let purpose = Purpose::EmailChange;
+            one_time_tokens::add(transaction, token.hash(), purpose, whose, now, until).await?;
+            Ok(((), Act::on("email.change_requested", "staff", user.id)))
+        });
+        asked.await?;
+        drop(db);
+        let link = self.mailer.link("change-email", &token.to_text());
+        let organization = name_for(tenant, &user);
+        self.mailer.send(Letter {
+            to: email,
+            subject: format!("Your new address at {organization}"),
+            text: format!(
+                "Somebody on the staff of {organization} wants to sign in with this address from now on. To say that it is yours, \
+                 within a day:\n\n{link}\n\nIf you know nothing of it, you need do nothing.\n"
+            ),
+        });
+        Ok(())
+    }
+
+    /// Somebody has got the letter at their new address: they have it from now on. Both addresses are in the index while it
+    /// happens, and the tenant's database says which of them counts.
+    pub async fn confirm(&self, token: &str, client: &Client) -> Result<(), RedeemError> {
+        let refused = || RedeemError::InvalidToken;
+        let (token, tenant, db) = self.tokens.locate(token).await?;
+        let found = one_time_tokens::find(&db, token.hash(), Purpose::EmailChange).await?;
+        let OneTimeToken { staff_id, email, .. } = found.ok_or_else(refused)?;
+        let user = staff::find_active(&db, staff_id).await?.ok_or_else(refused)?;
+        drop(db);
+        let addresses = (user.email.parse::<EmailAddress>(), email.parse::<EmailAddress>());
+        let (Ok(old), Ok(new)) = addresses else {
+            return Err(refused());
+        };
+        if old == new {
+            return Err(refused());
+        }
+        let id = TenantId(tenant.id);
+        let marks = (self.index.mark(&old, id).await?, self.index.mark(&new, id).await?);
+        let (db, now) = (self.router.connect(&tenant).await?, self.clock.now());
+        let origin = Origin::of(user.actor(), Some(client));
+        let changed = self.access.change(&db, &origin, async |transaction| {
+            let purpose = Purpose::EmailChange;
+            let taken = one_time_tokens::take(transaction, token.hash(), purpose, now).await?;
+            taken.ok_or_else(refused)?;
+            // Nobody changes them meanwhile, and they have the address that was marked.
+            let is_same = staff::hold_active(transaction, &user).await?;
+            let now_has = staff::find_active(transaction, staff_id).await?;
+            if !is_same || now_has.is_none_or(|now| now.email != user.email) {
+                return Err(refused());
+            }
+            staffing::set_email(transaction, staff_id, new.as_str(), now).await?;
+            // What was sent to the old one is good no more.
+            one_time_tokens::remove_all(transaction, staff_id).await?;
+            let act = Act::on("email.changed", "staff", staff_id);
+            Ok(((), act.with(json!({"from": old.as_str(), "to": new.as_str()}))))
+        });
+        changed.await?;
+        drop(db);
+        self.index.move_claim(id, &old, &new).await;
+        self.index.settle(&new, id, marks.1, Standing::Staff).await;
+        self.index.settle(&old, id, marks.0, Standing::Unknown).await;
+        let old_hash = self.registry.hasher().email(&old);
+        // A stranger's address can be given up again and again. Whose address is proven always hears that it counts no more.
+        if user.email_verified_at.is_none()
+            && self.throttle.take(old_hash, Purpose::EmailChange).is_err()
+        {
+            return Ok(());
+        }
+        let organization = name_for(&tenant, &user);
+        // An address that was never proven may be that of a stranger, and the new one is a text of whoever gave it.
+        let with = match user.email_verified_at {
+            Some(_) => new.as_str(),
+            None => "another address",
+        };
+        self.mailer.send(Letter {
+            to: old,
+            subject: format!("Your address at {organization} has changed"),
+            text: format!(
+                "From now on you sign in to {organization} with {with}. If it was not you who changed it, write to whoever runs it at \
+                 once.\n"
+            ),
+        });
+        Ok(())
+    }
+}

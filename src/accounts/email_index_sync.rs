@@ -1,0 +1,113 @@
+//! The addresses of staff, across both databases: the tenant's own says who has which, the registry's index where to look.
+//! An address is in the index before anybody has it and until nobody has it, wherever an act on it is cut off.
+
+use std::time::Duration;
+
+use crate::access::AccessError;
+use crate::identifiers::{EmailAddress, TenantId};
+use crate::registry::tenants::email_index::{self, Mark, Standing};
+use crate::registry::{Registry, RegistryError};
+use crate::tenant_data::staffing::{self, INVITED};
+use crate::tenant_router::TenantRouter;
+
+/// Longer than any request: whoever has marked an address so long ago has come to an end.
+const UNSETTLED_FOR: Duration = Duration::from_secs(5 * 60);
+const SETTLED_AT_ONCE: i64 = 100;
+
+/// Keeps the index in step with the tenants.
+#[derive(Clone)]
+pub struct EmailIndexSync {
+    pub(super) registry: Registry,
+    pub(super) router: TenantRouter,
+}
+
+impl EmailIndexSync {
+    /// Somebody may come to have the address, or to have it no more.
+    pub(super) async fn mark(
+        &self,
+        email: &EmailAddress,
+        tenant: TenantId,
+    ) -> Result<Mark, RegistryError> {
+        let registry = self.registry.connect().await?;
+        email_index::mark(&registry, self.registry.hasher().email(email), tenant).await
+    }
+
+    /// What fails here, the job does later.
+    pub(super) async fn settle(
+        &self,
+        email: &EmailAddress,
+        tenant: TenantId,
+        mark: Mark,
+        standing: Standing,
+    ) {
+        let settled = async {
+            let registry = self.registry.connect().await?;
+            let hash = self.registry.hasher().email(email);
+            email_index::settle(&registry, hash, tenant, mark, standing).await
+        };
+        if let Err(error) = settled.await {
+            tracing::warn!(%tenant, %error, "an address is not settled yet; a job does it");
+        }
+    }
+
+    /// Settles the addresses that somebody marked and never settled: asks each tenant whether it knows them. Returns how many.
+    pub async fn settle_all(&self) -> Result<usize, RegistryError> {
+        let registry = self.registry.connect().await?;
+        let due = email_index::unsettled(&registry, UNSETTLED_FOR, SETTLED_AT_ONCE).await?;
+        drop(registry);
+        let mut settled = 0;
+        for address in due {
+            let known = async {
+                let id = TenantId(address.tenant_id);
+                let Some(tenant) = self.router.directory().tenant(id).await? else {
+                    return Ok(None);
+                };
+                let db = self.router.connect(&tenant).await?;
+                let hasher = self.registry.hasher();
+                let has_it = |(email, _): &(String, String)| {
+                    email
+                        .parse::<EmailAddress>()
+                        .is_ok_and(|email| hasher.email(&email) == address.email_hash)
+                };
+                let found = staffing::addresses(&db).await?.into_iter().find(has_it);
+                Ok::<_, AccessError>(Some(match found {
+                    None => Standing::Unknown,
+                    Some((_, status)) if status == INVITED => Standing::Invited,
+                    Some(_) => Standing::Staff,
+                }))
+            };
+            match known.await {
+                Ok(Some(standing)) => {
+                    let registry = self.registry.connect().await?;
+                    address.settle(&registry, standing).await?;
+                    settled += 1;
+                }
+                Ok(None) => {}
+                // Suspended, or out of reach: it waits.
+                Err(error) => {
+                    tracing::debug!(tenant = %address.tenant_id, %error, "an address stays unsettled");
+                    let registry = self.registry.connect().await?;
+                    address.put_back(&registry).await?;
+                }
+            }
+        }
+        Ok(settled)
+    }
+
+    /// Without it, somebody else could register with the new address; it is tried once.
+    pub(super) async fn move_claim(
+        &self,
+        tenant: TenantId,
+        old: &EmailAddress,
+        new: &EmailAddress,
+    ) {
+        let moved = async {
+            let registry = self.registry.connect().await?;
+            let hasher = self.registry.hasher();
+            email_index::move_claim(&registry, tenant, hasher.email(old), hasher.email(new)).await
+        };
+        if let Err(error) = moved.await {
+            tracing::warn!(%tenant, %error, "the claim of an owner stays with their old address");
+        }
+    }
+}

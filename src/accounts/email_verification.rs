@@ -1,0 +1,121 @@
+//! Proofs that an address belongs to its account: an email with a token that is good once.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use sea_orm::TransactionTrait;
+
+use super::email_throttle::EmailThrottle;
+use super::error::{CredentialError, EmailError, RedeemError};
+use super::one_time_tokens::{OneTimeTokens, take};
+use crate::access::{Authenticator, Client, Principal};
+use crate::audit::Act;
+use crate::clock::Clock;
+use crate::limits::Standing;
+use crate::mail::{Letter, Mailer};
+use crate::plain_text::quoted;
+use crate::registry::Registry;
+use crate::registry::tenants::Tenant;
+use crate::tenant_data::one_time_tokens::{self, Purpose};
+use crate::tenant_data::rights::Rights;
+use crate::tenant_data::staff::{self, StaffMember};
+use crate::tenant_router::{TenantDb, TenantTransaction};
+
+const VERIFICATION_LIFE: TimeDelta = TimeDelta::hours(24);
+
+/// Asks for proofs of addresses, and takes them.
+#[derive(Clone)]
+pub struct EmailVerification {
+    pub(super) access: Authenticator,
+    pub(super) registry: Registry,
+    pub(super) tokens: OneTimeTokens,
+    pub(super) throttle: Arc<EmailThrottle>,
+    pub(super) mailer: Mailer,
+    pub(super) clock: Clock,
+}
+
+impl EmailVerification {
+    /// Sends a letter by which somebody proves that their address is theirs, unless one that is still good is on its way.
+    pub(super) async fn ask(
+        &self,
+        db: &TenantDb,
+        user: &StaffMember,
+    ) -> Result<(), CredentialError> {
+        if user.email_verified_at.is_some() || !self.mailer.is_set_up() {
+            return Ok(());
+        }
+        let purpose = Purpose::EmailVerification;
+        if one_time_tokens::is_any_there(db, user.id, purpose, self.clock.now()).await? {
+            return Ok(());
+        }
+        // Anybody can register with the address of another, again and again.
+        match self.count(user) {
+            Ok(()) => self.send(db, user).await,
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn count(&self, user: &StaffMember) -> Result<(), Standing> {
+        let Ok(email) = user.email.parse() else { return Ok(()) };
+        let account = self.registry.hasher().email(&email);
+        self.throttle.take(account, Purpose::EmailVerification)
+    }
+
+    /// Sends the letter again.
+    pub async fn resend(&self, by: &Principal, db: &TenantDb) -> Result<(), EmailError> {
+        let id = by.claims()?.sub;
+        let found = async |transaction: &TenantTransaction, _: &Rights| {
+            Ok::<_, EmailError>(staff::find_active(transaction, id).await?)
+        };
+        let user = self.access.look_by(db, by, found).await?;
+        let user = user.ok_or(CredentialError::InvalidCredentials)?;
+        if user.email_verified_at.is_some() || !self.mailer.is_set_up() {
+            return Ok(());
+        }
+        self.count(&user).map_err(EmailError::TooMany)?;
+        Ok(self.send(db, &user).await?)
+    }
+
+    /// The first letter to an address that anybody can have registered: nothing of what they have written stands in it.
+    async fn send(&self, db: &TenantDb, user: &StaffMember) -> Result<(), CredentialError> {
+        let Ok(to) = user.email.parse() else { return Ok(()) };
+        let purpose = Purpose::EmailVerification;
+        let token = self.tokens.issue(db, user, purpose, VERIFICATION_LIFE).await?;
+        let link = self.mailer.link("verify-email", &token);
+        self.mailer.send(Letter {
+            to,
+            subject: "Is this your address?".to_owned(),
+            text: format!(
+                "An organization was registered with this address. If you have registered it, say so within a day:\n\n{link}\n\n\
+                 If you have not, do not follow the link: whoever has registered it would be taken for you. You need do nothing.\n"
+            ),
+        });
+        Ok(())
+    }
+
+    /// Somebody has got the letter: the address is theirs.
+    pub async fn verify(&self, token: &str, client: &Client) -> Result<(), RedeemError> {
+        let (token, _, db) = self.tokens.locate(token).await?;
+        let now = self.clock.now();
+        let verified = async |transaction: &TenantTransaction| {
+            let user = take(transaction, &token, Purpose::EmailVerification, now).await?;
+            let user = user.ok_or(RedeemError::InvalidToken)?;
+            staff::record_verified(transaction, user.id, now).await?;
+            // Whoever asked to move the account away had not proven that it is theirs.
+            one_time_tokens::remove(transaction, user.id, Purpose::EmailChange).await?;
+            let act = Act::on("email.verified", "staff", user.id);
+            self.access.note(transaction, &user, client, act).await?;
+            Ok(())
+        };
+        db.begin().await?.run(verified).await
+    }
+}
+
+/// What an organization is called in a letter to somebody on its staff. Anybody can register one under the address of another
+/// and give it any name: whoever has not proven that the address is theirs does not read it.
+pub fn name_for(tenant: &Tenant, user: &StaffMember) -> String {
+    match user.email_verified_at {
+        Some(_) => quoted(&tenant.organization_name),
+        None => "an organization".to_owned(),
+    }
+}

@@ -1,0 +1,232 @@
+//! Invitations to the staff of a tenant: by email, sent again, and accepted. For the address of whoever comes or goes see
+//! `email_index_sync.rs`.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use sea_orm::TransactionTrait;
+use secrecy::SecretString;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::email_index_sync::EmailIndexSync;
+use super::email_throttle::EmailThrottle;
+use super::error::RedeemError;
+use super::one_time_tokens::OneTimeTokens;
+use super::sessions::{Sessions, SignedIn};
+use super::sign_in::SignIn;
+use crate::access::{
+    AccessError, Authenticator, Client, OpaqueToken, Principal, from_access_causes,
+};
+use crate::audit::Act;
+use crate::clock::Clock;
+use crate::identifiers::{EmailAddress, TenantId};
+use crate::limits::Standing as RateLimit;
+use crate::mail::{Letter, Mailer};
+use crate::passwords::Passwords;
+use crate::plain_text::quoted;
+use crate::registry::Registry;
+use crate::registry::inbox::clerk;
+use crate::registry::tenants::Tenant;
+use crate::registry::tenants::email_index::Standing;
+use crate::tenant_data::one_time_tokens::{self, Purpose};
+use crate::tenant_data::staff::StaffMember;
+use crate::tenant_data::staffing::{self, INVITED, Invitation, StaffError};
+use crate::tenant_router::{TenantRouter, TenantTransaction};
+
+/// People look into their mail after a weekend.
+const INVITATION_LIFE: TimeDelta = TimeDelta::days(7);
+
+/// Why somebody is not invited.
+#[derive(Debug, thiserror::Error)]
+pub enum InvitationError {
+    /// `smtp.url` is not set.
+    #[error("letters cannot be sent")]
+    EmailNotConfigured,
+    /// Too many emails to the address have been asked for.
+    #[error("too many letters have been asked for")]
+    TooManyEmails(RateLimit),
+    /// The tenant has invited too many.
+    #[error("too many were invited")]
+    TooManyInvitations(RateLimit),
+    /// The staff does not take the change.
+    #[error(transparent)]
+    Staff(#[from] StaffError),
+    /// The caller is refused, or a database cannot be reached.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+}
+
+from_access_causes!(InvitationError);
+
+/// Invites people to the staff.
+#[derive(Clone)]
+pub struct Invitations {
+    pub(super) access: Authenticator,
+    pub(super) registry: Registry,
+    pub(super) router: TenantRouter,
+    pub(super) hasher: Arc<Passwords>,
+    pub(super) sessions: Sessions,
+    pub(super) sign_in: SignIn,
+    pub(super) index: EmailIndexSync,
+    pub(super) tokens: OneTimeTokens,
+    pub(super) throttle: Arc<EmailThrottle>,
+    pub(super) mailer: Mailer,
+    pub(super) clock: Clock,
+}
+
+impl Invitations {
+    /// Asks somebody by letter to join the staff.
+    pub async fn invite(
+        &self,
+        tenant: &Arc<Tenant>,
+        new: Invitation,
+        by: &Principal,
+    ) -> Result<StaffMember, InvitationError> {
+        self.may_send_invitations(tenant).await?;
+        let db = self.router.connect(tenant).await?;
+        self.access
+            .look_by(&db, by, async |transaction, rights| {
+                Ok::<_, InvitationError>(staffing::may_invite(transaction, &new, rights).await?)
+            })
+            .await?;
+        drop(db);
+        let (id, email) = (TenantId(tenant.id), new.email.clone());
+        self.count(id, &email)?;
+        let token = OpaqueToken::generate(id, self.registry.sealer())?;
+        let mark = self.index.mark(&email, id).await?;
+        let db = self.router.connect(tenant).await?;
+        let invited = self.access.change_by(&db, by, async |transaction, rights| {
+            let now = self.clock.now();
+            let user = staffing::invite(transaction, new, rights, now).await?;
+            self.keep(transaction, &user, &token).await?;
+            let act = Act::on("staff.invited", "staff", user.id);
+            let act = act.with(json!({"email": user.email, "role": user.role}));
+            Ok::<_, InvitationError>((user, act))
+        });
+        // Where it fails nobody knows whose the address is: the mark goes by itself.
+        let user: StaffMember = invited.await?;
+        drop(db);
+        self.index.settle(&email, id, mark, Standing::Invited).await;
+        self.send(tenant, email, &token);
+        Ok(user)
+    }
+
+    /// Sends the letter once more; the one before is good no more.
+    pub async fn invite_again(
+        &self,
+        tenant: &Arc<Tenant>,
+        id: Uuid,
+        by: &Principal,
+    ) -> Result<(), InvitationError> {
+        let db = self.router.connect(tenant).await?;
+        let user = self.access.look_by(&db, by, async |transaction, rights| {
+            staffing::require_verified_owner(transaction).await?;
+            let user = staffing::find(transaction, id).await?;
+            if user.status == INVITED {
+                staffing::hold_invited_by(transaction, id, rights).await?;
+            }
+            Ok::<_, InvitationError>(user)
+        });
+        let user = user.await?;
+        drop(db);
+        if user.status != INVITED {
+            return Err(StaffError::Joined.into());
+        }
+        let email: EmailAddress = user.email.parse().map_err(|_| StaffError::NotFound)?;
+        self.may_send_invitations(tenant).await?;
+        self.count(TenantId(tenant.id), &email)?;
+        let token = OpaqueToken::generate(TenantId(tenant.id), self.registry.sealer())?;
+        let db = self.router.connect(tenant).await?;
+        let invited = self.access.change_by(&db, by, async |transaction, rights| {
+            let user = staffing::hold_invited_by(transaction, id, rights).await?;
+            self.keep(transaction, &user, &token).await?;
+            Ok::<_, InvitationError>(((), Act::on("staff.invited", "staff", id)))
+        });
+        invited.await?;
+        drop(db);
+        self.send(tenant, email, &token);
+        Ok(())
+    }
+
+    async fn may_send_invitations(&self, tenant: &Tenant) -> Result<(), InvitationError> {
+        let registry = self.registry.connect().await?;
+        if clerk::keeps(&registry, TenantId(tenant.id)).await? {
+            return Err(StaffError::KeptElsewhere.into());
+        }
+        match self.mailer.is_set_up() {
+            true => Ok(()),
+            false => Err(InvitationError::EmailNotConfigured),
+        }
+    }
+
+    fn count(&self, tenant: TenantId, email: &EmailAddress) -> Result<(), InvitationError> {
+        let account = self.registry.hasher().email(email);
+        let counted = self.throttle.take(account, Purpose::Invitation);
+        counted.map_err(InvitationError::TooManyEmails)?;
+        self.throttle.take_invitation(tenant).map_err(InvitationError::TooManyInvitations)
+    }
+
+    async fn keep(
+        &self,
+        transaction: &TenantTransaction,
+        user: &StaffMember,
+        token: &OpaqueToken,
+    ) -> Result<(), InvitationError> {
+        let (now, whose) = (self.clock.now(), (user.id, &*user.email));
+        let purpose = Purpose::Invitation;
+        let until = now + INVITATION_LIFE;
+        Ok(one_time_tokens::add(transaction, token.hash(), purpose, whose, now, until).await?)
+    }
+
+    fn send(&self, tenant: &Tenant, to: EmailAddress, token: &OpaqueToken) {
+        let link = self.mailer.link("join", &token.to_text());
+        // Only an owner whose address is proven invites anybody.
+        let organization = quoted(&tenant.organization_name);
+        self.mailer.send(Letter {
+            to,
+            subject: format!("Join the staff of {organization}"),
+            text: format!(
+                "You are invited to the staff of {organization}. To set a password and join, within a week:\n\n{link}\n\n\
+                 If you know nothing of it, you need do nothing.\n"
+            ),
+        });
+    }
+
+    /// Somebody has got the letter, and joins with a password of theirs. They are signed in.
+    pub async fn join(
+        &self,
+        token: &str,
+        password: SecretString,
+        client: &Client,
+    ) -> Result<SignedIn, RedeemError> {
+        let refused = || RedeemError::InvalidToken;
+        let (token, tenant, db) = self.tokens.locate(token).await?;
+        // Before a hash is paid for.
+        let found = one_time_tokens::find(&db, token.hash(), Purpose::Invitation).await?;
+        let email: EmailAddress =
+            found.ok_or_else(refused)?.email.parse().map_err(|_| refused())?;
+        drop(db);
+        let hash = self.hasher.hash_new(password, Vec::new()).await?;
+        // Marked before and settled after: from now on they are no longer somebody who was only invited.
+        let mark = self.index.mark(&email, TenantId(tenant.id)).await?;
+        let (db, now) = (self.router.connect(&tenant).await?, self.clock.now());
+        let joined = async |transaction: &TenantTransaction| {
+            let purpose = Purpose::Invitation;
+            let taken = one_time_tokens::take(transaction, token.hash(), purpose, now).await?;
+            let joined = match &taken {
+                Some(token) => staffing::join(transaction, token.staff_id, hash, now).await?,
+                None => None,
+            };
+            // Taken or too old, it is good no more: that is kept.
+            let Some(user) = joined else { return Ok(None) };
+            let act = Act::on("staff.joined", "staff", user.id);
+            self.access.note(transaction, &user, client, act).await?;
+            let tokens = self.sessions.open_in(transaction, &user, client, now).await?;
+            Ok::<_, RedeemError>(Some((user, tokens)))
+        };
+        let (user, tokens) = db.begin().await?.run(joined).await?.ok_or_else(refused)?;
+        self.index.settle(&email, TenantId(tenant.id), mark, Standing::Staff).await;
+        Ok(self.sign_in.signed_in(db, (tenant, user), tokens, now).await)
+    }
+}

@@ -1,0 +1,175 @@
+//! Changes of the staff of a tenant: roles, suspensions, removals, and second factors that were lost.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::email_index_sync::EmailIndexSync;
+use super::sessions::Sessions;
+use crate::access::{AccessError, Authenticator, Principal, from_access_causes};
+use crate::audit::{Act, Origin};
+use crate::clock::Clock;
+use crate::identifiers::{EmailAddress, TenantId};
+use crate::registry::tenants::Tenant;
+use crate::registry::tenants::email_index::Standing;
+use crate::tenant_data::rights::Rights;
+use crate::tenant_data::staff::StaffMember;
+use crate::tenant_data::staffing::{self, StaffChanges, StaffError};
+use crate::tenant_data::{second_factor, staff};
+use crate::tenant_router::{TenantRouter, TenantTransaction};
+
+/// Why the staff is not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum StaffAdministrationError {
+    /// Callers take their own second factor off with password and code.
+    #[error("the caller's own second factor is taken off with password and code")]
+    OwnSecondFactor,
+    /// The account has no second factor.
+    #[error("there is no second factor")]
+    NoSecondFactor,
+    /// The staff does not take the change.
+    #[error(transparent)]
+    Staff(#[from] StaffError),
+    /// The caller is refused, or a database cannot be reached.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+}
+
+from_access_causes!(StaffAdministrationError);
+
+/// Changes the staff.
+#[derive(Clone)]
+pub struct StaffAdministration {
+    pub(super) access: Authenticator,
+    pub(super) router: TenantRouter,
+    pub(super) sessions: Sessions,
+    pub(super) index: EmailIndexSync,
+    pub(super) clock: Clock,
+}
+
+impl StaffAdministration {
+    /// Changes somebody. Whoever is shut out loses all sessions.
+    pub async fn change(
+        &self,
+        tenant: &Arc<Tenant>,
+        id: Uuid,
+        changes: StaffChanges,
+        by: &Principal,
+    ) -> Result<StaffMember, StaffAdministrationError> {
+        let db = self.router.connect(tenant).await?;
+        self.access
+            .change_by(&db, by, async |transaction, rights| {
+                let now = self.clock.now();
+                let changed = staffing::change(transaction, id, changes, rights, now).await?;
+                let (before, after) = changed;
+                if before.status != after.status {
+                    self.sessions.end_all(transaction, TenantId(tenant.id), id, None, now).await?;
+                }
+                let of = |user: &StaffMember| {
+                    json!({"role": user.role, "status": user.status, "first_name": user.first_name,
+                    "last_name": user.last_name})
+                };
+                let act = Act::on("staff.changed", "staff", id);
+                let act = act.with(json!({"from": of(&before), "to": of(&after)}));
+                let is_changed = before != after;
+                Ok((after, is_changed.then_some(act)))
+            })
+            .await
+    }
+
+    /// Takes somebody's second factor off who has lost it, for a manager who may do all that they may.
+    pub async fn reset_factor(
+        &self,
+        tenant: &Arc<Tenant>,
+        id: Uuid,
+        by: &Principal,
+    ) -> Result<(), StaffAdministrationError> {
+        let db = self.router.connect(tenant).await?;
+        self.access
+            .change_by(&db, by, async |transaction, rights| {
+                // A token that was stolen must not take off what it was stolen in spite of.
+                if rights.actor.id == Some(id) {
+                    return Err(StaffAdministrationError::OwnSecondFactor);
+                }
+                staffing::hold(transaction, id, rights).await?;
+                if !rights.has_stepped_up {
+                    return Err(AccessError::StepUpRequired.into());
+                }
+                self.take_factor_off(transaction, TenantId(tenant.id), id).await
+            })
+            .await
+    }
+
+    /// As [`Self::reset_factor`], by an operator's command: for an owner whom no other owner can help.
+    pub async fn reset_factor_by_command(
+        &self,
+        tenant: &Arc<Tenant>,
+        email: &EmailAddress,
+        origin: &Origin,
+    ) -> Result<(), StaffAdministrationError> {
+        let db = self.router.connect(tenant).await?;
+        let user = staff::find_active_by_email(&db, email).await?.ok_or(StaffError::NotFound)?;
+        self.access
+            .change(&db, origin, async |transaction| {
+                self.take_factor_off(transaction, TenantId(tenant.id), user.id).await
+            })
+            .await
+    }
+
+    async fn take_factor_off(
+        &self,
+        transaction: &TenantTransaction,
+        tenant: TenantId,
+        id: Uuid,
+    ) -> Result<((), Act), StaffAdministrationError> {
+        let now = self.clock.now();
+        if !second_factor::remove(transaction, id, now).await? {
+            return Err(StaffAdministrationError::NoSecondFactor);
+        }
+        self.sessions.end_all(transaction, tenant, id, None, now).await?;
+        Ok(((), Act::on("mfa.reset", "staff", id)))
+    }
+
+    /// Removes somebody from the staff.
+    pub async fn remove(
+        &self,
+        tenant: &Arc<Tenant>,
+        id: Uuid,
+        by: &Principal,
+    ) -> Result<(), StaffAdministrationError> {
+        let db = self.router.connect(tenant).await?;
+        let found = async |transaction: &TenantTransaction, _: &Rights| {
+            Ok::<_, StaffAdministrationError>(staffing::find(transaction, id).await?)
+        };
+        let user = self.access.look_by(&db, by, found).await?;
+        drop(db);
+        let (tenant_id, email) = (TenantId(tenant.id), user.email.parse().ok());
+        let mark = match &email {
+            Some(email) => Some(self.index.mark(email, tenant_id).await?),
+            None => None,
+        };
+        let db = self.router.connect(tenant).await?;
+        let removed = self.access.change_by(&db, by, async |transaction, rights| {
+            let removed = staffing::hold_removable(transaction, id, rights).await?;
+            self.sessions.end_all(transaction, tenant_id, id, None, self.clock.now()).await?;
+            staffing::remove(transaction, id).await?;
+            let act = Act::on("staff.removed", "staff", id);
+            let act = act.with(json!({"email": removed.email, "role": removed.role}));
+            Ok::<_, StaffAdministrationError>((removed, act))
+        });
+        let removed: StaffMember = removed.await?;
+        drop(db);
+        if let (Some(email), Some(mark)) = (&email, mark)
+            && removed.email == user.email
+        {
+            self.index.settle(email, tenant_id, mark, Standing::Unknown).await;
+        } else if let Ok(other) = removed.email.parse()
+            // They had another address by then: the job asks whose both are now.
+            && let Err(error) = self.index.mark(&other, tenant_id).await
+        {
+            tracing::warn!(%error, "an address of somebody who was removed stays in the index");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,166 @@
+//! What is on the database servers, held against what the registry says should be there: in both directions, and
+//! without changing anything. What is done about it, an operator says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use crate::clock::Clock;
+use crate::postgres::administration::{AdministrationError, Census, ServerLock};
+use crate::registry::tenants::database_servers::{self, DatabaseServer};
+use crate::registry::tenants::inventory::{self, Entry};
+use crate::registry::{Registry, RegistryError};
+use crate::tenant_router::{RouterError, TENANT_GROUP, TenantRouter};
+
+mod drop_orphan;
+mod finding;
+mod finding_tracker;
+
+pub use drop_orphan::{DropOrphanError, Dropped};
+pub use finding::{Finding, FindingKind};
+use finding_tracker::FindingTracker;
+
+/// A server that has not said in this time what is on it counts as away.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why nothing could be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// What should be there is unknown.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// It could not be found out whose turn it is.
+    #[error(transparent)]
+    Administration(#[from] AdministrationError),
+}
+
+/// Why the roles of a server could not be limited.
+#[derive(Debug, thiserror::Error)]
+enum RoleLimitError {
+    #[error(transparent)]
+    Router(#[from] RouterError),
+    #[error(transparent)]
+    Administration(#[from] AdministrationError),
+}
+
+/// Compares the servers with the registry. Clones share what was found.
+#[derive(Clone)]
+pub struct Reconciler {
+    registry: Registry,
+    router: TenantRouter,
+    findings: Arc<FindingTracker>,
+    clock: Clock,
+}
+
+impl Reconciler {
+    /// Nothing has been found yet.
+    pub fn new(registry: Registry, router: TenantRouter, clock: Clock) -> Self {
+        Self { registry, router, findings: Arc::default(), clock }
+    }
+
+    /// What has been found and still holds.
+    pub fn findings(&self) -> &FindingTracker {
+        &self.findings
+    }
+
+    /// Compares every server with the registry. The servers are asked first and the registry after, because a row comes
+    /// before what it stands for and goes after it; what looks wrong then must look so a second time, because a row can
+    /// have come and gone in between.
+    pub async fn reconcile(&self) -> Result<Vec<Finding>, RegistryError> {
+        let db = self.registry.connect().await?;
+        let servers = database_servers::list(&db).await?;
+        drop(db);
+        let servers: Vec<_> = servers.into_iter().map(|occupied| occupied.server).collect();
+        let seen = join_all(servers.iter().map(|server| self.look_at(server))).await;
+        let db = self.registry.connect().await?;
+        let entries = inventory::read(&db).await?;
+        drop(db);
+        let looked_at = servers.iter().zip(seen);
+        let found = looked_at.map(|(server, seen)| self.look_twice(server, seen, &entries));
+        Ok(join_all(found).await.concat())
+    }
+
+    /// As [`Reconciler::reconcile`], one replica at a time, and what is found is told: in the log once, and in the
+    /// metrics. `None` where it was another's turn.
+    pub async fn reconcile_in_turn(&self) -> Result<Option<Vec<Finding>>, ReconcileError> {
+        let mut turn = self.registry.server().administer().await?;
+        if !turn.try_lock(ServerLock::Reconcile).await? {
+            return Ok(None);
+        }
+        self.limit_roles().await?;
+        let found = self.reconcile().await?;
+        turn.close().await;
+        self.findings.tell(&found);
+        Ok(Some(found))
+    }
+
+    /// Roles of tenants that were made before there was a limit, or with a lower one, get the one of now. What cannot be
+    /// administered is found by the comparison.
+    async fn limit_roles(&self) -> Result<(), RegistryError> {
+        let db = self.registry.connect().await?;
+        let servers = database_servers::list(&db).await?;
+        drop(db);
+        let limit = self.router.role_connection_limit();
+        for row in servers.into_iter().map(|occupied| occupied.server) {
+            let work = async {
+                let mut administration = self.router.administration(&row)?.administer().await?;
+                let changed =
+                    administration.limit_connections(&self.registry.mark(), limit).await?;
+                administration.close().await;
+                Ok::<_, RoleLimitError>(changed)
+            };
+            match tokio::time::timeout(PATIENCE, work).await {
+                Ok(Ok(0)) => {}
+                Ok(Ok(changed)) => {
+                    tracing::info!(
+                        server = row.name,
+                        changed,
+                        limit,
+                        "roles of tenants have a limit on their connections"
+                    );
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(server = row.name, %error, "roles of tenants could not be limited")
+                }
+                Err(_) => {
+                    tracing::warn!(server = row.name, "roles of tenants were not limited in time")
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn look_twice(
+        &self,
+        server: &DatabaseServer,
+        seen: Result<Census, String>,
+        entries: &[Entry],
+    ) -> Vec<Finding> {
+        let away = |reason: String| vec![Finding::unreachable(server, reason)];
+        let census = match seen {
+            Ok(census) => census,
+            Err(reason) => return away(reason),
+        };
+        let mut found = finding::compare(server, &census, entries);
+        if !found.is_empty() {
+            match self.look_at(server).await {
+                Ok(census) => found.retain(|finding| finding.still_holds(&census)),
+                Err(reason) => return away(reason),
+            }
+        }
+        found
+    }
+
+    async fn look_at(&self, server: &DatabaseServer) -> Result<Census, String> {
+        let look = async {
+            let way = self.router.administration(server).map_err(|e| e.to_string())?;
+            let mut administration = way.administer().await.map_err(|e| e.to_string())?;
+            let census = administration.census(&self.registry.mark(), TENANT_GROUP).await;
+            administration.close().await;
+            census.map_err(|e| e.to_string())
+        };
+        let silent = |_| format!("it did not answer within {} s", PATIENCE.as_secs());
+        tokio::time::timeout(PATIENCE, look).await.map_err(silent)?
+    }
+}

@@ -1,0 +1,58 @@
+//! Which database servers did not answer a moment ago: new tenants go elsewhere meanwhile.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// After a failure a server is not chosen for this long; whoever has his place on it already finds out by himself.
+const AVOIDED_FOR: Duration = Duration::from_secs(30);
+
+/// Clones share it.
+#[derive(Clone, Default)]
+pub struct ServerHealth(Arc<Mutex<HashMap<Uuid, Instant>>>);
+
+impl ServerHealth {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Instant>> {
+        self.0.lock()
+    }
+
+    /// A connection to the server was opened, or was not to be had.
+    pub fn note(&self, server: Uuid, is_well: bool) {
+        if is_well {
+            self.lock().remove(&server);
+        } else {
+            self.lock().insert(server, Instant::now());
+        }
+    }
+
+    /// Servers that are better not chosen now.
+    pub fn unwell(&self) -> Vec<Uuid> {
+        let mut failed = self.lock();
+        failed.retain(|_, at| at.elapsed() < AVOIDED_FOR);
+        failed.keys().copied().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_failed_is_avoided_until_it_answers_or_for_a_while() {
+        let (health, server, other) =
+            (ServerHealth::default(), Uuid::from_u128(1), Uuid::from_u128(2));
+        assert!(health.unwell().is_empty());
+        health.note(server, false);
+        health.note(other, false);
+        health.note(other, true);
+        assert_eq!(health.unwell(), [server]);
+        tokio::time::advance(AVOIDED_FOR - Duration::from_millis(1)).await;
+        assert_eq!(health.unwell(), [server]);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(health.unwell().is_empty());
+    }
+}

@@ -1,0 +1,244 @@
+//! Databases that wait for a tenant, on every server: a new tenant then costs a rename instead of a copy.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use uuid::Uuid;
+
+use super::servers::Fleet;
+use super::{template, untouched};
+use crate::identifiers::unguessable_id;
+use crate::postgres::administration::{Administration, AdministrationError, Server, ServerLock};
+use crate::registry::RegistryError;
+use crate::registry::tenants::database_servers::{self, DatabaseServer, State as ServerState};
+use crate::registry::tenants::spare_databases::{self, SpareDatabase, State, Wanted};
+use crate::tenant_router::RouterError;
+
+/// Every spare's name begins so.
+pub const SPARE_PREFIX: &str = "narthex_spare_";
+/// A copy of another template may be wanted by a replica of another version; after this long by nobody.
+const STALE_AFTER: TimeDelta = TimeDelta::hours(1);
+/// A drop makes the server write a checkpoint.
+pub const BETWEEN_DROPS: Duration = Duration::from_secs(1);
+
+/// Why spares could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SpareError {
+    /// Their list.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// Their server is not to be found.
+    #[error(transparent)]
+    Router(#[from] RouterError),
+    /// Their server.
+    #[error(transparent)]
+    Administration(#[from] AdministrationError),
+    /// A copy is not what it should be.
+    #[error("the copy {name} of the template has the schema {found:?}")]
+    WrongSchema {
+        /// Of the copy.
+        name: String,
+        /// Its newest migration.
+        found: Option<String>,
+    },
+    /// A copy has more in it than the seed.
+    #[error("the copy {name} of the template has foreign content: {}", .found.join(", "))]
+    Foreign {
+        /// Of the copy.
+        name: String,
+        /// What should not be there.
+        found: Vec<String>,
+    },
+}
+
+/// What a spare must be a copy of.
+pub struct OwnedWanted {
+    server: Uuid,
+    template: String,
+    schema_version: String,
+}
+
+pub fn wanted(server: Uuid, template: &str) -> OwnedWanted {
+    let schema_version = template::schema_version();
+    OwnedWanted { server, template: template.to_owned(), schema_version }
+}
+
+impl OwnedWanted {
+    pub fn as_ref(&self) -> Wanted<'_> {
+        let Self { server, template, schema_version } = self;
+        Wanted { server: *server, template, schema_version }
+    }
+}
+
+impl Fleet {
+    /// Makes spare databases on every server that takes new tenants, and removes those of the others. Returns how many were
+    /// made.
+    pub async fn top_up_spares(&self) -> Result<u64, SpareError> {
+        let db = self.registry.connect().await?;
+        let servers = database_servers::list(&db).await?;
+        drop(db);
+        let mut made = 0;
+        let mut failure = None;
+        for row in servers.into_iter().map(|occupied| occupied.server) {
+            if !row.can_be_administered() {
+                continue;
+            }
+            // What one server cannot do is no reason for another to go without.
+            match self.top_up(&row).await {
+                Ok(more) => made += more,
+                Err(error) => {
+                    // The caller is told of the first alone.
+                    tracing::debug!(server = row.name, %error, "spare databases could not be made on a server");
+                    failure = failure.or(Some(error));
+                }
+            }
+        }
+        failure.map_or(Ok(made), Err)
+    }
+
+    async fn top_up(&self, row: &DatabaseServer) -> Result<u64, SpareError> {
+        top_up(self, row, &self.server(row)?).await
+    }
+}
+
+/// Makes spares of the current template on a server until there are as many as configured, and removes what is of no use
+/// to anybody. One replica does this for a server at a time; the others find nothing to do. Returns how many were made.
+async fn top_up(fleet: &Fleet, row: &DatabaseServer, server: &Server) -> Result<u64, SpareError> {
+    let template = template::name(server);
+    let wanted = wanted(row.id, &template);
+    let takes_tenants = row.state == ServerState::Active;
+    if !is_anything_to_do(fleet, &wanted, takes_tenants).await? {
+        return Ok(0);
+    }
+    let mut administration = server.administer().await?;
+    if !administration.try_lock(ServerLock::Spares).await? {
+        return Ok(0);
+    }
+    clear_up(fleet, &wanted, takes_tenants, &mut administration).await?;
+    let mut made = 0;
+    loop {
+        let db = fleet.registry.connect().await?;
+        let ready = spare_databases::count_ready(&db, &wanted.as_ref()).await?;
+        drop(db);
+        if !takes_tenants || ready >= fleet.warm_target || fleet.life.is_stopping() {
+            administration.close().await;
+            return Ok(made);
+        }
+        template::ensure_by(&mut administration, server).await?;
+        make(fleet, server, &wanted, &mut administration).await?;
+        made += 1;
+    }
+}
+
+/// Asked of the registry alone, every few seconds.
+async fn is_anything_to_do(
+    fleet: &Fleet,
+    wanted: &OwnedWanted,
+    takes_tenants: bool,
+) -> Result<bool, SpareError> {
+    let db = fleet.registry.connect().await?;
+    let spares = spare_databases::on_server(&db, wanted.server).await?;
+    let ready = spares.iter().filter(|spare| {
+        spare.state == State::Ready
+            && spare.template == wanted.template
+            && spare.schema_version == wanted.schema_version
+    });
+    let enough = !takes_tenants || ready.count() as u64 >= fleet.warm_target;
+    let is_useless =
+        |spare: &SpareDatabase| is_cut_off(spare) || is_stale(fleet, wanted, takes_tenants, spare);
+    Ok(!enough || spares.iter().any(is_useless))
+}
+
+/// Nobody is at it any more, if the server's lock is ours.
+fn is_cut_off(spare: &SpareDatabase) -> bool {
+    matches!(spare.state, State::Making | State::Removing)
+}
+
+/// No tenant will ever get it: on a server that takes none, or as a copy of what nobody wants any more.
+fn is_stale(
+    fleet: &Fleet,
+    wanted: &OwnedWanted,
+    takes_tenants: bool,
+    spare: &SpareDatabase,
+) -> bool {
+    let is_another =
+        spare.template != wanted.template || spare.schema_version != wanted.schema_version;
+    let is_old = spare.created_at < fleet.clock.now() - STALE_AFTER;
+    spare.state == State::Ready && (!takes_tenants || (is_another && is_old))
+}
+
+/// For a spare.
+pub fn new_name() -> String {
+    format!("{SPARE_PREFIX}{}", unguessable_id().simple())
+}
+
+async fn make(
+    fleet: &Fleet,
+    server: &Server,
+    wanted: &OwnedWanted,
+    administration: &mut Administration,
+) -> Result<(), SpareError> {
+    let name = new_name();
+    let db = fleet.registry.connect().await?;
+    spare_databases::begin(&db, &name, &wanted.as_ref(), fleet.clock.now()).await?;
+    drop(db);
+    administration.copy_database(&wanted.template, &name).await?;
+    administration.open_to_administration(&name).await?;
+    let mut inside = server.connect(&name).await?;
+    let mut applied = inside.texts(untouched::APPLIED).await?;
+    let foreign = untouched::foreign_content(&mut inside).await?;
+    inside.close().await;
+    let found = applied.pop();
+    if found.as_ref() != Some(&wanted.schema_version) {
+        return Err(SpareError::WrongSchema { name, found });
+    }
+    if !foreign.is_empty() {
+        return Err(SpareError::Foreign { name, found: foreign });
+    }
+    administration.put_aside(&name, &fleet.mark()).await?;
+    let db = fleet.registry.connect().await?;
+    spare_databases::change_state(&db, &name, State::Making, State::Ready).await?;
+    Ok(())
+}
+
+/// What somebody was making or removing when their process died is removed, and what a run has set aside: nobody else is
+/// at it, because the lock is ours. So is what no tenant will ever get, one at a time.
+async fn clear_up(
+    fleet: &Fleet,
+    wanted: &OwnedWanted,
+    takes_tenants: bool,
+    administration: &mut Administration,
+) -> Result<(), SpareError> {
+    let db = fleet.registry.connect().await?;
+    let spares = spare_databases::on_server(&db, wanted.server).await?;
+    let stale = spares.iter().find(|spare| is_stale(fleet, wanted, takes_tenants, spare));
+    let stale = match stale {
+        Some(spare) => {
+            let taken =
+                spare_databases::change_state(&db, &spare.name, State::Ready, State::Removing);
+            taken.await?.then_some(spare)
+        }
+        None => None,
+    };
+    drop(db);
+    for spare in stale.into_iter().chain(spares.iter().filter(|spare| is_cut_off(spare))) {
+        if let Err(error) = remove(fleet, &spare.name, administration).await {
+            // It stays written down, and is tried again; others must not wait for it.
+            tracing::warn!(name = spare.name, %error, "a warm database could not be removed");
+        }
+    }
+    Ok(())
+}
+
+async fn remove(
+    fleet: &Fleet,
+    name: &str,
+    administration: &mut Administration,
+) -> Result<(), SpareError> {
+    administration.drop_database(name).await?;
+    let db = fleet.registry.connect().await?;
+    spare_databases::forget(&db, name).await?;
+    drop(db);
+    tokio::time::sleep(BETWEEN_DROPS).await;
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! What every handler works with: the modules, and what the gateway remembers by itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use moka::future::Cache;
+use uuid::Uuid;
+
+use super::answers::Answers;
+use super::body_memory::BodyMemory;
+use super::limits::Limits;
+use super::readiness::Readiness;
+use crate::access::Authenticator;
+use crate::accounts::Accounts;
+use crate::clock::Clock;
+use crate::configuration::{HttpSettings, LimitsSettings};
+use crate::fleet::Fleet;
+use crate::identifiers::TenantId;
+use crate::lifecycle::Lifecycle;
+use crate::limits::Turns;
+use crate::operators::Operators;
+use crate::provisioning::Provisioner;
+use crate::registry::Registry;
+use crate::tenant_data::rights::Rights;
+use crate::tenant_router::TenantRouter;
+use crate::tenants::{OwnTenant, Tenants};
+use crate::webhooks::clerk::ClerkWebhooks;
+use crate::webhooks::telnyx::TelnyxWebhooks;
+
+/// How long it is remembered what somebody may do: a change of the role, or of whose role it is, takes effect within
+/// seconds.
+const RIGHTS_TTL: Duration = Duration::from_secs(5);
+
+/// What the handlers work with. Cloned for each request, so that a clone must cost one counter and no more.
+#[derive(Clone)]
+pub struct Gateway {
+    inner: Arc<Inner>,
+}
+
+impl std::ops::Deref for Gateway {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+/// The modules, and what the gateway remembers by itself.
+pub struct Inner {
+    pub(super) registry: Registry,
+    pub(super) access: Authenticator,
+    pub(super) accounts: Accounts,
+    pub(super) operators: Operators,
+    pub(super) tenants: Tenants,
+    pub(super) own_tenant: OwnTenant,
+    pub(super) fleet: Fleet,
+    pub(super) router: TenantRouter,
+    pub(super) provisioner: Provisioner,
+    pub(super) telnyx: TelnyxWebhooks,
+    pub(super) clerk: ClerkWebhooks,
+    pub(super) readiness: Readiness,
+    pub(super) answers: Answers,
+    pub(super) limits: Limits,
+    pub(super) rights: Cache<(TenantId, Uuid, String), Arc<Rights>, RandomState>,
+    pub(super) settings: HttpSettings,
+    pub(super) registration_wait: Duration,
+    pub(super) operator_mfa_required: bool,
+    /// Memory for request bodies: what has no room is turned away.
+    pub(super) bodies: BodyMemory,
+    /// For what would hold an async thread up: large bodies.
+    pub(super) turns: Turns,
+    pub(super) clock: Clock,
+}
+
+/// The modules that the gateway opens onto.
+pub struct Modules {
+    /// Who is calling.
+    pub access: Authenticator,
+    /// Staff and their credentials.
+    pub accounts: Accounts,
+    /// People who run the installation.
+    pub operators: Operators,
+    /// Changes of tenants.
+    pub tenants: Tenants,
+    /// What staff change of their own tenant.
+    pub own_tenant: OwnTenant,
+    /// The database servers.
+    pub fleet: Fleet,
+    /// Tenants and their databases.
+    pub router: TenantRouter,
+    /// Registration.
+    pub provisioner: Provisioner,
+    /// Inbound messages.
+    pub telnyx: TelnyxWebhooks,
+    /// Deliveries of the identity provider.
+    pub clerk: ClerkWebhooks,
+    /// For operators and the readiness checks.
+    pub registry: Registry,
+}
+
+impl Gateway {
+    /// A gateway onto these modules. `registration_wait`: how long a registration is waited for before 202.
+    pub fn new(
+        modules: Modules,
+        settings: HttpSettings,
+        limits: &LimitsSettings,
+        registration_wait: Duration,
+        life: &Lifecycle,
+        clock: Clock,
+    ) -> Self {
+        let operator_mfa_required = modules.operators.requires_mfa();
+        let inner = Inner {
+            readiness: Readiness::start(modules.registry.clone(), life),
+            answers: Answers::default(),
+            access: modules.access,
+            accounts: modules.accounts,
+            operators: modules.operators,
+            tenants: modules.tenants,
+            own_tenant: modules.own_tenant,
+            fleet: modules.fleet,
+            router: modules.router,
+            provisioner: modules.provisioner,
+            telnyx: modules.telnyx,
+            clerk: modules.clerk,
+            limits: Limits::new(limits, &clock),
+            rights: Cache::builder()
+                .max_capacity(50_000)
+                .time_to_live(RIGHTS_TTL)
+                .build_with_hasher(RandomState::default()),
+            registry: modules.registry,
+            registration_wait,
+            operator_mfa_required,
+            bodies: BodyMemory::new(&settings),
+            turns: Turns::default(),
+            settings,
+            clock,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+}

@@ -1,0 +1,64 @@
+//! What operators do to their own account: signing out, and another password. Second factors are in `mfa.rs`, proofs of identity in
+//! `step_up.rs`.
+
+use std::sync::Arc;
+
+use super::credentials::OperatorCredentialChecker;
+use crate::access::{Client, OperatorCaller};
+use crate::accounts::{CredentialError, PasswordChange};
+use crate::audit::{Act, Origin};
+use crate::clock::Clock;
+use crate::passwords::Passwords;
+use crate::registry::people::audit_log;
+use crate::registry::people::operators::{self, OPERATOR, sessions};
+use crate::registry::{Registry, RegistryError, RegistryTransaction};
+
+/// Changes an operator's own account.
+#[derive(Clone)]
+pub struct OperatorAccount {
+    pub(super) registry: Registry,
+    pub(super) hasher: Arc<Passwords>,
+    pub(super) credentials: OperatorCredentialChecker,
+    pub(super) clock: Clock,
+}
+
+impl OperatorAccount {
+    /// Ends the caller's session.
+    pub async fn sign_out(
+        &self,
+        caller: &OperatorCaller,
+        origin: &Origin,
+    ) -> Result<(), RegistryError> {
+        let now = self.clock.now();
+        let ended = async |transaction: &RegistryTransaction| {
+            sessions::end(transaction, caller.claims.sid, now).await?;
+            let act = Act::on("operator.signed_out", OPERATOR, caller.operator.id);
+            Ok::<_, RegistryError>(((), act))
+        };
+        // What ends a session needs none.
+        audit_log::change(&self.registry, &origin.judged(), now, ended).await
+    }
+
+    /// Sets a new password for an operator who knows the old one. Their other sessions end.
+    pub async fn change_password(
+        &self,
+        caller: &OperatorCaller,
+        PasswordChange { current, new }: PasswordChange,
+        client: &Client,
+        origin: &Origin,
+    ) -> Result<(), CredentialError> {
+        let proof = self.credentials.prove_password(Some(caller.operator.clone()), current);
+        let hash = &caller.operator.email_hash;
+        let proven = self.credentials.counted(hash, client, proof).await?;
+        let password_hash = self.hasher.hash_new(new, Vec::new()).await?;
+        let now = self.clock.now();
+        let changed = async |transaction: &RegistryTransaction| {
+            self.credentials.hold(transaction, &proven).await?;
+            let but = Some(caller.claims.sid);
+            operators::set_password(transaction, proven.id, password_hash, but, now).await?;
+            let act = Act::on("operator.password_changed", OPERATOR, proven.id);
+            Ok::<_, CredentialError>(((), act))
+        };
+        audit_log::change(&self.registry, origin, now, changed).await
+    }
+}

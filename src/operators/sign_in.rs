@@ -1,0 +1,146 @@
+//! Signing in. An unknown address, a wrong password, a wrong code and an operator who may not sign in take the same path and
+//! are answered after the same time, as at the door of the tenants; and who guesses is counted in the same way.
+
+use std::sync::Arc;
+
+use secrecy::SecretString;
+use tokio::time::Instant;
+
+use super::credentials::OperatorCredentialChecker;
+use super::request_log::origin_of;
+use crate::access::{Authenticator, Client};
+use crate::accounts::{CredentialError, FAILURE_TIME, SecondFactor, wait_for_failure};
+use crate::audit::Act;
+use crate::clock::Clock;
+use crate::identifiers::{EmailAddress, new_id};
+use crate::passwords::Passwords;
+use crate::registry::people::audit_log;
+use crate::registry::people::operators::{self, OPERATOR, Operator, Status, sessions};
+use crate::registry::{Registry, RegistryTransaction};
+
+/// What an operator signs in with.
+pub struct OperatorCredentials {
+    /// The address; a text that is no address has no account.
+    pub email: Option<EmailAddress>,
+    /// The password.
+    pub password: SecretString,
+    /// Where they have one.
+    pub second_factor: Option<SecondFactor>,
+}
+
+/// An operator who has signed in.
+pub struct OperatorSession {
+    /// Who.
+    pub operator: Operator,
+    /// What they call with from now on.
+    pub access_token: String,
+    /// Seconds.
+    pub expires_in: i64,
+}
+
+/// Signs operators in.
+#[derive(Clone)]
+pub struct OperatorSignIn {
+    pub(super) access: Authenticator,
+    pub(super) registry: Registry,
+    pub(super) hasher: Arc<Passwords>,
+    pub(super) credentials: OperatorCredentialChecker,
+    pub(super) clock: Clock,
+}
+
+impl OperatorSignIn {
+    /// Signs an operator in.
+    pub async fn login(
+        &self,
+        credentials: OperatorCredentials,
+        client: &Client,
+    ) -> Result<OperatorSession, CredentialError> {
+        let earliest_failure = Instant::now() + FAILURE_TIME;
+        let hash = credentials.email.as_ref().map(|email| self.registry.hasher().email(email));
+        let proof = self.check(hash.clone(), credentials, client);
+        let result = match hash {
+            // A text that is no address has no account that could be guessed at.
+            None => proof.await,
+            Some(hash) => self.credentials.counted(&hash, client, proof).await,
+        };
+        wait_for_failure(&result, earliest_failure).await;
+        result
+    }
+
+    async fn check(
+        &self,
+        email_hash: Option<Vec<u8>>,
+        credentials: OperatorCredentials,
+        client: &Client,
+    ) -> Result<OperatorSession, CredentialError> {
+        let db = self.registry.connect().await?;
+        // A text that is no address takes the way of an address that nobody has.
+        let found = operators::find_by_email(&db, email_hash.unwrap_or_default()).await?;
+        drop(db);
+        let found = found.filter(|operator| operator.status == Status::Active);
+        let proven = self.credentials.prove_password(found, credentials.password.clone()).await?;
+        self.rehash(&proven, credentials.password).await;
+
+        let factor = credentials.second_factor.as_ref();
+        let opened = async |transaction: &RegistryTransaction| {
+            let session = self.open_session(transaction, &proven, factor, client).await?;
+            let second_factor = match (session.operator.has_second_factor(), factor) {
+                (false, _) => "none",
+                (true, Some(SecondFactor::RecoveryCode(_))) => "recovery_code",
+                (true, _) => "totp",
+            };
+            let act = Act::on("operator.signed_in", OPERATOR, session.operator.id)
+                .with(serde_json::json!({"second_factor": second_factor}));
+            Ok::<_, CredentialError>((session, act))
+        };
+        let (origin, now) = (origin_of(&proven, client), self.clock.now());
+        let opened = audit_log::change(&self.registry, &origin, now, opened).await;
+        // The password was right: the one sign that somebody else has it.
+        if factor.is_some() && matches!(opened, Err(CredentialError::InvalidCredentials)) {
+            let act = Act::on("operator.code_refused", OPERATOR, proven.id);
+            audit_log::note_alone(&self.registry, &origin, act, now).await?;
+        }
+        opened
+    }
+
+    /// Keeps the password as dear to guess as the settings want it today.
+    async fn rehash(&self, operator: &Operator, password: SecretString) {
+        if !self.hasher.is_outdated(&operator.password_hash) {
+            return;
+        }
+        let Ok(hash) = self.hasher.hash(password).await else { return };
+        if let Ok(db) = self.registry.connect().await
+            && let Err(error) = operators::rehash(&db, operator, hash).await
+        {
+            tracing::warn!(%error, "an operator's password could not be hashed anew");
+        }
+    }
+
+    async fn open_session(
+        &self,
+        transaction: &RegistryTransaction,
+        proven: &Operator,
+        factor: Option<&SecondFactor>,
+        client: &Client,
+    ) -> Result<OperatorSession, CredentialError> {
+        let now = self.clock.now();
+        // Whoever was shut out, or got another password, since the password was proven, gets no session.
+        let mut operator = self.credentials.hold(transaction, proven).await?;
+        if operator.has_second_factor() {
+            self.credentials.prove_second_factor(transaction, &operator, factor).await?;
+        }
+        let session = sessions::NewSession {
+            id: new_id(),
+            operator: operator.id,
+            ip: Some(client.ip),
+            user_agent: client.user_agent.clone(),
+            expires_at: now + self.access.operator_tokens().life(),
+        };
+        let access_token = self.access.operator_tokens().issue(&operator, session.id)?;
+        sessions::open(transaction, session, now).await?;
+        operators::record_login(transaction, operator.id, now).await?;
+        operator.last_login_at = Some(now);
+        let expires_in = self.access.operator_tokens().life().num_seconds();
+        Ok(OperatorSession { operator, access_token, expires_in })
+    }
+}

@@ -1,0 +1,396 @@
+//! The provisioner: plans runs, works on those that are due, and waits for their end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sea_orm::{Iterable, TransactionSession};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use uuid::Uuid;
+
+use super::create_tenant::{CreatedTenant, NewTenant};
+use super::definitions::Definition;
+use super::hooks::Hooks;
+use super::interruption::Interruption;
+use super::services::Services;
+use super::statistics::{ProvisioningStatistics, Statistics};
+use super::step_error::Refusal;
+use super::worker;
+use crate::clock::Clock;
+use crate::configuration::ProvisioningSettings;
+use crate::fleet::Fleet;
+use crate::identifiers::TenantId;
+use crate::lifecycle::Lifecycle;
+use crate::registry::runs::provisioning_runs::{self, Run, RunKind, RunStatus, Step, StepStatus};
+use crate::registry::runs::registrations::{self, Registration};
+use crate::registry::runs::run_leases::{self, Due};
+use crate::registry::tenants;
+use crate::registry::{OnRegistry, Registry, RegistryError, RegistryTransaction};
+use crate::sealing::SealingError;
+use crate::tenant_router::TenantRouter;
+
+/// Registrations that may wait for each one that is worked on. At some 100 ms each, the last of the line waits for a
+/// few seconds.
+const LINE_PER_TURN: usize = 32;
+/// How often somebody who waits for a run looks at it, once it is not in this process's hands.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// The history of a registration of which no tenant has come is kept for so long.
+const FRUITLESS_KEPT_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
+/// What people wait for.
+const PROMPT: &[RunKind] = &[RunKind::CreateTenant, RunKind::AnnounceTenant];
+/// What may take long, each kind one at a time beside the others: mending migrates, a purge stands in line for its drop.
+const SLOW: [&[RunKind]; 2] = [&[RunKind::ReprovisionTenant], &[RunKind::PurgeTenant]];
+
+/// Why a registration was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum StartRunError {
+    /// Too many are waiting.
+    #[error("too many registrations are waiting")]
+    Busy,
+    /// The key of the request stands for another run.
+    #[error("the idempotency key is in use")]
+    KeyTaken,
+    /// It could not be written down.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+/// How a run ended that did not complete.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RunFailure {
+    /// Something was asked for that cannot be.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A step failed for good.
+    #[error("the step `{step}` failed: {reason}")]
+    Broken {
+        /// Its name.
+        step: String,
+        /// What it said the last time.
+        reason: String,
+    },
+    /// It goes on; this process cannot wait for it any longer.
+    #[error("the run {0} is not at its end yet")]
+    Unfinished(Uuid),
+}
+
+/// Makes, mends and removes tenants. Clones share the limit on how many runs are worked on at once.
+#[derive(Clone)]
+pub struct Provisioner {
+    pub(super) services: Services,
+    turns: Arc<Semaphore>,
+    /// Of what may take long, by kind.
+    slow_turns: [Arc<Semaphore>; SLOW.len()],
+    /// Places in the line before the turns.
+    line: Arc<Semaphore>,
+}
+
+/// A run that is written down, or about to be when the caller's transaction commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// By this id its progress can be read.
+    pub run_id: Uuid,
+    /// The tenant that it is about.
+    pub tenant_id: TenantId,
+    /// Whom it puts on the tenant's staff.
+    pub owner_id: Option<Uuid>,
+}
+
+/// The key by which a repeated registration finds the first one, and what it must agree in. Keyed hashes.
+pub struct Idempotency {
+    /// Of the key.
+    pub key_hash: Vec<u8>,
+    /// Of the request.
+    pub request_hash: Vec<u8>,
+}
+
+/// A run that goes on whether or not anybody waits for it.
+pub struct Started {
+    /// Which.
+    pub planned: Planned,
+    provisioner: Provisioner,
+    work: tokio::task::JoinHandle<()>,
+}
+
+impl Started {
+    /// Waits for the end of the run, whoever works on it.
+    pub async fn outcome(self) -> Result<CreatedTenant, RunFailure> {
+        // What it met is in the ledger.
+        let _ = self.work.await;
+        self.provisioner.outcome_of(self.planned).await
+    }
+}
+
+impl Provisioner {
+    /// A provisioner whose work `life` waits for at the end.
+    pub fn new(
+        registry: Registry,
+        router: TenantRouter,
+        fleet: Fleet,
+        settings: ProvisioningSettings,
+        life: Lifecycle,
+        clock: Clock,
+    ) -> Result<Self, reqwest::Error> {
+        let hooks = Hooks::new(settings.hooks.clone(), clock.clone())?;
+        let concurrency = settings.concurrency;
+        let services = Services {
+            registry,
+            router,
+            fleet,
+            hooks,
+            statistics: Statistics::default(),
+            settings,
+            life,
+            clock,
+            interruption: None,
+        };
+        Ok(Self {
+            services,
+            turns: Arc::new(Semaphore::new(concurrency)),
+            slow_turns: SLOW.map(|_| Arc::new(Semaphore::new(1))),
+            line: Arc::new(Semaphore::new(concurrency * LINE_PER_TURN)),
+        })
+    }
+
+    /// For tests: interferes with steps.
+    #[must_use]
+    pub fn interrupted_by(mut self, interruption: Interruption) -> Self {
+        self.services.interruption = Some(interruption);
+        self
+    }
+
+    /// Writes down a run that makes a tenant. In a transaction of the caller's it counts from the commit on; then
+    /// [`Provisioner::begin`] it, or leave it to the job.
+    pub async fn plan(
+        &self,
+        db: &impl OnRegistry,
+        new: &NewTenant,
+    ) -> Result<Planned, RegistryError> {
+        let process = self.services.registry.process();
+        self.plan_for(db, new, process).await
+    }
+
+    /// As [`Provisioner::plan`]; `actor`: who wants it, as the history of the run names them.
+    pub(super) async fn plan_for(
+        &self,
+        db: &impl OnRegistry,
+        new: &NewTenant,
+        actor: &str,
+    ) -> Result<Planned, RegistryError> {
+        let services = &self.services;
+        let tenant_id = TenantId::generate();
+        let (input, owner_id) = new.as_input();
+        let definition = Definition::newest(RunKind::CreateTenant);
+        let plan = definition.plan(services, tenant_id, Some(&input))?;
+        let run_id = plan.id;
+        // A fresh tenant has no other run.
+        let _ = plan.write(db, actor, services.clock.now()).await?;
+        Ok(Planned { run_id, tenant_id, owner_id })
+    }
+
+    /// Works on a planned run in the background, as soon as there is a turn.
+    pub fn begin(&self, planned: Planned) -> Started {
+        let (provisioner, turns) = (self.clone(), self.turns.clone());
+        let work = self.services.life.spawn_work(async move {
+            let _turn = turns.acquire_owned().await;
+            provisioner.work_on(planned.run_id).await;
+        });
+        Started { planned, provisioner: self.clone(), work }
+    }
+
+    /// Plans a tenant and begins with it. Turned away before anything is written, where the line is full. With
+    /// `idempotency` the run is written down with its key, or not at all.
+    pub async fn start(
+        &self,
+        new: &NewTenant,
+        idempotency: Option<&Idempotency>,
+    ) -> Result<Started, StartRunError> {
+        let place = self.line.clone().try_acquire_owned().map_err(|_| StartRunError::Busy)?;
+        let planned = match idempotency {
+            None => self.plan(&self.services.registry.connect().await?, new).await?,
+            Some(Idempotency { key_hash, request_hash }) => {
+                let planned = async |transaction: &RegistryTransaction| {
+                    let planned = self.plan(transaction, new).await?;
+                    let owner = planned.owner_id.unwrap_or_default();
+                    let (run, now) = (planned.run_id, self.services.clock.now());
+                    let (key, request) = (key_hash.clone(), request_hash.clone());
+                    match registrations::remember(transaction, key, request, run, owner, now)
+                        .await?
+                    {
+                        true => Ok(planned),
+                        false => Err(StartRunError::KeyTaken),
+                    }
+                };
+                self.services.registry.transaction(planned).await?
+            }
+        };
+        let mut started = self.begin(planned);
+        let work = started.work;
+        started.work = tokio::spawn(async move {
+            let _place = place;
+            let _ = work.await;
+        });
+        Ok(started)
+    }
+
+    /// The hashes by which a registration is known whose client has chosen this key.
+    pub fn idempotency(&self, key: &str, request: &str) -> Idempotency {
+        let hasher = self.services.registry.hasher();
+        Idempotency { key_hash: hasher.idempotency_key(key), request_hash: hasher.request(request) }
+    }
+
+    /// The registration that came first with this key, of whatever request.
+    pub async fn registered_as(
+        &self,
+        idempotency: &Idempotency,
+    ) -> Result<Option<Registration>, RegistryError> {
+        let db = self.services.registry.connect().await?;
+        registrations::find(&db, &idempotency.key_hash, self.services.clock.now()).await
+    }
+
+    /// Frees the key of a registration that has failed for no fault of its client: the next one begins anew.
+    pub async fn free_key(
+        &self,
+        idempotency: &Idempotency,
+        failed: &Registration,
+    ) -> Result<(), RegistryError> {
+        let db = self.services.registry.connect().await?;
+        registrations::free(&db, &idempotency.key_hash, failed.run_id).await
+    }
+
+    /// Forgets what strangers leave behind: keys of registrations whose time is over, and runs of which no tenant has come.
+    /// Returns how many.
+    pub async fn clean_up(&self) -> Result<u64, RegistryError> {
+        let db = self.services.registry.connect().await?;
+        let keys = registrations::forget_expired(&db, self.services.clock.now()).await?;
+        Ok(keys + provisioning_runs::forget_fruitless(&db, FRUITLESS_KEPT_FOR).await?)
+    }
+
+    /// Begins the purge of a tenant that was deleted longer than `grace` ago. `false`: it was not, or is at another run.
+    pub async fn begin_purge(&self, id: TenantId, grace: Duration) -> Result<bool, RegistryError> {
+        let (services, now) = (&self.services, self.services.clock.now());
+        let plan = Definition::newest(RunKind::PurgeTenant).plan(services, id, None)?;
+        let transaction = services.registry.begin().await?;
+        let is_due = tenants::begin_purge(&transaction, id, grace, now).await?;
+        if is_due && plan.write(&transaction, services.registry.process(), now).await?.is_ok() {
+            transaction.commit().await?;
+            tracing::info!(tenant = %id, "the time for restoring a deleted tenant is over; it is purged");
+            return Ok(true);
+        }
+        transaction.rollback().await?;
+        Ok(false)
+    }
+
+    /// Takes up every run that is due and for which there is a turn, and works on it in the background. Returns how many.
+    pub async fn work_due(&self) -> Result<usize, RegistryError> {
+        self.services.fleet.admin_pool().close_idle().await;
+        let mut taken = 0;
+        let slow = self.slow_turns.iter().zip(SLOW);
+        for (turns, kinds) in [(&self.turns, PROMPT)].into_iter().chain(slow) {
+            let due = Due { run: None, known: &Definition::known(kinds) };
+            while !self.services.life.is_stopping()
+                && let Ok(turn) = turns.clone().try_acquire_owned()
+                && self.take_up(due, turn).await?
+            {
+                taken += 1;
+            }
+        }
+        Ok(taken)
+    }
+
+    async fn take_up(
+        &self,
+        due: Due<'_>,
+        turn: OwnedSemaphorePermit,
+    ) -> Result<bool, RegistryError> {
+        let Some((claim, run)) = self.claim(due).await? else { return Ok(false) };
+        let services = self.services.clone();
+        self.services.life.spawn_work(async move {
+            let _turn = turn;
+            let _ = worker::work(&services, claim, run).await;
+        });
+        Ok(true)
+    }
+
+    async fn claim(&self, due: Due<'_>) -> Result<Option<(run_leases::Claim, Run)>, RegistryError> {
+        let (registry, lease) = (&self.services.registry, self.services.settings.lease);
+        let db = registry.connect().await?;
+        run_leases::claim(&db, registry.process(), lease, due).await
+    }
+
+    /// Works on a run if it is due and nobody's.
+    async fn work_on(&self, run: Uuid) {
+        let due =
+            Due { run: Some(run), known: &Definition::known(&RunKind::iter().collect::<Vec<_>>()) };
+        match self.claim(due).await {
+            Ok(Some((claim, run))) => {
+                let _ = worker::work(&self.services, claim, run).await;
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%run, %error, "a run could not be taken up; a job will"),
+        }
+    }
+
+    /// Waits for the end of a run, and works on it where nobody else does.
+    async fn outcome_of(&self, planned: Planned) -> Result<CreatedTenant, RunFailure> {
+        loop {
+            if let Ok(Some((run, steps))) = self.progress(planned.run_id).await
+                && !run.status.is_open()
+            {
+                let Planned { tenant_id, owner_id, .. } = planned;
+                return match run.status {
+                    RunStatus::Completed => Ok(CreatedTenant { tenant_id, owner_id }),
+                    _ => Err(failure_of(&run, &steps)),
+                };
+            }
+            tokio::select! {
+                () = self.services.life.stopping() => return Err(RunFailure::Unfinished(planned.run_id)),
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
+            if let Ok(turn) = self.turns.clone().try_acquire_owned() {
+                let _turn = turn;
+                self.work_on(planned.run_id).await;
+            }
+        }
+    }
+
+    /// Waits for the end of a planned run.
+    pub async fn finish(&self, planned: Planned) -> Result<CreatedTenant, RunFailure> {
+        self.begin(planned).outcome().await
+    }
+
+    /// Asks the registry for the numbers that it alone knows.
+    pub async fn take_stock(&self) -> Result<(), RegistryError> {
+        let db = self.services.registry.connect().await?;
+        self.services.statistics.note_open(provisioning_runs::open_runs(&db).await?);
+        Ok(())
+    }
+
+    /// How the runs stand, for metrics.
+    pub fn statistics(&self) -> ProvisioningStatistics {
+        self.services.statistics.view()
+    }
+
+    /// How far a run has come.
+    pub async fn progress(&self, id: Uuid) -> Result<Option<(Run, Vec<Step>)>, RegistryError> {
+        let db = self.services.registry.connect().await?;
+        provisioning_runs::find(&db, id).await
+    }
+}
+
+/// Why a run failed that has failed.
+pub fn failure_of(run: &Run, steps: &[Step]) -> RunFailure {
+    if let Some(refusal) = run.error_code.as_deref().and_then(Refusal::of_code) {
+        return refusal.into();
+    }
+    let failed = steps.iter().rev().find(|step| step.status != StepStatus::Pending);
+    RunFailure::Broken {
+        step: failed.map(|step| step.name.clone()).unwrap_or_default(),
+        reason: failed.and_then(|step| step.last_error.clone()).unwrap_or_default(),
+    }
+}
+
+impl From<SealingError> for StartRunError {
+    fn from(error: SealingError) -> Self {
+        Self::Registry(error.into())
+    }
+}

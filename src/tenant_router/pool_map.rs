@@ -1,0 +1,293 @@
+//! What the open pools are made of: a tenant's entry, the leases on it, and the shelf from which an entry is retired.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures_util::future::{BoxFuture, Shared};
+use lru::LruCache;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::admission::{Callers, Server};
+use super::budget::Reclaim;
+use super::error::RouterError;
+use super::reasons::{Counters, PoolEvent};
+use crate::postgres::{ConnectFailure, Pool};
+use crate::registry::tenants::Tenant;
+use crate::registry::tenants::database_servers::DatabaseServer;
+
+/// A pool that nobody has used for so long gives its connections to whoever wants them.
+const AT_REST: Duration = Duration::from_secs(1);
+/// An opening that got its turn so long ago has been waiting for the database, and not for its turn.
+const TRIED_FOR_LONG: Duration = Duration::from_secs(1);
+
+/// Where a tenant's connections lead; when the registry says otherwise, the pool is of yesterday.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Placement {
+    pub server: Uuid,
+    database: String,
+    role: String,
+    sealed_password: Vec<u8>,
+}
+
+impl Placement {
+    pub fn of(tenant: &Tenant) -> Self {
+        Self {
+            server: tenant.server_id,
+            database: tenant.database_name.clone(),
+            role: tenant.role_name.clone(),
+            sealed_password: tenant.sealed_password.clone(),
+        }
+    }
+
+    pub fn is_of(&self, tenant: &Tenant) -> bool {
+        self.server == tenant.server_id
+            && self.database == tenant.database_name
+            && self.role == tenant.role_name
+            && self.sealed_password == tenant.sealed_password
+    }
+}
+
+/// Do the two rows of one tenant lead to different places?
+pub(super) fn leads_elsewhere(before: &Tenant, now: &Tenant) -> bool {
+    !Placement::of(before).is_of(now)
+}
+
+pub(super) type Opening = Shared<BoxFuture<'static, Result<Pool, ConnectFailure>>>;
+
+/// One tenant's place in the map, from the moment its opening begins.
+pub(super) struct Entry {
+    pub tenant: Uuid,
+    pub placement: Placement,
+    /// The row of the server it was opened by.
+    pub address: Arc<DatabaseServer>,
+    pub server: Arc<Server>,
+    pub opening: Opening,
+    /// When the registry's row was last changed that this pool was opened by.
+    pub as_of: DateTime<Utc>,
+    /// When the opening had its turn. Before that a caller who gives up has waited for other tenants' openings.
+    pub begun: Arc<OnceLock<Instant>>,
+    /// The opening has failed; whoever comes now tries anew instead of hearing of an old failure.
+    pub failed: Arc<AtomicBool>,
+    /// Requests that have this pool or wait for it.
+    pub leases: AtomicUsize,
+    /// Those among them that have no connection yet, and those that may use the reserve of the server's budget.
+    pub callers: Callers,
+    pub last_used: Mutex<Instant>,
+}
+
+impl Entry {
+    /// Where it is open: the pool.
+    pub fn pool(&self) -> Option<&Pool> {
+        self.opening.peek()?.as_ref().ok()
+    }
+
+    fn is_leased(&self) -> bool {
+        self.leases.load(Ordering::Acquire) > 0
+    }
+
+    /// Has the registry's row led to this pool, or a newer one? A caller with an older row has only been slow.
+    pub fn is_current_for(&self, tenant: &Tenant) -> bool {
+        self.placement.is_of(tenant) || self.as_of > tenant.updated_at
+    }
+}
+
+/// Holds a pool in the map's view: while it lives the pool is in use. Dropped after its connection went back.
+pub(super) struct Lease {
+    pub entry: Arc<Entry>,
+    pub shared: Arc<Shelf>,
+    pub is_waiting: bool,
+}
+
+impl Lease {
+    /// The pool, once it is open. The deadline ends the wait.
+    pub(super) async fn pool(&self, deadline: Instant) -> Result<&Pool, RouterError> {
+        if self.entry.opening.peek().is_none() {
+            let opened = tokio::time::timeout_at(deadline, self.entry.opening.clone()).await;
+            if opened.is_err() {
+                return Err(match self.entry.begun.get() {
+                    Some(begun) if begun.elapsed() >= TRIED_FOR_LONG => {
+                        RouterError::Unavailable(ConnectFailure::Timeout)
+                    }
+                    // Most of the time it has waited for others, for a turn or for room on the server.
+                    _ => RouterError::Saturated,
+                });
+            }
+        }
+        match self.entry.opening.peek() {
+            Some(Ok(pool)) => Ok(pool),
+            Some(Err(failure)) => {
+                self.shared.remove(&self.entry);
+                Err(RouterError::of_connect(failure.clone()))
+            }
+            None => Err(RouterError::Unavailable(ConnectFailure::Timeout)),
+        }
+    }
+
+    /// Its holder has a connection now, and needs none to be opened.
+    pub(super) fn served(&mut self) {
+        if !std::mem::take(&mut self.is_waiting) {
+            return;
+        }
+        let waiting = self.entry.callers.waiting.fetch_sub(1, Ordering::AcqRel) - 1;
+        let budget = &self.entry.server.budget;
+        if budget.is_short() {
+            budget.withdraw(&self.entry.callers.urgent, waiting);
+        }
+    }
+
+    /// While it lives, a connection of this tenant may be opened from the reserve of the server's budget.
+    pub(super) fn urgently(&self) -> Urgency {
+        self.entry.callers.urgent.fetch_add(1, Ordering::AcqRel);
+        if self.entry.server.budget.is_short() {
+            self.entry.server.budget.grant();
+        }
+        Urgency(self.entry.callers.urgent.clone())
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.served();
+        *self.entry.last_used.lock() = Instant::now();
+        if self.entry.leases.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.shared.freed.notify_waiters();
+        }
+        if self.entry.server.budget.is_short() {
+            self.entry.server.budget.ask_for_reclaim();
+        }
+    }
+}
+
+/// A caller who may use the reserve.
+pub(super) struct Urgency(Arc<AtomicUsize>);
+
+impl Drop for Urgency {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A pool that has left the map and is not closed yet.
+pub(super) struct Retiring {
+    pub entry: Weak<Entry>,
+    pub since: Instant,
+    /// When its sessions were last told to end.
+    pub stopped: Option<Instant>,
+}
+
+/// What leases and reclaim share with the pools.
+pub(super) struct Shelf {
+    pub entries: Mutex<LruCache<Uuid, Arc<Entry>>>,
+    pub retiring: Mutex<Vec<Retiring>>,
+    /// A pool came free, or a place in the map.
+    pub freed: Notify,
+    pub counters: Arc<Counters>,
+}
+
+impl Shelf {
+    pub fn new(counters: Arc<Counters>) -> Self {
+        Self {
+            // The cap is ours to keep: an LRU that evicts by itself would throw out pools in use.
+            entries: Mutex::new(LruCache::unbounded()),
+            retiring: Mutex::default(),
+            freed: Notify::new(),
+            counters,
+        }
+    }
+
+    /// What has been taken out of the map is on its way to its end. The caller holds the lock of the map.
+    pub fn retire(&self, entry: Arc<Entry>, reason: PoolEvent) {
+        self.counters.pool(reason);
+        // Where its holders' connections die, nothing leads them to where the tenant was any more.
+        if let Some(pool) = entry.pool() {
+            pool.retire();
+        }
+        let entry = Arc::downgrade(&entry);
+        self.retiring.lock().push(Retiring { entry, since: Instant::now(), stopped: None });
+        self.freed.notify_waiters();
+    }
+
+    /// Removes this very entry, not a newer one that has taken its place.
+    fn remove(&self, entry: &Arc<Entry>) {
+        let mut entries = self.entries.lock();
+        if entries.peek(&entry.tenant).is_some_and(|current| Arc::ptr_eq(current, entry)) {
+            entries.pop(&entry.tenant);
+            self.freed.notify_waiters();
+        }
+    }
+
+    /// Retires the least recently used of the pools that `is_ripe` holds for and nobody uses. `None`: there is none.
+    pub fn retire_idle_one(
+        &self,
+        entries: &mut LruCache<Uuid, Arc<Entry>>,
+        reason: PoolEvent,
+        is_ripe: impl Fn(&Entry) -> bool,
+    ) -> Option<()> {
+        let id = least_recently_used(entries, is_ripe)?.tenant;
+        self.retire(entries.pop(&id)?, reason);
+        Some(())
+    }
+}
+
+/// Of the pools that nobody uses and `is_ripe` holds for.
+fn least_recently_used(
+    entries: &LruCache<Uuid, Arc<Entry>>,
+    is_ripe: impl Fn(&Entry) -> bool,
+) -> Option<&Arc<Entry>> {
+    entries.iter().rev().map(|(_, entry)| entry).find(|entry| !entry.is_leased() && is_ripe(entry))
+}
+
+impl Reclaim for Shelf {
+    /// Idle pools go first, the least recently used before the others; then idle connections of pools in use, from
+    /// the pool that has the most.
+    fn reclaim(&self, server: Uuid) {
+        let mut entries = self.entries.lock();
+        let Some(budget) = entries
+            .iter()
+            .find(|(_, e)| e.placement.server == server)
+            .map(|(_, e)| e.server.budget.clone())
+        else {
+            return;
+        };
+        let connections = |e: &Entry| e.pool().map_or(0, Pool::connections);
+        let may_give = |e: &Entry| {
+            let at_rest = !e.is_leased() && e.last_used.lock().elapsed() >= AT_REST;
+            at_rest || budget.may_take_from(e.tenant)
+        };
+        let is_ripe = |e: &Entry| e.placement.server == server && connections(e) > 0 && may_give(e);
+        while budget.shortage() > 0 {
+            if let Some(idle) = least_recently_used(&entries, is_ripe) {
+                let (id, places) = (idle.tenant, connections(idle));
+                if places as usize > budget.shortage() {
+                    budget.expect(1);
+                    if idle.pool().is_some_and(Pool::close_idle) {
+                        continue;
+                    }
+                    return;
+                }
+                // Before they begin to come.
+                budget.expect(places);
+                if let Some(entry) = entries.pop(&id) {
+                    self.retire(entry, PoolEvent::Reclaimed);
+                }
+                continue;
+            }
+            let richest = entries
+                .iter()
+                .filter(|(_, e)| e.placement.server == server && may_give(e))
+                .filter_map(|(_, e)| e.pool())
+                .filter(|pool| pool.idle_connections() as usize > pool.waiting())
+                .max_by_key(|pool| pool.connections());
+            let Some(richest) = richest else { return };
+            budget.expect(1);
+            if !richest.close_idle() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Where a tenant's connections lead, and the proof that they led there.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use sqlx::Row as _;
+use sqlx::postgres::PgConnection;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::address::Addresses;
+use super::admission::Gatekeeper;
+use super::error::RouterError;
+use crate::configuration::RouterSettings;
+use crate::identifiers::TenantId;
+use crate::postgres::administration::Capacity;
+use crate::postgres::{ConnectFailure, Target, failure};
+use crate::registry::tenants::database_servers::DatabaseServer;
+use crate::registry::tenants::{Tenant, password_bound_to};
+use crate::registry::{Registry, RegistryError};
+
+/// The role through which every tenant's login role has its rights on the tables of a tenant database. It has no
+/// right to connect anywhere: that right is each login role's own, for its own database.
+pub const TENANT_GROUP: &str = "narthex_tenant";
+
+/// How often a server looks whether the client of a running statement is still there.
+const CLIENT_CHECK_MILLIS: &str = "2000";
+
+/// What the way to every tenant's database has in common.
+pub(super) struct Route<'a> {
+    pub registry: &'a Registry,
+    pub settings: &'a RouterSettings,
+    pub addresses: &'a Addresses,
+    pub gatekeeper: &'a Arc<Gatekeeper>,
+    /// Connections for ending sessions by force, at once.
+    pub enders: &'a Arc<Semaphore>,
+}
+
+/// How to reach a tenant's database. The password is opened here, and kept only inside the target.
+pub(super) fn target(
+    route: Route<'_>,
+    tenant: &Tenant,
+    address: &DatabaseServer,
+) -> Result<Target, RouterError> {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let Route { registry, settings, addresses, gatekeeper, enders } = route;
+    let sealed = &tenant.sealed_password;
+    let password = registry
+        .sealer()
+        .open(&password_bound_to(TenantId(tenant.id)), sealed)
+        .map_err(RegistryError::from)?;
+    let password = String::from_utf8_lossy(&password);
+    let options = addresses
+        .options_for(Some(address), &tenant.database_name)
+        .map_err(RouterError::Unavailable)?
+        .username(&tenant.role_name)
+        .password(&password)
+        .options([
+            ("statement_timeout", settings.statement_timeout.as_millis().to_string()),
+            // The server notices by itself that a client is gone, too (PostgreSQL 14 and later).
+            ("client_connection_check_interval", CLIENT_CHECK_MILLIS.to_owned()),
+        ]);
+    let expected = Expected {
+        tenant: tenant.id,
+        database: tenant.database_name.clone(),
+        role: tenant.role_name.clone(),
+        server: address.id,
+        gatekeeper: Arc::downgrade(gatekeeper),
+    };
+    let pool = NEXT.fetch_add(1, Ordering::Relaxed);
+    Ok(Target {
+        options,
+        name: format!("narthex/{}/{pool}", registry.process()),
+        connect_timeout: settings.connect_timeout,
+        operation_timeout: settings.statement_timeout + settings.connect_timeout,
+        on_connect: Some(Arc::new(move |socket| prove(expected.clone(), socket).boxed())),
+        gate: None,
+        enders: enders.clone(),
+        signals: gatekeeper.server(address.id).signals.clone(),
+        renewals: Arc::default(),
+    })
+}
+
+#[derive(Clone)]
+struct Expected {
+    tenant: Uuid,
+    database: String,
+    role: String,
+    server: Uuid,
+    /// Learns from the answer how many connections the server takes.
+    gatekeeper: Weak<Gatekeeper>,
+}
+
+/// Asks a new connection where it is. A mismatch is an alarm: somebody's data is not where the registry says.
+fn prove(
+    expected: Expected,
+    socket: &mut PgConnection,
+) -> BoxFuture<'_, Result<(), ConnectFailure>> {
+    async move {
+        let unreachable = |e: sqlx::Error| ConnectFailure::Unreachable(e.to_string());
+        let sql = format!(
+            "SELECT current_database()::text, current_user::text, (SELECT tenant_id FROM tenant_identity), {}",
+            Capacity::SQL
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .persistent(false)
+        .fetch_all(socket)
+        .await
+        // A table that is missing, not for us to read, or of more than one row: this is no tenant's database.
+        .map_err(|e| match failure::leaves_connection_certain(&e) {
+            true => {
+                tracing::error!(expected = %expected.tenant, error = %e, "ALARM: a database does not say whose it is");
+                ConnectFailure::WrongIdentity(e.to_string())
+            }
+            false => unreachable(e),
+        })?;
+        let found = rows.first().ok_or_else(|| ConnectFailure::WrongIdentity("no answer".to_owned()))?;
+        let database: String = found.try_get(0).map_err(unreachable)?;
+        let role: String = found.try_get(1).map_err(unreachable)?;
+        let tenant: Option<Uuid> = found.try_get(2).map_err(unreachable)?;
+        if database == expected.database && role == expected.role && tenant == Some(expected.tenant) {
+            if let Some(gatekeeper) = expected.gatekeeper.upgrade() {
+                gatekeeper.learn(expected.server, Capacity::of_row(found, 3).map_err(unreachable)?);
+            }
+            return Ok(());
+        }
+        tracing::error!(
+            expected = %expected.tenant, ?tenant, database, role,
+            "ALARM: a connection led to the wrong tenant's database and was closed"
+        );
+        Err(ConnectFailure::WrongIdentity(format!("{database} as {role} says it is {tenant:?}")))
+    }
+    .boxed()
+}

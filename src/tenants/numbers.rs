@@ -1,0 +1,65 @@
+//! The phone numbers of a tenant.
+
+use serde_json::json;
+
+use super::edit::{Tenants, keep};
+use crate::audit::{Act, Origin};
+use crate::identifiers::{LineNumber, TenantId};
+use crate::registry::inbox::parked_events;
+use crate::registry::people::audit_log::{self, TENANT};
+use crate::registry::tenants::phone_numbers::{self, NotAssigned};
+use crate::registry::{RegistryError, RegistryTransaction};
+
+/// Why a number is not assigned.
+#[derive(Debug, thiserror::Error)]
+pub enum AssignError {
+    /// The tenant cannot have it.
+    #[error(transparent)]
+    NotAssigned(#[from] NotAssigned),
+    /// It could not be written down.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+impl Tenants {
+    /// Gives a number to a tenant, and makes the waiting events due that are the tenant's by it. Returns how many there
+    /// are.
+    pub async fn assign_number(
+        &self,
+        tenant: TenantId,
+        number: &LineNumber,
+        origin: &Origin,
+    ) -> Result<u64, AssignError> {
+        let now = self.clock.now();
+        let assigned = async |transaction: &RegistryTransaction| {
+            phone_numbers::assign(transaction, number, tenant, now).await??;
+            let history = phone_numbers::history(transaction, number).await?;
+            let hash = self.registry.hasher().phone_number(number.as_str());
+            let comes = |event| history.holder(event) == Some(tenant);
+            let hastened = parked_events::hasten(transaction, hash, comes, now).await?;
+            keep(transaction, tenant, origin).await?;
+            let act = Act::on("phone_number.assigned", TENANT, tenant);
+            Ok::<_, AssignError>((hastened, act.with(json!({"number": number.as_str()}))))
+        };
+        audit_log::change(&self.registry, origin, now, assigned).await
+    }
+
+    /// Takes a number away from a tenant. `false`: it does not hold it.
+    pub async fn release_number(
+        &self,
+        tenant: TenantId,
+        number: &LineNumber,
+        origin: &Origin,
+    ) -> Result<bool, RegistryError> {
+        let now = self.clock.now();
+        let released = async |transaction: &RegistryTransaction| {
+            if !phone_numbers::release(transaction, number, tenant, now).await? {
+                return Ok((false, None));
+            }
+            keep(transaction, tenant, origin).await?;
+            let act = Act::on("phone_number.released", TENANT, tenant);
+            Ok::<_, RegistryError>((true, Some(act.with(json!({"number": number.as_str()})))))
+        };
+        audit_log::change(&self.registry, origin, now, released).await
+    }
+}
