@@ -243,7 +243,7 @@ impl App {
         if self.settings.telnyx.public_key.is_none() {
             tracing::warn!("telnyx.public_key is not set: every inbound message will be refused");
         }
-        if !self.mailer.is_set_up() {
+        if !self.mailer.is_configured() {
             tracing::warn!("smtp.url is not set: nobody can prove an address or forget a password");
         }
         jobs::start(

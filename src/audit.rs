@@ -125,7 +125,7 @@ impl From<Actor> for Origin {
 
 /// What is done. Holds no secret, and of what a tenant keeps no more than ids and names.
 #[derive(Clone, Debug)]
-pub struct Act {
+pub struct AuditEvent {
     /// Noun and past participle: `member.created`.
     pub action: &'static str,
     /// Kind and id of what it is done to.
@@ -134,7 +134,7 @@ pub struct Act {
     pub detail: serde_json::Value,
 }
 
-impl Act {
+impl AuditEvent {
     /// An act on something, of which there is no more to know.
     pub fn on(action: &'static str, kind: &'static str, id: impl std::fmt::Display) -> Self {
         let target = Some((kind, id.to_string()));
@@ -229,13 +229,13 @@ pub async fn append(
     transaction: &impl ConnectionTrait,
     chain: &Chain<'_>,
     origin: &Origin,
-    act: Act,
+    event: AuditEvent,
     now: DateTime<Utc>,
 ) -> Result<(), DbErr> {
     transaction.execute_raw(Statement::from_string(DbBackend::Postgres, LOCK)).await?;
     let last = Head::find_by_statement(Statement::from_string(DbBackend::Postgres, LAST));
     let last = last.one(transaction).await?.unwrap_or_default();
-    let (target_kind, target_id) = act.target.unzip();
+    let (target_kind, target_id) = event.target.unzip();
     let mut entry = Entry {
         sequence: last.sequence + 1,
         id: new_id(),
@@ -244,10 +244,10 @@ pub async fn append(
         actor_kind: origin.actor.kind.to_value(),
         actor_id: origin.actor.id,
         actor_name: origin.actor.name.clone(),
-        action: act.action.to_owned(),
+        action: event.action.to_owned(),
         target_kind: target_kind.map(str::to_owned),
         target_id,
-        detail: act.detail.to_string(),
+        detail: event.detail.to_string(),
         ip: origin.ip.map(|ip| ip.to_string()),
         user_agent: origin.user_agent.clone(),
         request_id: origin.request_id.clone(),

@@ -61,7 +61,7 @@ pub fn start(life: &Lifecycle, jobs: Jobs) {
         Ok(())
     });
     every(life, "spares", seconds(2), fleet.clone(), |fleet| async move {
-        fleet.top_up_spares().await?;
+        fleet.top_up_warm_databases().await?;
         Ok(())
     });
     every(life, "purges", seconds(60), purges.clone(), |purges| async move {
@@ -78,16 +78,16 @@ pub fn start(life: &Lifecycle, jobs: Jobs) {
         seconds(5),
         provisioner.clone(),
         |provisioner| async move {
-            provisioner.take_stock().await?;
+            provisioner.refresh_statistics().await?;
             Ok(())
         },
     );
     every(life, "numbers of the fleet", seconds(5), fleet.clone(), |fleet| async move {
-        fleet.take_stock().await?;
+        fleet.refresh_statistics().await?;
         Ok(())
     });
     every(life, "reconciler", seconds(300), fleet, |fleet| async move {
-        fleet.reconciler().reconcile_in_turn().await?;
+        fleet.reconciler().reconcile_exclusively().await?;
         Ok(())
     });
     every(life, "idempotency keys", seconds(3600), provisioner, |provisioner| async move {
@@ -123,7 +123,7 @@ impl Complaints {
         is_due
     }
 
-    fn tell(&mut self, job: &'static str, error: &Failure) {
+    fn report(&mut self, job: &'static str, error: &Failure) {
         match self.is_due() {
             true => tracing::warn!(job, %error, "a job does not do what it should"),
             false => tracing::debug!(job, %error, "a job does not do what it should"),
@@ -147,14 +147,14 @@ fn every<S, F>(
         let mut complaints = Complaints::default();
         loop {
             // A job can be dropped at any point: what it had taken up, its lease gives free again.
-            let turn = async {
+            let permit = async {
                 tokio::time::sleep(period).await;
                 job(subject.clone()).await
             };
             tokio::select! {
                 () = stopping.stopping() => break,
-                done = turn => if let Err(failure) = done {
-                    complaints.tell(name, &failure);
+                done = permit => if let Err(failure) = done {
+                    complaints.report(name, &failure);
                 },
             }
         }

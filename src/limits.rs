@@ -2,7 +2,7 @@
 //! meter of ITU-T I.371). Buckets are few numbers in a memory of bounded size, in this process alone.
 
 mod pool;
-mod turns;
+mod compute_permits;
 
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -14,8 +14,8 @@ use std::time::Duration;
 use moka::sync::Cache;
 use serde::Deserialize;
 
+pub use compute_permits::{ComputePermits, NoComputePermit};
 pub use pool::{Exhausted, Held, Pool};
-pub use turns::{NoTurn, Turns};
 
 use crate::clock::Clock;
 
@@ -88,7 +88,7 @@ impl TryFrom<String> for Rate {
 
 /// What is left in somebody's bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct RateLimitState {
     /// What it holds when it is full, and how long it takes to fill.
     pub rate: Rate,
     /// How often they may go on at once.
@@ -116,7 +116,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> Limiter<K> {
     }
 
     /// Takes one out of the bucket; `Err`: it is empty, and nothing was taken.
-    pub fn take(&self, key: K) -> Result<Standing, Standing> {
+    pub fn take(&self, key: K) -> Result<RateLimitState, RateLimitState> {
         let (now, one) = (self.clock.now_us(), self.rate.one_us());
         let bucket = match self.buckets.get(&key) {
             Some(bucket) => bucket,
@@ -144,11 +144,11 @@ impl<K: Hash + Eq + Send + Sync + 'static> Limiter<K> {
         }
     }
 
-    fn standing(&self, full_at: i64, now: i64) -> Standing {
+    fn standing(&self, full_at: i64, now: i64) -> RateLimitState {
         let (one, missing) = (self.rate.one_us(), full_at - now);
         let room = self.rate.period_us() - missing;
         let micros = |us: i64| Duration::from_micros(u64::try_from(us).unwrap_or(0));
-        Standing {
+        RateLimitState {
             rate: self.rate,
             remaining: u32::try_from(room / one).unwrap_or(u32::MAX).min(self.rate.count),
             full_in: micros(missing),

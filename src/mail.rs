@@ -45,7 +45,7 @@ pub enum MailError {
 
 /// A letter.
 #[derive(Clone, Debug)]
-pub struct Letter {
+pub struct Email {
     /// To whom.
     pub to: EmailAddress,
     /// In one line.
@@ -54,13 +54,13 @@ pub struct Letter {
     pub text: String,
 }
 
-struct Server {
+struct SmtpServer {
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
 }
 
 enum Post {
-    Smtp(Box<Server>),
+    Smtp(Box<SmtpServer>),
     Log,
     /// None is set.
     Nowhere,
@@ -87,7 +87,7 @@ impl Mailer {
             Some(url) if url.expose_secret() == LOG => Post::Log,
             Some(url) => {
                 let from = settings.from.as_deref().ok_or(MailError::NoFrom)?;
-                Post::Smtp(Box::new(Server {
+                Post::Smtp(Box::new(SmtpServer {
                     transport: transport(url)?,
                     from: from.parse().map_err(|_| MailError::BadFrom)?,
                 }))
@@ -108,7 +108,7 @@ impl Mailer {
     }
 
     /// Can letters be sent at all?
-    pub fn is_set_up(&self) -> bool {
+    pub fn is_configured(&self) -> bool {
         !matches!(*self.post, Post::Nowhere)
     }
 
@@ -121,7 +121,7 @@ impl Mailer {
     }
 
     /// Sends a letter in the background, with some patience.
-    pub fn send(&self, letter: Letter) {
+    pub fn send(&self, email: Email) {
         let Ok(place) = self.under_way.clone().try_acquire_owned() else {
             tracing::error!("too many letters are under way; one is not sent");
             return;
@@ -133,12 +133,12 @@ impl Mailer {
                 Post::Nowhere => tracing::error!("smtp.url is not set: a letter is not sent"),
                 // At the level that `narthex dev` shows.
                 Post::Log => tracing::warn!(
-                    to = letter.to.as_str(),
-                    subject = letter.subject,
+                    to = email.to.as_str(),
+                    subject = email.subject,
                     "a letter, instead of being sent:\n\n{}",
-                    letter.text
+                    email.text
                 ),
-                Post::Smtp(server) => deliver(server, &letter).await,
+                Post::Smtp(server) => deliver(server, &email).await,
             }
         });
     }
@@ -161,16 +161,16 @@ fn transport(url: &SecretString) -> Result<AsyncSmtpTransport<Tokio1Executor>, M
     Ok(builder.map_err(|_| MailError::BadUrl)?.timeout(Some(TIMEOUT)).build())
 }
 
-async fn deliver(Server { transport, from }: &Server, letter: &Letter) {
-    let Ok(to) = letter.to.as_str().parse() else {
+async fn deliver(SmtpServer { transport, from }: &SmtpServer, email: &Email) {
+    let Ok(to) = email.to.as_str().parse() else {
         tracing::error!("an address cannot be written to");
         return;
     };
     let message = Message::builder()
         .from(from.clone())
         .to(Mailbox::new(None, to))
-        .subject(letter.subject.replace(is_control, " "))
-        .body(letter.text.clone());
+        .subject(email.subject.replace(is_control, " "))
+        .body(email.text.clone());
     let message = match message {
         Ok(message) => message,
         Err(error) => return tracing::error!(%error, "a letter could not be written"),

@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use zxcvbn::{Score, zxcvbn};
 
 use crate::configuration::Argon2Settings;
-use crate::limits::{NoTurn, Turns};
+use crate::limits::{ComputePermits, NoComputePermit};
 
 /// Of a new password, and of each word about its owner, so many characters are compared with what is common. The
 /// estimate tries every substitution of every part: at worst that costs a tenth of a second for 40 characters, about as
@@ -35,16 +35,16 @@ pub enum PasswordError {
 
 /// Sixteen bits of a password, to see that two are not the same one. Whoever gets hold of them has gained next to nothing:
 /// one guess in 65,536 passes.
-pub fn glimpse(password: &SecretString) -> u16 {
+pub fn fingerprint(password: &SecretString) -> u16 {
     let digest = digest::digest(&digest::SHA256, password.expose_secret().as_bytes());
     digest.as_ref().iter().take(2).fold(0, |bits, byte| bits << 8 | u16::from(*byte))
 }
 
-impl From<NoTurn> for PasswordError {
-    fn from(error: NoTurn) -> Self {
+impl From<NoComputePermit> for PasswordError {
+    fn from(error: NoComputePermit) -> Self {
         match error {
-            NoTurn::Busy => Self::Busy,
-            NoTurn::Died(reason) => Self::Broken(reason),
+            NoComputePermit::Busy => Self::Busy,
+            NoComputePermit::Died(reason) => Self::Broken(reason),
         }
     }
 }
@@ -63,7 +63,7 @@ fn beginning(text: &str) -> &str {
 /// Hashes and verifies passwords, at most a few at a time.
 pub struct Passwords {
     hasher: Argon2<'static>,
-    turns: Turns,
+    permits: ComputePermits,
     /// What a password is compared with when there is no account, so that both cases cost the same.
     decoy: String,
     hashes: Arc<AtomicU64>,
@@ -76,7 +76,7 @@ impl Passwords {
             .map_err(|e| PasswordError::Broken(e.to_string()))?;
         let hasher = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let decoy = hash_with(&hasher, &uuid::Uuid::new_v4().to_string())?;
-        Ok(Self { hasher, turns: Turns::default(), decoy, hashes: Arc::default() })
+        Ok(Self { hasher, permits: ComputePermits::default(), decoy, hashes: Arc::default() })
     }
 
     /// The PHC string of `password`.
@@ -100,7 +100,7 @@ impl Passwords {
             let about: Vec<&str> = about.iter().map(String::as_str).collect();
             is_common(candidate.expose_secret(), &about)
         };
-        if self.turns.run(estimate).await? {
+        if self.permits.run(estimate).await? {
             return Err(PasswordError::TooCommon);
         }
         self.hash(password).await
@@ -149,7 +149,7 @@ impl Passwords {
             hashes.fetch_add(1, Ordering::Relaxed);
             work()
         };
-        self.turns.run(counted).await?
+        self.permits.run(counted).await?
     }
 }
 

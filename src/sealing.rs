@@ -55,8 +55,8 @@ impl Sealer {
         Ok(Self { keys: vec![named_key(key)?], random: SystemRandom::new() })
     }
 
-    /// Seals `plain` for the row that `bound_to` names (`table.column/id`): it opens for that row alone.
-    pub fn seal(&self, bound_to: &str, plain: &[u8]) -> Result<Vec<u8>, SealingError> {
+    /// Seals `plain` for the row that `aad` names (`table.column/id`): it opens for that row alone.
+    pub fn seal(&self, aad: &str, plain: &[u8]) -> Result<Vec<u8>, SealingError> {
         let (id, key) = self.keys.first().ok_or(SealingError::UnknownKey)?;
         let nonce: [u8; NONCE_LEN] = self.random_bytes()?;
         let mut sealed = Vec::with_capacity(HEADER_LEN + plain.len() + AES_256_GCM.tag_len());
@@ -66,7 +66,7 @@ impl Sealer {
         let mut body = plain.to_vec();
         key.seal_in_place_append_tag(
             Nonce::assume_unique_for_key(nonce),
-            Aad::from(bound_to.as_bytes()),
+            Aad::from(aad.as_bytes()),
             &mut body,
         )
         .map_err(|_| SealingError::Unreadable)?;
@@ -81,7 +81,7 @@ impl Sealer {
     }
 
     /// Opens what [`Sealer::seal`] made for the same row.
-    pub fn open(&self, bound_to: &str, sealed: &[u8]) -> Result<Vec<u8>, SealingError> {
+    pub fn open(&self, aad: &str, sealed: &[u8]) -> Result<Vec<u8>, SealingError> {
         let (header, body) = sealed.split_at_checked(HEADER_LEN).ok_or(SealingError::Unreadable)?;
         let (format_and_id, nonce) = header.split_at(1 + KEY_ID_LEN);
         if format_and_id[0] != FORMAT {
@@ -96,7 +96,7 @@ impl Sealer {
             Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealingError::Unreadable)?;
         let mut body = body.to_vec();
         let plain = key
-            .open_in_place(nonce, Aad::from(bound_to.as_bytes()), &mut body)
+            .open_in_place(nonce, Aad::from(aad.as_bytes()), &mut body)
             .map_err(|_| SealingError::Unreadable)?;
         Ok(plain.to_vec())
     }

@@ -78,7 +78,7 @@ struct Database {
 
 /// Connections that no request has; the semaphore counts them.
 struct Free {
-    turns: Semaphore,
+    permits: Semaphore,
     indices: Mutex<Vec<usize>>,
 }
 
@@ -135,7 +135,7 @@ async fn serve(options: &Options) -> Result<()> {
         databases,
         next: AtomicUsize::new(0),
         free: options.in_turn.then(|| Free {
-            turns: Semaphore::new(options.connections),
+            permits: Semaphore::new(options.connections),
             indices: Mutex::new((0..options.connections).collect()),
         }),
         connections: options.connections,
@@ -188,13 +188,13 @@ impl Floor {
 
     async fn lend(&self, number: usize) -> Result<Lent<'_>> {
         let Some(free) = &self.free else {
-            let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.connections;
-            let index = number * self.connections + turn;
-            return Ok(Lent { floor: self, index, _turn: None });
+            let permit = self.next.fetch_add(1, Ordering::Relaxed) % self.connections;
+            let index = number * self.connections + permit;
+            return Ok(Lent { floor: self, index, _permit: None });
         };
-        let turn = free.turns.acquire().await?;
+        let permit = free.permits.acquire().await?;
         let index = lock(&free.indices).pop().ok_or("a turn without a connection")?;
-        Ok(Lent { floor: self, index, _turn: Some(turn) })
+        Ok(Lent { floor: self, index, _permit: Some(permit) })
     }
 
     async fn read(&self, path: &str) -> Result<Vec<u8>> {
@@ -262,7 +262,7 @@ struct Lent<'a> {
     floor: &'a Floor,
     index: usize,
     /// Given back after the index.
-    _turn: Option<SemaphorePermit<'a>>,
+    _permit: Option<SemaphorePermit<'a>>,
 }
 
 impl Lent<'_> {

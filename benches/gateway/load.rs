@@ -146,13 +146,13 @@ impl Load {
         let measured = start + self.warm_up;
         let end = measured + self.length;
         let mut connection = None;
-        let mut turn = index;
+        let mut permit = index;
         loop {
             let begin = match self.pace {
                 Pace::ClosedLoop => Instant::now(),
                 Pace::PerSecond(rate) => {
-                    let due = start + Duration::from_secs_f64(turn as f64 / rate);
-                    turn += of;
+                    let due = start + Duration::from_secs_f64(permit as f64 / rate);
+                    permit += of;
                     if due < end && Instant::now() < due {
                         tokio::time::sleep_until(due.into()).await;
                         // The timer is no finer than a millisecond, which is not the gateway's fault.

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use super::caller::{Caller, ProgramKey};
+use super::caller::{Caller, ServiceKey};
 use super::clerk::ClerkTokens;
 use super::error::{AccessError, TokenError};
 use super::operator_tokens::{OperatorClaims, OperatorTokens};
 use super::revocations::Revocations;
-use super::signing_keys::Keys;
+use super::signing_keys::SigningKeys;
 use super::tokens::{Claims, Tokens};
 use crate::clock::Clock;
 use crate::configuration::Settings;
@@ -54,8 +54,10 @@ impl Authenticator {
         life: &Lifecycle,
         clock: Clock,
     ) -> Result<Self, AccessError> {
-        let keys = Keys::load(registry.clone(), Audience::Tenant, life, clock.clone()).await?;
-        let operator_keys = Keys::load(registry.clone(), Audience::Operator, life, clock.clone());
+        let keys =
+            SigningKeys::load(registry.clone(), Audience::Tenant, life, clock.clone()).await?;
+        let operator_keys =
+            SigningKeys::load(registry.clone(), Audience::Operator, life, clock.clone());
         let operator_tokens =
             OperatorTokens::new(operator_keys.await?, &settings.auth, clock.clone());
         let revocations = Revocations::load(registry.clone(), life, clock.clone()).await?;
@@ -79,7 +81,7 @@ impl Authenticator {
         &self.operator_tokens
     }
 
-    /// Makes new keys for tokens to be signed with, for each audience one: see [`Keys`]. Returns their ids.
+    /// Makes new keys for tokens to be signed with, for each audience one: see [`SigningKeys`]. Returns their ids.
     pub async fn rotate_keys(&self, at_once: bool) -> Result<[String; 2], RegistryError> {
         let tenants = self.tokens.rotate_keys(at_once).await?;
         Ok([tenants, self.operator_tokens.rotate_keys(at_once).await?])
@@ -88,8 +90,8 @@ impl Authenticator {
     /// Who shows this text. What we have not signed may be a token of Clerk: each of the two looks for its own algorithm,
     /// and nothing else, among its own keys.
     pub async fn authenticate(&self, text: &str) -> Result<Caller, AccessError> {
-        if let Some(key) = ProgramKey::read(&self.registry, text) {
-            return Ok(Caller::Program(key?));
+        if let Some(key) = ServiceKey::read(&self.registry, text) {
+            return Ok(Caller::Service(key?));
         }
         let claims = match (self.tokens.verify(text).await, &*self.clerk) {
             (Err(TokenError::Invalid), Some(clerk)) => clerk.verify(text).await?,
@@ -109,7 +111,7 @@ impl Authenticator {
         use AccessError::{NotStaff, Token};
         let claims = match self.authenticate(token).await {
             Ok(Caller::Staff(claims)) => return Ok(Some(claims)),
-            Ok(Caller::Program(_) | Caller::Operator(_)) => return Err(NotStaff),
+            Ok(Caller::Service(_) | Caller::Operator(_)) => return Err(NotStaff),
             Err(Token(TokenError::Invalid)) => return Ok(None),
             Err(Token(TokenError::Expired | TokenError::Revoked)) => {
                 match (self.tokens.verify_at_any_age(token).await, &*self.clerk) {
@@ -140,9 +142,9 @@ impl Authenticator {
         ip: Option<IpAddr>,
     ) -> Result<Rights, AccessError> {
         let rights = self.read_rights(db, caller).await?;
-        if let (Caller::Program(_), Some(id)) = (caller, rights.actor.id) {
+        if let (Caller::Service(_), Some(id)) = (caller, rights.actor.id) {
             let ip = ip.map(|ip| ip.to_string());
-            api_keys::note_use(db, id, ip, self.clock.now()).await?;
+            api_keys::record_use(db, id, ip, self.clock.now()).await?;
         }
         Ok(rights)
     }
@@ -156,7 +158,7 @@ impl Authenticator {
         let now = self.clock.now();
         let found = match caller {
             Caller::Staff(claims) => rights::of_staff(db, claims.sub).await?,
-            Caller::Program(key) => rights::of_key(db, &key.hash, now).await?,
+            Caller::Service(key) => rights::of_key(db, &key.hash, now).await?,
             Caller::Operator(claims) => match self.role_of_impersonator(claims).await? {
                 Some(role) => rights::of_operator(db, claims.sid, role >= Role::Admin, now).await?,
                 None => None,
@@ -174,7 +176,7 @@ impl Authenticator {
     }
 
     /// Has the caller been shut out since their rights were read? In memory, for every request.
-    pub fn is_shut_out(&self, rights: &Rights) -> bool {
+    pub fn has_revoked(&self, rights: &Rights) -> bool {
         rights.actor.id.is_some_and(|id| self.is_revoked(id))
     }
 

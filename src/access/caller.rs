@@ -25,7 +25,7 @@ pub enum Caller {
     /// A member of staff.
     Staff(Arc<Claims>),
     /// A program.
-    Program(ProgramKey),
+    Service(ServiceKey),
     /// An operator who acts in the tenant for a while: `sid` is the impersonation.
     Operator(Arc<Claims>),
 }
@@ -35,7 +35,7 @@ impl Caller {
     pub fn tenant(&self) -> TenantId {
         match self {
             Self::Staff(claims) | Self::Operator(claims) => claims.tid,
-            Self::Program(key) => key.tenant,
+            Self::Service(key) => key.tenant,
         }
     }
 
@@ -45,7 +45,7 @@ impl Caller {
         match self {
             Self::Staff(claims) => (claims.tid, claims.sub, claims.role.clone()),
             Self::Operator(claims) => (claims.tid, claims.sid, "operator".to_owned()),
-            Self::Program(key) => {
+            Self::Service(key) => {
                 let mut id = [0; 16];
                 id.copy_from_slice(&key.hash[..16]);
                 (key.tenant, Uuid::from_bytes(id), "program".to_owned())
@@ -57,20 +57,20 @@ impl Caller {
 /// The key of a tenant's program: the tenant, 32 random bytes, and a tag that nobody else can make, so that a made-up one
 /// costs no look in anybody's database.
 #[derive(Clone)]
-pub struct ProgramKey {
+pub struct ServiceKey {
     /// Whose.
     pub tenant: TenantId,
     /// By which its tenant knows it.
     pub hash: [u8; 32],
 }
 
-impl std::fmt::Debug for ProgramKey {
+impl std::fmt::Debug for ServiceKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ProgramKey of {}", self.tenant)
     }
 }
 
-impl ProgramKey {
+impl ServiceKey {
     /// A new key, and its text, which is shown once.
     pub fn generate(
         registry: &Registry,

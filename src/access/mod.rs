@@ -16,11 +16,11 @@ mod tokens;
 
 pub use crate::audit::Client;
 pub use authenticator::{Authenticator, OperatorCaller};
-pub use caller::{Caller, ProgramKey};
+pub use caller::{Caller, ServiceKey};
 pub(crate) use error::from_access_causes;
 pub use error::{AccessError, TokenError};
 pub(crate) use opaque_token::OpaqueToken;
 pub use operator_tokens::OperatorClaims;
 pub use principal::Principal;
-pub use signing_keys::{KeyRing, Keys, PublicJwk};
+pub use signing_keys::{KeyRing, PublicJwk, SigningKeys};
 pub use tokens::{Claims, MAX_IMPERSONATION, PROOF_LIFE, Subject, Tokens};

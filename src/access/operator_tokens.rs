@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::error::TokenError;
-use super::signing_keys::{self, Keys};
+use super::signing_keys::{self, SigningKeys};
 use crate::clock::Clock;
 use crate::configuration::AuthSettings;
 use crate::identifiers::new_id;
@@ -39,7 +39,7 @@ pub struct OperatorClaims {
 
 /// Makes and verifies them. Nothing is remembered: operators are few.
 pub struct OperatorTokens {
-    keys: Keys,
+    keys: SigningKeys,
     issuer: String,
     life: TimeDelta,
     validation: Validation,
@@ -47,7 +47,7 @@ pub struct OperatorTokens {
 }
 
 impl OperatorTokens {
-    pub fn new(keys: Keys, settings: &AuthSettings, clock: Clock) -> Self {
+    pub fn new(keys: SigningKeys, settings: &AuthSettings, clock: Clock) -> Self {
         let life = TimeDelta::from_std(settings.operator_session_ttl);
         Self {
             keys,
@@ -63,7 +63,7 @@ impl OperatorTokens {
         self.life
     }
 
-    /// Makes a new key: see [`Keys::rotate`].
+    /// Makes a new key: see [`SigningKeys::rotate`].
     pub async fn rotate_keys(&self, at_once: bool) -> Result<String, RegistryError> {
         self.keys.rotate(self.life, at_once).await
     }
@@ -85,7 +85,7 @@ impl OperatorTokens {
 
     /// What a token says, if it is one of ours and its time is not over. Whether its session lives is judged elsewhere.
     pub async fn verify(&self, token: &str) -> Result<OperatorClaims, TokenError> {
-        let (claims, _) = self.keys.believe::<OperatorClaims>(token, &self.validation).await?;
+        let (claims, _) = self.keys.verify::<OperatorClaims>(token, &self.validation).await?;
         if claims.exp <= self.clock.now().timestamp() {
             return Err(TokenError::Expired);
         }

@@ -7,7 +7,7 @@ use super::authenticator::Authenticator;
 use super::caller::Caller;
 use super::error::{AccessError, TokenError};
 use super::tokens::Claims;
-use crate::audit::{Act, Client, Origin};
+use crate::audit::{AuditEvent, Client, Origin};
 use crate::registry::people::revoked_tokens;
 use crate::tenant_data::rights::{self, Rights};
 use crate::tenant_data::staff::StaffMember;
@@ -32,7 +32,7 @@ impl Principal {
     pub fn claims(&self) -> Result<&Claims, AccessError> {
         match &self.caller {
             Caller::Staff(claims) => Ok(claims),
-            Caller::Program(_) | Caller::Operator(_) => Err(TokenError::Invalid.into()),
+            Caller::Service(_) | Caller::Operator(_) => Err(TokenError::Invalid.into()),
         }
     }
 }
@@ -48,14 +48,14 @@ impl Authenticator {
     ) -> Result<T, E>
     where
         F: AsyncFnOnce(&TenantTransaction, &Rights) -> Result<(T, A), E>,
-        A: Into<Option<Act>>,
+        A: Into<Option<AuditEvent>>,
         E: From<AccessError> + From<DbErr>,
     {
         let (hasher, now) = (self.registry.hasher(), self.clock.now());
         let judged = async |transaction: &TenantTransaction| {
             let rights = self.authorize(transaction, by).await?;
-            let (done, act) = change(transaction, &rights).await?;
-            Ok::<_, E>((done, Origin::of(rights.actor, by.client.as_ref()), act))
+            let (done, event) = change(transaction, &rights).await?;
+            Ok::<_, E>((done, Origin::of(rights.actor, by.client.as_ref()), event))
         };
         audit_log::change(db, hasher, now, judged).await
     }
@@ -84,14 +84,14 @@ impl Authenticator {
         transaction: &TenantTransaction,
         by: &Principal,
     ) -> Result<Rights, AccessError> {
-        rights::hold(transaction, by.changes_rights).await?;
+        rights::lock(transaction, by.changes_rights).await?;
         if let Caller::Staff(claims) = &by.caller
             && !self.is_open(transaction, claims).await?
         {
             return Err(TokenError::Revoked.into());
         }
         let rights = self.read_rights(transaction, &by.caller).await?;
-        if self.is_shut_out(&rights) {
+        if self.has_revoked(&rights) {
             return Err(TokenError::Revoked.into());
         }
         let Some(permission) = by.permission else { return Ok(rights) };
@@ -130,27 +130,27 @@ impl Authenticator {
     /// Changes something in a tenant for an origin that is judged already: see [`audit_log::change`].
     pub async fn change<T, E, F>(&self, db: &TenantDb, origin: &Origin, change: F) -> Result<T, E>
     where
-        F: AsyncFnOnce(&TenantTransaction) -> Result<(T, Act), E>,
+        F: AsyncFnOnce(&TenantTransaction) -> Result<(T, AuditEvent), E>,
         E: From<DbErr>,
     {
         let (hasher, now) = (self.registry.hasher(), self.clock.now());
         let noted = async |transaction: &TenantTransaction| {
-            let (done, act) = change(transaction).await?;
-            Ok::<_, E>((done, origin.clone(), act))
+            let (done, event) = change(transaction).await?;
+            Ok::<_, E>((done, origin.clone(), event))
         };
         audit_log::change(db, hasher, now, noted).await
     }
 
     /// Writes down what a member of staff is doing to an account, in the transaction that does it.
-    pub async fn note(
+    pub async fn record(
         &self,
         transaction: &TenantTransaction,
         user: &StaffMember,
         client: &Client,
-        act: Act,
+        event: AuditEvent,
     ) -> Result<(), DbErr> {
         let origin = Origin::of(user.actor(), Some(client));
         let (hasher, now) = (self.registry.hasher(), self.clock.now());
-        audit_log::note(transaction, hasher, &origin, act, now).await
+        audit_log::record(transaction, hasher, &origin, event, now).await
     }
 }

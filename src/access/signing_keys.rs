@@ -74,7 +74,7 @@ pub(super) const MAX_TOKEN_BYTES: usize = 4096;
 /// How often a replica looks whether there are other keys.
 const PERIOD: Duration = Duration::from_secs(5);
 /// A token that names a key nobody knows makes it look at once, but no more often than this.
-const LOOK_PAUSE: Duration = Duration::from_secs(1);
+const REFRESH_PAUSE: Duration = Duration::from_secs(1);
 
 /// Every key that is believed at a moment.
 pub struct KeyRing(Vec<SigningKey>);
@@ -113,15 +113,15 @@ impl KeyRing {
 
 /// The key ring of today. Clones share it.
 #[derive(Clone)]
-pub struct Keys {
+pub struct SigningKeys {
     registry: Registry,
     audience: Audience,
     ring: Arc<RwLock<Arc<KeyRing>>>,
-    looked: Arc<Mutex<Instant>>,
+    last_refresh: Arc<Mutex<Instant>>,
     clock: Clock,
 }
 
-impl Keys {
+impl SigningKeys {
     /// Reads the keys of an audience from the registry; makes the first one where there is none. Of replicas that start for the
     /// first time at once, one makes the key and the others wait for it. Follows changes until `life` stops.
     pub async fn load(
@@ -152,8 +152,8 @@ impl Keys {
         transaction.commit().await?;
         drop(db);
         let ring = Arc::new(RwLock::new(Arc::new(KeyRing::of(keys)?)));
-        let looked = Arc::new(Mutex::new(Instant::now()));
-        let keys = Self { registry, audience, ring, looked, clock };
+        let last_refresh = Arc::new(Mutex::new(Instant::now()));
+        let keys = Self { registry, audience, ring, last_refresh, clock };
         let (follower, stopping) = (keys.clone(), life.clone());
         life.spawn("signing keys", async move {
             tokio::select! {
@@ -170,13 +170,13 @@ impl Keys {
     }
 
     /// Looks whether there are other keys, unless it was done a moment ago.
-    pub(super) async fn look_again(&self) {
+    pub(super) async fn refresh(&self) {
         {
-            let mut looked = self.looked.lock();
-            if looked.elapsed() < LOOK_PAUSE {
+            let mut last_refresh = self.last_refresh.lock();
+            if last_refresh.elapsed() < REFRESH_PAUSE {
                 return;
             }
-            *looked = Instant::now();
+            *last_refresh = Instant::now();
         }
         // Readiness says aloud that the registry is away.
         if let Err(error) = self.read().await {
@@ -203,7 +203,7 @@ impl Keys {
     }
 
     /// What a token says, and the key that has signed it, if it is one of these.
-    pub(super) async fn believe<C: DeserializeOwned>(
+    pub(super) async fn verify<C: DeserializeOwned>(
         &self,
         token: &str,
         validation: &Validation,
@@ -216,7 +216,7 @@ impl Keys {
             header.kid.filter(|_| header.alg == Algorithm::EdDSA).ok_or(TokenError::Invalid)?;
         let now = self.clock.now();
         if self.ring().find(&kid, || now).is_none() {
-            self.look_again().await;
+            self.refresh().await;
         }
         let ring = self.ring();
         let key = ring.find(&kid, || now).ok_or(TokenError::Invalid)?;
@@ -227,7 +227,7 @@ impl Keys {
     async fn follow(&self) {
         loop {
             tokio::time::sleep(PERIOD).await;
-            self.look_again().await;
+            self.refresh().await;
         }
     }
 

@@ -19,7 +19,7 @@ impl Authenticator {
                 let registry = self.registry.connect().await?;
                 Ok(step_ups::is_fresh(&registry, claims.sid, now).await?)
             }
-            Caller::Program(_) | Caller::Operator(_) => Ok(false),
+            Caller::Service(_) | Caller::Operator(_) => Ok(false),
         }
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::error::TokenError;
-use super::signing_keys::{self, Keys, MAX_TOKEN_BYTES, PublicJwk};
+use super::signing_keys::{self, MAX_TOKEN_BYTES, PublicJwk, SigningKeys};
 use crate::clock::Clock;
 use crate::configuration::AuthSettings;
 use crate::identifiers::{TenantId, new_id};
@@ -70,23 +70,23 @@ pub struct Subject {
 
 /// A token that was verified, and the key that has signed it.
 #[derive(Clone)]
-struct Believed {
+struct VerifiedToken {
     claims: Arc<Claims>,
     kid: Arc<str>,
 }
 
 /// Makes and verifies access tokens.
 pub struct Tokens {
-    keys: Keys,
+    keys: SigningKeys,
     issuer: String,
     life: TimeDelta,
     validation: Validation,
-    remembered: Cache<[u8; 32], Believed, RandomState>,
+    remembered: Cache<[u8; 32], VerifiedToken, RandomState>,
     clock: Clock,
 }
 
 impl Tokens {
-    pub(super) fn new(keys: Keys, settings: &AuthSettings, clock: Clock) -> Self {
+    pub(super) fn new(keys: SigningKeys, settings: &AuthSettings, clock: Clock) -> Self {
         // Age is judged by our own clock, on remembered tokens too.
         let validation = signing_keys::validation(&settings.issuer, AUDIENCE);
         let remembered = Cache::builder()
@@ -108,7 +108,7 @@ impl Tokens {
         self.life
     }
 
-    /// Makes a new key for tokens to be signed with: see [`Keys::rotate`].
+    /// Makes a new key for tokens to be signed with: see [`SigningKeys::rotate`].
     pub async fn rotate_keys(&self, at_once: bool) -> Result<String, RegistryError> {
         self.keys.rotate(self.life.max(MAX_IMPERSONATION), at_once).await
     }
@@ -123,12 +123,12 @@ impl Tokens {
         self.issue_for(subject, self.life, None)
     }
 
-    /// A new token that is good for so long. `visit`: it is that of an operator who acts in the tenant, from this session of theirs.
+    /// A new token that is good for so long. `impersonation`: it is that of an operator who acts in the tenant, from this session of theirs.
     pub fn issue_for(
         &self,
         subject: Subject,
         life: TimeDelta,
-        visit: Option<Uuid>,
+        impersonation: Option<Uuid>,
     ) -> Result<String, TokenError> {
         let now = self.clock.now();
         let claims = Claims {
@@ -141,7 +141,7 @@ impl Tokens {
             iat: now.timestamp(),
             exp: (now + life).timestamp(),
             jti: new_id(),
-            imp: visit,
+            imp: impersonation,
             proven_until: None,
         };
         self.keys.sign(&claims)
@@ -154,14 +154,14 @@ impl Tokens {
         }
         let mut key = [0; 32];
         key.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
-        let Believed { claims, kid } = match self.remembered.get(&key).await {
-            Some(believed) => believed,
+        let VerifiedToken { claims, kid } = match self.remembered.get(&key).await {
+            Some(verified) => verified,
             None => {
-                let believed = self.decode(token).await?;
-                if believed.claims.exp > self.clock.now().timestamp() {
-                    self.remembered.insert(key, believed.clone()).await;
+                let verified = self.decode(token).await?;
+                if verified.claims.exp > self.clock.now().timestamp() {
+                    self.remembered.insert(key, verified.clone()).await;
                 }
-                believed
+                verified
             }
         };
         if claims.exp <= self.clock.now_us() / 1_000_000 {
@@ -176,7 +176,7 @@ impl Tokens {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Invalid);
         }
-        let Believed { claims, kid } = self.decode(token).await?;
+        let VerifiedToken { claims, kid } = self.decode(token).await?;
         self.unless_given_up(&kid)?;
         Ok(claims)
     }
@@ -186,8 +186,8 @@ impl Tokens {
         self.keys.ring().find(kid, || self.clock.now()).map(drop).ok_or(TokenError::Invalid)
     }
 
-    async fn decode(&self, token: &str) -> Result<Believed, TokenError> {
-        let (claims, kid) = self.keys.believe(token, &self.validation).await?;
-        Ok(Believed { claims: Arc::new(claims), kid: kid.into() })
+    async fn decode(&self, token: &str) -> Result<VerifiedToken, TokenError> {
+        let (claims, kid) = self.keys.verify(token, &self.validation).await?;
+        Ok(VerifiedToken { claims: Arc::new(claims), kid: kid.into() })
     }
 }

@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::access::{AccessError, Authenticator, ProgramKey, from_access_causes};
-use crate::audit::{Act, ActorKind};
+use crate::access::{AccessError, Authenticator, ServiceKey, from_access_causes};
+use crate::audit::{ActorKind, AuditEvent};
 use crate::clock::Clock;
 use crate::identifiers::{TenantId, new_id};
 use crate::registry::Registry;
@@ -21,7 +21,7 @@ const HINT: usize = 4;
 pub enum ApiKeyError {
     /// The key would have a permission that its maker lacks.
     #[error("a key would be permitted `{0}`, and its maker is not")]
-    BeyondMaker(String),
+    PrivilegeEscalation(String),
     /// The caller is refused, or a database cannot be reached.
     #[error(transparent)]
     Access(#[from] AccessError),
@@ -55,12 +55,12 @@ impl ApiKeys {
         tenant: TenantId,
         wanted: WantedKey,
         (by, staff): (&Rights, Option<Uuid>),
-    ) -> Result<((ApiKey, String), Act), ApiKeyError> {
+    ) -> Result<((ApiKey, String), AuditEvent), ApiKeyError> {
         if let Some(beyond) = wanted.permissions.iter().find(|name| !by.permissions.contains(name))
         {
-            return Err(ApiKeyError::BeyondMaker(beyond.clone()));
+            return Err(ApiKeyError::PrivilegeEscalation(beyond.clone()));
         }
-        if rights::give_rights(&wanted.permissions) && !by.has_stepped_up {
+        if rights::grants_rights(&wanted.permissions) && !by.has_stepped_up {
             return Err(AccessError::StepUpRequired.into());
         }
         let created_by = match by.actor.kind {
@@ -68,7 +68,7 @@ impl ApiKeys {
             ActorKind::ApiKey => api_keys::made_by(transaction, by.actor.id).await?,
             _ => staff,
         };
-        let (key, text) = ProgramKey::generate(&self.registry, tenant)?;
+        let (key, text) = ServiceKey::generate(&self.registry, tenant)?;
         let new = ApiKey {
             id: new_id(),
             name: wanted.name,
@@ -83,9 +83,9 @@ impl ApiKeys {
             last_used_ip: None,
         };
         let key = api_keys::add(transaction, new).await?;
-        let act = Act::on("api_key.created", "api_key", key.id);
-        let act = act.with(json!({"name": key.name, "permissions": key.permissions}));
-        Ok(((key, text), act))
+        let event = AuditEvent::on("api_key.created", "api_key", key.id);
+        let event = event.with(json!({"name": key.name, "permissions": key.permissions}));
+        Ok(((key, text), event))
     }
 
     /// A key is good no more: here at once, on every replica within a second. `None`: there is none with this id. Of one that was
@@ -95,11 +95,12 @@ impl ApiKeys {
         transaction: &TenantTransaction,
         tenant: TenantId,
         id: Uuid,
-    ) -> Result<Option<Option<Act>>, ApiKeyError> {
+    ) -> Result<Option<Option<AuditEvent>>, ApiKeyError> {
         let revoked = api_keys::revoke(transaction, id, self.clock.now()).await?;
         let Some((key, was_good)) = revoked else { return Ok(None) };
         self.access.revoke(tenant, &[id]).await?;
-        let act = Act::on("api_key.revoked", "api_key", id).with(json!({"name": key.name}));
-        Ok(Some(was_good.then_some(act)))
+        let event =
+            AuditEvent::on("api_key.revoked", "api_key", id).with(json!({"name": key.name}));
+        Ok(Some(was_good.then_some(event)))
     }
 }

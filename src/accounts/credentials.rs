@@ -182,8 +182,8 @@ impl CredentialChecker {
         staff: Uuid,
         factor: &Factor,
     ) -> Result<TotpSecret, AccessError> {
-        let bound_to = second_factor::bound_to(tenant, staff);
-        let opened = self.registry.tenant_sealer().open(&bound_to, &factor.sealed_secret)?;
+        let aad = second_factor::aad(tenant, staff);
+        let opened = self.registry.tenant_sealer().open(&aad, &factor.sealed_secret)?;
         Ok(TotpSecret::of_bytes(opened))
     }
 }

@@ -13,16 +13,16 @@ use super::email_verification::name_for;
 use super::error::{CredentialError, EmailError, RedeemError};
 use super::one_time_tokens::OneTimeTokens;
 use crate::access::{AccessError, Authenticator, Client, OpaqueToken, Principal};
-use crate::audit::{Act, Origin};
+use crate::audit::{AuditEvent, Origin};
 use crate::clock::Clock;
 use crate::identifiers::{EmailAddress, TenantId};
-use crate::mail::{Letter, Mailer};
+use crate::mail::{Email, Mailer};
 use crate::registry::Registry;
 use crate::registry::tenants::Tenant;
-use crate::registry::tenants::email_index::Standing;
+use crate::registry::tenants::email_index::AddressStatus;
 use crate::tenant_data::one_time_tokens::{self, OneTimeToken, Purpose};
 use crate::tenant_data::staff;
-use crate::tenant_data::staffing;
+use crate::tenant_data::staff_changes;
 use crate::tenant_router::TenantRouter;
 
 /// So long the letter is good.
@@ -60,7 +60,7 @@ impl EmailChanges {
         if email.as_str() == user.email {
             return Err(EmailError::SameAddress);
         }
-        if !self.mailer.is_set_up() {
+        if !self.mailer.is_configured() {
             return Err(EmailError::NotConfigured);
         }
         let account = self.registry.hasher().email(&email);
@@ -70,19 +70,19 @@ impl EmailChanges {
             (OpaqueToken::generate(TenantId(tenant.id), self.registry.sealer())?, self.clock.now());
         let db = self.router.connect(tenant).await?;
         let asked = self.access.change_by(&db, by, async |transaction, _| {
-            if !staff::hold_active(transaction, &user).await? {
+            if !staff::lock_active(transaction, &user).await? {
                 return Err(EmailError::from(CredentialError::InvalidCredentials));
             }
             let (whose, until) = ((user.id, email.as_str()), now + LETTER_LIFE);
             let purpose = Purpose::EmailChange;
             one_time_tokens::add(transaction, token.hash(), purpose, whose, now, until).await?;
-            Ok(((), Act::on("email.change_requested", "staff", user.id)))
+            Ok(((), AuditEvent::on("email.change_requested", "staff", user.id)))
         });
         asked.await?;
         drop(db);
         let link = self.mailer.link("change-email", &token.to_text());
         let organization = name_for(tenant, &user);
-        self.mailer.send(Letter {
+        self.mailer.send(Email {
             to: email,
             subject: format!("Your new address at {organization}"),
             text: format!(
@@ -118,22 +118,22 @@ impl EmailChanges {
             let taken = one_time_tokens::take(transaction, token.hash(), purpose, now).await?;
             taken.ok_or_else(refused)?;
             // Nobody changes them meanwhile, and they have the address that was marked.
-            let is_same = staff::hold_active(transaction, &user).await?;
+            let is_same = staff::lock_active(transaction, &user).await?;
             let now_has = staff::find_active(transaction, staff_id).await?;
             if !is_same || now_has.is_none_or(|now| now.email != user.email) {
                 return Err(refused());
             }
-            staffing::set_email(transaction, staff_id, new.as_str(), now).await?;
+            staff_changes::set_email(transaction, staff_id, new.as_str(), now).await?;
             // What was sent to the old one is good no more.
             one_time_tokens::remove_all(transaction, staff_id).await?;
-            let act = Act::on("email.changed", "staff", staff_id);
-            Ok(((), act.with(json!({"from": old.as_str(), "to": new.as_str()}))))
+            let event = AuditEvent::on("email.changed", "staff", staff_id);
+            Ok(((), event.with(json!({"from": old.as_str(), "to": new.as_str()}))))
         });
         changed.await?;
         drop(db);
         self.index.move_claim(id, &old, &new).await;
-        self.index.settle(&new, id, marks.1, Standing::Staff).await;
-        self.index.settle(&old, id, marks.0, Standing::Unknown).await;
+        self.index.settle(&new, id, marks.1, AddressStatus::Staff).await;
+        self.index.settle(&old, id, marks.0, AddressStatus::Unknown).await;
         let old_hash = self.registry.hasher().email(&old);
         // A stranger's address can be given up again and again. Whose address is proven always hears that it counts no more.
         if user.email_verified_at.is_none()
@@ -147,7 +147,7 @@ impl EmailChanges {
             Some(_) => new.as_str(),
             None => "another address",
         };
-        self.mailer.send(Letter {
+        self.mailer.send(Email {
             to: old,
             subject: format!("Your address at {organization} has changed"),
             text: format!(

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::access::AccessError;
 use crate::identifiers::{EmailAddress, TenantId};
-use crate::registry::tenants::email_index::{self, Mark, Standing};
+use crate::registry::tenants::email_index::{self, AddressStatus, Mark};
 use crate::registry::{Registry, RegistryError};
-use crate::tenant_data::staffing::{self, INVITED};
+use crate::tenant_data::staff_changes::{self, INVITED};
 use crate::tenant_router::TenantRouter;
 
 /// Longer than any request: whoever has marked an address so long ago has come to an end.
@@ -38,7 +38,7 @@ impl EmailIndexSync {
         email: &EmailAddress,
         tenant: TenantId,
         mark: Mark,
-        standing: Standing,
+        standing: AddressStatus,
     ) {
         let settled = async {
             let registry = self.registry.connect().await?;
@@ -69,11 +69,11 @@ impl EmailIndexSync {
                         .parse::<EmailAddress>()
                         .is_ok_and(|email| hasher.email(&email) == address.email_hash)
                 };
-                let found = staffing::addresses(&db).await?.into_iter().find(has_it);
+                let found = staff_changes::addresses(&db).await?.into_iter().find(has_it);
                 Ok::<_, AccessError>(Some(match found {
-                    None => Standing::Unknown,
-                    Some((_, status)) if status == INVITED => Standing::Invited,
-                    Some(_) => Standing::Staff,
+                    None => AddressStatus::Unknown,
+                    Some((_, status)) if status == INVITED => AddressStatus::Invited,
+                    Some(_) => AddressStatus::Staff,
                 }))
             };
             match known.await {

@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use crate::configuration::LimitsSettings;
 use crate::identifiers::TenantId;
-use crate::limits::{Limiter, Standing};
+use crate::limits::{Limiter, RateLimitState};
 use crate::tenant_data::one_time_tokens::Purpose;
 
 /// Without buckets nothing is counted.
@@ -25,13 +25,13 @@ impl EmailThrottle {
 
     /// An email to the address with this keyed hash. Each purpose is counted by itself: invitations again and again must not keep an
     /// account from a new password.
-    pub fn take(&self, mut email_hash: Vec<u8>, purpose: Purpose) -> Result<(), Standing> {
+    pub fn take(&self, mut email_hash: Vec<u8>, purpose: Purpose) -> Result<(), RateLimitState> {
         email_hash.push(purpose as u8);
         self.0.as_ref().map_or(Ok(()), |buckets| buckets.emails.take(email_hash).map(drop))
     }
 
     /// An invitation of the tenant.
-    pub fn take_invitation(&self, tenant: TenantId) -> Result<(), Standing> {
+    pub fn take_invitation(&self, tenant: TenantId) -> Result<(), RateLimitState> {
         self.0.as_ref().map_or(Ok(()), |buckets| buckets.invitations.take(tenant).map(drop))
     }
 }

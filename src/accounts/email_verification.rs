@@ -9,10 +9,10 @@ use super::email_throttle::EmailThrottle;
 use super::error::{CredentialError, EmailError, RedeemError};
 use super::one_time_tokens::{OneTimeTokens, take};
 use crate::access::{Authenticator, Client, Principal};
-use crate::audit::Act;
+use crate::audit::AuditEvent;
 use crate::clock::Clock;
-use crate::limits::Standing;
-use crate::mail::{Letter, Mailer};
+use crate::limits::RateLimitState;
+use crate::mail::{Email, Mailer};
 use crate::plain_text::quoted;
 use crate::registry::Registry;
 use crate::registry::tenants::Tenant;
@@ -41,7 +41,7 @@ impl EmailVerification {
         db: &TenantDb,
         user: &StaffMember,
     ) -> Result<(), CredentialError> {
-        if user.email_verified_at.is_some() || !self.mailer.is_set_up() {
+        if user.email_verified_at.is_some() || !self.mailer.is_configured() {
             return Ok(());
         }
         let purpose = Purpose::EmailVerification;
@@ -55,7 +55,7 @@ impl EmailVerification {
         }
     }
 
-    fn count(&self, user: &StaffMember) -> Result<(), Standing> {
+    fn count(&self, user: &StaffMember) -> Result<(), RateLimitState> {
         let Ok(email) = user.email.parse() else { return Ok(()) };
         let account = self.registry.hasher().email(&email);
         self.throttle.take(account, Purpose::EmailVerification)
@@ -69,7 +69,7 @@ impl EmailVerification {
         };
         let user = self.access.look_by(db, by, found).await?;
         let user = user.ok_or(CredentialError::InvalidCredentials)?;
-        if user.email_verified_at.is_some() || !self.mailer.is_set_up() {
+        if user.email_verified_at.is_some() || !self.mailer.is_configured() {
             return Ok(());
         }
         self.count(&user).map_err(EmailError::TooMany)?;
@@ -82,7 +82,7 @@ impl EmailVerification {
         let purpose = Purpose::EmailVerification;
         let token = self.tokens.issue(db, user, purpose, VERIFICATION_LIFE).await?;
         let link = self.mailer.link("verify-email", &token);
-        self.mailer.send(Letter {
+        self.mailer.send(Email {
             to,
             subject: "Is this your address?".to_owned(),
             text: format!(
@@ -103,8 +103,8 @@ impl EmailVerification {
             staff::record_verified(transaction, user.id, now).await?;
             // Whoever asked to move the account away had not proven that it is theirs.
             one_time_tokens::remove(transaction, user.id, Purpose::EmailChange).await?;
-            let act = Act::on("email.verified", "staff", user.id);
-            self.access.note(transaction, &user, client, act).await?;
+            let event = AuditEvent::on("email.verified", "staff", user.id);
+            self.access.record(transaction, &user, client, event).await?;
             Ok(())
         };
         db.begin().await?.run(verified).await

@@ -1,9 +1,9 @@
 //! The failures that several services of accounts share.
 
 use crate::access::{AccessError, from_access_causes};
-use crate::limits::Standing;
+use crate::limits::RateLimitState;
 use crate::passwords::PasswordError;
-use crate::tenant_data::staffing::StaffError;
+use crate::tenant_data::staff_changes::StaffError;
 
 /// Why a proof of identity is refused.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +22,7 @@ pub enum CredentialError {
     ManagedByIdentityProvider,
     /// Too many sign-ins to the account have failed. The same for an account that nobody has.
     #[error("too many sign-ins have failed")]
-    TooManyAttempts(Standing),
+    TooManyAttempts(RateLimitState),
     /// Too many passwords are being hashed, or the new one is refused.
     #[error(transparent)]
     Password(#[from] PasswordError),
@@ -62,7 +62,7 @@ pub enum EmailError {
     NotConfigured,
     /// Too many emails to the address have been asked for.
     #[error("too many letters have been asked for")]
-    TooMany(Standing),
+    TooMany(RateLimitState),
     /// The proof of identity is refused.
     #[error(transparent)]
     Credentials(#[from] CredentialError),

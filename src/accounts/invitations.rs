@@ -18,20 +18,20 @@ use super::sign_in::SignIn;
 use crate::access::{
     AccessError, Authenticator, Client, OpaqueToken, Principal, from_access_causes,
 };
-use crate::audit::Act;
+use crate::audit::AuditEvent;
 use crate::clock::Clock;
 use crate::identifiers::{EmailAddress, TenantId};
-use crate::limits::Standing as RateLimit;
-use crate::mail::{Letter, Mailer};
+use crate::limits::RateLimitState;
+use crate::mail::{Email, Mailer};
 use crate::passwords::Passwords;
 use crate::plain_text::quoted;
 use crate::registry::Registry;
 use crate::registry::inbox::clerk;
 use crate::registry::tenants::Tenant;
-use crate::registry::tenants::email_index::Standing;
+use crate::registry::tenants::email_index::AddressStatus;
 use crate::tenant_data::one_time_tokens::{self, Purpose};
 use crate::tenant_data::staff::StaffMember;
-use crate::tenant_data::staffing::{self, INVITED, Invitation, StaffError};
+use crate::tenant_data::staff_changes::{self, INVITED, Invitation, StaffError};
 use crate::tenant_router::{TenantRouter, TenantTransaction};
 
 /// People look into their mail after a weekend.
@@ -45,10 +45,10 @@ pub enum InvitationError {
     EmailNotConfigured,
     /// Too many emails to the address have been asked for.
     #[error("too many letters have been asked for")]
-    TooManyEmails(RateLimit),
+    TooManyEmails(RateLimitState),
     /// The tenant has invited too many.
     #[error("too many were invited")]
-    TooManyInvitations(RateLimit),
+    TooManyInvitations(RateLimitState),
     /// The staff does not take the change.
     #[error(transparent)]
     Staff(#[from] StaffError),
@@ -87,7 +87,9 @@ impl Invitations {
         let db = self.router.connect(tenant).await?;
         self.access
             .look_by(&db, by, async |transaction, rights| {
-                Ok::<_, InvitationError>(staffing::may_invite(transaction, &new, rights).await?)
+                Ok::<_, InvitationError>(
+                    staff_changes::may_invite(transaction, &new, rights).await?,
+                )
             })
             .await?;
         drop(db);
@@ -98,16 +100,16 @@ impl Invitations {
         let db = self.router.connect(tenant).await?;
         let invited = self.access.change_by(&db, by, async |transaction, rights| {
             let now = self.clock.now();
-            let user = staffing::invite(transaction, new, rights, now).await?;
+            let user = staff_changes::invite(transaction, new, rights, now).await?;
             self.keep(transaction, &user, &token).await?;
-            let act = Act::on("staff.invited", "staff", user.id);
-            let act = act.with(json!({"email": user.email, "role": user.role}));
-            Ok::<_, InvitationError>((user, act))
+            let event = AuditEvent::on("staff.invited", "staff", user.id);
+            let event = event.with(json!({"email": user.email, "role": user.role}));
+            Ok::<_, InvitationError>((user, event))
         });
         // Where it fails nobody knows whose the address is: the mark goes by itself.
         let user: StaffMember = invited.await?;
         drop(db);
-        self.index.settle(&email, id, mark, Standing::Invited).await;
+        self.index.settle(&email, id, mark, AddressStatus::Invited).await;
         self.send(tenant, email, &token);
         Ok(user)
     }
@@ -121,10 +123,10 @@ impl Invitations {
     ) -> Result<(), InvitationError> {
         let db = self.router.connect(tenant).await?;
         let user = self.access.look_by(&db, by, async |transaction, rights| {
-            staffing::require_verified_owner(transaction).await?;
-            let user = staffing::find(transaction, id).await?;
+            staff_changes::require_verified_owner(transaction).await?;
+            let user = staff_changes::find(transaction, id).await?;
             if user.status == INVITED {
-                staffing::hold_invited_by(transaction, id, rights).await?;
+                staff_changes::lock_invited_by(transaction, id, rights).await?;
             }
             Ok::<_, InvitationError>(user)
         });
@@ -139,9 +141,9 @@ impl Invitations {
         let token = OpaqueToken::generate(TenantId(tenant.id), self.registry.sealer())?;
         let db = self.router.connect(tenant).await?;
         let invited = self.access.change_by(&db, by, async |transaction, rights| {
-            let user = staffing::hold_invited_by(transaction, id, rights).await?;
+            let user = staff_changes::lock_invited_by(transaction, id, rights).await?;
             self.keep(transaction, &user, &token).await?;
-            Ok::<_, InvitationError>(((), Act::on("staff.invited", "staff", id)))
+            Ok::<_, InvitationError>(((), AuditEvent::on("staff.invited", "staff", id)))
         });
         invited.await?;
         drop(db);
@@ -152,9 +154,9 @@ impl Invitations {
     async fn may_send_invitations(&self, tenant: &Tenant) -> Result<(), InvitationError> {
         let registry = self.registry.connect().await?;
         if clerk::keeps(&registry, TenantId(tenant.id)).await? {
-            return Err(StaffError::KeptElsewhere.into());
+            return Err(StaffError::ManagedByIdentityProvider.into());
         }
-        match self.mailer.is_set_up() {
+        match self.mailer.is_configured() {
             true => Ok(()),
             false => Err(InvitationError::EmailNotConfigured),
         }
@@ -183,7 +185,7 @@ impl Invitations {
         let link = self.mailer.link("join", &token.to_text());
         // Only an owner whose address is proven invites anybody.
         let organization = quoted(&tenant.organization_name);
-        self.mailer.send(Letter {
+        self.mailer.send(Email {
             to,
             subject: format!("Join the staff of {organization}"),
             text: format!(
@@ -215,18 +217,18 @@ impl Invitations {
             let purpose = Purpose::Invitation;
             let taken = one_time_tokens::take(transaction, token.hash(), purpose, now).await?;
             let joined = match &taken {
-                Some(token) => staffing::join(transaction, token.staff_id, hash, now).await?,
+                Some(token) => staff_changes::join(transaction, token.staff_id, hash, now).await?,
                 None => None,
             };
             // Taken or too old, it is good no more: that is kept.
             let Some(user) = joined else { return Ok(None) };
-            let act = Act::on("staff.joined", "staff", user.id);
-            self.access.note(transaction, &user, client, act).await?;
+            let event = AuditEvent::on("staff.joined", "staff", user.id);
+            self.access.record(transaction, &user, client, event).await?;
             let tokens = self.sessions.open_in(transaction, &user, client, now).await?;
             Ok::<_, RedeemError>(Some((user, tokens)))
         };
         let (user, tokens) = db.begin().await?.run(joined).await?.ok_or_else(refused)?;
-        self.index.settle(&email, TenantId(tenant.id), mark, Standing::Staff).await;
+        self.index.settle(&email, TenantId(tenant.id), mark, AddressStatus::Staff).await;
         Ok(self.sign_in.signed_in(db, (tenant, user), tokens, now).await)
     }
 }

@@ -10,7 +10,7 @@ use moka::sync::Cache;
 use super::error::{CredentialError, SignInFailure};
 use crate::clock::Clock;
 use crate::configuration::LimitsSettings;
-use crate::limits::{Limiter, Standing};
+use crate::limits::{Limiter, RateLimitState};
 
 /// A network from which somebody has signed in is theirs for so long.
 const KNOWN_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -37,9 +37,9 @@ struct Attempt {
 /// Why an attempt may not be made.
 enum Refused {
     /// Too many from there have failed.
-    Network(Standing),
+    Network(RateLimitState),
     /// Too many of strangers have failed, and nobody here remembers this network.
-    Strangers(Standing),
+    Strangers(RateLimitState),
 }
 
 impl LoginThrottle {
@@ -80,8 +80,8 @@ impl LoginThrottle {
             Err(Refused::Strangers(_)) if is_at_home.await => {
                 self.recognize(account.clone(), network)
             }
-            Err(Refused::Network(standing) | Refused::Strangers(standing)) => {
-                return Err(CredentialError::TooManyAttempts(standing).into());
+            Err(Refused::Network(state) | Refused::Strangers(state)) => {
+                return Err(CredentialError::TooManyAttempts(state).into());
             }
         };
         let result = proof.await;

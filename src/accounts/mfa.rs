@@ -9,7 +9,7 @@ use super::error::CredentialError;
 use super::sessions::Sessions;
 use super::totp::{TotpSecret, recovery_codes, recovery_hash};
 use crate::access::{AccessError, Authenticator, Client, Principal, from_access_causes};
-use crate::audit::Act;
+use crate::audit::AuditEvent;
 use crate::clock::Clock;
 use crate::registry::Registry;
 use crate::registry::people::step_ups;
@@ -64,19 +64,19 @@ impl Mfa {
     ) -> Result<Enrollment, MfaError> {
         let user = self.credentials.prove_again(tenant, by, password, None, client).await?;
         let secret = TotpSecret::generate(self.registry.sealer())?;
-        let bound_to = second_factor::bound_to(tenant.id, user.id);
-        let sealed = self.registry.tenant_sealer().seal(&bound_to, secret.bytes())?;
+        let aad = second_factor::aad(tenant.id, user.id);
+        let sealed = self.registry.tenant_sealer().seal(&aad, secret.bytes())?;
         let db = self.router.connect(tenant).await?;
         let begun = self.access.change_by(&db, by, async |transaction, _| {
             // Their password may have changed while it was being checked.
-            if !staff::hold_active(transaction, &user).await? {
+            if !staff::lock_active(transaction, &user).await? {
                 return Err(CredentialError::InvalidCredentials.into());
             }
             let now = self.clock.now();
             if !second_factor::begin(transaction, user.id, sealed, now).await? {
                 return Err(MfaError::AlreadyEnabled);
             }
-            Ok(((), Act::on("mfa.enrolled", "staff", user.id)))
+            Ok(((), AuditEvent::on("mfa.enrolled", "staff", user.id)))
         });
         begun.await?;
         let url = secret.url(&tenant.organization_name, &user.email);
@@ -115,7 +115,7 @@ impl Mfa {
                 return Err(MfaError::AlreadyEnabled);
             }
             self.sessions.end_all(transaction, claims.tid, user.id, Some(claims.sid), now).await?;
-            Ok(((), Act::on("mfa.enabled", "staff", user.id)))
+            Ok(((), AuditEvent::on("mfa.enabled", "staff", user.id)))
         });
         confirmed.await?;
         Ok(codes)
@@ -133,7 +133,7 @@ impl Mfa {
         let db = self.router.connect(tenant).await?;
         self.access
             .change_by(&db, by, async |transaction, _| {
-                if !staff::hold_active(transaction, &user).await? {
+                if !staff::lock_active(transaction, &user).await? {
                     return Err(CredentialError::InvalidCredentials.into());
                 }
                 if !second_factor::remove(transaction, user.id, self.clock.now()).await? {
@@ -141,7 +141,7 @@ impl Mfa {
                 }
                 let registry = self.registry.connect().await?;
                 step_ups::forget(&registry, user.id).await?;
-                Ok(((), Act::on("mfa.disabled", "staff", user.id)))
+                Ok(((), AuditEvent::on("mfa.disabled", "staff", user.id)))
             })
             .await
     }

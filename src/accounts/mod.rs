@@ -109,7 +109,7 @@ impl Accounts {
             hasher: hasher.clone(),
             throttle: login_throttle.clone(),
             // Without email nobody can prove an address.
-            addresses_are_proven: mailer.is_set_up(),
+            addresses_are_proven: mailer.is_configured(),
             clock: clock.clone(),
         };
         let sessions = Sessions {
@@ -235,6 +235,6 @@ impl Accounts {
 
     /// Can people prove that an address is theirs?
     pub fn sends_email(&self) -> bool {
-        self.mailer.is_set_up()
+        self.mailer.is_configured()
     }
 }

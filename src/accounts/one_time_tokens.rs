@@ -38,7 +38,7 @@ impl OneTimeTokens {
         let now = self.clock.now();
         let issued = async |transaction: &TenantTransaction| {
             // They may have been removed meanwhile.
-            if !staff::hold_active(transaction, user).await? {
+            if !staff::lock_active(transaction, user).await? {
                 return Err(CredentialError::InvalidCredentials);
             }
             let whose = (user.id, &*user.email);

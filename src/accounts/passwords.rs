@@ -16,11 +16,11 @@ use super::error::{CredentialError, RedeemError};
 use super::one_time_tokens::{OneTimeTokens, take};
 use super::sessions::Sessions;
 use crate::access::{AccessError, Authenticator, Client, Principal};
-use crate::audit::Act;
+use crate::audit::AuditEvent;
 use crate::clock::Clock;
 use crate::identifiers::EmailAddress;
 use crate::lifecycle::Lifecycle;
-use crate::mail::{Letter, Mailer};
+use crate::mail::{Email, Mailer};
 use crate::passwords::Passwords;
 use crate::registry::Registry;
 use crate::registry::tenants::Tenant;
@@ -78,7 +78,8 @@ impl PasswordChanges {
         host: Option<&HostName<'_>>,
     ) -> Result<(), AccessError> {
         let tenant = self.lookup.named_tenant(tenant, host).await?;
-        let (Ok(turn), true) = (self.permits.clone().try_acquire_owned(), self.mailer.is_set_up())
+        let (Ok(permit), true) =
+            (self.permits.clone().try_acquire_owned(), self.mailer.is_configured())
         else {
             tracing::warn!("a letter for a new password was asked for and is not sent");
             return Ok(());
@@ -90,7 +91,7 @@ impl PasswordChanges {
         }
         let this = self.clone();
         self.life.spawn_work(async move {
-            let _turn = turn;
+            let _permit = permit;
             let written =
                 tokio::time::timeout(WRITING, this.send_resets(&email, tenant.as_deref()));
             match written.await {
@@ -119,7 +120,7 @@ impl PasswordChanges {
             let token = self.tokens.issue(&db, &user, Purpose::PasswordReset, RESET_LIFE).await?;
             let link = self.mailer.link("reset-password", &token);
             let organization = name_for(&tenant, &user);
-            self.mailer.send(Letter {
+            self.mailer.send(Email {
                 to: email.clone(),
                 subject: format!("A new password for {organization}"),
                 text: format!(
@@ -148,7 +149,7 @@ impl PasswordChanges {
         let hash = self.hasher.hash_new(password, Vec::new()).await?;
         let (db, now) = (self.router.connect(&tenant).await?, self.clock.now());
         let reset = async |transaction: &TenantTransaction| {
-            rights::hold(transaction, true).await?;
+            rights::lock(transaction, true).await?;
             let user = take(transaction, &token, Purpose::PasswordReset, now).await?;
             let user = user.ok_or_else(refused)?;
             if !staff::set_password(transaction, &user, hash, now).await? {
@@ -164,8 +165,8 @@ impl PasswordChanges {
             // Whoever was in before may be waiting to move the account to an address of theirs.
             one_time_tokens::remove_all(transaction, user.id).await?;
             self.sessions.end_all(transaction, token.tenant, user.id, None, now).await?;
-            let act = Act::on("password.reset", "staff", user.id);
-            self.access.note(transaction, &user, client, act).await?;
+            let event = AuditEvent::on("password.reset", "staff", user.id);
+            self.access.record(transaction, &user, client, event).await?;
             Ok(())
         };
         db.begin().await?.run(reset).await
@@ -194,7 +195,7 @@ impl PasswordChanges {
                 self.sessions
                     .end_all(transaction, claims.tid, user.id, Some(claims.sid), now)
                     .await?;
-                Ok(((), Act::on("password.changed", "staff", user.id)))
+                Ok(((), AuditEvent::on("password.changed", "staff", user.id)))
             })
             .await
     }

@@ -11,7 +11,7 @@ use crate::access::{
     AccessError, Authenticator, Claims, Client, OpaqueToken, Principal, Subject, TokenError,
     from_access_causes,
 };
-use crate::audit::Act;
+use crate::audit::AuditEvent;
 use crate::clock::Clock;
 use crate::configuration::AuthSettings;
 use crate::identifiers::{TenantId, unguessable_id};
@@ -101,7 +101,7 @@ impl Sessions {
         let session = unguessable_id();
         // They may have been shut out, or their password changed, while it was being checked; whoever did that has ended
         // the sessions that there were.
-        if !staff::hold_active(transaction, user).await? {
+        if !staff::lock_active(transaction, user).await? {
             return Err(CredentialError::InvalidCredentials);
         }
         let new = NewSession {
@@ -112,8 +112,8 @@ impl Sessions {
             expires_at: now + self.refresh_life,
         };
         sessions::open(transaction, new, now).await?;
-        let act = Act::on("session.opened", "session", session);
-        self.access.note(transaction, user, client, act).await?;
+        let event = AuditEvent::on("session.opened", "session", session);
+        self.access.record(transaction, user, client, event).await?;
         Ok(self.token_pair(tenant, user, session, &refresh)?)
     }
 
@@ -160,8 +160,8 @@ impl Sessions {
                 if was_open
                     && let Some(user) = staff::find_active(&transaction, session.staff_id).await?
                 {
-                    let act = Act::on("session.stolen", "session", session.id);
-                    self.access.note(&transaction, &user, client, act).await?;
+                    let event = AuditEvent::on("session.stolen", "session", session.id);
+                    self.access.record(&transaction, &user, client, event).await?;
                 }
                 transaction.commit().await?;
                 drop(db);
@@ -208,7 +208,7 @@ impl Sessions {
                 let was_open = ended.ok_or(SessionError::NotFound)?;
                 // One that has ended before, too: a first attempt may have stopped half-way.
                 self.access.revoke(claims.tid, &[session]).await?;
-                Ok(((), was_open.then(|| Act::on("session.ended", "session", session))))
+                Ok(((), was_open.then(|| AuditEvent::on("session.ended", "session", session))))
             })
             .await
     }

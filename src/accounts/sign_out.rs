@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::sessions::{SessionError, Sessions};
 use crate::access::{AccessError, Authenticator, Claims, Client, OpaqueToken, TokenError};
-use crate::audit::{Act, Origin};
+use crate::audit::{AuditEvent, Origin};
 use crate::identifiers::TenantId;
 use crate::registry::tenants::Tenant;
 use crate::tenant_data::one_time_tokens::{self, Purpose};
@@ -107,7 +107,7 @@ impl Sessions {
         }
         let transaction = db.begin().await?;
         // What somebody does in one of these sessions is done before, or not at all.
-        rights::hold(&transaction, true).await?;
+        rights::lock(&transaction, true).await?;
         let mut theirs: Vec<(Uuid, Uuid)> =
             leaving.access.iter().map(|claims| (claims.sub, claims.sid)).collect();
         if let Some(token) = &leaving.refresh
@@ -130,16 +130,16 @@ impl Sessions {
                 }
                 continue;
             }
-            let act = if everywhere {
+            let event = if everywhere {
                 let since = now - self.access.tokens().life();
                 ended.extend(sessions::revoke_all(&transaction, staff, None, now, since).await?);
                 // Whoever was in may be waiting to move the account to an address of theirs.
                 one_time_tokens::remove(&transaction, staff, Purpose::EmailChange).await?;
-                Act::on("sessions.ended", "staff", staff)
+                AuditEvent::on("sessions.ended", "staff", staff)
             } else {
-                Act::on("session.ended", "session", session)
+                AuditEvent::on("session.ended", "session", session)
             };
-            self.note_leaving(&transaction, staff, client, act).await?;
+            self.record_sign_out(&transaction, staff, client, event).await?;
         }
         transaction.commit().await?;
         ended.sort_unstable();
@@ -148,16 +148,16 @@ impl Sessions {
     }
 
     /// Who may not call any more has no sessions that could end.
-    async fn note_leaving(
+    async fn record_sign_out(
         &self,
         transaction: &TenantTransaction,
         staff: Uuid,
         client: &Client,
-        act: Act,
+        event: AuditEvent,
     ) -> Result<(), SessionError> {
         let Some(rights) = rights::of_staff(transaction, staff).await? else { return Ok(()) };
         let origin = Origin::of(rights.actor, Some(client));
         let (hasher, now) = (self.registry.hasher(), self.clock.now());
-        Ok(audit_log::note(transaction, hasher, &origin, act, now).await?)
+        Ok(audit_log::record(transaction, hasher, &origin, event, now).await?)
     }
 }

@@ -8,14 +8,14 @@ use uuid::Uuid;
 use super::email_index_sync::EmailIndexSync;
 use super::sessions::Sessions;
 use crate::access::{AccessError, Authenticator, Principal, from_access_causes};
-use crate::audit::{Act, Origin};
+use crate::audit::{AuditEvent, Origin};
 use crate::clock::Clock;
 use crate::identifiers::{EmailAddress, TenantId};
 use crate::registry::tenants::Tenant;
-use crate::registry::tenants::email_index::Standing;
+use crate::registry::tenants::email_index::AddressStatus;
 use crate::tenant_data::rights::Rights;
 use crate::tenant_data::staff::StaffMember;
-use crate::tenant_data::staffing::{self, StaffChanges, StaffError};
+use crate::tenant_data::staff_changes::{self, StaffChanges, StaffError};
 use crate::tenant_data::{second_factor, staff};
 use crate::tenant_router::{TenantRouter, TenantTransaction};
 
@@ -61,7 +61,7 @@ impl StaffAdministration {
         self.access
             .change_by(&db, by, async |transaction, rights| {
                 let now = self.clock.now();
-                let changed = staffing::change(transaction, id, changes, rights, now).await?;
+                let changed = staff_changes::change(transaction, id, changes, rights, now).await?;
                 let (before, after) = changed;
                 if before.status != after.status {
                     self.sessions.end_all(transaction, TenantId(tenant.id), id, None, now).await?;
@@ -70,10 +70,10 @@ impl StaffAdministration {
                     json!({"role": user.role, "status": user.status, "first_name": user.first_name,
                     "last_name": user.last_name})
                 };
-                let act = Act::on("staff.changed", "staff", id);
-                let act = act.with(json!({"from": of(&before), "to": of(&after)}));
+                let event = AuditEvent::on("staff.changed", "staff", id);
+                let event = event.with(json!({"from": of(&before), "to": of(&after)}));
                 let is_changed = before != after;
-                Ok((after, is_changed.then_some(act)))
+                Ok((after, is_changed.then_some(event)))
             })
             .await
     }
@@ -92,7 +92,7 @@ impl StaffAdministration {
                 if rights.actor.id == Some(id) {
                     return Err(StaffAdministrationError::OwnSecondFactor);
                 }
-                staffing::hold(transaction, id, rights).await?;
+                staff_changes::lock(transaction, id, rights).await?;
                 if !rights.has_stepped_up {
                     return Err(AccessError::StepUpRequired.into());
                 }
@@ -122,13 +122,13 @@ impl StaffAdministration {
         transaction: &TenantTransaction,
         tenant: TenantId,
         id: Uuid,
-    ) -> Result<((), Act), StaffAdministrationError> {
+    ) -> Result<((), AuditEvent), StaffAdministrationError> {
         let now = self.clock.now();
         if !second_factor::remove(transaction, id, now).await? {
             return Err(StaffAdministrationError::NoSecondFactor);
         }
         self.sessions.end_all(transaction, tenant, id, None, now).await?;
-        Ok(((), Act::on("mfa.reset", "staff", id)))
+        Ok(((), AuditEvent::on("mfa.reset", "staff", id)))
     }
 
     /// Removes somebody from the staff.
@@ -140,7 +140,7 @@ impl StaffAdministration {
     ) -> Result<(), StaffAdministrationError> {
         let db = self.router.connect(tenant).await?;
         let found = async |transaction: &TenantTransaction, _: &Rights| {
-            Ok::<_, StaffAdministrationError>(staffing::find(transaction, id).await?)
+            Ok::<_, StaffAdministrationError>(staff_changes::find(transaction, id).await?)
         };
         let user = self.access.look_by(&db, by, found).await?;
         drop(db);
@@ -151,19 +151,19 @@ impl StaffAdministration {
         };
         let db = self.router.connect(tenant).await?;
         let removed = self.access.change_by(&db, by, async |transaction, rights| {
-            let removed = staffing::hold_removable(transaction, id, rights).await?;
+            let removed = staff_changes::lock_removable(transaction, id, rights).await?;
             self.sessions.end_all(transaction, tenant_id, id, None, self.clock.now()).await?;
-            staffing::remove(transaction, id).await?;
-            let act = Act::on("staff.removed", "staff", id);
-            let act = act.with(json!({"email": removed.email, "role": removed.role}));
-            Ok::<_, StaffAdministrationError>((removed, act))
+            staff_changes::remove(transaction, id).await?;
+            let event = AuditEvent::on("staff.removed", "staff", id);
+            let event = event.with(json!({"email": removed.email, "role": removed.role}));
+            Ok::<_, StaffAdministrationError>((removed, event))
         });
         let removed: StaffMember = removed.await?;
         drop(db);
         if let (Some(email), Some(mark)) = (&email, mark)
             && removed.email == user.email
         {
-            self.index.settle(email, tenant_id, mark, Standing::Unknown).await;
+            self.index.settle(email, tenant_id, mark, AddressStatus::Unknown).await;
         } else if let Ok(other) = removed.email.parse()
             // They had another address by then: the job asks whose both are now.
             && let Err(error) = self.index.mark(&other, tenant_id).await

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use super::credentials::{CredentialChecker, SecondFactor};
 use super::error::CredentialError;
 use crate::access::{Authenticator, Client, PROOF_LIFE, Principal};
-use crate::audit::Act;
+use crate::audit::AuditEvent;
 use crate::clock::Clock;
 use crate::registry::Registry;
 use crate::registry::people::step_ups;
@@ -37,10 +37,10 @@ impl StepUp {
     ) -> Result<(), CredentialError> {
         let (session, account) = (by.claims()?.sid, by.claims()?.sub);
         let proven = self.credentials.prove(tenant, by, shown, client).await;
-        let act = match &proven {
-            Ok(_) => Act::on("step_up.proven", "session", session),
+        let event = match &proven {
+            Ok(_) => AuditEvent::on("step_up.proven", "session", session),
             Err(CredentialError::InvalidCredentials) => {
-                Act::on("step_up.refused", "session", session)
+                AuditEvent::on("step_up.refused", "session", session)
             }
             // Not even looked at.
             Err(_) => return proven.map(drop),
@@ -50,7 +50,7 @@ impl StepUp {
         let noted = self.access.change_by(&db, by, async |transaction, _| {
             if let Ok(user) = &proven {
                 // Their password may have changed while it was being checked.
-                if !staff::hold_active(transaction, user).await? {
+                if !staff::lock_active(transaction, user).await? {
                     return Err(CredentialError::InvalidCredentials);
                 }
                 // Whoever changes it, or shuts them out, waits for this transaction, and then takes the proof back.
@@ -58,7 +58,7 @@ impl StepUp {
                 is_recorded = true;
                 step_ups::record(&registry, (session, account), now, now + PROOF_LIFE).await?;
             }
-            Ok(((), act))
+            Ok(((), event))
         });
         if let Err(refused) = noted.await {
             // No entry tells of it.

@@ -34,7 +34,7 @@ pub(super) async fn run(command: Demo) -> Result<ExitCode, CommandError> {
     let app = App::open(settings, Clock::system()).await?;
     let start = Instant::now();
     say!("Two churches, two databases, one gateway at {}\n", running.url);
-    let told = tell(&running, &app).await;
+    let told = report(&running, &app).await;
     app.close().await;
     match told {
         Ok(steps) => {
@@ -74,7 +74,7 @@ struct Story<'a> {
 
 impl Story<'_> {
     /// Tells a step that has held, with the time since the one before.
-    fn tell(&mut self, text: impl AsRef<str>) {
+    fn report(&mut self, text: impl AsRef<str>) {
         self.steps += 1;
         say!("{:>7} ms  {}", self.since.elapsed().as_millis(), text.as_ref());
         self.since = Instant::now();
@@ -110,7 +110,7 @@ fn require(holds: bool, claim: &str, seen: impl std::fmt::Debug) -> Result<(), C
     if holds { Ok(()) } else { Err(CommandError::Other(format!("{claim}; got {seen:?}"))) }
 }
 
-async fn tell(running: &Running, app: &App) -> Result<u32, CommandError> {
+async fn report(running: &Running, app: &App) -> Result<u32, CommandError> {
     let mut story =
         Story { client: simulate::client()?, url: &running.url, steps: 0, since: Instant::now() };
     let provider = Provider::of(running)?;
@@ -128,7 +128,7 @@ async fn tell(running: &Running, app: &App) -> Result<u32, CommandError> {
         "health must be green",
         (status, &health),
     )?;
-    story.tell("health is green");
+    story.report("health is green");
     Ok(story.steps)
 }
 
@@ -151,21 +151,24 @@ async fn join(
     let db = app.registry.connect().await?;
     let tenant = tenants::find(&db, &id).await?;
     drop(db);
-    story.tell(format!("{name} registers and has a database of its own: {}", tenant.database_name));
+    story.report(format!(
+        "{name} registers and has a database of its own: {}",
+        tenant.database_name
+    ));
 
     let credentials = json!({"email": email, "password": password});
     let (status, session) =
         story.call(Method::POST, "/v1/auth/login", None, Some(credentials)).await?;
     require(status == 200, "logging in must answer 200", (status, &session))?;
     let token = session["access_token"].as_str().unwrap_or_default().to_owned();
-    story.tell(format!("{name} logs in"));
+    story.report(format!("{name} logs in"));
 
     let number = free_number(app, &tenant, &unique).await?;
     let member = json!({"first_name": "Ada", "last_name": name, "phone_number": "+13125550142"});
     let (status, member) =
         story.call(Method::POST, "/v1/members", Some(&token), Some(member)).await?;
     require(status == 201, "adding a member must answer 201", (status, &member))?;
-    story.tell(format!("{name} gets the number {} and adds a member", number.as_str()));
+    story.report(format!("{name} gets the number {} and adds a member", number.as_str()));
     Ok(Church { name, id, token, number, member })
 }
 
@@ -200,7 +203,7 @@ async fn keep_apart(story: &mut Story<'_>, a: &Church, b: &Church) -> Result<(),
     }
     let (status, still) = story.get(&path, &b.token).await?;
     require(status == 200 && still == b.member, "the member must be untouched", (status, still))?;
-    story.tell(format!("{} cannot read, change or remove a member of {}", a.name, b.name));
+    story.report(format!("{} cannot read, change or remove a member of {}", a.name, b.name));
 
     let named = story
         .client
@@ -211,7 +214,7 @@ async fn keep_apart(story: &mut Story<'_>, a: &Church, b: &Church) -> Result<(),
         .await
         .map_err(|e| CommandError::Other(e.to_string()))?;
     require(named.status() == 403, "naming another tenant must be refused", named.status())?;
-    story.tell("a request that names another tenant than its token is refused");
+    story.report("a request that names another tenant than its token is refused");
     Ok(())
 }
 
@@ -240,7 +243,7 @@ async fn receive(
         "the SMS must be accepted",
         (status, receipt),
     )?;
-    story.tell(format!("a signed SMS to {} is accepted", a.number.as_str()));
+    story.report(format!("a signed SMS to {} is accepted", a.number.as_str()));
 
     let theirs = conversations(story, a).await?;
     let id = theirs.first().and_then(|c| c["id"].as_str()).unwrap_or_default();
@@ -254,7 +257,7 @@ async fn receive(
     )?;
     let others = conversations(story, b).await?;
     require(others.is_empty(), "the other church must not see it", &others)?;
-    story.tell(format!("it stands in a conversation of {} and in none of {}", a.name, b.name));
+    story.report(format!("it stands in a conversation of {} and in none of {}", a.name, b.name));
 
     let (status, receipt) = provider.send(&body, now.timestamp()).await?;
     let after = conversations(story, a).await?;
@@ -263,7 +266,7 @@ async fn receive(
         "the same delivery again must change nothing",
         (status, receipt, after),
     )?;
-    story.tell("the same delivery again changes nothing");
+    story.report("the same delivery again changes nothing");
     Ok(())
 }
 
@@ -294,7 +297,7 @@ async fn refuse(
     )?;
     let seen = conversations(story, a).await?;
     require(seen[0]["unread_count"] == 1, "nothing of them may be written", &seen)?;
-    story.tell("a forged and a stale SMS are refused, and nothing is written");
+    story.report("a forged and a stale SMS are refused, and nothing is written");
 
     let (status, receipt) = provider.send(&sms("Hello?", "+18005550199"), now.timestamp()).await?;
     require(
@@ -302,7 +305,7 @@ async fn refuse(
         "an unknown number must be parked",
         (status, receipt),
     )?;
-    story.tell("an SMS to a number that nobody holds is parked, sealed, until somebody does");
+    story.report("an SMS to a number that nobody holds is parked, sealed, until somebody does");
     Ok(())
 }
 
@@ -324,6 +327,6 @@ async fn sign_out(story: &mut Story<'_>, church: &Church) -> Result<(), CommandE
         "the token must be worthless after logging out",
         (status, answer),
     )?;
-    story.tell(format!("{} logs out, and its token is worthless at once", church.name));
+    story.report(format!("{} logs out, and its token is worthless at once", church.name));
     Ok(())
 }

@@ -206,7 +206,7 @@ async fn bring_up_to_date(app: &App) -> Result<(), CommandError> {
             continue;
         }
         progress(&format!("bringing the schema of {} up to date", tenant.slug));
-        let planned = app.provisioner.mend(&tenant, None, false, &origin()).await;
+        let planned = app.provisioner.repair(&tenant, None, false, &origin()).await;
         let planned = planned.map_err(other)?;
         app.provisioner.finish(planned).await.map_err(other)?;
     }

@@ -147,7 +147,7 @@ async fn judge(
     match verified {
         Ok(head) => {
             let db = app.registry.connect().await?;
-            audit_heads::note(&db, chain, &head).await?;
+            audit_heads::record(&db, chain, &head).await?;
             Ok(None)
         }
         Err(tampering) => Ok(Some(Finding {

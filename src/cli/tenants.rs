@@ -130,10 +130,10 @@ async fn execute(
         Tenants::AssignNumber { tenant, number } => {
             let db = app.registry.connect().await?;
             let tenant = find(&db, &tenant).await?;
-            let hastened = assign_number(app, &tenant, &number).await?;
+            let made_due = assign_number(app, &tenant, &number).await?;
             say!("{} now belongs to {}", number.as_str(), tenant.slug);
-            if hastened > 0 {
-                say!("{hastened} waiting event(s) will be delivered at once");
+            if made_due > 0 {
+                say!("{made_due} waiting event(s) will be delivered at once");
             }
             Ok(())
         }

@@ -15,5 +15,5 @@ pub use reconcile::{DropOrphanError, Dropped, Finding, FindingKind, ReconcileErr
 pub use server_health::ServerHealth;
 pub use servers::Fleet;
 pub use statistics::FleetStatistics;
-pub use warm_databases::{SPARE_PREFIX, SpareError};
+pub use warm_databases::{WARM_PREFIX, WarmDatabaseError};
 pub(crate) use warm_databases::{new_name, wanted};

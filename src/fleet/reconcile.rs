@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use crate::clock::Clock;
-use crate::postgres::administration::{AdministrationError, Census, ServerLock};
+use crate::postgres::administration::{AdministrationError, ServerContents, ServerLock};
 use crate::registry::tenants::database_servers::{self, DatabaseServer};
 use crate::registry::tenants::inventory::{self, Entry};
 use crate::registry::{Registry, RegistryError};
@@ -22,7 +22,7 @@ pub use finding::{Finding, FindingKind};
 use finding_tracker::FindingTracker;
 
 /// A server that has not said in this time what is on it counts as away.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why nothing could be compared.
 #[derive(Debug, thiserror::Error)]
@@ -83,15 +83,15 @@ impl Reconciler {
 
     /// As [`Reconciler::reconcile`], one replica at a time, and what is found is told: in the log once, and in the
     /// metrics. `None` where it was another's turn.
-    pub async fn reconcile_in_turn(&self) -> Result<Option<Vec<Finding>>, ReconcileError> {
-        let mut turn = self.registry.server().administer().await?;
-        if !turn.try_lock(ServerLock::Reconcile).await? {
+    pub async fn reconcile_exclusively(&self) -> Result<Option<Vec<Finding>>, ReconcileError> {
+        let mut permit = self.registry.server().administer().await?;
+        if !permit.try_lock(ServerLock::Reconcile).await? {
             return Ok(None);
         }
         self.limit_roles().await?;
         let found = self.reconcile().await?;
-        turn.close().await;
-        self.findings.tell(&found);
+        permit.close().await;
+        self.findings.report(&found);
         Ok(Some(found))
     }
 
@@ -110,7 +110,7 @@ impl Reconciler {
                 administration.close().await;
                 Ok::<_, RoleLimitError>(changed)
             };
-            match tokio::time::timeout(PATIENCE, work).await {
+            match tokio::time::timeout(TIMEOUT, work).await {
                 Ok(Ok(0)) => {}
                 Ok(Ok(changed)) => {
                     tracing::info!(
@@ -134,33 +134,33 @@ impl Reconciler {
     async fn look_twice(
         &self,
         server: &DatabaseServer,
-        seen: Result<Census, String>,
+        seen: Result<ServerContents, String>,
         entries: &[Entry],
     ) -> Vec<Finding> {
         let away = |reason: String| vec![Finding::unreachable(server, reason)];
-        let census = match seen {
-            Ok(census) => census,
+        let contents = match seen {
+            Ok(contents) => contents,
             Err(reason) => return away(reason),
         };
-        let mut found = finding::compare(server, &census, entries);
+        let mut found = finding::compare(server, &contents, entries);
         if !found.is_empty() {
             match self.look_at(server).await {
-                Ok(census) => found.retain(|finding| finding.still_holds(&census)),
+                Ok(contents) => found.retain(|finding| finding.still_holds(&contents)),
                 Err(reason) => return away(reason),
             }
         }
         found
     }
 
-    async fn look_at(&self, server: &DatabaseServer) -> Result<Census, String> {
+    async fn look_at(&self, server: &DatabaseServer) -> Result<ServerContents, String> {
         let look = async {
             let way = self.router.administration(server).map_err(|e| e.to_string())?;
             let mut administration = way.administer().await.map_err(|e| e.to_string())?;
-            let census = administration.census(&self.registry.mark(), TENANT_GROUP).await;
+            let contents = administration.contents(&self.registry.mark(), TENANT_GROUP).await;
             administration.close().await;
-            census.map_err(|e| e.to_string())
+            contents.map_err(|e| e.to_string())
         };
-        let silent = |_| format!("it did not answer within {} s", PATIENCE.as_secs());
-        tokio::time::timeout(PATIENCE, look).await.map_err(silent)?
+        let silent = |_| format!("it did not answer within {} s", TIMEOUT.as_secs());
+        tokio::time::timeout(TIMEOUT, look).await.map_err(silent)?
     }
 }

@@ -30,7 +30,7 @@ impl ServerHealth {
     }
 
     /// Servers that are better not chosen now.
-    pub fn unwell(&self) -> Vec<Uuid> {
+    pub fn failed_servers(&self) -> Vec<Uuid> {
         let mut failed = self.lock();
         failed.retain(|_, at| at.elapsed() < AVOIDED_FOR);
         failed.keys().copied().collect()
@@ -45,14 +45,14 @@ mod tests {
     async fn a_server_that_failed_is_avoided_until_it_answers_or_for_a_while() {
         let (health, server, other) =
             (ServerHealth::default(), Uuid::from_u128(1), Uuid::from_u128(2));
-        assert!(health.unwell().is_empty());
+        assert!(health.failed_servers().is_empty());
         health.note(server, false);
         health.note(other, false);
         health.note(other, true);
-        assert_eq!(health.unwell(), [server]);
+        assert_eq!(health.failed_servers(), [server]);
         tokio::time::advance(AVOIDED_FOR - Duration::from_millis(1)).await;
-        assert_eq!(health.unwell(), [server]);
+        assert_eq!(health.failed_servers(), [server]);
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert!(health.unwell().is_empty());
+        assert!(health.failed_servers().is_empty());
     }
 }

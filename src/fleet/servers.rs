@@ -10,14 +10,14 @@ use super::reconcile::{FindingKind, Reconciler};
 use super::server_health::ServerHealth;
 use super::statistics::{FleetStatistics, WarmCounts};
 use super::template;
-use crate::audit::{Act, Origin};
+use crate::audit::{AuditEvent, Origin};
 use crate::clock::Clock;
 use crate::configuration::ProvisioningSettings;
 use crate::lifecycle::Lifecycle;
-use crate::postgres::administration::Server;
+use crate::postgres::administration::AdminServer;
 use crate::registry::people::audit_log;
 use crate::registry::tenants::database_servers::{self, DatabaseServer, State};
-use crate::registry::tenants::{REGISTRY_SERVER, spare_databases};
+use crate::registry::tenants::{REGISTRY_SERVER, warm_databases};
 use crate::registry::{Registry, RegistryError, RegistryTransaction};
 use crate::tenant_router::{RouterError, TenantRouter};
 
@@ -63,7 +63,7 @@ impl Fleet {
     }
 
     /// How a server is administered.
-    pub fn server(&self, row: &DatabaseServer) -> Result<Server, RouterError> {
+    pub fn server(&self, row: &DatabaseServer) -> Result<AdminServer, RouterError> {
         self.router.administration(row)
     }
 
@@ -100,19 +100,19 @@ impl Fleet {
                 database_servers::change_limit(transaction, server, max_tenants).await?;
             }
             database_servers::change_state(transaction, server, state).await?;
-            let act = Act::on("server.changed", "server", server);
+            let event = AuditEvent::on("server.changed", "server", server);
             Ok::<_, RegistryError>((
                 (),
-                act.with(json!({"state": state, "max_tenants": max_tenants})),
+                event.with(json!({"state": state, "max_tenants": max_tenants})),
             ))
         };
         audit_log::change(&self.registry, origin, self.clock.now(), changed).await
     }
 
     /// Asks the registry for the numbers that it alone knows.
-    pub async fn take_stock(&self) -> Result<(), RegistryError> {
+    pub async fn refresh_statistics(&self) -> Result<(), RegistryError> {
         let db = self.registry.connect().await?;
-        let spares = spare_databases::ready_by_server(&db).await?;
+        let spares = warm_databases::ready_by_server(&db).await?;
         let spares = spares.into_iter().map(|(id, ready)| (id, u64::try_from(ready).unwrap_or(0)));
         self.warm.set(spares.collect());
         Ok(())

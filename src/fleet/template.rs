@@ -4,9 +4,11 @@
 use ring::digest;
 use tenant_migrations::{Migrator, SOURCES};
 
-use crate::postgres::administration::{Administration, AdministrationError, Server, ServerLock};
+use crate::postgres::administration::{
+    AdminServer, Administration, AdministrationError, ServerLock,
+};
 use crate::postgres::migrating;
-use crate::tenant_data::preseed::preseed_sql;
+use crate::tenant_data::seed::seed_sql;
 use crate::tenant_router::TENANT_GROUP;
 
 /// How the template is built, as part of its name: one that another way has built is not used. Before `closed`, other
@@ -37,9 +39,9 @@ fn grants() -> String {
 /// The name of the template for this program's schema, grants and preseed, made by the server's administrator: a
 /// foreign key is checked with the rights of the table's owner, so that one administrator's template is of no use
 /// to another.
-pub fn name(server: &Server) -> String {
+pub fn name(server: &AdminServer) -> String {
     let mut content = digest::Context::new(&digest::SHA256);
-    for part in SOURCES.iter().copied().chain([&*grants(), &*preseed_sql(), server.role(), BUILT]) {
+    for part in SOURCES.iter().copied().chain([&*grants(), &*seed_sql(), server.role(), BUILT]) {
         content.update(part.as_bytes());
         content.update(b"\0");
     }
@@ -47,13 +49,13 @@ pub fn name(server: &Server) -> String {
 }
 
 /// Gives a migrated database what a tenant needs beside the schema. Again, it changes nothing.
-pub async fn furnish(inside: &mut Administration) -> Result<(), AdministrationError> {
+pub async fn grant_and_seed(inside: &mut Administration) -> Result<(), AdministrationError> {
     inside.batch(&grants()).await?;
-    inside.batch(&preseed_sql()).await
+    inside.batch(&seed_sql()).await
 }
 
 /// Builds the template if it is not there. Replicas that come at once wait for the first of them.
-pub async fn ensure(server: &Server) -> Result<(), AdministrationError> {
+pub async fn ensure(server: &AdminServer) -> Result<(), AdministrationError> {
     let mut administration = server.administer().await?;
     ensure_by(&mut administration, server).await?;
     administration.close().await;
@@ -63,7 +65,7 @@ pub async fn ensure(server: &Server) -> Result<(), AdministrationError> {
 /// As [`ensure`], over an open connection to that server.
 pub async fn ensure_by(
     administration: &mut Administration,
-    server: &Server,
+    server: &AdminServer,
 ) -> Result<(), AdministrationError> {
     let template = name(server);
     if !administration.database_exists(&template).await? {
@@ -78,7 +80,7 @@ pub async fn ensure_by(
                 .await
                 .map_err(AdministrationError::Migration)?;
             let mut inside = server.connect(&draft).await?;
-            furnish(&mut inside).await?;
+            grant_and_seed(&mut inside).await?;
             inside.close().await;
             administration.finish_template(&draft, &template).await?;
         }

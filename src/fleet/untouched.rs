@@ -2,7 +2,7 @@
 
 use super::template;
 use crate::postgres::administration::{Administration, AdministrationError};
-use crate::tenant_data::preseed::{SEEDED, additions_sql};
+use crate::tenant_data::seed::{SEEDED, additions_sql};
 use crate::tenant_router::TENANT_GROUP;
 
 /// All migrations that have been applied, oldest first.

@@ -8,14 +8,16 @@ use uuid::Uuid;
 use super::servers::Fleet;
 use super::{template, untouched};
 use crate::identifiers::unguessable_id;
-use crate::postgres::administration::{Administration, AdministrationError, Server, ServerLock};
+use crate::postgres::administration::{
+    AdminServer, Administration, AdministrationError, ServerLock,
+};
 use crate::registry::RegistryError;
 use crate::registry::tenants::database_servers::{self, DatabaseServer, State as ServerState};
-use crate::registry::tenants::spare_databases::{self, SpareDatabase, State, Wanted};
+use crate::registry::tenants::warm_databases::{self, State, Wanted, WarmDatabase};
 use crate::tenant_router::RouterError;
 
 /// Every spare's name begins so.
-pub const SPARE_PREFIX: &str = "narthex_spare_";
+pub const WARM_PREFIX: &str = "narthex_spare_";
 /// A copy of another template may be wanted by a replica of another version; after this long by nobody.
 const STALE_AFTER: TimeDelta = TimeDelta::hours(1);
 /// A drop makes the server write a checkpoint.
@@ -23,7 +25,7 @@ pub const BETWEEN_DROPS: Duration = Duration::from_secs(1);
 
 /// Why spares could not be made.
 #[derive(Debug, thiserror::Error)]
-pub enum SpareError {
+pub enum WarmDatabaseError {
     /// Their list.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -73,7 +75,7 @@ impl OwnedWanted {
 impl Fleet {
     /// Makes spare databases on every server that takes new tenants, and removes those of the others. Returns how many were
     /// made.
-    pub async fn top_up_spares(&self) -> Result<u64, SpareError> {
+    pub async fn top_up_warm_databases(&self) -> Result<u64, WarmDatabaseError> {
         let db = self.registry.connect().await?;
         let servers = database_servers::list(&db).await?;
         drop(db);
@@ -96,14 +98,18 @@ impl Fleet {
         failure.map_or(Ok(made), Err)
     }
 
-    async fn top_up(&self, row: &DatabaseServer) -> Result<u64, SpareError> {
+    async fn top_up(&self, row: &DatabaseServer) -> Result<u64, WarmDatabaseError> {
         top_up(self, row, &self.server(row)?).await
     }
 }
 
 /// Makes spares of the current template on a server until there are as many as configured, and removes what is of no use
 /// to anybody. One replica does this for a server at a time; the others find nothing to do. Returns how many were made.
-async fn top_up(fleet: &Fleet, row: &DatabaseServer, server: &Server) -> Result<u64, SpareError> {
+async fn top_up(
+    fleet: &Fleet,
+    row: &DatabaseServer,
+    server: &AdminServer,
+) -> Result<u64, WarmDatabaseError> {
     let template = template::name(server);
     let wanted = wanted(row.id, &template);
     let takes_tenants = row.state == ServerState::Active;
@@ -118,7 +124,7 @@ async fn top_up(fleet: &Fleet, row: &DatabaseServer, server: &Server) -> Result<
     let mut made = 0;
     loop {
         let db = fleet.registry.connect().await?;
-        let ready = spare_databases::count_ready(&db, &wanted.as_ref()).await?;
+        let ready = warm_databases::count_ready(&db, &wanted.as_ref()).await?;
         drop(db);
         if !takes_tenants || ready >= fleet.warm_target || fleet.life.is_stopping() {
             administration.close().await;
@@ -135,52 +141,47 @@ async fn is_anything_to_do(
     fleet: &Fleet,
     wanted: &OwnedWanted,
     takes_tenants: bool,
-) -> Result<bool, SpareError> {
+) -> Result<bool, WarmDatabaseError> {
     let db = fleet.registry.connect().await?;
-    let spares = spare_databases::on_server(&db, wanted.server).await?;
-    let ready = spares.iter().filter(|spare| {
-        spare.state == State::Ready
-            && spare.template == wanted.template
-            && spare.schema_version == wanted.schema_version
+    let spares = warm_databases::on_server(&db, wanted.server).await?;
+    let ready = spares.iter().filter(|warm| {
+        warm.state == State::Ready
+            && warm.template == wanted.template
+            && warm.schema_version == wanted.schema_version
     });
     let enough = !takes_tenants || ready.count() as u64 >= fleet.warm_target;
     let is_useless =
-        |spare: &SpareDatabase| is_cut_off(spare) || is_stale(fleet, wanted, takes_tenants, spare);
+        |warm: &WarmDatabase| is_cut_off(warm) || is_stale(fleet, wanted, takes_tenants, warm);
     Ok(!enough || spares.iter().any(is_useless))
 }
 
 /// Nobody is at it any more, if the server's lock is ours.
-fn is_cut_off(spare: &SpareDatabase) -> bool {
-    matches!(spare.state, State::Making | State::Removing)
+fn is_cut_off(warm: &WarmDatabase) -> bool {
+    matches!(warm.state, State::Making | State::Removing)
 }
 
 /// No tenant will ever get it: on a server that takes none, or as a copy of what nobody wants any more.
-fn is_stale(
-    fleet: &Fleet,
-    wanted: &OwnedWanted,
-    takes_tenants: bool,
-    spare: &SpareDatabase,
-) -> bool {
+fn is_stale(fleet: &Fleet, wanted: &OwnedWanted, takes_tenants: bool, warm: &WarmDatabase) -> bool {
     let is_another =
-        spare.template != wanted.template || spare.schema_version != wanted.schema_version;
-    let is_old = spare.created_at < fleet.clock.now() - STALE_AFTER;
-    spare.state == State::Ready && (!takes_tenants || (is_another && is_old))
+        warm.template != wanted.template || warm.schema_version != wanted.schema_version;
+    let is_old = warm.created_at < fleet.clock.now() - STALE_AFTER;
+    warm.state == State::Ready && (!takes_tenants || (is_another && is_old))
 }
 
 /// For a spare.
 pub fn new_name() -> String {
-    format!("{SPARE_PREFIX}{}", unguessable_id().simple())
+    format!("{WARM_PREFIX}{}", unguessable_id().simple())
 }
 
 async fn make(
     fleet: &Fleet,
-    server: &Server,
+    server: &AdminServer,
     wanted: &OwnedWanted,
     administration: &mut Administration,
-) -> Result<(), SpareError> {
+) -> Result<(), WarmDatabaseError> {
     let name = new_name();
     let db = fleet.registry.connect().await?;
-    spare_databases::begin(&db, &name, &wanted.as_ref(), fleet.clock.now()).await?;
+    warm_databases::begin(&db, &name, &wanted.as_ref(), fleet.clock.now()).await?;
     drop(db);
     administration.copy_database(&wanted.template, &name).await?;
     administration.open_to_administration(&name).await?;
@@ -190,14 +191,14 @@ async fn make(
     inside.close().await;
     let found = applied.pop();
     if found.as_ref() != Some(&wanted.schema_version) {
-        return Err(SpareError::WrongSchema { name, found });
+        return Err(WarmDatabaseError::WrongSchema { name, found });
     }
     if !foreign.is_empty() {
-        return Err(SpareError::Foreign { name, found: foreign });
+        return Err(WarmDatabaseError::Foreign { name, found: foreign });
     }
-    administration.put_aside(&name, &fleet.mark()).await?;
+    administration.park_database(&name, &fleet.mark()).await?;
     let db = fleet.registry.connect().await?;
-    spare_databases::change_state(&db, &name, State::Making, State::Ready).await?;
+    warm_databases::change_state(&db, &name, State::Making, State::Ready).await?;
     Ok(())
 }
 
@@ -208,23 +209,23 @@ async fn clear_up(
     wanted: &OwnedWanted,
     takes_tenants: bool,
     administration: &mut Administration,
-) -> Result<(), SpareError> {
+) -> Result<(), WarmDatabaseError> {
     let db = fleet.registry.connect().await?;
-    let spares = spare_databases::on_server(&db, wanted.server).await?;
-    let stale = spares.iter().find(|spare| is_stale(fleet, wanted, takes_tenants, spare));
+    let spares = warm_databases::on_server(&db, wanted.server).await?;
+    let stale = spares.iter().find(|warm| is_stale(fleet, wanted, takes_tenants, warm));
     let stale = match stale {
-        Some(spare) => {
+        Some(warm) => {
             let taken =
-                spare_databases::change_state(&db, &spare.name, State::Ready, State::Removing);
-            taken.await?.then_some(spare)
+                warm_databases::change_state(&db, &warm.name, State::Ready, State::Removing);
+            taken.await?.then_some(warm)
         }
         None => None,
     };
     drop(db);
-    for spare in stale.into_iter().chain(spares.iter().filter(|spare| is_cut_off(spare))) {
-        if let Err(error) = remove(fleet, &spare.name, administration).await {
+    for warm in stale.into_iter().chain(spares.iter().filter(|warm| is_cut_off(warm))) {
+        if let Err(error) = remove(fleet, &warm.name, administration).await {
             // It stays written down, and is tried again; others must not wait for it.
-            tracing::warn!(name = spare.name, %error, "a warm database could not be removed");
+            tracing::warn!(name = warm.name, %error, "a warm database could not be removed");
         }
     }
     Ok(())
@@ -234,10 +235,10 @@ async fn remove(
     fleet: &Fleet,
     name: &str,
     administration: &mut Administration,
-) -> Result<(), SpareError> {
+) -> Result<(), WarmDatabaseError> {
     administration.drop_database(name).await?;
     let db = fleet.registry.connect().await?;
-    spare_databases::forget(&db, name).await?;
+    warm_databases::forget(&db, name).await?;
     drop(db);
     tokio::time::sleep(BETWEEN_DROPS).await;
     Ok(())

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::extract::{Checked, Faults, list_page};
+use super::extract::{Checked, FieldErrors, list_page};
 use crate::audit::{Entry, Filter};
 use crate::paging::PageRequest;
 
@@ -33,20 +33,20 @@ pub(super) struct AuditParameters {
 impl Checked for AuditParameters {
     type Output = (Filter, PageRequest);
 
-    fn check(self, faults: &mut Faults) -> Option<Self::Output> {
-        let actor_id = faults.optional_id("actor_id", self.actor_id.as_deref());
+    fn check(self, errors: &mut FieldErrors) -> Option<Self::Output> {
+        let actor_id = errors.optional_id("actor_id", self.actor_id.as_deref());
         let mut text = |field: &str, value: Option<String>| match value {
             None => Some(None),
-            Some(text) => faults.text(field, &text, 0..=200).map(Some),
+            Some(text) => errors.text(field, &text, 0..=200).map(Some),
         };
         let action = text("action", self.action);
         let target_kind = text("target_kind", self.target_kind);
         let target_id = text("target_id", self.target_id);
         // By ids it is found; a kind alone would have to be looked for in everything.
         if matches!((&target_kind, &target_id), (Some(Some(_)), Some(None))) {
-            faults.add("target_id", "required", "is required beside `target_kind`");
+            errors.add("target_id", "required", "is required beside `target_kind`");
         }
-        let page = list_page(faults, self.limit.as_deref(), self.cursor.as_deref());
+        let page = list_page(errors, self.limit.as_deref(), self.cursor.as_deref());
         let filter = Filter {
             actor_id: actor_id?,
             action: action?,

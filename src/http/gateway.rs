@@ -7,10 +7,10 @@ use foldhash::fast::RandomState;
 use moka::future::Cache;
 use uuid::Uuid;
 
-use super::answers::Answers;
 use super::body_memory::BodyMemory;
 use super::limits::Limits;
 use super::readiness::Readiness;
+use super::response_metrics::ResponseMetrics;
 use crate::access::Authenticator;
 use crate::accounts::Accounts;
 use crate::clock::Clock;
@@ -18,7 +18,7 @@ use crate::configuration::{HttpSettings, LimitsSettings};
 use crate::fleet::Fleet;
 use crate::identifiers::TenantId;
 use crate::lifecycle::Lifecycle;
-use crate::limits::Turns;
+use crate::limits::ComputePermits;
 use crate::operators::Operators;
 use crate::provisioning::Provisioner;
 use crate::registry::Registry;
@@ -60,7 +60,7 @@ pub struct Inner {
     pub(super) telnyx: TelnyxWebhooks,
     pub(super) clerk: ClerkWebhooks,
     pub(super) readiness: Readiness,
-    pub(super) answers: Answers,
+    pub(super) response_metrics: ResponseMetrics,
     pub(super) limits: Limits,
     pub(super) rights: Cache<(TenantId, Uuid, String), Arc<Rights>, RandomState>,
     pub(super) settings: HttpSettings,
@@ -69,7 +69,7 @@ pub struct Inner {
     /// Memory for request bodies: what has no room is turned away.
     pub(super) bodies: BodyMemory,
     /// For what would hold an async thread up: large bodies.
-    pub(super) turns: Turns,
+    pub(super) permits: ComputePermits,
     pub(super) clock: Clock,
 }
 
@@ -112,7 +112,7 @@ impl Gateway {
         let operator_mfa_required = modules.operators.requires_mfa();
         let inner = Inner {
             readiness: Readiness::start(modules.registry.clone(), life),
-            answers: Answers::default(),
+            response_metrics: ResponseMetrics::default(),
             access: modules.access,
             accounts: modules.accounts,
             operators: modules.operators,
@@ -132,7 +132,7 @@ impl Gateway {
             registration_wait,
             operator_mfa_required,
             bodies: BodyMemory::new(&settings),
-            turns: Turns::default(),
+            permits: ComputePermits::default(),
             settings,
             clock,
         };

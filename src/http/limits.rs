@@ -13,7 +13,7 @@ use super::short_text::ShortText;
 use crate::clock::Clock;
 use crate::configuration::LimitsSettings;
 use crate::identifiers::TenantId;
-use crate::limits::{Limiter, Rate, Standing, network_of};
+use crate::limits::{Limiter, Rate, RateLimitState, network_of};
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -24,7 +24,7 @@ tokio::task_local! {
 }
 
 /// A bucket, by the name of its setting.
-type Named = (&'static str, Standing);
+type Named = (&'static str, RateLimitState);
 
 /// All buckets; none where limits are switched off.
 pub(super) struct Limits(Option<Buckets>);
@@ -102,10 +102,13 @@ impl Limits {
     }
 }
 
-fn settle(name: &'static str, taken: Result<Standing, Standing>) -> Result<(), Problem> {
+fn settle(
+    name: &'static str,
+    taken: Result<RateLimitState, RateLimitState>,
+) -> Result<(), Problem> {
     match taken {
         Ok(standing) => {
-            note(name, standing);
+            record(name, standing);
             Ok(())
         }
         Err(standing) => Err(refused(name, standing)),
@@ -113,12 +116,12 @@ fn settle(name: &'static str, taken: Result<Standing, Standing>) -> Result<(), P
 }
 
 /// The answer to who has found a bucket empty.
-pub(super) fn refused(name: &'static str, standing: Standing) -> Problem {
-    note(name, standing);
+pub(super) fn refused(name: &'static str, standing: RateLimitState) -> Problem {
+    record(name, standing);
     Problem::with_retry_after(Code::RateLimited, seconds(standing.wait))
 }
 
-fn note(name: &'static str, standing: Standing) {
+fn record(name: &'static str, standing: RateLimitState) {
     let _ = TIGHTEST.try_with(|noted| {
         let tighter = noted.get().is_none_or(|(_, other)| standing.remaining <= other.remaining);
         if tighter {
@@ -139,7 +142,7 @@ pub(super) async fn watched<F: Future>(request: F) -> (F::Output, Option<Named>)
 impl Limits {
     /// `RateLimit-Policy: "login";q=10;w=900` and `RateLimit: "login";r=9;t=90`.
     pub fn describe(&self, (name, standing): Named, headers: &mut HeaderMap) {
-        let Standing { rate, remaining, full_in, .. } = standing;
+        let RateLimitState { rate, remaining, full_in, .. } = standing;
         let known = self.0.as_ref().and_then(|buckets| {
             buckets.policies.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
         });

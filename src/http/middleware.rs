@@ -15,13 +15,13 @@ use tower_layer::Layer;
 use tower_service::Service;
 use tracing::Instrument;
 
-use super::answers::Listener;
 use super::code::Code;
 use super::extract::Peer;
-use super::leftover::Leftover;
 use super::problem::Problem;
 use super::request_id::{REQUEST_ID, RequestId};
-use super::{Gateway, leftover, limits};
+use super::response_metrics::Listener;
+use super::unread_body::Leftover;
+use super::{Gateway, limits, unread_body};
 
 /// Puts [`Enveloped`] around a route.
 #[derive(Clone)]
@@ -65,9 +65,9 @@ where
         Peer::name(request.extensions_mut(), id);
         let method = request.method().clone();
         let route = request.extensions().get::<MatchedPath>().cloned();
-        let (request, leftover) = leftover::keep(request);
+        let (request, unread_body) = unread_body::keep(request);
         let handled = self.route.call(request);
-        let asked = Asked { start, id, method, route, leftover };
+        let asked = Asked { start, id, method, route, unread_body };
         let envelope = self.envelope.clone();
         Box::pin(async move { Ok(envelope.answer(handled, asked).await) })
     }
@@ -79,7 +79,7 @@ struct Asked {
     id: RequestId,
     method: Method,
     route: Option<MatchedPath>,
-    leftover: Option<Leftover>,
+    unread_body: Option<Leftover>,
 }
 
 impl Envelope {
@@ -88,7 +88,7 @@ impl Envelope {
         handled: impl Future<Output = Result<Response, Infallible>>,
         asked: Asked,
     ) -> Response {
-        let Asked { start, id, method, route, leftover } = asked;
+        let Asked { start, id, method, route, unread_body } = asked;
         // What fails is logged with the id below; a span for each request would cost more than its routing.
         let span = tracing::debug_span!("request", id = id.as_str());
         let guarded = AssertUnwindSafe(handled).catch_unwind();
@@ -104,12 +104,12 @@ impl Envelope {
             }
             Err(_elapsed) => Problem::from(Code::Busy).into_response(),
         };
-        if let Some(leftover) = leftover {
-            leftover.discard();
+        if let Some(unread_body) = unread_body {
+            unread_body.discard();
         }
         let problem = response.extensions_mut().remove::<Problem>();
         let code = problem.as_ref().map(Problem::code);
-        self.gateway.answers.count(self.listener, response.status(), code);
+        self.gateway.response_metrics.count(self.listener, response.status(), code);
         let route = route.as_ref().map_or("-", MatchedPath::as_str);
         if let Some(problem) = problem {
             problem.log(id.as_str(), &method, route);

@@ -1,6 +1,6 @@
 //! The gateway's front: routes, the layers around them, and the way from a request to a tenant's connection.
 
-mod answers;
+mod response_metrics;
 mod audit;
 mod body_memory;
 mod code;
@@ -8,7 +8,7 @@ mod connection;
 mod extract;
 mod gateway;
 mod json;
-mod leftover;
+mod unread_body;
 mod limits;
 mod middleware;
 mod openapi;

@@ -15,7 +15,8 @@ pub(super) const RETRY_AFTER_SECONDS: u32 = 2;
 
 /// What is wrong with one field or parameter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct FieldFault {
+#[schema(as = FieldFault)]
+pub struct FieldError {
     /// Path of the field.
     pub field: String,
     /// Stable: `required`, `unknown_field`, `invalid_type`, `invalid`, `too_long`, `too_short`, `too_common`, `nul_character`.
@@ -24,7 +25,7 @@ pub struct FieldFault {
     pub message: String,
 }
 
-impl FieldFault {
+impl FieldError {
     /// It is missing.
     pub fn required(field: &str) -> Self {
         Self { field: field.to_owned(), code: "required", message: "is required".to_owned() }
@@ -45,7 +46,7 @@ pub struct Choice {
 pub struct Problem {
     code: Code,
     detail: Option<String>,
-    errors: Vec<FieldFault>,
+    errors: Vec<FieldError>,
     choices: Vec<Choice>,
     /// Seconds; with 429, and with 503 where another time than the usual is known.
     retry_after: Option<u32>,
@@ -76,7 +77,7 @@ pub struct ProblemDocument {
     /// With `validation_failed`: all faults at once.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
-    errors: Vec<FieldFault>,
+    errors: Vec<FieldError>,
     /// With `tenant_selection_required`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
@@ -95,14 +96,14 @@ impl Problem {
     }
 
     /// Fields or parameters are wrong.
-    pub fn validation(errors: Vec<FieldFault>) -> Self {
+    pub fn validation(errors: Vec<FieldError>) -> Self {
         Self { errors, ..Self::from(Code::ValidationFailed) }
     }
 
     /// One field is wrong, which shows only against what there is.
     pub(super) fn invalid(field: &str, message: &str) -> Self {
         let (field, message) = (field.to_owned(), message.to_owned());
-        Self::validation(vec![FieldFault { field, code: "invalid", message }])
+        Self::validation(vec![FieldError { field, code: "invalid", message }])
     }
 
     /// The same, said of a field that goes by another name in this request.

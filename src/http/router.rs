@@ -14,8 +14,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::answers::Listener;
 use super::middleware::Envelope;
+use super::response_metrics::Listener;
 use super::routes::{
     admin, api_keys, auth, branches, conversations, health, members, meta, registrations, roles,
     staff, tenant, webhooks,

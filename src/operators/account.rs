@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::credentials::OperatorCredentialChecker;
 use crate::access::{Client, OperatorCaller};
 use crate::accounts::{CredentialError, PasswordChange};
-use crate::audit::{Act, Origin};
+use crate::audit::{AuditEvent, Origin};
 use crate::clock::Clock;
 use crate::passwords::Passwords;
 use crate::registry::people::audit_log;
@@ -32,8 +32,8 @@ impl OperatorAccount {
         let now = self.clock.now();
         let ended = async |transaction: &RegistryTransaction| {
             sessions::end(transaction, caller.claims.sid, now).await?;
-            let act = Act::on("operator.signed_out", OPERATOR, caller.operator.id);
-            Ok::<_, RegistryError>(((), act))
+            let event = AuditEvent::on("operator.signed_out", OPERATOR, caller.operator.id);
+            Ok::<_, RegistryError>(((), event))
         };
         // What ends a session needs none.
         audit_log::change(&self.registry, &origin.judged(), now, ended).await
@@ -53,11 +53,11 @@ impl OperatorAccount {
         let password_hash = self.hasher.hash_new(new, Vec::new()).await?;
         let now = self.clock.now();
         let changed = async |transaction: &RegistryTransaction| {
-            self.credentials.hold(transaction, &proven).await?;
+            self.credentials.lock(transaction, &proven).await?;
             let but = Some(caller.claims.sid);
             operators::set_password(transaction, proven.id, password_hash, but, now).await?;
-            let act = Act::on("operator.password_changed", OPERATOR, proven.id);
-            Ok::<_, CredentialError>(((), act))
+            let event = AuditEvent::on("operator.password_changed", OPERATOR, proven.id);
+            Ok::<_, CredentialError>(((), event))
         };
         audit_log::change(&self.registry, origin, now, changed).await
     }

@@ -58,12 +58,12 @@ impl OperatorCredentialChecker {
 
     /// The operator as they are now, and stay until the transaction ends. Refused: they have another password than the one that
     /// was proven, or may not sign in any more.
-    pub async fn hold(
+    pub async fn lock(
         &self,
         transaction: &RegistryTransaction,
         proven: &Operator,
     ) -> Result<Operator, CredentialError> {
-        let held = operators::hold(transaction, proven.id).await?;
+        let held = operators::lock(transaction, proven.id).await?;
         let is_same = |held: &Operator| {
             held.status == Status::Active && held.password_set_at == proven.password_set_at
         };

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::access::{AccessError, from_access_causes};
 use crate::accounts::CredentialError;
-use crate::audit::{Act, Origin};
+use crate::audit::{AuditEvent, Origin};
 use crate::clock::Clock;
 use crate::identifiers::{EmailAddress, new_id};
 use crate::passwords::{PasswordError, Passwords};
@@ -73,9 +73,9 @@ impl OperatorDirectory {
         let created = async |transaction: &RegistryTransaction| {
             self.require_step_up(transaction, origin).await?;
             let operator = operators::create(transaction, secrets, row, now).await??;
-            let act = Act::on("operator.created", OPERATOR, operator.id)
+            let event = AuditEvent::on("operator.created", OPERATOR, operator.id)
                 .with(json!({"name": operator.name, "role": operator.role}));
-            Ok::<_, DirectoryError>((operator, act))
+            Ok::<_, DirectoryError>((operator, event))
         };
         audit_log::change(&self.registry, origin, now, created).await
     }
@@ -107,8 +107,8 @@ impl OperatorDirectory {
             }
             let changed = operators::change(transaction, id, change, warrant, now).await?;
             let (operator, is_changed) = changed?;
-            let act = Act::on("operator.changed", OPERATOR, id).with(detail);
-            Ok::<_, DirectoryError>((operator, is_changed.then_some(act)))
+            let event = AuditEvent::on("operator.changed", OPERATOR, id).with(detail);
+            Ok::<_, DirectoryError>((operator, is_changed.then_some(event)))
         };
         audit_log::change(&self.registry, &origin.judged(), now, changed).await
     }
@@ -125,7 +125,7 @@ impl OperatorDirectory {
         let reset = async |transaction: &RegistryTransaction| {
             operators::set_password(transaction, id, password_hash, None, now).await?;
             second_factor::disable(transaction, id, now).await?;
-            Ok::<_, CredentialError>(((), Act::on("operator.reset", OPERATOR, id)))
+            Ok::<_, CredentialError>(((), AuditEvent::on("operator.reset", OPERATOR, id)))
         };
         audit_log::change(&self.registry, origin, now, reset).await
     }

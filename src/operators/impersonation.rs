@@ -7,7 +7,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::access::{AccessError, Authenticator, OperatorCaller, Subject, from_access_causes};
-use crate::audit::{Act, Origin};
+use crate::audit::{AuditEvent, Origin};
 use crate::clock::Clock;
 use crate::identifiers::{TenantId, unguessable_id};
 use crate::registry::Registry;
@@ -97,15 +97,15 @@ impl Impersonations {
                 }
             }
             impersonations::add(transaction, impersonation.clone()).await?;
-            let act = Act::on("impersonation.begun", "impersonation", impersonation.id);
-            Ok(((), act.with(detail)))
+            let event = AuditEvent::on("impersonation.begun", "impersonation", impersonation.id);
+            Ok(((), event.with(detail)))
         });
         begun.await?;
         drop(db);
         // The reason may name people: it stays with the tenant.
         let detail = json!({"impersonation": impersonation.id, "may_write": wanted.may_write});
-        let act = Act::on("tenant.impersonated", TENANT, tenant.id).with(detail);
-        audit_log::note_alone(&self.registry, origin, act, self.clock.now()).await?;
+        let event = AuditEvent::on("tenant.impersonated", TENANT, tenant.id).with(detail);
+        audit_log::record_alone(&self.registry, origin, event, self.clock.now()).await?;
         let subject = Subject {
             tenant: TenantId(tenant.id),
             staff: *operator_id,
@@ -125,14 +125,14 @@ impl Impersonations {
         transaction: &TenantTransaction,
         tenant: TenantId,
         id: Uuid,
-    ) -> Result<Option<Option<Act>>, AccessError> {
+    ) -> Result<Option<Option<AuditEvent>>, AccessError> {
         let revoked = impersonations::revoke(transaction, id, self.clock.now()).await?;
         let Some((impersonation, went_on)) = revoked else { return Ok(None) };
         // For all the time that is left to it: should this be cut off, the tenant asks again.
         let left = (impersonation.expires_at - self.clock.now()).max(self.access.tokens().life());
         self.access.revoke_for(tenant, &[id], left).await?;
-        let act = Act::on("impersonation.revoked", "impersonation", id);
-        let act = act.with(json!({"operator": impersonation.operator_name}));
-        Ok(Some(went_on.then_some(act)))
+        let event = AuditEvent::on("impersonation.revoked", "impersonation", id);
+        let event = event.with(json!({"operator": impersonation.operator_name}));
+        Ok(Some(went_on.then_some(event)))
     }
 }

@@ -7,7 +7,7 @@ use crate::access::{Client, OperatorCaller};
 use crate::accounts::{
     CredentialError, Enrollment, MfaError, SecondFactor, TotpSecret, recovery_codes, recovery_hash,
 };
-use crate::audit::{Act, Origin};
+use crate::audit::{AuditEvent, Origin};
 use crate::registry::RegistryTransaction;
 use crate::registry::people::audit_log;
 use crate::registry::people::operators::{OPERATOR, second_factor, sessions};
@@ -32,10 +32,10 @@ impl OperatorAccount {
         let otpauth_url = secret.url(ISSUER, &operator.email(sealer)?);
         let enrolled = async |transaction: &RegistryTransaction| {
             // Their password may have changed while it was being checked.
-            let operator = self.credentials.hold(transaction, &proven).await?;
+            let operator = self.credentials.lock(transaction, &proven).await?;
             let (id, bytes) = (operator.id, secret.bytes());
             match second_factor::enroll(transaction, sealer, id, bytes, now).await? {
-                true => Ok(((), Act::on("operator.mfa_enrolled", OPERATOR, id))),
+                true => Ok(((), AuditEvent::on("operator.mfa_enrolled", OPERATOR, id))),
                 false => Err(MfaError::AlreadyEnabled),
             }
         };
@@ -55,8 +55,8 @@ impl OperatorAccount {
     ) -> Result<Vec<String>, CredentialError> {
         let confirmed = async |transaction: &RegistryTransaction| {
             let codes = self.confirm_in(transaction, caller, code).await?;
-            let act = Act::on("operator.mfa_confirmed", OPERATOR, caller.operator.id);
-            Ok::<_, CredentialError>((codes, act))
+            let event = AuditEvent::on("operator.mfa_confirmed", OPERATOR, caller.operator.id);
+            Ok::<_, CredentialError>((codes, event))
         };
         let proof = audit_log::change(&self.registry, origin, self.clock.now(), confirmed);
         self.credentials.counted(&caller.operator.email_hash, client, proof).await
@@ -68,7 +68,7 @@ impl OperatorAccount {
         caller: &OperatorCaller,
         code: &SecretString,
     ) -> Result<Vec<String>, CredentialError> {
-        let operator = self.credentials.hold(transaction, &caller.operator).await?;
+        let operator = self.credentials.lock(transaction, &caller.operator).await?;
         if operator.has_second_factor() || operator.sealed_totp_secret.is_none() {
             return Err(CredentialError::NoSecondFactor);
         }
@@ -97,7 +97,7 @@ impl OperatorAccount {
             let proven = self.credentials.prove_password(known, password).await?;
             let now = self.clock.now();
             let disabled = async |transaction: &RegistryTransaction| {
-                let operator = self.credentials.hold(transaction, &proven).await?;
+                let operator = self.credentials.lock(transaction, &proven).await?;
                 if !operator.has_second_factor() {
                     return Err(CredentialError::NoSecondFactor);
                 }
@@ -106,7 +106,7 @@ impl OperatorAccount {
                 second_factor::disable(transaction, operator.id, now).await?;
                 let kept = Some(caller.claims.sid);
                 sessions::end_all(transaction, operator.id, kept, now).await?;
-                Ok(((), Act::on("operator.mfa_disabled", OPERATOR, operator.id)))
+                Ok(((), AuditEvent::on("operator.mfa_disabled", OPERATOR, operator.id)))
             };
             audit_log::change(&self.registry, origin, now, disabled).await
         };

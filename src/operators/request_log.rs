@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::access::Client;
-use crate::audit::{Act, Actor, ActorKind, Origin};
+use crate::audit::{Actor, ActorKind, AuditEvent, Origin};
 use crate::clock::Clock;
 use crate::registry::people::audit_log;
 use crate::registry::people::operators::Operator;
@@ -27,14 +27,14 @@ pub struct RequestLog {
 
 impl RequestLog {
     /// Writes down that an operator has called. `route`: method and path as in the table of routes.
-    pub async fn note(
+    pub async fn record(
         &self,
         origin: &Origin,
         route: &str,
         path: &str,
     ) -> Result<(), RegistryError> {
         let path: String = path.chars().take(LONGEST_PATH).collect();
-        let act = Act::on("request", "route", route).with(json!({"path": path}));
-        audit_log::note_alone(&self.registry, origin, act, self.clock.now()).await
+        let event = AuditEvent::on("request", "route", route).with(json!({"path": path}));
+        audit_log::record_alone(&self.registry, origin, event, self.clock.now()).await
     }
 }

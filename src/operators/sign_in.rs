@@ -10,7 +10,7 @@ use super::credentials::OperatorCredentialChecker;
 use super::request_log::origin_of;
 use crate::access::{Authenticator, Client};
 use crate::accounts::{CredentialError, FAILURE_TIME, SecondFactor, wait_for_failure};
-use crate::audit::Act;
+use crate::audit::AuditEvent;
 use crate::clock::Clock;
 use crate::identifiers::{EmailAddress, new_id};
 use crate::passwords::Passwords;
@@ -89,16 +89,16 @@ impl OperatorSignIn {
                 (true, Some(SecondFactor::RecoveryCode(_))) => "recovery_code",
                 (true, _) => "totp",
             };
-            let act = Act::on("operator.signed_in", OPERATOR, session.operator.id)
+            let event = AuditEvent::on("operator.signed_in", OPERATOR, session.operator.id)
                 .with(serde_json::json!({"second_factor": second_factor}));
-            Ok::<_, CredentialError>((session, act))
+            Ok::<_, CredentialError>((session, event))
         };
         let (origin, now) = (origin_of(&proven, client), self.clock.now());
         let opened = audit_log::change(&self.registry, &origin, now, opened).await;
         // The password was right: the one sign that somebody else has it.
         if factor.is_some() && matches!(opened, Err(CredentialError::InvalidCredentials)) {
-            let act = Act::on("operator.code_refused", OPERATOR, proven.id);
-            audit_log::note_alone(&self.registry, &origin, act, now).await?;
+            let event = AuditEvent::on("operator.code_refused", OPERATOR, proven.id);
+            audit_log::record_alone(&self.registry, &origin, event, now).await?;
         }
         opened
     }
@@ -125,7 +125,7 @@ impl OperatorSignIn {
     ) -> Result<OperatorSession, CredentialError> {
         let now = self.clock.now();
         // Whoever was shut out, or got another password, since the password was proven, gets no session.
-        let mut operator = self.credentials.hold(transaction, proven).await?;
+        let mut operator = self.credentials.lock(transaction, proven).await?;
         if operator.has_second_factor() {
             self.credentials.prove_second_factor(transaction, &operator, factor).await?;
         }

@@ -5,7 +5,7 @@ use secrecy::SecretString;
 use super::account::OperatorAccount;
 use crate::access::{Client, OperatorCaller, PROOF_LIFE};
 use crate::accounts::{CredentialError, SecondFactor};
-use crate::audit::{Act, Origin};
+use crate::audit::{AuditEvent, Origin};
 use crate::registry::RegistryTransaction;
 use crate::registry::people::operators::OPERATOR;
 use crate::registry::people::{audit_log, step_ups};
@@ -22,8 +22,8 @@ impl OperatorAccount {
         let proof = self.prove(caller, shown, origin);
         let proven = self.credentials.counted(&caller.operator.email_hash, client, proof).await;
         if let Err(CredentialError::InvalidCredentials) = proven {
-            let act = Act::on("operator.step_up_refused", OPERATOR, caller.operator.id);
-            audit_log::note_alone(&self.registry, origin, act, self.clock.now()).await?;
+            let event = AuditEvent::on("operator.step_up_refused", OPERATOR, caller.operator.id);
+            audit_log::record_alone(&self.registry, origin, event, self.clock.now()).await?;
         }
         proven
     }
@@ -38,15 +38,15 @@ impl OperatorAccount {
         let proven = self.credentials.prove_password(known, password).await?;
         let now = self.clock.now();
         let recorded = async |transaction: &RegistryTransaction| {
-            let operator = self.credentials.hold(transaction, &proven).await?;
+            let operator = self.credentials.lock(transaction, &proven).await?;
             if operator.has_second_factor() {
                 let shown = factor.as_ref();
                 self.credentials.prove_second_factor(transaction, &operator, shown).await?;
             }
             let session = (caller.claims.sid, operator.id);
             step_ups::record(transaction, session, now, now + PROOF_LIFE).await?;
-            let act = Act::on("operator.stepped_up", OPERATOR, operator.id);
-            Ok::<_, CredentialError>(((), act))
+            let event = AuditEvent::on("operator.stepped_up", OPERATOR, operator.id);
+            Ok::<_, CredentialError>(((), event))
         };
         audit_log::change(&self.registry, origin, now, recorded).await
     }

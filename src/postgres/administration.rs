@@ -12,8 +12,8 @@ mod databases;
 mod inspection;
 mod roles;
 
-pub use databases::Handover;
-pub use inspection::{Census, DatabaseSeen, Fitness, Unfit};
+pub use databases::DatabaseAssignment;
+pub use inspection::{Capabilities, DatabaseSeen, ServerContents, Unsupported};
 pub use roles::Login;
 
 /// The database that every server has, for statements that concern the server as a whole.
@@ -78,12 +78,12 @@ fn plain(text: &str) -> Result<&str, AdministrationError> {
 
 /// A server, administered with the credentials in `options`.
 #[derive(Clone)]
-pub struct Server {
+pub struct AdminServer {
     options: PgConnectOptions,
     connect_timeout: Duration,
 }
 
-impl Server {
+impl AdminServer {
     /// The server that `options` lead to; the database they name does not matter.
     pub fn new(options: PgConnectOptions, connect_timeout: Duration) -> Self {
         // A statement of administration can hold a password's verifier, which belongs into no log.
@@ -105,7 +105,7 @@ impl Server {
         self.connect(MAINTENANCE_DATABASE).await
     }
 
-    /// As [`Server::administer`], inside one database: for its schema and grants.
+    /// As [`AdminServer::administer`], inside one database: for its schema and grants.
     pub async fn connect(&self, database: &str) -> Result<Administration, AdministrationError> {
         let options = self.options_for(database).options(LIMITS).options(super::KEEPALIVES);
         let socket =

@@ -11,10 +11,10 @@ use sea_orm::{
     Statement, TransactionError, TransactionOptions, TransactionSession, TransactionTrait, Value,
 };
 
+use super::connection_source::ConnectionSource;
 use super::failure::ConnectFailure;
-use super::holder::Holder;
-use super::physical::Target;
 use super::pool::{Checkout, CheckoutFailure, Pool};
+use super::raw_connection::Target;
 use super::row::Row;
 use super::session::{Effect, FirstRow, Rows, Session, Simple};
 
@@ -44,14 +44,14 @@ pub struct Transaction<S: Send + Sync + 'static> {
 }
 
 impl<S: Send + Sync + 'static> Connection<S> {
-    pub(super) fn new(holder: Holder, scope: S) -> Self {
-        Self { session: Arc::new(Session::new(holder, scope)) }
+    pub(super) fn new(source: ConnectionSource, scope: S) -> Self {
+        Self { session: Arc::new(Session::new(source, scope)) }
     }
 
     /// Opens a connection outside any pool.
     pub async fn open(target: &Arc<Target>, scope: S) -> Result<Self, ConnectFailure> {
-        let physical = target.connect().await?;
-        Ok(Self::new(Holder::Owned(Box::new(physical)), scope))
+        let raw_connection = target.connect().await?;
+        Ok(Self::new(ConnectionSource::Owned(Box::new(raw_connection)), scope))
     }
 }
 
@@ -65,7 +65,7 @@ impl Checkout {
 impl Pool {
     /// Lends a connection to the holder of `scope`, within the pool's own acquire timeout. The scope is dropped
     /// after the connection went back.
-    pub async fn lend<S: Send + Sync + 'static>(
+    pub async fn acquire<S: Send + Sync + 'static>(
         &self,
         scope: S,
     ) -> Result<Connection<S>, CheckoutFailure> {
@@ -139,13 +139,13 @@ impl<S: Send + Sync + 'static> Scoped<S> for Transaction<S> {
 }
 
 /// Connections and transactions differ in their depth alone.
-trait Place: Send + Sync {
+trait Executor: Send + Sync {
     type Scope: Send + Sync + 'static;
     fn session(&self) -> &Arc<Session<Self::Scope>>;
     fn depth(&self) -> usize;
 }
 
-impl<S: Send + Sync + 'static> Place for Connection<S> {
+impl<S: Send + Sync + 'static> Executor for Connection<S> {
     type Scope = S;
     fn session(&self) -> &Arc<Session<S>> {
         &self.session
@@ -155,7 +155,7 @@ impl<S: Send + Sync + 'static> Place for Connection<S> {
     }
 }
 
-impl<S: Send + Sync + 'static> Place for Transaction<S> {
+impl<S: Send + Sync + 'static> Executor for Transaction<S> {
     type Scope = S;
     fn session(&self) -> &Arc<Session<S>> {
         &self.session
@@ -165,26 +165,26 @@ impl<S: Send + Sync + 'static> Place for Transaction<S> {
     }
 }
 
-async fn execute(place: &impl Place, statement: Statement) -> Result<ExecResult, DbErr> {
-    place.session().run(place.depth(), Effect(statement)).await.map(ExecResult::from)
+async fn execute(executor: &impl Executor, statement: Statement) -> Result<ExecResult, DbErr> {
+    executor.session().run(executor.depth(), Effect(statement)).await.map(ExecResult::from)
 }
 
-async fn execute_unprepared(place: &impl Place, sql: &str) -> Result<ExecResult, DbErr> {
-    place.session().run(place.depth(), Simple(sql.to_owned())).await.map(ExecResult::from)
+async fn execute_unprepared(executor: &impl Executor, sql: &str) -> Result<ExecResult, DbErr> {
+    executor.session().run(executor.depth(), Simple(sql.to_owned())).await.map(ExecResult::from)
 }
 
-async fn begin<P: Place>(
-    place: &P,
+async fn begin<P: Executor>(
+    executor: &P,
     isolation: Option<IsolationLevel>,
     access: Option<AccessMode>,
 ) -> Result<Transaction<P::Scope>, DbErr> {
-    let depth = place.depth() + 1;
+    let depth = executor.depth() + 1;
     let sql = match depth {
         1 => begin_sql(isolation, access),
         nested => format!("SAVEPOINT nested_{nested}"),
     };
-    place.session().begin(place.depth(), sql).await?;
-    Ok(Transaction { session: place.session().clone(), depth, ended: false })
+    executor.session().begin(executor.depth(), sql).await?;
+    Ok(Transaction { session: executor.session().clone(), depth, ended: false })
 }
 
 async fn run<S, F, T, E>(transaction: Transaction<S>, callback: F) -> Result<T, TransactionError<E>>
@@ -210,9 +210,9 @@ where
 }
 
 macro_rules! implement_traits {
-    ($place:ident) => {
+    ($executor:ident) => {
         #[async_trait::async_trait]
-        impl<S: Send + Sync + 'static> ConnectionTrait for $place<S> {
+        impl<S: Send + Sync + 'static> ConnectionTrait for $executor<S> {
             fn get_database_backend(&self) -> DbBackend {
                 DbBackend::Postgres
             }
@@ -240,7 +240,7 @@ macro_rules! implement_traits {
         }
 
         #[async_trait::async_trait]
-        impl<S: Send + Sync + 'static> TransactionTrait for $place<S> {
+        impl<S: Send + Sync + 'static> TransactionTrait for $executor<S> {
             type Transaction = Transaction<S>;
 
             async fn begin(&self) -> Result<Transaction<S>, DbErr> {

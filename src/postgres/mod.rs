@@ -4,11 +4,11 @@
 pub mod administration;
 mod connection;
 pub mod failure;
-mod gate;
-mod growth;
-mod holder;
+mod admission_hook;
+mod autosize;
+mod connection_source;
 pub mod migrating;
-mod physical;
+mod raw_connection;
 mod pool;
 mod row;
 mod scram;
@@ -16,11 +16,11 @@ mod session;
 mod signals;
 pub mod transport;
 
+pub use admission_hook::{AdmissionHook, Attempt, Permit};
 pub use connection::{Connection, Scoped, Transaction};
 pub use failure::ConnectFailure;
-pub use gate::{Attempt, Gate, Permit};
-pub use physical::{OnConnect, Target};
 pub use pool::{Checkout, CheckoutFailure, Pool, PoolLimits};
+pub use raw_connection::{OnConnect, Target};
 pub use row::Row;
 pub use signals::{Renewals, ServerSignals};
 

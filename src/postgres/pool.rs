@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use super::autosize::{Autosize, GROW_AFTER};
 use super::failure::ConnectFailure;
-use super::growth::{Growth, PATIENCE_WITH_OTHERS};
-use super::physical::{Physical, Target};
+use super::raw_connection::{RawConnection, Target};
 
 /// A connection that worked this recently is lent without asking the server first: the question would cost a
 /// round trip for each request.
@@ -47,7 +47,7 @@ pub(super) struct Manager {
 
 /// What happened to a connection behind the pool's back.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum ConnectionError {
     /// It could not be opened.
     NotOpened(ConnectFailure),
     /// It gave no sign of life, and another one is opened instead.
@@ -56,7 +56,7 @@ pub(super) enum Trouble {
     Outdated,
 }
 
-impl Trouble {
+impl ConnectionError {
     fn into_failure(self) -> ConnectFailure {
         match self {
             Self::NotOpened(failure) | Self::Dead(failure) => failure,
@@ -66,21 +66,21 @@ impl Trouble {
 }
 
 impl bb8::ManageConnection for Manager {
-    type Connection = Physical;
-    type Error = Trouble;
+    type Connection = RawConnection;
+    type Error = ConnectionError;
 
-    async fn connect(&self) -> Result<Physical, Trouble> {
-        self.target.connect().await.map_err(Trouble::NotOpened)
+    async fn connect(&self) -> Result<RawConnection, ConnectionError> {
+        self.target.connect().await.map_err(ConnectionError::NotOpened)
     }
 
-    async fn is_valid(&self, connection: &mut Physical) -> Result<(), Trouble> {
+    async fn is_valid(&self, connection: &mut RawConnection) -> Result<(), ConnectionError> {
         if connection.is_outdated() {
-            return Err(Trouble::Outdated);
+            return Err(ConnectionError::Outdated);
         }
-        connection.check_after(TRUSTED_FOR).await.map_err(Trouble::Dead)
+        connection.check_after(TRUSTED_FOR).await.map_err(ConnectionError::Dead)
     }
 
-    fn has_broken(&self, connection: &mut Physical) -> bool {
+    fn has_broken(&self, connection: &mut RawConnection) -> bool {
         connection.is_to_be_closed()
     }
 }
@@ -109,10 +109,10 @@ impl FailedConnects {
 }
 
 /// bb8 calls this when it no longer counts on the failed attempt: whoever asks from then on makes another.
-impl bb8::ErrorSink<Trouble> for FailedConnects {
-    fn sink(&self, trouble: Trouble) {
-        match trouble {
-            Trouble::NotOpened(failure) => {
+impl bb8::ErrorSink<ConnectionError> for FailedConnects {
+    fn sink(&self, error: ConnectionError) {
+        match error {
+            ConnectionError::NotOpened(failure) => {
                 match failure {
                     // Said when it began, or no fault of the server.
                     ConnectFailure::BackingOff { .. }
@@ -124,16 +124,16 @@ impl bb8::ErrorSink<Trouble> for FailedConnects {
                 }
                 self.0.send_replace(Some((Instant::now(), failure)));
             }
-            Trouble::Dead(failure) => {
+            ConnectionError::Dead(failure) => {
                 tracing::info!(%failure, "a pooled connection was dead and is replaced");
             }
-            Trouble::Outdated => {
+            ConnectionError::Outdated => {
                 tracing::debug!("a pooled connection was outdated and is replaced");
             }
         }
     }
 
-    fn boxed_clone(&self) -> Box<dyn bb8::ErrorSink<Trouble>> {
+    fn boxed_clone(&self) -> Box<dyn bb8::ErrorSink<ConnectionError>> {
         Box::new(self.clone())
     }
 }
@@ -141,7 +141,7 @@ impl bb8::ErrorSink<Trouble> for FailedConnects {
 /// A connection on its way to its holder.
 pub struct Checkout {
     pub(super) connection: bb8::PooledConnection<'static, Manager>,
-    pub(super) turn: OwnedSemaphorePermit,
+    pub(super) permit: OwnedSemaphorePermit,
     pub(super) pool: Pool,
 }
 
@@ -155,8 +155,8 @@ struct Shared {
     failed_connects: FailedConnects,
     acquire_timeout: Duration,
     /// One for each connection that there may be at present.
-    turns: Arc<Semaphore>,
-    growth: Growth,
+    permits: Arc<Semaphore>,
+    autosize: Autosize,
     waiting: AtomicUsize,
     /// Holders whose connections die get no others.
     is_retired: AtomicBool,
@@ -183,7 +183,8 @@ impl Pool {
     pub async fn open(target: Target, limits: &PoolLimits) -> Result<Self, ConnectFailure> {
         let pool = Self::build(Arc::new(target), limits);
         pool.0.target.signals.opens_first();
-        let first = pool.0.pool.dedicated_connection().await.map_err(Trouble::into_failure)?;
+        let first =
+            pool.0.pool.dedicated_connection().await.map_err(ConnectionError::into_failure)?;
         // A fresh pool has room for its first connection; were it full or the socket broken already, the
         // next checkout would open another.
         let _ = pool.0.pool.add(first);
@@ -211,8 +212,8 @@ impl Pool {
             target,
             failed_connects,
             acquire_timeout: limits.acquire_timeout,
-            turns: Arc::new(Semaphore::new(1)),
-            growth: Growth::new(limits.max_connections),
+            permits: Arc::new(Semaphore::new(1)),
+            autosize: Autosize::new(limits.max_connections),
             waiting: AtomicUsize::new(0),
             is_retired: AtomicBool::new(false),
         }))
@@ -230,57 +231,60 @@ impl Pool {
         &self,
         deadline: tokio::time::Instant,
     ) -> Result<Checkout, CheckoutFailure> {
-        let turn = self.0.turns.clone().try_acquire_owned().ok();
-        self.checkout_with(turn, deadline).await
+        let permit = self.0.permits.clone().try_acquire_owned().ok();
+        self.checkout_with(permit, deadline).await
     }
 
     /// A connection for the holder of this turn, whose own is of no use any more and has gone back.
     pub(super) async fn another(
         &self,
-        turn: OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
     ) -> Result<Checkout, CheckoutFailure> {
         if self.0.is_retired.load(Ordering::Acquire) {
             return Err(CheckoutFailure::Busy);
         }
-        let _waiting = self.0.target.gate.as_ref().map(|gate| gate.wait_again());
-        self.checkout_with(Some(turn), self.deadline()).await
+        let _waiting =
+            self.0.target.admission_hook.as_ref().map(|admission_hook| admission_hook.wait_again());
+        self.checkout_with(Some(permit), self.deadline()).await
     }
 
     fn checkout<E>(
         &self,
         free: Result<bb8::PooledConnection<'static, Manager>, E>,
-        turn: Option<OwnedSemaphorePermit>,
+        permit: Option<OwnedSemaphorePermit>,
     ) -> Result<Checkout, CheckoutFailure> {
-        match (free, turn) {
-            (Ok(connection), Some(turn)) => Ok(Checkout { connection, turn, pool: self.clone() }),
+        match (free, permit) {
+            (Ok(connection), Some(permit)) => {
+                Ok(Checkout { connection, permit, pool: self.clone() })
+            }
             _ => Err(CheckoutFailure::Busy),
         }
     }
 
     async fn checkout_with(
         &self,
-        mut turn: Option<OwnedSemaphorePermit>,
+        mut permit: Option<OwnedSemaphorePermit>,
         deadline: tokio::time::Instant,
     ) -> Result<Checkout, CheckoutFailure> {
         let mut asking = std::pin::pin!(self.0.pool.get_owned());
         // The usual case, a free connection, needs no timer and no watch for failures. What is not ready at once is
         // waited for below: a connection that is asked for a sign of life must not be dropped in the middle of it.
-        if turn.is_some()
+        if permit.is_some()
             && let Some(free) = asking.as_mut().now_or_never()
         {
-            self.0.growth.waited(Duration::ZERO);
-            return self.checkout(free, turn);
+            self.0.autosize.waited(Duration::ZERO);
+            return self.checkout(free, permit);
         }
         let start = Instant::now();
         let _waiting = Waiting::new(&self.0.waiting);
-        if turn.is_none() {
-            turn = self.turn(deadline).await;
-            self.0.growth.waited(start.elapsed());
-            if turn.is_none() {
+        if permit.is_none() {
+            permit = self.permit(deadline).await;
+            self.0.autosize.waited(start.elapsed());
+            if permit.is_none() {
                 return Err(self.why_none(start));
             }
             if let Some(free) = asking.as_mut().now_or_never() {
-                return self.checkout(free, turn);
+                return self.checkout(free, permit);
             }
         }
         let wait = async {
@@ -288,7 +292,7 @@ impl Pool {
                 let asked = Instant::now();
                 let failure = tokio::select! {
                     biased;
-                    free = asking.as_mut() => return self.checkout(free, turn),
+                    free = asking.as_mut() => return self.checkout(free, permit),
                     failure = self.0.failed_connects.after(asked) => Some(failure),
                     () = tokio::time::sleep(ASK_AGAIN) => None,
                 };
@@ -301,7 +305,7 @@ impl Pool {
                     // Others may come back meanwhile; another opening is asked for after a moment.
                     Some(failure) if failure != ConnectFailure::Withdrawn => tokio::select! {
                         biased;
-                        free = asking.as_mut() => return self.checkout(free, turn),
+                        free = asking.as_mut() => return self.checkout(free, permit),
                         () = tokio::time::sleep(AFTER_A_FAILURE) => {}
                     },
                     Some(_) | None => {}
@@ -317,21 +321,21 @@ impl Pool {
 
     /// bb8 lends to whoever asks at the right moment; the line in front of it is in order. It is lengthened by another
     /// turn, and with it by another connection, when waiting costs more than that.
-    async fn turn(&self, deadline: tokio::time::Instant) -> Option<OwnedSemaphorePermit> {
+    async fn permit(&self, deadline: tokio::time::Instant) -> Option<OwnedSemaphorePermit> {
         let start = Instant::now();
         let grow = || {
             let signals = &self.0.target.signals;
-            self.0.growth.grow(&self.0.turns, signals, start.elapsed());
+            self.0.autosize.grow(&self.0.permits, signals, start.elapsed());
         };
-        if self.0.growth.is_worth_another() {
+        if self.0.autosize.is_worth_another() {
             grow();
         }
-        let mut turn = std::pin::pin!(self.0.turns.clone().acquire_owned());
+        let mut permit = std::pin::pin!(self.0.permits.clone().acquire_owned());
         loop {
-            let patience = tokio::time::Instant::now() + PATIENCE_WITH_OTHERS;
+            let patience = tokio::time::Instant::now() + GROW_AFTER;
             tokio::select! {
                 biased;
-                turn = turn.as_mut() => return turn.ok(),
+                permit = permit.as_mut() => return permit.ok(),
                 () = tokio::time::sleep_until(patience.min(deadline)) => {
                     if patience >= deadline {
                         return None;
@@ -373,8 +377,8 @@ impl Pool {
             return false;
         }
         // One that would have to be asked for a sign of life first is closed by not waiting for it.
-        if let Some(Ok(mut physical)) = self.0.pool.get_owned().now_or_never() {
-            physical.give_up();
+        if let Some(Ok(mut raw_connection)) = self.0.pool.get_owned().now_or_never() {
+            raw_connection.give_up();
         }
         true
     }

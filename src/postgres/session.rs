@@ -12,8 +12,8 @@ use sqlx::postgres::{PgConnection, PgQueryResult, PgRow};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr, SqlStr};
 use tokio::sync::{Mutex, MutexGuard};
 
+use super::connection_source::ConnectionSource;
 use super::failure::{self, Verdict};
-use super::holder::Holder;
 
 /// A connection that worked this recently is written to without a look. A look is a round trip, and reads need none: they
 /// are repeated.
@@ -23,7 +23,7 @@ const FRESH_FOR: Duration = Duration::from_millis(1);
 const DEAD_ON_ARRIVAL: Duration = Duration::from_millis(500);
 
 struct State {
-    holder: Holder,
+    source: ConnectionSource,
     /// Open transactions, nested ones included.
     depth: usize,
     /// The server refuses every further statement of the transaction, and would answer COMMIT with a rollback.
@@ -36,25 +36,25 @@ struct State {
 /// then the scope.
 pub(super) struct Session<S> {
     state: Mutex<State>,
-    uncertain: Arc<AtomicBool>,
+    dirty: Arc<AtomicBool>,
     pub(super) scope: S,
 }
 
 impl<S> Session<S> {
-    pub(super) fn new(holder: Holder, scope: S) -> Self {
-        let uncertain = holder.uncertain_mark();
-        let state = Mutex::new(State { holder, depth: 0, failed: false, reads_only: false });
-        Self { state, uncertain, scope }
+    pub(super) fn new(source: ConnectionSource, scope: S) -> Self {
+        let dirty = source.uncertain_mark();
+        let state = Mutex::new(State { source, depth: 0, failed: false, reads_only: false });
+        Self { state, dirty, scope }
     }
 
     /// No further operation may start, and the socket is closed.
     pub(super) fn give_up(&self) {
-        self.uncertain.store(true, Ordering::Release);
+        self.dirty.store(true, Ordering::Release);
     }
 
     async fn start(&self, depth: usize) -> Result<Operation<'_>, DbErr> {
         let state = self.state.lock().await;
-        if self.uncertain.load(Ordering::Acquire) {
+        if self.dirty.load(Ordering::Acquire) {
             return Err(DbErr::Conn(RuntimeErr::Internal(
                 "the connection broke in an earlier operation".to_owned(),
             )));
@@ -64,8 +64,8 @@ impl<S> Session<S> {
                 "a statement beside an open transaction of the same connection".to_owned(),
             ));
         }
-        self.uncertain.store(true, Ordering::Release);
-        Ok(Operation { state, uncertain: &self.uncertain })
+        self.dirty.store(true, Ordering::Release);
+        Ok(Operation { state, dirty: &self.dirty })
     }
 
     /// One statement, at this depth of transactions.
@@ -108,7 +108,7 @@ impl<S> Session<S> {
 impl<S> Drop for Session<S> {
     fn drop(&mut self) {
         if self.state.get_mut().depth > 0 {
-            self.uncertain.store(true, Ordering::Release);
+            self.dirty.store(true, Ordering::Release);
         }
     }
 }
@@ -243,18 +243,18 @@ fn prepared(statement: Statement) -> sqlx::query::Query<'static, sqlx::Postgres,
 /// One exchange with the server. The connection counts as uncertain from its start until it has ended well.
 struct Operation<'a> {
     state: MutexGuard<'a, State>,
-    uncertain: &'a Arc<AtomicBool>,
+    dirty: &'a Arc<AtomicBool>,
 }
 
 impl Operation<'_> {
     async fn run<E: Exchange>(&mut self, exchange: E) -> Result<E::Output, sqlx::Error> {
-        if self.state.depth > 0 || !matches!(self.state.holder, Holder::Pooled(..)) {
+        if self.state.depth > 0 || !matches!(self.state.source, ConnectionSource::Pooled(..)) {
             let result = self.once(exchange).await;
             return self.settle(result);
         }
         let kind = Kind::of(exchange.sql());
         if kind == Kind::Write
-            && self.state.holder.rested() > FRESH_FOR
+            && self.state.source.rested() > FRESH_FOR
             && let Err(error) = self.look().await
         {
             // Nothing was sent but the question.
@@ -280,16 +280,16 @@ impl Operation<'_> {
 
     /// A server that has vanished without a word ends no statement; we do.
     async fn once<E: Exchange>(&mut self, exchange: E) -> Result<E::Output, sqlx::Error> {
-        let limit = self.state.holder.operation_timeout();
+        let limit = self.state.source.operation_timeout();
         let silent = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
-        let exchange = exchange.on(self.state.holder.socket());
+        let exchange = exchange.on(self.state.source.socket());
         tokio::time::timeout(limit, exchange).await.map_err(silent)?
     }
 
     /// Is the session still there? A round trip.
     async fn look(&mut self) -> Result<(), sqlx::Error> {
         self.once(Sign).await?;
-        self.state.holder.touch();
+        self.state.source.touch();
         Ok(())
     }
 
@@ -303,14 +303,14 @@ impl Operation<'_> {
         if !matches!(verdict, Verdict::Dead | Verdict::Outdated) {
             return self.settle(Err(error));
         }
-        self.state.holder.learn(verdict);
-        let holder = std::mem::replace(&mut self.state.holder, Holder::Nobody);
-        let Holder::Pooled(mut dead, turn, pool) = holder else { return Err(error) };
+        self.state.source.learn(verdict);
+        let source = std::mem::replace(&mut self.state.source, ConnectionSource::Nobody);
+        let ConnectionSource::Pooled(mut dead, permit, pool) = source else { return Err(error) };
         dead.part_from_mark();
         drop(dead);
-        let Ok(other) = pool.another(turn).await else { return Err(error) };
-        self.state.holder = other.into();
-        self.state.holder.adopt_mark(self.uncertain);
+        let Ok(other) = pool.another(permit).await else { return Err(error) };
+        self.state.source = other.into();
+        self.state.source.adopt_mark(self.dirty);
         tracing::info!(%error, ?verdict, "a statement is run again on another connection");
         let result = self.once(exchange).await;
         match result {
@@ -326,7 +326,7 @@ impl Operation<'_> {
             Verdict::OutOfTransaction => Verdict::Doubtful,
             Verdict::ReadOnly => {
                 let is_asked_for = self.state.depth > 0 && self.state.reads_only;
-                match !is_asked_for && self.state.holder.is_due_for_renewal() {
+                match !is_asked_for && self.state.source.is_due_for_renewal() {
                     true => Verdict::Outdated,
                     false => Verdict::Sound,
                 }
@@ -341,13 +341,13 @@ impl Operation<'_> {
             match self.judge(error) {
                 Verdict::Sound => self.state.failed = self.state.depth > 0,
                 verdict => {
-                    self.state.holder.learn(verdict);
+                    self.state.source.learn(verdict);
                     return result;
                 }
             }
         }
-        self.state.holder.touch();
-        self.uncertain.store(false, Ordering::Release);
+        self.state.source.touch();
+        self.dirty.store(false, Ordering::Release);
         result
     }
 }

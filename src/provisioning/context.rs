@@ -8,7 +8,7 @@ use super::input::Input;
 use super::services::Services;
 use super::step_error::{Refusal, StepError};
 use crate::identifiers::TenantId;
-use crate::postgres::administration::{Administration, Server};
+use crate::postgres::administration::{AdminServer, Administration};
 use crate::registry::runs::provisioning_runs;
 use crate::registry::runs::run_leases::{self, Claim};
 use crate::registry::tenants::database_servers::{self, DatabaseServer};
@@ -22,9 +22,9 @@ pub(super) struct Context {
     pub tenant_id: TenantId,
     pub claim: Claim,
     input: Option<Input>,
-    seat: Mutex<Option<(DatabaseServer, Administration)>>,
+    admin: Mutex<Option<(DatabaseServer, Administration)>>,
     inside: Mutex<Option<Administration>>,
-    place: OnceCell<Place>,
+    target: OnceCell<TenantServer>,
     tenant_db: OnceCell<TenantDb>,
 }
 
@@ -35,9 +35,9 @@ impl Context {
         claim: Claim,
         input: Option<Input>,
     ) -> Self {
-        let (seat, inside) = (Mutex::default(), Mutex::default());
-        let (place, tenant_db) = (OnceCell::new(), OnceCell::new());
-        Self { services, tenant_id, claim, input, seat, inside, place, tenant_db }
+        let (admin, inside) = (Mutex::default(), Mutex::default());
+        let (target, tenant_db) = (OnceCell::new(), OnceCell::new());
+        Self { services, tenant_id, claim, input, admin, inside, target, tenant_db }
     }
 
     /// Is the run undone because somebody has cancelled it?
@@ -49,7 +49,8 @@ impl Context {
 
     /// What the run was planned with. To undo something nobody may need it: it can be gone.
     pub fn input(&self) -> Result<&Input, StepError> {
-        let gone = || StepError::Final("what the run was planned with cannot be read".to_owned());
+        let gone =
+            || StepError::Permanent("what the run was planned with cannot be read".to_owned());
         self.input.as_ref().ok_or_else(gone)
     }
 
@@ -58,8 +59,8 @@ impl Context {
     }
 
     /// Proves in a transaction of the registry that the run is still ours until it commits.
-    pub async fn hold(&self, transaction: &RegistryTransaction) -> Result<(), StepError> {
-        run_leases::hold(transaction, &self.claim).await?.map_err(StepError::from)
+    pub async fn check_lease(&self, transaction: &RegistryTransaction) -> Result<(), StepError> {
+        run_leases::check_lease(transaction, &self.claim).await?.map_err(StepError::from)
     }
 
     /// The tenant's row, if it has one.
@@ -69,66 +70,70 @@ impl Context {
 
     /// The tenant's row.
     pub async fn tenant(&self) -> Result<Tenant, StepError> {
-        let missing = || StepError::Final("the tenant has no row in the registry".to_owned());
+        let missing = || StepError::Permanent("the tenant has no row in the registry".to_owned());
         self.find_tenant().await?.ok_or_else(missing)
     }
 
     /// The tenant's row, if it has one, for taking away what it has. Refused where anybody may be using it: whatever a
     /// run says, no tenant that is served is undone.
-    pub async fn find_doomed(&self) -> Result<Option<Tenant>, StepError> {
+    pub async fn find_purgeable(&self) -> Result<Option<Tenant>, StepError> {
         let found = self.find_tenant().await?;
         match found.as_ref().map(|tenant| tenant.status) {
             None
             | Some(Status::Pending | Status::Provisioning | Status::Failed | Status::Purging) => {
                 Ok(found)
             }
-            Some(other) => {
-                Err(StepError::Final(format!("the tenant is {other:?}: nothing of it is undone")))
-            }
+            Some(other) => Err(StepError::Permanent(format!(
+                "the tenant is {other:?}: nothing of it is undone"
+            ))),
         }
     }
 
     /// The server that the tenant is to be, or is, on.
-    pub async fn place_of(&self, tenant: &Tenant) -> Result<&Place, StepError> {
-        self.place.get_or_try_init(|| self.find_place(tenant)).await
+    pub async fn server_of(&self, tenant: &Tenant) -> Result<&TenantServer, StepError> {
+        self.target.get_or_try_init(|| self.find_server(tenant)).await
     }
 
-    async fn find_place(&self, tenant: &Tenant) -> Result<Place, StepError> {
+    async fn find_server(&self, tenant: &Tenant) -> Result<TenantServer, StepError> {
         let db = self.registry().await?;
         let row = database_servers::find(&db, tenant.server_id).await?;
         let row =
-            row.ok_or_else(|| StepError::Final("its database server is unknown".to_owned()))?;
+            row.ok_or_else(|| StepError::Permanent("its database server is unknown".to_owned()))?;
         drop(db);
         let server = self.services.fleet.server(&row)?;
-        Ok(Place { server, row })
+        Ok(TenantServer { server, row })
     }
 
     /// A connection for administration of the tenant's server that nobody else has for this tenant, not even a process
     /// that died in the middle of a statement: the server holds the lock until that statement is over. Only then it is
     /// asked whether the run is still ours, so that nobody who has lost it can act any more.
-    pub async fn administer(&self, place: &Place) -> Result<Seat<'_>, StepError> {
-        let mut kept = self.seat.lock().await;
+    pub async fn administer(&self, target: &TenantServer) -> Result<AdminLease<'_>, StepError> {
+        let mut kept = self.admin.lock().await;
         if let Some((server, administration)) = kept.take() {
-            return Ok(Seat { kept, server, administration });
+            return Ok(AdminLease { kept, server, administration });
         }
-        let mut administration = match self.services.fleet.admin_pool().take(&place.row).await {
+        let mut administration = match self.services.fleet.admin_pool().take(&target.row).await {
             Some(vacant) => vacant,
             None => {
-                let opened = place.server.administer().await;
-                self.services.fleet.health().note(place.row.id, opened.is_ok());
+                let opened = target.server.administer().await;
+                self.services.fleet.health().note(target.row.id, opened.is_ok());
                 opened?
             }
         };
         administration.lock_for(self.tenant_id.0).await?;
         self.still_ours().await?;
-        Ok(Seat { kept, server: place.row.clone(), administration })
+        Ok(AdminLease { kept, server: target.row.clone(), administration })
     }
 
     /// A connection for administration inside the tenant's database: that of the step before, if it has left one.
-    pub async fn enter(&self, place: &Place, tenant: &Tenant) -> Result<Administration, StepError> {
+    pub async fn enter(
+        &self,
+        target: &TenantServer,
+        tenant: &Tenant,
+    ) -> Result<Administration, StepError> {
         match self.inside.lock().await.take() {
             Some(left) => Ok(left),
-            None => Ok(place.server.connect(&tenant.database_name).await?),
+            None => Ok(target.server.connect(&tenant.database_name).await?),
         }
     }
 
@@ -139,7 +144,7 @@ impl Context {
 
     /// At the end of the run others may have its connection to the server.
     pub async fn leave_seat(&self) {
-        let kept = self.seat.lock().await.take();
+        let kept = self.admin.lock().await.take();
         if let Some((server, administration)) = kept {
             self.services.fleet.admin_pool().give_back(&server, administration).await;
         }
@@ -155,7 +160,7 @@ impl Context {
     /// moved.
     pub fn look_again(&mut self) {
         self.inside = Mutex::default();
-        self.place = OnceCell::new();
+        self.target = OnceCell::new();
         self.tenant_db = OnceCell::new();
     }
 
@@ -167,25 +172,25 @@ impl Context {
 }
 
 /// A database server, as steps use it.
-pub(super) struct Place {
+pub(super) struct TenantServer {
     pub row: DatabaseServer,
-    pub server: Server,
+    pub server: AdminServer,
 }
 
-/// The run's connection to its server. Dropped, the connection is closed; [`Seat::keep`] leaves it to the next step.
-pub(super) struct Seat<'a> {
+/// The run's connection to its server. Dropped, the connection is closed; [`AdminLease::keep`] leaves it to the next step.
+pub(super) struct AdminLease<'a> {
     kept: MutexGuard<'a, Option<(DatabaseServer, Administration)>>,
     server: DatabaseServer,
     administration: Administration,
 }
 
-impl Seat<'_> {
+impl AdminLease<'_> {
     pub fn keep(mut self) {
         *self.kept = Some((self.server, self.administration));
     }
 }
 
-impl Deref for Seat<'_> {
+impl Deref for AdminLease<'_> {
     type Target = Administration;
 
     fn deref(&self) -> &Administration {
@@ -193,7 +198,7 @@ impl Deref for Seat<'_> {
     }
 }
 
-impl DerefMut for Seat<'_> {
+impl DerefMut for AdminLease<'_> {
     fn deref_mut(&mut self) -> &mut Administration {
         &mut self.administration
     }

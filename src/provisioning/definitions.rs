@@ -39,7 +39,7 @@ static DEFINITIONS: &[Definition] = &[
             &steps::role::STEP,
             &steps::database::STEP,
             &steps::schema::STEP,
-            &steps::preseed::STEP,
+            &steps::seed::STEP,
             &steps::owner::STEP,
             &steps::external::IDENTITY_REALM,
             &steps::external::STORAGE,
@@ -76,13 +76,13 @@ static DEFINITIONS: &[Definition] = &[
         version: 1,
         on_failure: OnFailure::Undo,
         steps: &[
-            &steps::mend::HOLD,
-            &steps::mend::ROLE,
-            &steps::mend::DATABASE_STEP,
-            &steps::mend::SCHEMA,
-            &steps::mend::PRESEED,
-            &steps::mend::OWNER,
-            &steps::mend::RELEASE,
+            &steps::repair::HOLD,
+            &steps::repair::ROLE,
+            &steps::repair::DATABASE_STEP,
+            &steps::repair::SCHEMA,
+            &steps::repair::PRESEED,
+            &steps::repair::OWNER,
+            &steps::repair::RELEASE,
         ],
     },
 ];
@@ -186,8 +186,8 @@ mod tests {
     fn nothing_is_activated_before_its_preseed_is_proven() {
         for (first, last) in [("preseed", "activate"), ("mend_preseed", "release")] {
             let definition = DEFINITIONS.iter().find(|d| d.steps.iter().any(|s| s.name == last));
-            let place = |name| definition.unwrap().steps.iter().position(|step| step.name == name);
-            assert!(place(first).unwrap() < place(last).unwrap());
+            let target = |name| definition.unwrap().steps.iter().position(|step| step.name == name);
+            assert!(target(first).unwrap() < target(last).unwrap());
         }
     }
 }

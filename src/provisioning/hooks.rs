@@ -57,13 +57,13 @@ impl Hook {
 
 /// What a service is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Act {
+pub(super) enum HookAction {
     Make,
     Release,
     Tell,
 }
 
-impl Act {
+impl HookAction {
     fn name(self) -> &'static str {
         match self {
             Self::Make => "make",
@@ -155,7 +155,7 @@ impl Hooks {
     pub async fn call(
         &self,
         hook: Hook,
-        act: Act,
+        act: HookAction,
         run: Uuid,
         tenant: &Tenant,
         reference: Option<&str>,
@@ -192,7 +192,7 @@ impl Hooks {
             // Being done: to be asked for again.
             202 => return Err(HookError::NotNow(name, 202)),
             200..=299 => {}
-            404 | 410 if act == Act::Release => return Ok(None),
+            404 | 410 if act == HookAction::Release => return Ok(None),
             // Not in time, not yet, too often: none of them is for ever.
             408 | 409 | 425 | 429 => return Err(HookError::NotNow(name, status.as_u16())),
             400..=499 => return Err(HookError::Refused(name, status.as_u16())),
@@ -208,7 +208,7 @@ impl Hooks {
         match serde_json::from_slice::<Answer>(&bytes) {
             Ok(answer) => Ok(answer.reference),
             Err(error) => {
-                if act == Act::Make && !bytes.is_empty() {
+                if act == HookAction::Make && !bytes.is_empty() {
                     tracing::warn!(service = name, tenant = %tenant.id, %error, "a service has answered with something else than JSON with a `reference`; what it has made is kept without one");
                 }
                 Ok(None)

@@ -53,18 +53,18 @@ impl ReprovisionInput {
     }
 }
 
-fn bound_to(run: Uuid) -> String {
+fn aad(run: Uuid) -> String {
     format!("provisioning_runs.input/{run}")
 }
 
 impl Input {
     pub fn seal(&self, sealer: &Sealer, run: Uuid) -> Result<Vec<u8>, SealingError> {
         let plain = serde_json::to_vec(self).map_err(|_| SealingError::Unreadable)?;
-        sealer.seal(&bound_to(run), &plain)
+        sealer.seal(&aad(run), &plain)
     }
 
     pub fn open(sealer: &Sealer, run: Uuid, sealed: &[u8]) -> Result<Self, SealingError> {
-        let plain = sealer.open(&bound_to(run), sealed)?;
+        let plain = sealer.open(&aad(run), sealed)?;
         serde_json::from_slice(&plain).map_err(|_| SealingError::Unreadable)
     }
 }

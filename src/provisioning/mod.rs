@@ -7,7 +7,7 @@ mod create_tenant;
 mod definitions;
 mod hooks;
 mod input;
-mod interruption;
+mod failpoints;
 mod operations;
 mod pending;
 mod provisioner;
@@ -20,8 +20,8 @@ pub(crate) mod unproven;
 mod worker;
 
 pub use create_tenant::{CreatedTenant, NewOwner, NewTenant, WantedSlug};
-pub use interruption::{Fault, Interruption, Moment};
-pub use operations::{CancelError, MendError};
+pub use failpoints::{FailpointAction, FailpointPosition, Failpoints};
+pub use operations::{CancelError, RepairError};
 pub use pending::PendingStep;
 pub use provisioner::{
     Idempotency, Planned, Provisioner, RunFailure, StartRunError, Started, failure_of,

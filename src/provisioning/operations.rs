@@ -7,7 +7,7 @@ use super::create_tenant::{NewOwner, NewTenant};
 use super::definitions::Definition;
 use super::input::{Input, ReprovisionInput};
 use super::provisioner::{Planned, Provisioner, Started};
-use crate::audit::{Act, Origin};
+use crate::audit::{AuditEvent, Origin};
 use crate::identifiers::TenantId;
 use crate::registry::people::audit_log::{self, TENANT};
 use crate::registry::runs::provisioning_runs::{self, NotCancelled, RunKind, TenantBusy};
@@ -20,7 +20,7 @@ const RUN: &str = "run";
 
 /// Why a tenant is not mended.
 #[derive(Debug, thiserror::Error)]
-pub enum MendError {
+pub enum RepairError {
     /// Another run of the tenant goes on.
     #[error(transparent)]
     Busy(#[from] TenantBusy),
@@ -43,7 +43,7 @@ pub enum CancelError {
     Registry(#[from] RegistryError),
 }
 
-impl From<SealingError> for MendError {
+impl From<SealingError> for RepairError {
     fn from(error: SealingError) -> Self {
         Self::Registry(error.into())
     }
@@ -51,16 +51,16 @@ impl From<SealingError> for MendError {
 
 impl Provisioner {
     /// Plans the mending of a tenant: role, database, rights, schema and preseed are made where they are missing.
-    pub async fn mend(
+    pub async fn repair(
         &self,
         tenant: &tenants::Tenant,
         owner: Option<&NewOwner>,
         accept_empty: bool,
         origin: &Origin,
-    ) -> Result<Planned, MendError> {
+    ) -> Result<Planned, RepairError> {
         use tenants::Status;
         if !matches!(tenant.status, Status::Active | Status::Suspended | Status::Failed) {
-            return Err(MendError::Status(tenant.status));
+            return Err(RepairError::Status(tenant.status));
         }
         let owner = owner.map(NewOwner::as_input);
         let owner_id = owner.as_ref().map(|owner| owner.id);
@@ -76,7 +76,7 @@ impl Provisioner {
             plan.write(transaction, &label, now).await??;
             // What an operator takes care of does not end by itself.
             unproven_tenants::remove(transaction, tenant_id).await?;
-            Ok::<_, MendError>((planned, planned.act("tenant.mending_begun")))
+            Ok::<_, RepairError>((planned, planned.event("tenant.mending_begun")))
         };
         audit_log::change(&self.services.registry, origin, now, written).await
     }
@@ -90,7 +90,7 @@ impl Provisioner {
         let written = async |transaction: &RegistryTransaction| {
             let planned = self.plan_for(transaction, new, &origin.actor.label()).await?;
             unproven_tenants::remove(transaction, planned.tenant_id).await?;
-            Ok::<_, RegistryError>((planned, planned.act("tenant.creation_begun")))
+            Ok::<_, RegistryError>((planned, planned.event("tenant.creation_begun")))
         };
         let (registry, now) = (&self.services.registry, self.services.clock.now());
         let planned = audit_log::change(registry, origin, now, written).await?;
@@ -102,8 +102,8 @@ impl Provisioner {
         let label = origin.actor.label();
         let retried = async |transaction: &RegistryTransaction| {
             let is_due = provisioning_runs::retry_now(transaction, run, &label).await?;
-            let act = Act::on("run.retried", RUN, run);
-            Ok::<_, RegistryError>((is_due, is_due.then_some(act)))
+            let event = AuditEvent::on("run.retried", RUN, run);
+            Ok::<_, RegistryError>((is_due, is_due.then_some(event)))
         };
         let (registry, now) = (&self.services.registry, self.services.clock.now());
         audit_log::change(registry, origin, now, retried).await
@@ -114,7 +114,7 @@ impl Provisioner {
         let (label, now) = (origin.actor.label(), self.services.clock.now());
         let cancelled = async |transaction: &RegistryTransaction| {
             provisioning_runs::cancel(transaction, run, &label, now).await??;
-            Ok::<_, CancelError>(((), Act::on("run.cancelled", RUN, run)))
+            Ok::<_, CancelError>(((), AuditEvent::on("run.cancelled", RUN, run)))
         };
         audit_log::change(&self.services.registry, origin, now, cancelled).await
     }
@@ -122,7 +122,7 @@ impl Provisioner {
 
 impl Planned {
     /// The entry that tells of it.
-    fn act(&self, action: &'static str) -> Act {
-        Act::on(action, TENANT, self.tenant_id).with(json!({"run_id": self.run_id}))
+    fn event(&self, action: &'static str) -> AuditEvent {
+        AuditEvent::on(action, TENANT, self.tenant_id).with(json!({"run_id": self.run_id}))
     }
 }

@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use super::create_tenant::{CreatedTenant, NewTenant};
 use super::definitions::Definition;
+use super::failpoints::Failpoints;
 use super::hooks::Hooks;
-use super::interruption::Interruption;
 use super::services::Services;
 use super::statistics::{ProvisioningStatistics, Statistics};
 use super::step_error::Refusal;
@@ -22,7 +22,7 @@ use crate::identifiers::TenantId;
 use crate::lifecycle::Lifecycle;
 use crate::registry::runs::provisioning_runs::{self, Run, RunKind, RunStatus, Step, StepStatus};
 use crate::registry::runs::registrations::{self, Registration};
-use crate::registry::runs::run_leases::{self, Due};
+use crate::registry::runs::run_leases::{self, ClaimFilter};
 use crate::registry::tenants;
 use crate::registry::{OnRegistry, Registry, RegistryError, RegistryTransaction};
 use crate::sealing::SealingError;
@@ -30,7 +30,7 @@ use crate::tenant_router::TenantRouter;
 
 /// Registrations that may wait for each one that is worked on. At some 100 ms each, the last of the line waits for a
 /// few seconds.
-const LINE_PER_TURN: usize = 32;
+const QUEUE_PER_PERMIT: usize = 32;
 /// How often somebody who waits for a run looks at it, once it is not in this process's hands.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// The history of a registration of which no tenant has come is kept for so long.
@@ -77,11 +77,11 @@ pub enum RunFailure {
 #[derive(Clone)]
 pub struct Provisioner {
     pub(super) services: Services,
-    turns: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     /// Of what may take long, by kind.
-    slow_turns: [Arc<Semaphore>; SLOW.len()],
+    slow_permits: [Arc<Semaphore>; SLOW.len()],
     /// Places in the line before the turns.
-    line: Arc<Semaphore>,
+    queue: Arc<Semaphore>,
 }
 
 /// A run that is written down, or about to be when the caller's transaction commits.
@@ -141,20 +141,20 @@ impl Provisioner {
             settings,
             life,
             clock,
-            interruption: None,
+            failpoints: None,
         };
         Ok(Self {
             services,
-            turns: Arc::new(Semaphore::new(concurrency)),
-            slow_turns: SLOW.map(|_| Arc::new(Semaphore::new(1))),
-            line: Arc::new(Semaphore::new(concurrency * LINE_PER_TURN)),
+            permits: Arc::new(Semaphore::new(concurrency)),
+            slow_permits: SLOW.map(|_| Arc::new(Semaphore::new(1))),
+            queue: Arc::new(Semaphore::new(concurrency * QUEUE_PER_PERMIT)),
         })
     }
 
     /// For tests: interferes with steps.
     #[must_use]
-    pub fn interrupted_by(mut self, interruption: Interruption) -> Self {
-        self.services.interruption = Some(interruption);
+    pub fn with_failpoints(mut self, failpoints: Failpoints) -> Self {
+        self.services.failpoints = Some(failpoints);
         self
     }
 
@@ -189,9 +189,9 @@ impl Provisioner {
 
     /// Works on a planned run in the background, as soon as there is a turn.
     pub fn begin(&self, planned: Planned) -> Started {
-        let (provisioner, turns) = (self.clone(), self.turns.clone());
+        let (provisioner, permits) = (self.clone(), self.permits.clone());
         let work = self.services.life.spawn_work(async move {
-            let _turn = turns.acquire_owned().await;
+            let _permit = permits.acquire_owned().await;
             provisioner.work_on(planned.run_id).await;
         });
         Started { planned, provisioner: self.clone(), work }
@@ -204,7 +204,7 @@ impl Provisioner {
         new: &NewTenant,
         idempotency: Option<&Idempotency>,
     ) -> Result<Started, StartRunError> {
-        let place = self.line.clone().try_acquire_owned().map_err(|_| StartRunError::Busy)?;
+        let target = self.queue.clone().try_acquire_owned().map_err(|_| StartRunError::Busy)?;
         let planned = match idempotency {
             None => self.plan(&self.services.registry.connect().await?, new).await?,
             Some(Idempotency { key_hash, request_hash }) => {
@@ -226,7 +226,7 @@ impl Provisioner {
         let mut started = self.begin(planned);
         let work = started.work;
         started.work = tokio::spawn(async move {
-            let _place = place;
+            let _place = target;
             let _ = work.await;
         });
         Ok(started)
@@ -284,12 +284,12 @@ impl Provisioner {
     pub async fn work_due(&self) -> Result<usize, RegistryError> {
         self.services.fleet.admin_pool().close_idle().await;
         let mut taken = 0;
-        let slow = self.slow_turns.iter().zip(SLOW);
-        for (turns, kinds) in [(&self.turns, PROMPT)].into_iter().chain(slow) {
-            let due = Due { run: None, known: &Definition::known(kinds) };
+        let slow = self.slow_permits.iter().zip(SLOW);
+        for (permits, kinds) in [(&self.permits, PROMPT)].into_iter().chain(slow) {
+            let due = ClaimFilter { run: None, known: &Definition::known(kinds) };
             while !self.services.life.is_stopping()
-                && let Ok(turn) = turns.clone().try_acquire_owned()
-                && self.take_up(due, turn).await?
+                && let Ok(permit) = permits.clone().try_acquire_owned()
+                && self.take_up(due, permit).await?
             {
                 taken += 1;
             }
@@ -299,19 +299,22 @@ impl Provisioner {
 
     async fn take_up(
         &self,
-        due: Due<'_>,
-        turn: OwnedSemaphorePermit,
+        due: ClaimFilter<'_>,
+        permit: OwnedSemaphorePermit,
     ) -> Result<bool, RegistryError> {
         let Some((claim, run)) = self.claim(due).await? else { return Ok(false) };
         let services = self.services.clone();
         self.services.life.spawn_work(async move {
-            let _turn = turn;
+            let _permit = permit;
             let _ = worker::work(&services, claim, run).await;
         });
         Ok(true)
     }
 
-    async fn claim(&self, due: Due<'_>) -> Result<Option<(run_leases::Claim, Run)>, RegistryError> {
+    async fn claim(
+        &self,
+        due: ClaimFilter<'_>,
+    ) -> Result<Option<(run_leases::Claim, Run)>, RegistryError> {
         let (registry, lease) = (&self.services.registry, self.services.settings.lease);
         let db = registry.connect().await?;
         run_leases::claim(&db, registry.process(), lease, due).await
@@ -319,8 +322,10 @@ impl Provisioner {
 
     /// Works on a run if it is due and nobody's.
     async fn work_on(&self, run: Uuid) {
-        let due =
-            Due { run: Some(run), known: &Definition::known(&RunKind::iter().collect::<Vec<_>>()) };
+        let due = ClaimFilter {
+            run: Some(run),
+            known: &Definition::known(&RunKind::iter().collect::<Vec<_>>()),
+        };
         match self.claim(due).await {
             Ok(Some((claim, run))) => {
                 let _ = worker::work(&self.services, claim, run).await;
@@ -346,8 +351,8 @@ impl Provisioner {
                 () = self.services.life.stopping() => return Err(RunFailure::Unfinished(planned.run_id)),
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
             }
-            if let Ok(turn) = self.turns.clone().try_acquire_owned() {
-                let _turn = turn;
+            if let Ok(permit) = self.permits.clone().try_acquire_owned() {
+                let _permit = permit;
                 self.work_on(planned.run_id).await;
             }
         }
@@ -359,9 +364,9 @@ impl Provisioner {
     }
 
     /// Asks the registry for the numbers that it alone knows.
-    pub async fn take_stock(&self) -> Result<(), RegistryError> {
+    pub async fn refresh_statistics(&self) -> Result<(), RegistryError> {
         let db = self.services.registry.connect().await?;
-        self.services.statistics.note_open(provisioning_runs::open_runs(&db).await?);
+        self.services.statistics.set_open(provisioning_runs::open_runs(&db).await?);
         Ok(())
     }
 

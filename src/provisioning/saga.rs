@@ -14,7 +14,7 @@ use crate::registry::tenants::Status;
 
 /// What a step has done beside its effect; recorded in the same statement as its end.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Done {
+pub(super) struct StepOutput {
     /// There is something more in the world, or there was already.
     pub made: Option<Made>,
     /// Everything of this kind is gone.
@@ -25,7 +25,7 @@ pub(super) struct Done {
     pub follow_up: Option<RunKind>,
 }
 
-impl Done {
+impl StepOutput {
     pub fn nothing_more() -> Self {
         Self::default()
     }
@@ -92,7 +92,7 @@ impl Retries {
     }
 }
 
-pub(super) type StepFuture<'a> = BoxFuture<'a, Result<Done, StepError>>;
+pub(super) type StepFuture<'a> = BoxFuture<'a, Result<StepOutput, StepError>>;
 
 /// Both directions of a step. Each must be idempotent: applied twice, or undone without having been applied, it changes
 /// nothing more.
@@ -106,7 +106,7 @@ pub(super) struct SagaStep {
 /// The undo of a step that leaves nothing that would have to be undone: its effect lies inside something that an
 /// earlier step undoes, or is recorded with the end of the step and not before.
 pub(super) fn nothing_to_undo(_: &Context) -> StepFuture<'_> {
-    async { Ok(Done::nothing_more()) }.boxed()
+    async { Ok(StepOutput::nothing_more()) }.boxed()
 }
 
 /// Such a step.

@@ -1,7 +1,7 @@
 //! What runs work with.
 
+use super::failpoints::Failpoints;
 use super::hooks::Hooks;
-use super::interruption::Interruption;
 use super::statistics::Statistics;
 use crate::clock::Clock;
 use crate::configuration::ProvisioningSettings;
@@ -21,5 +21,5 @@ pub(super) struct Services {
     pub settings: ProvisioningSettings,
     pub life: Lifecycle,
     pub clock: Clock,
-    pub interruption: Option<Interruption>,
+    pub failpoints: Option<Failpoints>,
 }

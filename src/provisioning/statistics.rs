@@ -69,7 +69,7 @@ pub(super) struct Statistics(Arc<Inner>);
 
 impl Statistics {
     /// Runs that go on, as the registry said just now.
-    pub fn note_open(&self, open: OpenRuns) {
+    pub fn set_open(&self, open: OpenRuns) {
         *self.0.open.lock() = open;
     }
 

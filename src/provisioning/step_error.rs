@@ -8,7 +8,7 @@ use crate::postgres::{ConnectFailure, failure};
 use crate::registry::RegistryError;
 use crate::registry::runs::run_leases::LeaseLost;
 use crate::sealing::SealingError;
-use crate::tenant_data::preseed::PreseedError;
+use crate::tenant_data::seed::SeedError;
 use crate::tenant_router::RouterError;
 
 /// A reason that no repetition mends, and that the client may know.
@@ -47,10 +47,10 @@ impl Refusal {
 pub(in crate::provisioning) enum StepError {
     /// For a reason that may pass.
     #[error("{0}")]
-    Passing(String),
+    Transient(String),
     /// For one that no repetition mends.
     #[error("{0}")]
-    Final(String),
+    Permanent(String),
     /// For one that the client may know, and that no repetition mends.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -67,7 +67,7 @@ pub(in crate::provisioning) enum StepError {
     #[error(transparent)]
     Sealing(#[from] SealingError),
     #[error(transparent)]
-    Preseed(#[from] PreseedError),
+    Seed(#[from] SeedError),
     #[error(transparent)]
     Hook(#[from] HookError),
 }
@@ -76,16 +76,16 @@ impl StepError {
     /// May another attempt succeed? Where it is in doubt, it may: an attempt more costs less than a tenant.
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Passing(_) | Self::LeaseLost(_) => true,
-            Self::Final(_) | Self::Refused(_) => false,
+            Self::Transient(_) | Self::LeaseLost(_) => true,
+            Self::Permanent(_) | Self::Refused(_) => false,
             Self::Registry(error) => registry_may(error),
             Self::Administration(error) => administration_may(error),
             Self::Router(error) => router_may(error),
             Self::Statement(error) => statement_may(error),
             Self::Sealing(error) => sealing_may(error),
-            Self::Preseed(PreseedError::Query(error)) => statement_may(error),
+            Self::Seed(SeedError::Query(error)) => statement_may(error),
             // What is missing does not come by waiting.
-            Self::Preseed(PreseedError::Incomplete(_)) => false,
+            Self::Seed(SeedError::Incomplete(_)) => false,
             Self::Hook(error) => !error.is_final(),
         }
     }

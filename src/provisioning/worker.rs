@@ -8,15 +8,15 @@ use tokio::time::Instant;
 
 use super::context::Context;
 use super::definitions::{Definition, OnFailure};
+use super::failpoints::{FailpointAction, FailpointPosition};
 use super::input::Input;
-use super::interruption::{Fault, Moment};
-use super::saga::{Done, Retries, SagaStep, StepFuture};
+use super::saga::{Retries, SagaStep, StepFuture, StepOutput};
 use super::services::Services;
 use super::statistics::Outcome;
 use super::step_error::{Refusal, StepError};
 use crate::identifiers::TenantId;
 use crate::registry::runs::provisioning_runs::{self, Run, RunKind, RunStatus, Step, StepStatus};
-use crate::registry::runs::run_leases::{self, Claim, Happened, LeaseLost, Progress, StepChange};
+use crate::registry::runs::run_leases::{self, Claim, LeaseLost, Progress, RunEvent, StepChange};
 use crate::registry::{RegistryError, RegistryTransaction};
 
 /// A wait that is longer is not waited for: the run is put down, and taken up again when it is due.
@@ -39,9 +39,9 @@ const ALARM: i32 = 10;
 
 /// Why a worker puts a run down that is not at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stopped {
+pub(super) enum Paused {
     /// It is to be taken up later, by anybody.
-    PutOff,
+    Rescheduled,
     /// It is somebody else's, or nothing of it can be recorded.
     Lost,
 }
@@ -70,18 +70,14 @@ impl Failure {
 }
 
 /// Works on a claimed run until it has ended or has to be put down.
-pub(super) async fn work(
-    services: &Services,
-    claim: Claim,
-    run: Run,
-) -> Result<RunStatus, Stopped> {
+pub(super) async fn work(services: &Services, claim: Claim, run: Run) -> Result<RunStatus, Paused> {
     // No other is claimed.
-    let definition = Definition::of(run.kind, run.version).ok_or(Stopped::Lost)?;
+    let definition = Definition::of(run.kind, run.version).ok_or(Paused::Lost)?;
     let steps = async {
         let db = services.registry.connect().await?;
         provisioning_runs::steps_of(&db, run.id).await
     };
-    let steps = steps.await.map_err(|_| Stopped::Lost)?;
+    let steps = steps.await.map_err(|_| Paused::Lost)?;
     let input = open_input(services, &claim, &run).await?;
     let context = Context::new(services.clone(), TenantId(run.tenant_id), claim, input);
     let mut worker = Worker {
@@ -116,7 +112,7 @@ async fn open_input(
     services: &Services,
     claim: &Claim,
     run: &Run,
-) -> Result<Option<Input>, Stopped> {
+) -> Result<Option<Input>, Paused> {
     let Some(sealed) = run.sealed_input.as_deref() else { return Ok(None) };
     let error = match Input::open(services.registry.sealer(), run.id, sealed) {
         Ok(input) => return Ok(Some(input)),
@@ -126,10 +122,10 @@ async fn open_input(
         return Ok(None);
     }
     tracing::error!(run = %run.id, %error, "ALARM: this process cannot read what a run was planned with; has it every master key?");
-    let put_off = Progress { put_off: Some(UNREADABLE_PAUSE), ..Progress::default() };
-    let db = services.registry.connect().await.map_err(|_| Stopped::Lost)?;
-    let _ = run_leases::advance(&db, claim, put_off, services.clock.now()).await;
-    Err(Stopped::PutOff)
+    let reschedule = Progress { reschedule: Some(UNREADABLE_PAUSE), ..Progress::default() };
+    let db = services.registry.connect().await.map_err(|_| Paused::Lost)?;
+    let _ = run_leases::advance(&db, claim, reschedule, services.clock.now()).await;
+    Err(Paused::Rescheduled)
 }
 
 struct Worker {
@@ -147,7 +143,7 @@ struct Worker {
 
 impl Worker {
     /// Does what is not done. Returns why the run has to be undone, if it has to.
-    async fn forward(&mut self) -> Result<Option<Failure>, Stopped> {
+    async fn forward(&mut self) -> Result<Option<Failure>, Paused> {
         for at in 0..self.steps.len() {
             if self.steps[at].status == StepStatus::Completed {
                 continue;
@@ -162,7 +158,7 @@ impl Worker {
                     self.fail(at, "cancelled".to_owned(), None);
                     return Ok(Some(Failure::refused(Refusal::Cancelled)));
                 }
-                let moments = (Moment::BeforeEffect, Moment::AfterEffect);
+                let moments = (FailpointPosition::BeforeEffect, FailpointPosition::AfterEffect);
                 match self.attempt(step, step.apply, moments, step.retries.timeout).await? {
                     Ok(done) => {
                         self.complete(at, done);
@@ -189,7 +185,7 @@ impl Worker {
         }
         let unknown = || format!("none of {attempts} attempts came to an end");
         let reason = self.steps[at].last_error.clone().unwrap_or_else(unknown);
-        let error = StepError::Final(reason.clone());
+        let error = StepError::Permanent(reason.clone());
         tracing::error!(run = %self.context.claim.run, step = step.name, %error, "ALARM: undoing the run");
         self.fail(at, reason, None);
         Some(Failure::of(&error))
@@ -201,7 +197,7 @@ impl Worker {
         at: usize,
         step: &SagaStep,
         error: &StepError,
-    ) -> Result<Option<Failure>, Stopped> {
+    ) -> Result<Option<Failure>, Paused> {
         let attempts = self.steps[at].attempts;
         let most = step.retries.most(self.context.services.settings.max_attempts);
         let is_over = !error.may_pass() || attempts >= most;
@@ -223,14 +219,14 @@ impl Worker {
     }
 
     /// Undoes what was begun, the last first. Never gives up: what is left behind would belong to nobody.
-    async fn backward(&mut self) -> Result<(), Stopped> {
+    async fn backward(&mut self) -> Result<(), Paused> {
         for at in (0..self.steps.len()).rev() {
             if matches!(self.steps[at].status, StepStatus::Pending | StepStatus::Compensated) {
                 continue;
             }
             let step = self.step(at)?;
             loop {
-                let moments = (Moment::BeforeUndo, Moment::AfterUndo);
+                let moments = (FailpointPosition::BeforeUndo, FailpointPosition::AfterUndo);
                 let undone = self.attempt(step, step.undo, moments, UNDO.timeout).await?;
                 self.steps[at].undo_attempts += 1;
                 let attempt = self.steps[at].undo_attempts;
@@ -264,11 +260,11 @@ impl Worker {
     }
 
     /// The step of that place. One that this program does not know belongs to a newer version.
-    fn step(&self, at: usize) -> Result<&'static SagaStep, Stopped> {
+    fn step(&self, at: usize) -> Result<&'static SagaStep, Paused> {
         let name = &self.steps[at].name;
         Definition::step(name).ok_or_else(|| {
             tracing::error!(run = %self.context.claim.run, name, "this program does not know this step");
-            Stopped::Lost
+            Paused::Lost
         })
     }
 
@@ -277,20 +273,22 @@ impl Worker {
         &mut self,
         step: &'static SagaStep,
         direction: for<'a> fn(&'a Context) -> StepFuture<'a>,
-        (before, after): (Moment, Moment),
+        (before, after): (FailpointPosition, FailpointPosition),
         timeout: Duration,
-    ) -> Result<Result<Done, StepError>, Stopped> {
+    ) -> Result<Result<StepOutput, StepError>, Paused> {
         let context = &self.context;
         let interrupted = |moment| match context
             .services
-            .interruption
+            .failpoints
             .as_ref()
             .and_then(|i| i(step.name, moment))
         {
-            Some(Fault::Dies) => Err(None),
-            Some(Fault::Fails) => Err(Some(StepError::Passing(format!("interrupted {moment:?}")))),
-            Some(Fault::FailsForGood) => {
-                Err(Some(StepError::Final(format!("interrupted {moment:?}"))))
+            Some(FailpointAction::Dies) => Err(None),
+            Some(FailpointAction::Fails) => {
+                Err(Some(StepError::Transient(format!("interrupted {moment:?}"))))
+            }
+            Some(FailpointAction::FailsForGood) => {
+                Err(Some(StepError::Permanent(format!("interrupted {moment:?}"))))
             }
             None => Ok(()),
         };
@@ -301,19 +299,19 @@ impl Worker {
             Ok(done)
         };
         let slow = |_| {
-            Err(Some(StepError::Passing(format!("it took longer than {} s", timeout.as_secs()))))
+            Err(Some(StepError::Transient(format!("it took longer than {} s", timeout.as_secs()))))
         };
         let limited = async { tokio::time::timeout(timeout, work).await.unwrap_or_else(slow) };
         match self.while_held(limited).await? {
             Ok(done) => Ok(Ok(done)),
             Err(Some(error)) => Ok(Err(error)),
             // A test plays the death of this process.
-            Err(None) => Err(Stopped::Lost),
+            Err(None) => Err(Paused::Lost),
         }
     }
 
     /// Prolongs the lease while `work` goes on, and drops it when the run is not ours any more, or may not be.
-    async fn while_held<T>(&self, work: impl Future<Output = T>) -> Result<T, Stopped> {
+    async fn while_held<T>(&self, work: impl Future<Output = T>) -> Result<T, Paused> {
         let (claim, services) = (&self.context.claim, &self.context.services);
         let mut renewed = self.renewed;
         let heartbeat = async {
@@ -343,12 +341,12 @@ impl Worker {
             result = work => Ok(result),
             () = heartbeat => {
                 tracing::warn!(run = %claim.run, "the lease of a run was lost; leaving it to others");
-                Err(Stopped::Lost)
+                Err(Paused::Lost)
             }
         }
     }
 
-    async fn begin(&mut self, at: usize) -> Result<(), Stopped> {
+    async fn begin(&mut self, at: usize) -> Result<(), Paused> {
         let step = &mut self.steps[at];
         step.status = StepStatus::Running;
         step.attempts += 1;
@@ -358,7 +356,7 @@ impl Worker {
         self.record(None).await
     }
 
-    fn complete(&mut self, at: usize, done: Done) {
+    fn complete(&mut self, at: usize, done: StepOutput) {
         let step = &mut self.steps[at];
         step.status = StepStatus::Completed;
         let (name, attempts) = (step.name.clone(), step.attempts);
@@ -375,7 +373,7 @@ impl Worker {
         self.stage(at, Some(reason), retry_in);
     }
 
-    fn take(&mut self, done: Done) {
+    fn take(&mut self, done: StepOutput) {
         self.staged.made.extend(done.made);
         self.staged.released.extend(done.released);
         self.staged.tenant_status = self.staged.tenant_status.or(done.tenant_status);
@@ -414,10 +412,10 @@ impl Worker {
         detail: Option<&str>,
     ) {
         let (step, detail) = (step.map(str::to_owned), detail.map(str::to_owned));
-        self.staged.happened.push(Happened { event, step, attempt, detail });
+        self.staged.happened.push(RunEvent { event, step, attempt, detail });
     }
 
-    async fn end(mut self, status: RunStatus, outcome: Outcome) -> Result<RunStatus, Stopped> {
+    async fn end(mut self, status: RunStatus, outcome: Outcome) -> Result<RunStatus, Paused> {
         self.staged.status = Some(status);
         let event = if status == RunStatus::Completed { "run_completed" } else { "run_failed" };
         self.note(event, None, None, None);
@@ -428,11 +426,11 @@ impl Worker {
     }
 
     /// Records, and waits. For a longer wait, and at the end of the process, the run is put down.
-    async fn pause(&mut self, wait: Duration) -> Result<(), Stopped> {
+    async fn pause(&mut self, wait: Duration) -> Result<(), Paused> {
         let life = self.context.services.life.clone();
         if wait > LONGEST_PAUSE || life.is_stopping() {
             self.record(Some(wait)).await?;
-            return Err(Stopped::PutOff);
+            return Err(Paused::Rescheduled);
         }
         self.record(None).await?;
         let is_stopped = async {
@@ -443,16 +441,16 @@ impl Worker {
         };
         if self.while_held(is_stopped).await? {
             self.record(Some(Duration::ZERO)).await?;
-            return Err(Stopped::PutOff);
+            return Err(Paused::Rescheduled);
         }
         Ok(())
     }
 
     /// Records what is staged.
-    async fn record(&mut self, put_off: Option<Duration>) -> Result<(), Stopped> {
+    async fn record(&mut self, reschedule: Option<Duration>) -> Result<(), Paused> {
         let mut progress = std::mem::take(&mut self.staged);
-        progress.put_off = put_off;
-        let is_put_off = progress.put_off.is_some();
+        progress.reschedule = reschedule;
+        let is_put_off = progress.reschedule.is_some();
         for attempt in 1..=RECORD_ATTEMPTS {
             let begun = Instant::now();
             match self.try_to_record(progress.clone()).await {
@@ -463,16 +461,16 @@ impl Worker {
                     if progress.tenant_status.is_some() {
                         self.context.services.router.directory().forget(self.context.tenant_id);
                     }
-                    return if is_put_off { Err(Stopped::PutOff) } else { Ok(()) };
+                    return if is_put_off { Err(Paused::Rescheduled) } else { Ok(()) };
                 }
-                Ok(Err(LeaseLost)) => return Err(Stopped::Lost),
+                Ok(Err(LeaseLost)) => return Err(Paused::Lost),
                 Err(error) => {
                     tracing::warn!(run = %self.context.claim.run, attempt, %error, "the progress of a run could not be recorded");
                     tokio::time::sleep(RECORD_PAUSE).await;
                 }
             }
         }
-        Err(Stopped::Lost)
+        Err(Paused::Lost)
     }
 
     async fn try_to_record(

@@ -19,7 +19,7 @@ use super::tenants;
 use crate::clock::Clock;
 use crate::configuration::RegistrySettings;
 use crate::identifiers::TenantId;
-use crate::postgres::administration::{Capacity, Server};
+use crate::postgres::administration::{AdminServer, Capacity};
 use crate::postgres::transport::Transport;
 use crate::postgres::{KEEPALIVES, Pool, PoolLimits, Target};
 use crate::sealing::{LookupHasher, Sealer};
@@ -81,7 +81,7 @@ pub struct Registry {
 
 struct Inner {
     pool: Pool,
-    server: Server,
+    server: AdminServer,
     database: String,
     process: String,
     outage_grace: Duration,
@@ -113,9 +113,9 @@ impl Registry {
             connect_timeout: ACQUIRE_TIMEOUT,
             operation_timeout: STATEMENT_TIMEOUT + Duration::from_secs(1),
             on_connect: None,
-            gate: None,
+            admission_hook: None,
             name: format!("narthex/{process}/registry"),
-            enders: Arc::new(Semaphore::new(2)),
+            termination_permits: Arc::new(Semaphore::new(2)),
             signals: Arc::default(),
             renewals: Arc::default(),
         };
@@ -127,7 +127,7 @@ impl Registry {
         let pool = Pool::open(target, &limits)
             .await
             .map_err(|e| RegistryError::Unavailable(e.to_string()))?;
-        let db = pool.lend(RegistryScope(())).await?;
+        let db = pool.acquire(RegistryScope(())).await?;
         let key = system_config::kept_key(&db, &sealer, LOOKUP_KEY, clock).await?;
         let tenant_key = system_config::kept_key(&db, &sealer, TENANT_KEY, clock).await?;
         drop(db);
@@ -136,7 +136,7 @@ impl Registry {
             process,
             outage_grace: settings.outage_grace,
             database: options.get_database().unwrap_or_default().to_owned(),
-            server: Server::new(options, ACQUIRE_TIMEOUT),
+            server: AdminServer::new(options, ACQUIRE_TIMEOUT),
             sealer,
             tenant_sealer: Sealer::with_key(&tenant_key)?,
             hasher: LookupHasher::new(&key),
@@ -146,7 +146,7 @@ impl Registry {
 
     /// Lends a connection, or says within 2 s that there is none.
     pub async fn connect(&self) -> Result<RegistryDb, RegistryError> {
-        Ok(self.inner.pool.lend(RegistryScope(())).await?)
+        Ok(self.inner.pool.acquire(RegistryScope(())).await?)
     }
 
     /// Begins a transaction on a connection of its own.
@@ -214,7 +214,7 @@ impl Registry {
     }
 
     /// The server that the registry lies on.
-    pub fn server(&self) -> &Server {
+    pub fn server(&self) -> &AdminServer {
         &self.inner.server
     }
 

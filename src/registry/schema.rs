@@ -5,14 +5,14 @@ use sqlx::postgres::PgConnectOptions;
 
 use super::error::RegistryError;
 use super::scope::ACQUIRE_TIMEOUT;
-use crate::postgres::administration::{Server, ServerLock};
+use crate::postgres::administration::{AdminServer, ServerLock};
 use crate::postgres::migrating::{self, SchemaStatus};
 
 /// Makes the registry database if there is none, closes it to other roles, and applies what is pending.
 /// Returns the names of the migrations applied. Two at once: the second waits, and finds nothing to do.
 pub async fn migrate(options: PgConnectOptions) -> Result<Vec<String>, RegistryError> {
     let database = options.get_database().unwrap_or_default().to_owned();
-    let server = Server::new(options.clone(), ACQUIRE_TIMEOUT);
+    let server = AdminServer::new(options.clone(), ACQUIRE_TIMEOUT);
     let mut administration = server.administer().await?;
     administration.lock(ServerLock::RegistryMigration).await?;
     if !administration.database_exists(&database).await? {

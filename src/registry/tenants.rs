@@ -22,7 +22,7 @@ pub mod domains;
 pub mod email_index;
 pub mod inventory;
 pub mod phone_numbers;
-pub mod spare_databases;
+pub mod warm_databases;
 pub mod unproven_tenants;
 
 /// The server on which the registry itself lies; written by the first migration.
@@ -36,7 +36,7 @@ const LONGEST_GRACE: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 pub const USUAL_PLAN: &str = "standard";
 
 /// What a sealed tenant password is bound to.
-pub fn password_bound_to(id: TenantId) -> String {
+pub fn password_aad(id: TenantId) -> String {
     format!("tenants.password/{id}")
 }
 

@@ -66,7 +66,7 @@ pub async fn revoke_made_by(
 }
 
 /// Notes that one is in use.
-pub async fn note_use(
+pub async fn record_use(
     db: &impl OnTenant,
     id: Uuid,
     ip: Option<String>,

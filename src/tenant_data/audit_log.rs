@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::{DbErr, TransactionTrait};
 
 use crate::audit::{self, Chain};
-pub use crate::audit::{Act, Entry, Filter, Head, Origin, Tampering};
+pub use crate::audit::{AuditEvent, Entry, Filter, Head, Origin, Tampering};
 use crate::identifiers::TenantId;
 use crate::paging::{Page, PageRequest};
 use crate::sealing::LookupHasher;
@@ -15,14 +15,14 @@ fn chain<'a>(db: &impl OnTenant, hasher: &'a LookupHasher) -> Chain<'a> {
 }
 
 /// Writes down what is being done, in one transaction with it. At its end: others wait.
-pub async fn note(
+pub async fn record(
     transaction: &TenantTransaction,
     hasher: &LookupHasher,
     origin: &Origin,
-    act: Act,
+    event: AuditEvent,
     now: DateTime<Utc>,
 ) -> Result<(), DbErr> {
-    audit::append(transaction, &chain(transaction, hasher), origin, act, now).await
+    audit::append(transaction, &chain(transaction, hasher), origin, event, now).await
 }
 
 /// Changes something: all of it in one transaction, with an entry at its end, or nothing. No act: nothing has changed, and no entry
@@ -35,13 +35,13 @@ pub async fn change<T, A, E, F>(
 ) -> Result<T, E>
 where
     F: AsyncFnOnce(&TenantTransaction) -> Result<(T, Origin, A), E>,
-    A: Into<Option<Act>>,
+    A: Into<Option<AuditEvent>>,
     E: From<DbErr>,
 {
     let noted = async |transaction: &TenantTransaction| {
-        let (done, origin, act) = change(transaction).await?;
-        if let Some(act) = act.into() {
-            note(transaction, hasher, &origin, act, now).await?;
+        let (done, origin, event) = change(transaction).await?;
+        if let Some(event) = event.into() {
+            record(transaction, hasher, &origin, event, now).await?;
         }
         Ok(done)
     };

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, FromQueryResult, Statement, Value};
 use uuid::Uuid;
 
-use super::preseed::catalogue::PERMISSIONS;
+use super::seed::catalogue::PERMISSIONS;
 use super::settings::MFA_REQUIRED;
 use crate::audit::{Actor, ActorKind};
 use crate::tenant_router::{OnTenant, TenantTransaction};
@@ -18,7 +18,7 @@ const NEVER_FOR_OPERATORS: &[&str] = &["staff:manage", "tenant:manage", "export:
 const GIVE_RIGHTS: &[&str] = &["staff:manage", "tenant:manage"];
 
 /// Is anything among these that lets others be given rights? To give it asks for a proof of who somebody is.
-pub fn give_rights(permissions: &[String]) -> bool {
+pub fn grants_rights(permissions: &[String]) -> bool {
     permissions.iter().any(|name| GIVE_RIGHTS.contains(&&**name))
 }
 
@@ -45,7 +45,7 @@ const LOCK_SHARED: &str =
     "SELECT pg_advisory_xact_lock_shared(hashtextextended('narthex.rights', 0))";
 
 /// Keeps everybody's rights and sessions as they are until the transaction ends. `alone`: the transaction itself changes them.
-pub async fn hold(transaction: &TenantTransaction, alone: bool) -> Result<(), DbErr> {
+pub async fn lock(transaction: &TenantTransaction, alone: bool) -> Result<(), DbErr> {
     transaction.execute_unprepared(if alone { LOCK } else { LOCK_SHARED }).await?;
     Ok(())
 }

@@ -21,7 +21,7 @@ pub const OWNER: &str = "owner";
 
 impl Rights {
     /// May they give this role to somebody, or take it from them? Nobody gives what they have not.
-    pub fn cover(&self, role: &Role) -> bool {
+    pub fn includes(&self, role: &Role) -> bool {
         let all = role.permissions.iter().all(|name| self.permissions.contains(name));
         all && (self.is_owner || role.name != OWNER)
     }
@@ -85,7 +85,7 @@ pub enum RoleError {
     BuiltIn,
     /// Nobody gives what they have not.
     #[error("the role permits more than its giver may")]
-    BeyondGiver,
+    PrivilegeEscalation,
     /// It gives what gives rights to whoever has the role.
     #[error("whoever changes this has to prove once more who they are")]
     StepUpRequired,
@@ -113,7 +113,7 @@ pub async fn find_by_name(db: &impl OnTenant, name: &str) -> Result<Option<Role>
 }
 
 /// One that is to be changed. Nobody changes it, or gives it to anybody, until the transaction has ended.
-async fn hold(transaction: &TenantTransaction, id: Uuid) -> Result<Role, RoleError> {
+async fn lock(transaction: &TenantTransaction, id: Uuid) -> Result<Role, RoleError> {
     let found = Entity::find_by_id(id).lock_exclusive().one(transaction).await?;
     found.ok_or(RoleError::NotFound)
 }
@@ -128,8 +128,8 @@ pub async fn create(
 ) -> Result<Role, RoleError> {
     let id = new_id();
     let role = Role { id, name, permissions, built_in: false, created_at: now, updated_at: now };
-    if !by.cover(&role) {
-        return Err(RoleError::BeyondGiver);
+    if !by.includes(&role) {
+        return Err(RoleError::PrivilegeEscalation);
     }
     let row = role.into_active_model().reset_all();
     Entity::insert(row).exec_with_returning(transaction).await.map_err(refused)
@@ -143,7 +143,7 @@ pub async fn change(
     by: &Rights,
     now: DateTime<Utc>,
 ) -> Result<(Role, bool), RoleError> {
-    let before = hold(transaction, id).await?;
+    let before = lock(transaction, id).await?;
     let after = Role {
         name: name.unwrap_or_else(|| before.name.clone()),
         permissions: permissions.unwrap_or_else(|| before.permissions.clone()),
@@ -154,11 +154,11 @@ pub async fn change(
     if before.built_in && (is_renamed || before.name == OWNER) {
         return Err(RoleError::BuiltIn);
     }
-    if !by.cover(&before) || !by.cover(&after) {
-        return Err(RoleError::BeyondGiver);
+    if !by.includes(&before) || !by.includes(&after) {
+        return Err(RoleError::PrivilegeEscalation);
     }
     let given = after.permissions.iter().filter(|name| !before.permissions.contains(name));
-    if rights::give_rights(&given.cloned().collect::<Vec<_>>()) && !by.has_stepped_up {
+    if rights::grants_rights(&given.cloned().collect::<Vec<_>>()) && !by.has_stepped_up {
         return Err(RoleError::StepUpRequired);
     }
     if !is_renamed && after.permissions == before.permissions {
@@ -178,12 +178,12 @@ pub async fn remove(
     id: Uuid,
     by: &Rights,
 ) -> Result<Role, RoleError> {
-    let role = hold(transaction, id).await?;
+    let role = lock(transaction, id).await?;
     if role.built_in {
         return Err(RoleError::BuiltIn);
     }
-    if !by.cover(&role) {
-        return Err(RoleError::BeyondGiver);
+    if !by.includes(&role) {
+        return Err(RoleError::PrivilegeEscalation);
     }
     // 23503: a foreign key still points here.
     let removed = Entity::delete_by_id(id).exec(transaction).await;

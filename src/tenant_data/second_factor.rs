@@ -12,7 +12,7 @@ use super::entities::staff;
 use crate::tenant_router::{OnTenant, TenantTransaction};
 
 /// What a sealed secret is bound to.
-pub fn bound_to(tenant: Uuid, staff: Uuid) -> String {
+pub fn aad(tenant: Uuid, staff: Uuid) -> String {
     format!("staff_totp.secret/{tenant}/{staff}")
 }
 

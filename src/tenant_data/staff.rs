@@ -87,7 +87,7 @@ pub async fn find_active(db: &impl OnTenant, id: Uuid) -> Result<Option<StaffMem
 
 /// May somebody still sign in, with the password that they had when they were read, and without a second factor if they had
 /// none then? Nobody takes that from them until the transaction has ended.
-pub async fn hold_active(
+pub async fn lock_active(
     transaction: &TenantTransaction,
     user: &StaffMember,
 ) -> Result<bool, DbErr> {

@@ -14,7 +14,7 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use uuid::Uuid;
 
 use crate::postgres::ConnectFailure;
-use crate::postgres::administration::Server;
+use crate::postgres::administration::AdminServer;
 use crate::postgres::transport::is_this_machine;
 use crate::registry::tenants::database_servers::{DatabaseServer, TlsMode};
 
@@ -46,13 +46,13 @@ impl AddressError {
 /// Makes the options of connections to tenants' servers.
 pub(super) struct Addresses {
     /// The server that the registry lies on, reached as `registry.url` says.
-    own: Server,
+    own: AdminServer,
     /// Servers whose unprotected connections have been told of.
     warned_of: Mutex<HashSet<Uuid>>,
 }
 
 impl Addresses {
-    pub(super) fn new(own: Server) -> Self {
+    pub(super) fn new(own: AdminServer) -> Self {
         Self { own, warned_of: Mutex::default() }
     }
 
@@ -79,7 +79,7 @@ impl Addresses {
         server: &DatabaseServer,
         password: Option<&SecretString>,
         connect_timeout: Duration,
-    ) -> Result<Server, ConnectFailure> {
+    ) -> Result<AdminServer, ConnectFailure> {
         let Some(host) = &server.host else { return Ok(self.own.clone()) };
         let (Some(user), Some(password)) = (&server.administration_user, password) else {
             return Err(AddressError::NoCredentials.of(server));
@@ -90,7 +90,7 @@ impl Addresses {
             .username(user)
             .password(password.expose_secret())
             .application_name("narthex");
-        Ok(Server::new(options, connect_timeout))
+        Ok(AdminServer::new(options, connect_timeout))
     }
 
     fn warn_once(&self, server: &DatabaseServer, host: &str) {

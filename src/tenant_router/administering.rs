@@ -2,7 +2,7 @@
 
 use super::error::RouterError;
 use super::router::TenantRouter;
-use crate::postgres::administration::Server;
+use crate::postgres::administration::AdminServer;
 use crate::registry::RegistryError;
 use crate::registry::tenants::database_servers::DatabaseServer;
 
@@ -18,7 +18,7 @@ impl TenantRouter {
 
     /// The administration of a server: the registry's own as `registry.url` says, another one as its row does, under
     /// the user that was given when it was added. Nothing is connected yet.
-    pub fn administration(&self, server: &DatabaseServer) -> Result<Server, RouterError> {
+    pub fn administration(&self, server: &DatabaseServer) -> Result<AdminServer, RouterError> {
         let inner = &self.inner;
         let password =
             server.administration_password(inner.registry.sealer()).map_err(RegistryError::from)?;

@@ -13,12 +13,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::breaker::{Breakers, Try};
-use super::budget::{Budget, NoPlace, Place, Reclaim};
+use super::breaker::{Breakers, ProbeGuard};
+use super::budget::{Budget, BudgetPermit, NoBudget, Reclaim};
 use crate::clock::Clock;
 use crate::configuration::RouterSettings;
 use crate::postgres::administration::Capacity;
-use crate::postgres::{Attempt, ConnectFailure, Gate, Permit, ServerSignals};
+use crate::postgres::{AdmissionHook, Attempt, ConnectFailure, Permit, ServerSignals};
 use crate::registry::tenants::REGISTRY_SERVER;
 
 /// Of what a server has left for tenants, so many hundredths are used where no number is set: sessions that are about
@@ -56,7 +56,7 @@ fn share(capacity: Capacity, beside: u32, replicas: u32, wanted: Option<u32>) ->
 }
 
 /// A database server, as the router sees it.
-pub(super) struct Server {
+pub(super) struct ServerAdmission {
     pub id: Uuid,
     pub budget: Arc<Budget>,
     pub signals: Arc<ServerSignals>,
@@ -67,9 +67,9 @@ pub(super) struct Server {
 }
 
 /// The budgets of all servers, and all breakers.
-pub(super) struct Gatekeeper {
+pub(super) struct Admission {
     pub breakers: Arc<Breakers>,
-    servers: Mutex<HashMap<Uuid, Arc<Server>>>,
+    servers: Mutex<HashMap<Uuid, Arc<ServerAdmission>>>,
     reclaimer: Weak<dyn Reclaim>,
     wanted: Option<u32>,
     replicas: u32,
@@ -78,7 +78,7 @@ pub(super) struct Gatekeeper {
     patience: Duration,
 }
 
-impl Gatekeeper {
+impl Admission {
     pub fn new(settings: &RouterSettings, reclaimer: Weak<dyn Reclaim>, clock: Clock) -> Self {
         Self {
             breakers: Arc::new(Breakers::new(clock)),
@@ -95,9 +95,9 @@ impl Gatekeeper {
         }
     }
 
-    pub fn server(&self, id: Uuid) -> Arc<Server> {
+    pub fn server(&self, id: Uuid) -> Arc<ServerAdmission> {
         let make = || {
-            Arc::new(Server {
+            Arc::new(ServerAdmission {
                 id,
                 budget: Arc::new(Budget::new(id, self.first_limit, self.reclaimer.clone())),
                 signals: Arc::default(),
@@ -108,7 +108,7 @@ impl Gatekeeper {
         self.servers.lock().entry(id).or_insert_with(make).clone()
     }
 
-    pub fn servers(&self) -> Vec<Arc<Server>> {
+    pub fn servers(&self) -> Vec<Arc<ServerAdmission>> {
         self.servers.lock().values().cloned().collect()
     }
 
@@ -158,10 +158,10 @@ impl Gatekeeper {
         server.budget.set_limit(limit.min(left).max(1));
     }
 
-    pub fn gate(
+    pub fn admission_hook(
         self: &Arc<Self>,
         tenant: Uuid,
-        server: &Arc<Server>,
+        server: &Arc<ServerAdmission>,
         callers: &Callers,
         begun: &Arc<OnceLock<Instant>>,
     ) -> TenantGate {
@@ -188,7 +188,7 @@ pub(super) struct Callers {
 /// The gate before the connections of one tenant's pool.
 pub(super) struct TenantGate {
     tenant: Uuid,
-    server: Arc<Server>,
+    server: Arc<ServerAdmission>,
     breakers: Arc<Breakers>,
     patience: Duration,
     callers: Callers,
@@ -206,22 +206,22 @@ impl TenantGate {
         let urgent = self.callers.urgent.clone();
         let place = self.server.budget.acquire(self.tenant, urgent, self.patience).await;
         let place = place.map_err(|reason| match reason {
-            NoPlace::NoneCameFree => ConnectFailure::NoPermit,
-            NoPlace::Withdrawn => ConnectFailure::Withdrawn,
+            NoBudget::NoneCameFree => ConnectFailure::NoPermit,
+            NoBudget::Withdrawn => ConnectFailure::Withdrawn,
         })?;
         // After the place: who waits for one holds up nobody who has one.
-        let turn = match self.begun.get() {
+        let permit = match self.begun.get() {
             Some(_) => None,
             None => self.server.cold_opens.clone().acquire_owned().await.ok(),
         };
         let attempt = self.breakers.admit(self.tenant, self.server.id)?;
         let _ = self.begun.set(Instant::now());
-        Ok(Box::new(Entered { place, attempt, _turn: turn }))
+        Ok(Box::new(Entered { place, attempt, _permit: permit }))
     }
 }
 
-impl Gate for TenantGate {
-    fn enter(&self) -> BoxFuture<'_, Result<Box<dyn Attempt>, ConnectFailure>> {
+impl AdmissionHook for TenantGate {
+    fn before_connect(&self) -> BoxFuture<'_, Result<Box<dyn Attempt>, ConnectFailure>> {
         self.try_to_enter().boxed()
     }
 
@@ -251,9 +251,9 @@ impl Drop for WaitsAgain {
 }
 
 struct Entered {
-    place: Place,
-    attempt: Try,
-    _turn: Option<OwnedSemaphorePermit>,
+    place: BudgetPermit,
+    attempt: ProbeGuard,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Attempt for Entered {

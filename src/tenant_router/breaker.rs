@@ -58,7 +58,7 @@ impl BreakerState {
 
 /// What is known of something that fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub struct BreakerFailure {
     /// What the next attempt meets.
     pub state: BreakerState,
     /// Failures since the last success.
@@ -69,7 +69,7 @@ pub struct Trouble {
     pub at: DateTime<Utc>,
 }
 
-struct Back {
+struct BackoffState {
     server: Uuid,
     failures: u32,
     until: Instant,
@@ -79,7 +79,7 @@ struct Back {
     refreshed: Option<Instant>,
 }
 
-impl Back {
+impl BackoffState {
     fn refuse(&self, retry_after: Duration) -> ConnectFailure {
         ConnectFailure::BackingOff { retry_after, last: Box::new(self.last.clone()) }
     }
@@ -115,12 +115,12 @@ fn back_off(failures: u32, longest: Duration) -> Duration {
 }
 
 fn next(
-    before: Option<&Back>,
+    before: Option<&BackoffState>,
     server: Uuid,
     failure: &ConnectFailure,
     longest: Duration,
     at: DateTime<Utc>,
-) -> Back {
+) -> BackoffState {
     let before = before.filter(|back| !back.is_forgotten());
     let running = before.filter(|back| back.until > Instant::now());
     // Attempts that began together and fail together are one failure.
@@ -131,7 +131,7 @@ fn next(
             (failures, Instant::now() + back_off(failures, longest))
         }
     };
-    Back {
+    BackoffState {
         server,
         failures,
         until,
@@ -143,13 +143,13 @@ fn next(
 }
 
 struct State {
-    tenants: LruCache<Uuid, Back>,
-    servers: HashMap<Uuid, Server>,
+    tenants: LruCache<Uuid, BackoffState>,
+    servers: HashMap<Uuid, ServerBreaker>,
 }
 
 #[derive(Default)]
-struct Server {
-    back: Option<Back>,
+struct ServerBreaker {
+    back: Option<BackoffState>,
     /// Those that could not reach it since somebody last did.
     failing_tenants: Vec<(Uuid, Instant)>,
 }
@@ -167,27 +167,31 @@ impl Breakers {
     }
 
     /// May a connection to this tenant be tried? If so its end must be told.
-    pub fn admit(self: &Arc<Self>, tenant: Uuid, server: Uuid) -> Result<Try, ConnectFailure> {
+    pub fn admit(
+        self: &Arc<Self>,
+        tenant: Uuid,
+        server: Uuid,
+    ) -> Result<ProbeGuard, ConnectFailure> {
         let mut state = self.state.lock();
         let on_server = state.servers.entry(server).or_default();
         if let Some(back) = &mut on_server.back {
             back.admit()?;
         }
-        if state.tenants.peek(&tenant).is_some_and(Back::is_forgotten) {
+        if state.tenants.peek(&tenant).is_some_and(BackoffState::is_forgotten) {
             state.tenants.pop(&tenant);
         }
-        if let Some(Err(refused)) = state.tenants.peek_mut(&tenant).map(Back::admit) {
+        if let Some(Err(refused)) = state.tenants.peek_mut(&tenant).map(BackoffState::admit) {
             // The probe of the server is left to a tenant that may be tried.
             if let Some(back) = state.servers.get_mut(&server).and_then(|s| s.back.as_mut()) {
                 back.is_probed = false;
             }
             return Err(refused);
         }
-        Ok(Try { breakers: self.clone(), tenant, server, is_told: false })
+        Ok(ProbeGuard { breakers: self.clone(), tenant, server, is_told: false })
     }
 
     /// The tenant has another address or password now: what failed was the old one.
-    pub fn forgive(&self, tenant: Uuid) {
+    pub fn reset(&self, tenant: Uuid) {
         self.state.lock().tenants.pop(&tenant);
     }
 
@@ -203,13 +207,13 @@ impl Breakers {
     }
 
     /// What is wrong with a tenant, if anything.
-    pub fn trouble_of_tenant(&self, tenant: Uuid) -> Option<Trouble> {
+    pub fn failure_of_tenant(&self, tenant: Uuid) -> Option<BreakerFailure> {
         let state = self.state.lock();
         state.tenants.peek(&tenant).filter(|back| !back.is_forgotten()).map(described)
     }
 
     /// What is wrong with a server, if anything.
-    pub fn trouble_of_server(&self, server: Uuid) -> Option<Trouble> {
+    pub fn failure_of_server(&self, server: Uuid) -> Option<BreakerFailure> {
         self.state.lock().servers.get(&server).and_then(|s| s.back.as_ref()).map(described)
     }
 
@@ -230,8 +234,13 @@ impl Breakers {
     }
 }
 
-fn described(back: &Back) -> Trouble {
-    Trouble { state: back.state(), failures: back.failures, last: back.last.clone(), at: back.at }
+fn described(back: &BackoffState) -> BreakerFailure {
+    BreakerFailure {
+        state: back.state(),
+        failures: back.failures,
+        last: back.last.clone(),
+        at: back.at,
+    }
 }
 
 /// Does the failure say something of the server, and not only of the tenant? A full server has answered.
@@ -243,14 +252,14 @@ fn is_of_server(failure: &ConnectFailure) -> bool {
 }
 
 /// A connection that is being tried.
-pub(super) struct Try {
+pub(super) struct ProbeGuard {
     breakers: Arc<Breakers>,
     tenant: Uuid,
     server: Uuid,
     is_told: bool,
 }
 
-impl Try {
+impl ProbeGuard {
     pub fn succeeded(mut self) {
         self.is_told = true;
         let mut state = self.breakers.state.lock();
@@ -310,7 +319,7 @@ impl Try {
     }
 }
 
-impl Drop for Try {
+impl Drop for ProbeGuard {
     /// Given up without a verdict: the next caller may try.
     fn drop(&mut self) {
         if self.is_told {
@@ -345,7 +354,7 @@ mod tests {
         breakers.admit(tenant(n), SERVER).expect("not admitted").failed(failure);
     }
 
-    async fn wait_for_half_open(trouble: impl Fn() -> Option<Trouble>) {
+    async fn wait_for_half_open(trouble: impl Fn() -> Option<BreakerFailure>) {
         while trouble().is_some_and(|trouble| trouble.state == BreakerState::Open) {
             tokio::time::advance(Duration::from_millis(10)).await;
         }
@@ -368,18 +377,18 @@ mod tests {
         assert_eq!(*last, refused());
         breakers.admit(tenant(2), SERVER).expect("another tenant noticed").succeeded();
 
-        wait_for_half_open(|| breakers.trouble_of_tenant(tenant(1))).await;
+        wait_for_half_open(|| breakers.failure_of_tenant(tenant(1))).await;
         let probe = breakers.admit(tenant(1), SERVER).expect("no probe");
         assert!(breakers.admit(tenant(1), SERVER).is_err(), "two probes at once");
         drop(probe);
         let probe = breakers.admit(tenant(1), SERVER).expect("a probe given up blocks all");
         probe.failed(&refused());
-        let trouble = breakers.trouble_of_tenant(tenant(1)).unwrap();
+        let trouble = breakers.failure_of_tenant(tenant(1)).unwrap();
         assert_eq!((trouble.failures, trouble.state), (2, BreakerState::Open));
 
-        wait_for_half_open(|| breakers.trouble_of_tenant(tenant(1))).await;
+        wait_for_half_open(|| breakers.failure_of_tenant(tenant(1))).await;
         breakers.admit(tenant(1), SERVER).expect("no probe").succeeded();
-        assert_eq!(breakers.trouble_of_tenant(tenant(1)), None);
+        assert_eq!(breakers.failure_of_tenant(tenant(1)), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -388,7 +397,7 @@ mod tests {
         let attempts: Vec<_> =
             (0..10).map(|_| breakers.admit(tenant(1), SERVER).unwrap()).collect();
         attempts.into_iter().for_each(|attempt| attempt.failed(&refused()));
-        let trouble = breakers.trouble_of_tenant(tenant(1)).unwrap();
+        let trouble = breakers.failure_of_tenant(tenant(1)).unwrap();
         assert_eq!(trouble.failures, 1);
         tokio::time::advance(FIRST).await;
         assert!(breakers.admit(tenant(1), SERVER).is_ok());
@@ -400,7 +409,7 @@ mod tests {
         for n in [1, 2, 3] {
             fail(&breakers, n, &ConnectFailure::Timeout);
         }
-        wait_for_half_open(|| breakers.trouble_of_server(SERVER)).await;
+        wait_for_half_open(|| breakers.failure_of_server(SERVER)).await;
         breakers.admit(tenant(4), SERVER).expect("no probe").succeeded();
         for n in [1, 2, 3] {
             assert!(breakers.admit(tenant(n), SERVER).is_ok());
@@ -412,7 +421,7 @@ mod tests {
         let breakers = breakers();
         fail(&breakers, 1, &refused());
         tokio::time::advance(FIRST + FORGOTTEN_AFTER * 2).await;
-        assert_eq!(breakers.trouble_of_tenant(tenant(1)), None);
+        assert_eq!(breakers.failure_of_tenant(tenant(1)), None);
         assert_eq!(breakers.failing_tenants(), (0, 0));
     }
 
@@ -438,19 +447,19 @@ mod tests {
         for n in [1, 2] {
             fail(&breakers, n, &away);
         }
-        wait_for_half_open(|| breakers.trouble_of_tenant(tenant(2))).await;
+        wait_for_half_open(|| breakers.failure_of_tenant(tenant(2))).await;
         fail(&breakers, 2, &away);
-        assert_eq!(breakers.trouble_of_server(SERVER), None, "convicted by two");
+        assert_eq!(breakers.failure_of_server(SERVER), None, "convicted by two");
         fail(&breakers, 3, &away);
-        assert!(breakers.trouble_of_server(SERVER).is_some());
+        assert!(breakers.failure_of_server(SERVER).is_some());
         assert!(breakers.admit(tenant(4), SERVER).is_err());
         assert!(breakers.admit(tenant(4), Uuid::nil()).is_ok(), "another server noticed");
 
-        wait_for_half_open(|| breakers.trouble_of_server(SERVER)).await;
+        wait_for_half_open(|| breakers.failure_of_server(SERVER)).await;
         let probe = breakers.admit(tenant(4), SERVER).expect("no probe");
         assert!(breakers.admit(tenant(5), SERVER).is_err(), "two probes at once");
         probe.succeeded();
-        assert_eq!(breakers.trouble_of_server(SERVER), None);
+        assert_eq!(breakers.failure_of_server(SERVER), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -459,7 +468,7 @@ mod tests {
         for n in 1..10 {
             fail(&breakers, n, &refused());
         }
-        assert_eq!(breakers.trouble_of_server(SERVER), None);
+        assert_eq!(breakers.failure_of_server(SERVER), None);
         assert_eq!(breakers.failing_tenants(), (9, 0));
     }
 
@@ -472,7 +481,7 @@ mod tests {
         assert!(!breakers.may_refresh(tenant(1)));
         tokio::time::advance(REFRESH_EVERY).await;
         assert!(breakers.may_refresh(tenant(1)));
-        breakers.forgive(tenant(1));
+        breakers.reset(tenant(1));
         assert!(breakers.admit(tenant(1), SERVER).is_ok());
     }
 }

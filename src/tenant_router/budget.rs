@@ -51,12 +51,12 @@ struct Waiter {
     ticket: u64,
     tenant: Uuid,
     urgent: Arc<AtomicUsize>,
-    grant: oneshot::Sender<Place>,
+    grant: oneshot::Sender<BudgetPermit>,
 }
 
 /// Why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NoPlace {
+pub(super) enum NoBudget {
     /// None came free in time.
     NoneCameFree,
     /// It is not needed any more.
@@ -162,12 +162,12 @@ impl Budget {
         tenant: Uuid,
         urgent: Arc<AtomicUsize>,
         patience: Duration,
-    ) -> Result<Place, NoPlace> {
+    ) -> Result<BudgetPermit, NoBudget> {
         let (ticket, granted) = {
             let mut state = self.state.lock();
             if state.waiting.is_empty() && state.has_room(&urgent) {
                 state.take(tenant);
-                return Ok(Place { budget: self.clone(), tenant });
+                return Ok(BudgetPermit { budget: self.clone(), tenant });
             }
             let (grant, granted) = oneshot::channel();
             let ticket = state.next_ticket;
@@ -187,8 +187,8 @@ impl Budget {
         loop {
             let next_look = deadline.min(Instant::now() + CLOSES_WITHIN);
             match tokio::time::timeout_at(next_look, &mut granted).await {
-                Ok(granted) => return granted.map_err(|_| NoPlace::Withdrawn),
-                Err(_) if next_look >= deadline => return Err(NoPlace::NoneCameFree),
+                Ok(granted) => return granted.map_err(|_| NoBudget::Withdrawn),
+                Err(_) if next_look >= deadline => return Err(NoBudget::NoneCameFree),
                 // What was expected has not come.
                 Err(_) => self.ask_for_reclaim(),
             }
@@ -267,7 +267,7 @@ impl Budget {
             self.is_short.store(!state.waiting.is_empty(), Ordering::Release);
             drop(state);
             // Where nobody waits any more, the place comes back at once, by its drop.
-            let _ = waiter.grant.send(Place { budget: self.clone(), tenant: waiter.tenant });
+            let _ = waiter.grant.send(BudgetPermit { budget: self.clone(), tenant: waiter.tenant });
         }
     }
 }
@@ -290,12 +290,12 @@ impl Drop for InLine<'_> {
 }
 
 /// The place of one connection; given back when dropped.
-pub(super) struct Place {
+pub(super) struct BudgetPermit {
     budget: Arc<Budget>,
     tenant: Uuid,
 }
 
-impl Drop for Place {
+impl Drop for BudgetPermit {
     fn drop(&mut self) {
         self.budget.state.lock().give_back(self.tenant);
         self.budget.grant();
@@ -324,7 +324,7 @@ mod tests {
     }
 
     /// A line of callers, each an opening that waits.
-    type Waiting = std::pin::Pin<Box<dyn Future<Output = Result<Place, NoPlace>>>>;
+    type Waiting = std::pin::Pin<Box<dyn Future<Output = Result<BudgetPermit, NoBudget>>>>;
 
     fn wait(budget: &Arc<Budget>, tenant: u128, urgent: Arc<AtomicUsize>) -> Waiting {
         let budget = budget.clone();
@@ -334,11 +334,11 @@ mod tests {
         waiting
     }
 
-    fn served(waiting: &mut Waiting) -> Option<Place> {
+    fn served(waiting: &mut Waiting) -> Option<BudgetPermit> {
         waiting.as_mut().now_or_never().and_then(Result::ok)
     }
 
-    async fn take(budget: &Arc<Budget>, tenant: u128) -> Place {
+    async fn take(budget: &Arc<Budget>, tenant: u128) -> BudgetPermit {
         budget.acquire(Uuid::from_u128(tenant), calm(), PATIENT).await.unwrap()
     }
 
@@ -429,7 +429,7 @@ mod tests {
         let budget = budget(1);
         let held = take(&budget, 1).await;
         let refused = budget.acquire(Uuid::from_u128(2), calm(), Duration::from_secs(3)).await;
-        assert_eq!(refused.err(), Some(NoPlace::NoneCameFree));
+        assert_eq!(refused.err(), Some(NoBudget::NoneCameFree));
         let gone = wait(&budget, 2, calm());
         drop(gone);
         let granted_too_late = wait(&budget, 3, calm());
@@ -449,7 +449,7 @@ mod tests {
             (wait(&budget, 2, of_pool.clone()), wait(&budget, 2, of_pool.clone()));
         let mut other = wait(&budget, 3, of_other.clone());
         budget.withdraw(&of_pool, 1);
-        assert_eq!(last.as_mut().now_or_never().map(Result::err), Some(Some(NoPlace::Withdrawn)));
+        assert_eq!(last.as_mut().now_or_never().map(Result::err), Some(Some(NoBudget::Withdrawn)));
         assert_eq!(budget.usage().waiting, 2);
         drop(held);
         drop(served(&mut first).expect("the first was withdrawn too"));

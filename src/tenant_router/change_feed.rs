@@ -27,7 +27,7 @@ pub(super) trait ChangeListener: Send + Sync + 'static {
     fn registry(&self) -> &Registry;
 
     /// Every change before this moment has been taken up.
-    fn heard_everything_until(&self, moment: Instant);
+    fn mark_synced_until(&self, moment: Instant);
 
     /// Takes changes up, in their order.
     fn take_up(self: &Arc<Self>, news: Vec<Change>);
@@ -75,7 +75,7 @@ async fn listen<L: ChangeListener>(
     loop {
         let Some(listener) = weak.upgrade() else { return Ok(()) };
         listener.take_up(news);
-        listener.heard_everything_until(heard_until);
+        listener.mark_synced_until(heard_until);
         drop(listener);
         news = changes.next(HEARTBEAT, DEBOUNCE).await?;
         heard_until = Instant::now();

@@ -65,7 +65,7 @@ fn shared(error: Arc<RegistryError>) -> RegistryError {
     }
 }
 
-type Flight = Shared<BoxFuture<'static, Result<Found, Arc<RegistryError>>>>;
+type InFlight = Shared<BoxFuture<'static, Result<Found, Arc<RegistryError>>>>;
 
 /// How often look-ups were answered, and by what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +104,7 @@ pub struct Directory {
     registry: Registry,
     known: Cache<Key, Found>,
     unknown: Cache<Key, ()>,
-    flights: Mutex<HashMap<Key, (u64, Flight)>>,
+    in_flight: Mutex<HashMap<Key, (u64, InFlight)>>,
     /// Raised by every change, before what is remembered of it is forgotten: what was read under an older epoch is
     /// not remembered.
     epoch: AtomicU64,
@@ -129,7 +129,7 @@ impl Directory {
                 .max_capacity(UNKNOWN_CAPACITY)
                 .time_to_live(UNKNOWN_TTL.min(ttl))
                 .build(),
-            flights: Mutex::default(),
+            in_flight: Mutex::default(),
             epoch: AtomicU64::new(0),
             heard_at: AtomicU64::new(0),
             failed_at: AtomicU64::new(0),
@@ -158,8 +158,8 @@ impl Directory {
         // What is remembered stays until the registry has answered: in an outage it is all there is.
         let key = Key::Tenant(id);
         let epoch = self.epoch();
-        let flight = self.take_off(&mut self.flights.lock(), key, epoch);
-        match flight.await.map_err(shared)? {
+        let load = self.start_load(&mut self.in_flight.lock(), key, epoch);
+        match load.await.map_err(shared)? {
             Found::Tenant(tenant) => Ok(Some(tenant)),
             Found::Server(_) | Found::Holder(_) | Found::Nobody => Ok(None),
         }
@@ -229,7 +229,7 @@ impl Directory {
     }
 
     /// The listener has heard everything that was committed before `moment`.
-    pub(super) fn heard_everything_until(&self, moment: Instant) {
+    pub(super) fn mark_synced_until(&self, moment: Instant) {
         self.note(&self.heard_at, moment);
     }
 
@@ -304,14 +304,14 @@ impl Directory {
         loop {
             rounds += 1;
             let epoch = self.epoch.load(Ordering::SeqCst);
-            let flight = {
-                let mut flights = self.flights.lock();
-                match flights.get(&key) {
-                    Some((begun, flight)) if *begun == epoch => flight.clone(),
-                    _ => self.take_off(&mut flights, key.clone(), epoch),
+            let load = {
+                let mut in_flight = self.in_flight.lock();
+                match in_flight.get(&key) {
+                    Some((begun, load)) if *begun == epoch => load.clone(),
+                    _ => self.start_load(&mut in_flight, key.clone(), epoch),
                 }
             };
-            let answer = flight.await;
+            let answer = load.await;
             // Of another epoch: true when the registry was asked, and perhaps no longer.
             let has_changed = self.epoch.load(Ordering::SeqCst) != epoch;
             if answer.is_ok() && has_changed && rounds < MOST_ROUNDS {
@@ -323,29 +323,29 @@ impl Directory {
 
     /// In a task of its own, so that the first caller can give up without failing those behind. The lock is held until
     /// the flight is listed: it takes itself off the list when it has landed.
-    fn take_off(
+    fn start_load(
         self: &Arc<Self>,
-        flights: &mut HashMap<Key, (u64, Flight)>,
+        in_flight: &mut HashMap<Key, (u64, InFlight)>,
         key: Key,
         epoch: u64,
-    ) -> Flight {
+    ) -> InFlight {
         let (directory, listed) = (self.clone(), key.clone());
         let task = tokio::spawn(async move {
             let read = directory.read(&key).await.map_err(Arc::new);
             if let Ok(found) = &read {
                 directory.remember(&key, found, epoch);
             }
-            let mut flights = directory.flights.lock();
-            if flights.get(&key).is_some_and(|(begun, _)| *begun == epoch) {
-                flights.remove(&key);
+            let mut in_flight = directory.in_flight.lock();
+            if in_flight.get(&key).is_some_and(|(begun, _)| *begun == epoch) {
+                in_flight.remove(&key);
             }
             read
         });
         let lost =
             |e: tokio::task::JoinError| Err(Arc::new(RegistryError::Unavailable(e.to_string())));
-        let flight = task.map(move |joined| joined.unwrap_or_else(lost)).boxed().shared();
-        flights.insert(listed, (epoch, flight.clone()));
-        flight
+        let load = task.map(move |joined| joined.unwrap_or_else(lost)).boxed().shared();
+        in_flight.insert(listed, (epoch, load.clone()));
+        load
     }
 
     fn remember(&self, key: &Key, found: &Found, epoch: u64) {
@@ -369,7 +369,7 @@ impl Directory {
 
     async fn read(&self, key: &Key) -> Result<Found, RegistryError> {
         // Anybody can ask for any host: such look-ups leave connections for the others.
-        let _turn = match key {
+        let _permit = match key {
             Key::Host(_) => self.host_turns.acquire().await.ok(),
             Key::Tenant(_) | Key::Server(_) => None,
         };

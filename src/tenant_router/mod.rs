@@ -19,7 +19,7 @@ mod statistics;
 mod target;
 
 pub use admission::BudgetError;
-pub use breaker::{BreakerState, Trouble};
+pub use breaker::{BreakerFailure, BreakerState};
 pub use budget::BudgetUse;
 pub use directory::{Directory, DirectoryStatistics};
 pub use error::RouterError;

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::admission::{Callers, Server};
+use super::admission::{Callers, ServerAdmission};
 use super::budget::Reclaim;
 use super::error::RouterError;
 use super::reasons::{Counters, PoolEvent};
@@ -21,7 +21,7 @@ use crate::registry::tenants::Tenant;
 use crate::registry::tenants::database_servers::DatabaseServer;
 
 /// A pool that nobody has used for so long gives its connections to whoever wants them.
-const AT_REST: Duration = Duration::from_secs(1);
+const IDLE_AFTER: Duration = Duration::from_secs(1);
 /// An opening that got its turn so long ago has been waiting for the database, and not for its turn.
 const TRIED_FOR_LONG: Duration = Duration::from_secs(1);
 
@@ -53,7 +53,7 @@ impl Placement {
 }
 
 /// Do the two rows of one tenant lead to different places?
-pub(super) fn leads_elsewhere(before: &Tenant, now: &Tenant) -> bool {
+pub(super) fn endpoint_changed(before: &Tenant, now: &Tenant) -> bool {
     !Placement::of(before).is_of(now)
 }
 
@@ -65,7 +65,7 @@ pub(super) struct Entry {
     pub placement: Placement,
     /// The row of the server it was opened by.
     pub address: Arc<DatabaseServer>,
-    pub server: Arc<Server>,
+    pub server: Arc<ServerAdmission>,
     pub opening: Opening,
     /// When the registry's row was last changed that this pool was opened by.
     pub as_of: DateTime<Utc>,
@@ -99,7 +99,7 @@ impl Entry {
 /// Holds a pool in the map's view: while it lives the pool is in use. Dropped after its connection went back.
 pub(super) struct Lease {
     pub entry: Arc<Entry>,
-    pub shared: Arc<Shelf>,
+    pub shared: Arc<PoolMap>,
     pub is_waiting: bool,
 }
 
@@ -181,7 +181,7 @@ pub(super) struct Retiring {
 }
 
 /// What leases and reclaim share with the pools.
-pub(super) struct Shelf {
+pub(super) struct PoolMap {
     pub entries: Mutex<LruCache<Uuid, Arc<Entry>>>,
     pub retiring: Mutex<Vec<Retiring>>,
     /// A pool came free, or a place in the map.
@@ -189,7 +189,7 @@ pub(super) struct Shelf {
     pub counters: Arc<Counters>,
 }
 
-impl Shelf {
+impl PoolMap {
     pub fn new(counters: Arc<Counters>) -> Self {
         Self {
             // The cap is ours to keep: an LRU that evicts by itself would throw out pools in use.
@@ -221,28 +221,32 @@ impl Shelf {
         }
     }
 
-    /// Retires the least recently used of the pools that `is_ripe` holds for and nobody uses. `None`: there is none.
+    /// Retires the least recently used of the pools that `is_evictable` holds for and nobody uses. `None`: there is none.
     pub fn retire_idle_one(
         &self,
         entries: &mut LruCache<Uuid, Arc<Entry>>,
         reason: PoolEvent,
-        is_ripe: impl Fn(&Entry) -> bool,
+        is_evictable: impl Fn(&Entry) -> bool,
     ) -> Option<()> {
-        let id = least_recently_used(entries, is_ripe)?.tenant;
+        let id = least_recently_used(entries, is_evictable)?.tenant;
         self.retire(entries.pop(&id)?, reason);
         Some(())
     }
 }
 
-/// Of the pools that nobody uses and `is_ripe` holds for.
+/// Of the pools that nobody uses and `is_evictable` holds for.
 fn least_recently_used(
     entries: &LruCache<Uuid, Arc<Entry>>,
-    is_ripe: impl Fn(&Entry) -> bool,
+    is_evictable: impl Fn(&Entry) -> bool,
 ) -> Option<&Arc<Entry>> {
-    entries.iter().rev().map(|(_, entry)| entry).find(|entry| !entry.is_leased() && is_ripe(entry))
+    entries
+        .iter()
+        .rev()
+        .map(|(_, entry)| entry)
+        .find(|entry| !entry.is_leased() && is_evictable(entry))
 }
 
-impl Reclaim for Shelf {
+impl Reclaim for PoolMap {
     /// Idle pools go first, the least recently used before the others; then idle connections of pools in use, from
     /// the pool that has the most.
     fn reclaim(&self, server: Uuid) {
@@ -256,12 +260,13 @@ impl Reclaim for Shelf {
         };
         let connections = |e: &Entry| e.pool().map_or(0, Pool::connections);
         let may_give = |e: &Entry| {
-            let at_rest = !e.is_leased() && e.last_used.lock().elapsed() >= AT_REST;
-            at_rest || budget.may_take_from(e.tenant)
+            let is_idle = !e.is_leased() && e.last_used.lock().elapsed() >= IDLE_AFTER;
+            is_idle || budget.may_take_from(e.tenant)
         };
-        let is_ripe = |e: &Entry| e.placement.server == server && connections(e) > 0 && may_give(e);
+        let is_evictable =
+            |e: &Entry| e.placement.server == server && connections(e) > 0 && may_give(e);
         while budget.shortage() > 0 {
-            if let Some(idle) = least_recently_used(&entries, is_ripe) {
+            if let Some(idle) = least_recently_used(&entries, is_evictable) {
                 let (id, places) = (idle.tenant, connections(idle));
                 if places as usize > budget.shortage() {
                     budget.expect(1);

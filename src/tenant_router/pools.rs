@@ -9,9 +9,9 @@ use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::admission::{Callers, Gatekeeper, Server};
+use super::admission::{Admission, Callers, ServerAdmission};
 use super::error::RouterError;
-use super::pool_map::{Entry, Lease, Opening, Placement, Shelf};
+use super::pool_map::{Entry, Lease, Opening, Placement, PoolMap};
 use super::reasons::PoolEvent;
 use crate::configuration::RouterSettings;
 use crate::identifiers::TenantId;
@@ -49,8 +49,8 @@ pub(super) struct Overview {
 }
 
 pub(super) struct Pools {
-    shelf: Arc<Shelf>,
-    gatekeeper: Arc<Gatekeeper>,
+    pool_map: Arc<PoolMap>,
+    admission: Arc<Admission>,
     max_open: usize,
     limits: PoolLimits,
     /// Cold callers who wait for room, in order; whose pool is open stands in no line.
@@ -58,10 +58,14 @@ pub(super) struct Pools {
 }
 
 impl Pools {
-    pub fn new(settings: &RouterSettings, shelf: Arc<Shelf>, gatekeeper: Arc<Gatekeeper>) -> Self {
+    pub fn new(
+        settings: &RouterSettings,
+        pool_map: Arc<PoolMap>,
+        admission: Arc<Admission>,
+    ) -> Self {
         Self {
-            shelf,
-            gatekeeper,
+            pool_map,
+            admission,
             max_open: settings.max_open_tenants.max(1),
             limits: PoolLimits {
                 max_connections: settings.max_connections_per_tenant,
@@ -74,7 +78,7 @@ impl Pools {
 
     /// A lease on the tenant's pool, if it has one.
     pub fn lease_open(&self, tenant: &Tenant) -> Option<Lease> {
-        let mut entries = self.shelf.entries.lock();
+        let mut entries = self.pool_map.entries.lock();
         let entry = entries.get(&tenant.id)?;
         let usable = !entry.failed.load(Ordering::Acquire) && entry.is_current_for(tenant);
         usable.then(|| self.lease_on(entry.clone()))
@@ -93,7 +97,7 @@ impl Pools {
             tokio::time::timeout_at(deadline, line).await.map_err(|_| RouterError::Saturated)?;
         loop {
             // Registered before the look, so that a pool freed in between is not missed.
-            let mut freed = std::pin::pin!(self.shelf.freed.notified());
+            let mut freed = std::pin::pin!(self.pool_map.freed.notified());
             freed.as_mut().enable();
             if let Some(lease) = self.try_lease(tenant, address, &target) {
                 return Ok(lease);
@@ -109,7 +113,7 @@ impl Pools {
         address: &Arc<DatabaseServer>,
         target: &Target,
     ) -> Option<Lease> {
-        let mut entries = self.shelf.entries.lock();
+        let mut entries = self.pool_map.entries.lock();
         if let Some(entry) = entries.get(&tenant.id) {
             let failed = entry.failed.load(Ordering::Acquire);
             if !failed && entry.is_current_for(tenant) {
@@ -117,20 +121,20 @@ impl Pools {
             }
             let old = entries.pop(&tenant.id)?;
             if !failed {
-                self.shelf.retire(old, PoolEvent::Moved);
-                self.gatekeeper.breakers.forgive(tenant.id);
+                self.pool_map.retire(old, PoolEvent::Moved);
+                self.admission.breakers.reset(tenant.id);
             }
         }
         if entries.len() >= self.max_open {
-            self.shelf.retire_idle_one(&mut entries, PoolEvent::Evicted, |_| true)?;
+            self.pool_map.retire_idle_one(&mut entries, PoolEvent::Evicted, |_| true)?;
         }
-        let server = self.gatekeeper.server(tenant.server_id);
+        let server = self.admission.server(tenant.server_id);
         let callers = Callers::default();
         // The caller for whom it is opened, before it begins.
         callers.waiting.fetch_add(1, Ordering::AcqRel);
         let (begun, failed) = (Arc::<OnceLock<Instant>>::default(), Arc::<AtomicBool>::default());
-        let gate = self.gatekeeper.gate(tenant.id, &server, &callers, &begun);
-        let target = Target { gate: Some(Arc::new(gate)), ..target.clone() };
+        let admission_hook = self.admission.admission_hook(tenant.id, &server, &callers, &begun);
+        let target = Target { admission_hook: Some(Arc::new(admission_hook)), ..target.clone() };
         let entry = Arc::new(Entry {
             tenant: tenant.id,
             address: address.clone(),
@@ -154,7 +158,7 @@ impl Pools {
     fn lease_on(&self, entry: Arc<Entry>) -> Lease {
         entry.leases.fetch_add(1, Ordering::AcqRel);
         entry.callers.waiting.fetch_add(1, Ordering::AcqRel);
-        Lease { entry, shared: self.shelf.clone(), is_waiting: true }
+        Lease { entry, shared: self.pool_map.clone(), is_waiting: true }
     }
 
     /// Opens in a task of its own: the caller that came first may give up without failing those behind it.
@@ -162,9 +166,9 @@ impl Pools {
         &self,
         target: Target,
         failed: Arc<AtomicBool>,
-        server: &Arc<Server>,
+        server: &Arc<ServerAdmission>,
     ) -> Opening {
-        let (limits, counters) = (self.limits.clone(), self.shelf.counters.clone());
+        let (limits, counters) = (self.limits.clone(), self.pool_map.counters.clone());
         let task = tokio::spawn(async move {
             let opened = Pool::open(target, &limits).await;
             failed.store(opened.is_err(), Ordering::Release);
@@ -190,15 +194,16 @@ impl Pools {
     }
 
     pub fn retire_idle(&self, idle_timeout: Duration) {
-        let mut entries = self.shelf.entries.lock();
-        let is_ripe = |e: &Entry| e.last_used.lock().elapsed() >= idle_timeout;
-        while self.shelf.retire_idle_one(&mut entries, PoolEvent::Idle, is_ripe).is_some() {}
+        let mut entries = self.pool_map.entries.lock();
+        let is_evictable = |e: &Entry| e.last_used.lock().elapsed() >= idle_timeout;
+        while self.pool_map.retire_idle_one(&mut entries, PoolEvent::Idle, is_evictable).is_some() {
+        }
     }
 
     pub fn retire_all(&self) {
-        let mut entries = self.shelf.entries.lock();
+        let mut entries = self.pool_map.entries.lock();
         while let Some((_, entry)) = entries.pop_lru() {
-            self.shelf.retire(entry, PoolEvent::Shutdown);
+            self.pool_map.retire(entry, PoolEvent::Shutdown);
         }
     }
 
@@ -210,32 +215,32 @@ impl Pools {
         address: Option<&DatabaseServer>,
         is_admitted: bool,
     ) {
-        let mut entries = self.shelf.entries.lock();
+        let mut entries = self.pool_map.entries.lock();
         let Some(entry) = entries.peek(&tenant.id) else { return };
         let is_right = entry.placement.is_of(tenant)
-            && address.is_some_and(|address| address.leads_where(&entry.address));
+            && address.is_some_and(|address| address.endpoint(&entry.address));
         if entry.as_of > tenant.updated_at || (is_admitted && is_right) {
             return;
         }
         if let Some(entry) = entries.pop(&tenant.id) {
             let reason = if is_admitted { PoolEvent::Moved } else { PoolEvent::NotAdmitted };
-            self.shelf.retire(entry, reason);
+            self.pool_map.retire(entry, reason);
         }
-        self.gatekeeper.breakers.forgive(tenant.id);
+        self.admission.breakers.reset(tenant.id);
     }
 
     /// Retires the pool of a tenant that is no longer in the registry.
     pub fn retire_unknown(&self, id: TenantId) {
-        let mut entries = self.shelf.entries.lock();
+        let mut entries = self.pool_map.entries.lock();
         if let Some(entry) = entries.pop(&id.0) {
-            self.shelf.retire(entry, PoolEvent::NotAdmitted);
+            self.pool_map.retire(entry, PoolEvent::NotAdmitted);
         }
     }
 
     /// Pools that have been retiring for longer than `patience` are ended by force; those that are closed are
     /// forgotten.
     pub fn end_overdue(&self, patience: Duration) {
-        let mut retiring = self.shelf.retiring.lock();
+        let mut retiring = self.pool_map.retiring.lock();
         retiring.retain(|pool| pool.entry.strong_count() > 0);
         for pool in retiring.iter_mut() {
             let is_due = match pool.stopped {
@@ -248,7 +253,7 @@ impl Pools {
             let open = pool.entry.upgrade().and_then(|entry| entry.pool().cloned());
             let Some(open) = open else { continue };
             if pool.stopped.replace(Instant::now()).is_none() {
-                self.shelf.counters.pool(PoolEvent::Stopped);
+                self.pool_map.counters.pool(PoolEvent::Stopped);
             }
             tokio::spawn(async move {
                 if let Err(failure) = open.end_sessions().await {
@@ -260,12 +265,12 @@ impl Pools {
 
     /// The tenants that have a pool.
     pub fn open_tenants(&self) -> Vec<TenantId> {
-        self.shelf.entries.lock().iter().map(|(id, _)| TenantId(*id)).collect()
+        self.pool_map.entries.lock().iter().map(|(id, _)| TenantId(*id)).collect()
     }
 
     /// A tenant's pool; looking at it does not count as use.
     pub fn view(&self, tenant: TenantId) -> Option<PoolView> {
-        let entries = self.shelf.entries.lock();
+        let entries = self.pool_map.entries.lock();
         let entry = entries.peek(&tenant.0)?;
         let pool = entry.pool();
         Some(PoolView {
@@ -279,17 +284,17 @@ impl Pools {
 
     /// How many pools are in the map, opening ones included.
     pub fn open(&self) -> usize {
-        self.shelf.entries.lock().len()
+        self.pool_map.entries.lock().len()
     }
 
     pub fn overview(&self) -> Overview {
         let (alive, oldest) = {
-            let mut retiring = self.shelf.retiring.lock();
+            let mut retiring = self.pool_map.retiring.lock();
             retiring.retain(|pool| pool.entry.strong_count() > 0);
             let oldest = retiring.iter().map(|pool| pool.since.elapsed()).max();
             (retiring.len(), oldest.unwrap_or_default())
         };
-        let entries = self.shelf.entries.lock();
+        let entries = self.pool_map.entries.lock();
         let pools = || entries.iter().filter_map(|(_, e)| e.pool());
         Overview {
             open: entries.len(),

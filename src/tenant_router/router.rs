@@ -7,12 +7,12 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::address::Addresses;
-use super::admission::{BudgetError, Gatekeeper};
+use super::admission::{Admission, BudgetError};
 use super::budget::Reclaim;
 use super::change_feed::{self, ChangeListener};
 use super::directory::Directory;
 use super::error::RouterError;
-use super::pool_map::{Shelf, leads_elsewhere};
+use super::pool_map::{PoolMap, endpoint_changed};
 use super::pools::Pools;
 use super::reasons::Counters;
 use super::scope::{TenantDb, TenantScope};
@@ -32,20 +32,20 @@ use crate::registry::{Registry, RegistryError};
 const OLDEST_SUPPORTED_SCHEMA: &str = "m20261121_000004_staff";
 
 /// A change that concerns an open pool is looked at until the registry answers, so often.
-const LOOK_AGAIN_ATTEMPTS: usize = 10;
-const LOOK_AGAIN_PAUSE: Duration = Duration::from_millis(500);
+const REVALIDATE_ATTEMPTS: usize = 10;
+const REVALIDATE_PAUSE: Duration = Duration::from_millis(500);
 /// Connections for ending sessions by force, at once.
-const ENDERS: usize = 4;
+const TERMINATION_PERMITS: usize = 4;
 
 pub(super) struct Inner {
     pub(super) directory: Arc<Directory>,
     pub(super) pools: Pools,
-    pub(super) gatekeeper: Arc<Gatekeeper>,
+    pub(super) admission: Arc<Admission>,
     pub(super) addresses: Addresses,
     pub(super) counters: Arc<Counters>,
     pub(super) registry: Registry,
     pub(super) settings: RouterSettings,
-    pub(super) enders: Arc<Semaphore>,
+    pub(super) termination_permits: Arc<Semaphore>,
 }
 
 /// The router. Clones share everything.
@@ -63,19 +63,19 @@ impl TenantRouter {
         clock: Clock,
     ) -> Self {
         let counters = Arc::<Counters>::default();
-        let shelf = Arc::new(Shelf::new(counters.clone()));
-        let reclaimer: std::sync::Weak<Shelf> = Arc::downgrade(&shelf);
+        let pool_map = Arc::new(PoolMap::new(counters.clone()));
+        let reclaimer: std::sync::Weak<PoolMap> = Arc::downgrade(&pool_map);
         let reclaimer: std::sync::Weak<dyn Reclaim> = reclaimer;
-        let gatekeeper = Arc::new(Gatekeeper::new(&settings, reclaimer, clock));
+        let admission = Arc::new(Admission::new(&settings, reclaimer, clock));
         let inner = Arc::new(Inner {
             directory: Arc::new(Directory::new(registry.clone(), settings.directory_ttl)),
-            pools: Pools::new(&settings, shelf, gatekeeper.clone()),
-            gatekeeper,
+            pools: Pools::new(&settings, pool_map, admission.clone()),
+            admission,
             addresses: Addresses::new(registry.server().clone()),
             counters,
             registry,
             settings,
-            enders: Arc::new(Semaphore::new(ENDERS)),
+            termination_permits: Arc::new(Semaphore::new(TERMINATION_PERMITS)),
         });
         let router = Self { inner };
         router.spawn_reaper(life);
@@ -87,7 +87,7 @@ impl TenantRouter {
     /// this replica may open to it for tenants, beside those of the registry's `pool` and of `provisioning`.
     pub async fn plan_budget(&self, pool: u32, provisioning: u32) -> Result<u32, PlanError> {
         let capacity = self.inner.registry.capacity().await?;
-        Ok(self.inner.gatekeeper.plan(capacity, pool, provisioning)?)
+        Ok(self.inner.admission.plan(capacity, pool, provisioning)?)
     }
 
     /// Who is who, and who holds which number.
@@ -214,14 +214,14 @@ impl Inner {
         is_urgent: bool,
     ) -> Result<TenantDb, RouterError> {
         let deadline = Instant::now() + self.settings.acquire_timeout;
-        let mut result = self.connect_again(tenant, is_urgent, deadline).await;
+        let mut result = self.retry_withdrawn(tenant, is_urgent, deadline).await;
         if let Err(RouterError::Unavailable(failure)) = &result
             && may_have_moved(failure)
             && let Some(moved) = self.moved(tenant, deadline).await
         {
-            self.gatekeeper.breakers.forgive(tenant.id);
+            self.admission.breakers.reset(tenant.id);
             self.counters.retried();
-            result = self.connect_again(&moved, is_urgent, deadline).await;
+            result = self.retry_withdrawn(&moved, is_urgent, deadline).await;
         }
         if let Err(error) = &result {
             self.counters.refusal(error.refusal());
@@ -230,21 +230,21 @@ impl Inner {
     }
 
     /// Once, and again where the opening was given up by those before just as this request joined them.
-    async fn connect_again(
+    async fn retry_withdrawn(
         self: &Arc<Self>,
         tenant: &Arc<Tenant>,
         is_urgent: bool,
         deadline: Instant,
     ) -> Result<TenantDb, RouterError> {
         loop {
-            let result = self.connect_once(tenant, is_urgent, deadline).await;
+            let result = self.open_and_checkout(tenant, is_urgent, deadline).await;
             if !matches!(result, Err(RouterError::Unavailable(ConnectFailure::Withdrawn))) {
                 return result;
             }
         }
     }
 
-    async fn connect_once(
+    async fn open_and_checkout(
         self: &Arc<Self>,
         tenant: &Arc<Tenant>,
         is_urgent: bool,
@@ -263,7 +263,7 @@ impl Inner {
                 if self.directory.epoch() != epoch {
                     // Something has changed meanwhile, and its pools were looked at before this one was there.
                     let ids = vec![TenantId(tenant.id)];
-                    tokio::spawn(self.clone().look_again(ids));
+                    tokio::spawn(self.clone().revalidate(ids));
                 }
                 lease
             }
@@ -281,12 +281,12 @@ impl Inner {
 
     /// The tenant's row in the registry, if it leads elsewhere than this one.
     async fn moved(self: &Arc<Self>, tenant: &Tenant, deadline: Instant) -> Option<Arc<Tenant>> {
-        if !self.gatekeeper.breakers.may_refresh(tenant.id) {
+        if !self.admission.breakers.may_refresh(tenant.id) {
             return None;
         }
         let refresh = self.directory.refresh(TenantId(tenant.id));
         let fresh = tokio::time::timeout_at(deadline, refresh).await.ok()?.ok()??;
-        leads_elsewhere(tenant, &fresh).then_some(fresh)
+        endpoint_changed(tenant, &fresh).then_some(fresh)
     }
 
     /// Where a tenant's connections lead.
@@ -302,31 +302,31 @@ impl Inner {
             registry: &self.registry,
             settings: &self.settings,
             addresses: &self.addresses,
-            gatekeeper: &self.gatekeeper,
-            enders: &self.enders,
+            admission: &self.admission,
+            termination_permits: &self.termination_permits,
         };
         let target = target::target(route, tenant, &address)?;
         Ok((address, target))
     }
 
     /// After a change: do the pools of these tenants still lead where they should?
-    async fn look_again(self: Arc<Self>, ids: Vec<TenantId>) {
+    async fn revalidate(self: Arc<Self>, ids: Vec<TenantId>) {
         for id in ids {
             let mut attempts = 0;
-            while let Err(error) = self.look_again_at(id).await {
+            while let Err(error) = self.revalidate_one(id).await {
                 attempts += 1;
-                if attempts == LOOK_AGAIN_ATTEMPTS {
+                if attempts == REVALIDATE_ATTEMPTS {
                     // Callers find out for themselves where it leads.
                     tracing::debug!(%error, "a change could not be looked at; its pool is retired");
                     self.pools.retire_unknown(id);
                     break;
                 }
-                tokio::time::sleep(LOOK_AGAIN_PAUSE).await;
+                tokio::time::sleep(REVALIDATE_PAUSE).await;
             }
         }
     }
 
-    async fn look_again_at(self: &Arc<Self>, id: TenantId) -> Result<(), RegistryError> {
+    async fn revalidate_one(self: &Arc<Self>, id: TenantId) -> Result<(), RegistryError> {
         let Some(tenant) = self.directory.tenant(id).await? else {
             self.pools.retire_unknown(id);
             return Ok(());
@@ -343,8 +343,8 @@ impl ChangeListener for Inner {
         &self.registry
     }
 
-    fn heard_everything_until(&self, moment: Instant) {
-        self.directory.heard_everything_until(moment);
+    fn mark_synced_until(&self, moment: Instant) {
+        self.directory.mark_synced_until(moment);
     }
 
     fn take_up(self: &Arc<Self>, news: Vec<Change>) {
@@ -357,12 +357,12 @@ impl ChangeListener for Inner {
         let ids: Vec<_> = open.into_iter().filter(is_concerned).collect();
         for change in &news {
             if let Change::Server(id) = change {
-                self.gatekeeper.ask_again(*id);
+                self.admission.ask_again(*id);
             }
         }
         self.directory.apply(news);
         if !ids.is_empty() {
-            tokio::spawn(self.clone().look_again(ids));
+            tokio::spawn(self.clone().revalidate(ids));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::breaker::Trouble;
+use super::breaker::BreakerFailure;
 use super::budget::BudgetUse;
 use super::directory::DirectoryStatistics;
 use super::pools::PoolView;
@@ -48,7 +48,7 @@ pub struct ServerStatistics {
     /// Its connections.
     pub budget: BudgetUse,
     /// What is wrong with it, if anything.
-    pub trouble: Option<Trouble>,
+    pub trouble: Option<BreakerFailure>,
 }
 
 impl RouterStatistics {
@@ -68,11 +68,11 @@ impl TenantRouter {
     pub fn statistics(&self) -> RouterStatistics {
         let inner = &self.inner;
         let overview = inner.pools.overview();
-        let breakers = &inner.gatekeeper.breakers;
-        let servers = inner.gatekeeper.servers().into_iter().map(|server| ServerStatistics {
+        let breakers = &inner.admission.breakers;
+        let servers = inner.admission.servers().into_iter().map(|server| ServerStatistics {
             id: server.id,
             budget: server.budget.usage(),
-            trouble: breakers.trouble_of_server(server.id),
+            trouble: breakers.failure_of_server(server.id),
         });
         RouterStatistics {
             open: overview.open,
@@ -106,12 +106,12 @@ impl TenantRouter {
     }
 
     /// What is wrong with a database server, if anything.
-    pub fn trouble_of_server(&self, server: Uuid) -> Option<Trouble> {
-        self.inner.gatekeeper.breakers.trouble_of_server(server)
+    pub fn failure_of_server(&self, server: Uuid) -> Option<BreakerFailure> {
+        self.inner.admission.breakers.failure_of_server(server)
     }
 
     /// What is wrong with a tenant's database, if anything.
-    pub fn trouble_of(&self, tenant: TenantId) -> Option<Trouble> {
-        self.inner.gatekeeper.breakers.trouble_of_tenant(tenant.0)
+    pub fn failure_of(&self, tenant: TenantId) -> Option<BreakerFailure> {
+        self.inner.admission.breakers.failure_of_tenant(tenant.0)
     }
 }

@@ -11,14 +11,14 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::address::Addresses;
-use super::admission::Gatekeeper;
+use super::admission::Admission;
 use super::error::RouterError;
 use crate::configuration::RouterSettings;
 use crate::identifiers::TenantId;
 use crate::postgres::administration::Capacity;
 use crate::postgres::{ConnectFailure, Target, failure};
 use crate::registry::tenants::database_servers::DatabaseServer;
-use crate::registry::tenants::{Tenant, password_bound_to};
+use crate::registry::tenants::{Tenant, password_aad};
 use crate::registry::{Registry, RegistryError};
 
 /// The role through which every tenant's login role has its rights on the tables of a tenant database. It has no
@@ -33,9 +33,9 @@ pub(super) struct Route<'a> {
     pub registry: &'a Registry,
     pub settings: &'a RouterSettings,
     pub addresses: &'a Addresses,
-    pub gatekeeper: &'a Arc<Gatekeeper>,
+    pub admission: &'a Arc<Admission>,
     /// Connections for ending sessions by force, at once.
-    pub enders: &'a Arc<Semaphore>,
+    pub termination_permits: &'a Arc<Semaphore>,
 }
 
 /// How to reach a tenant's database. The password is opened here, and kept only inside the target.
@@ -45,11 +45,11 @@ pub(super) fn target(
     address: &DatabaseServer,
 ) -> Result<Target, RouterError> {
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    let Route { registry, settings, addresses, gatekeeper, enders } = route;
+    let Route { registry, settings, addresses, admission, termination_permits } = route;
     let sealed = &tenant.sealed_password;
     let password = registry
         .sealer()
-        .open(&password_bound_to(TenantId(tenant.id)), sealed)
+        .open(&password_aad(TenantId(tenant.id)), sealed)
         .map_err(RegistryError::from)?;
     let password = String::from_utf8_lossy(&password);
     let options = addresses
@@ -67,7 +67,7 @@ pub(super) fn target(
         database: tenant.database_name.clone(),
         role: tenant.role_name.clone(),
         server: address.id,
-        gatekeeper: Arc::downgrade(gatekeeper),
+        admission: Arc::downgrade(admission),
     };
     let pool = NEXT.fetch_add(1, Ordering::Relaxed);
     Ok(Target {
@@ -76,9 +76,9 @@ pub(super) fn target(
         connect_timeout: settings.connect_timeout,
         operation_timeout: settings.statement_timeout + settings.connect_timeout,
         on_connect: Some(Arc::new(move |socket| prove(expected.clone(), socket).boxed())),
-        gate: None,
-        enders: enders.clone(),
-        signals: gatekeeper.server(address.id).signals.clone(),
+        admission_hook: None,
+        termination_permits: termination_permits.clone(),
+        signals: admission.server(address.id).signals.clone(),
         renewals: Arc::default(),
     })
 }
@@ -90,7 +90,7 @@ struct Expected {
     role: String,
     server: Uuid,
     /// Learns from the answer how many connections the server takes.
-    gatekeeper: Weak<Gatekeeper>,
+    admission: Weak<Admission>,
 }
 
 /// Asks a new connection where it is. A mismatch is an alarm: somebody's data is not where the registry says.
@@ -121,8 +121,8 @@ fn prove(
         let role: String = found.try_get(1).map_err(unreachable)?;
         let tenant: Option<Uuid> = found.try_get(2).map_err(unreachable)?;
         if database == expected.database && role == expected.role && tenant == Some(expected.tenant) {
-            if let Some(gatekeeper) = expected.gatekeeper.upgrade() {
-                gatekeeper.learn(expected.server, Capacity::of_row(found, 3).map_err(unreachable)?);
+            if let Some(admission) = expected.admission.upgrade() {
+                admission.learn(expected.server, Capacity::of_row(found, 3).map_err(unreachable)?);
             }
             return Ok(());
         }

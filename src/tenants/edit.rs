@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::audit::{Act, ActorKind, Origin};
+use crate::audit::{ActorKind, AuditEvent, Origin};
 use crate::clock::Clock;
 use crate::identifiers::TenantId;
 use crate::registry::people::audit_log::{self, TENANT};
@@ -56,8 +56,8 @@ impl Tenants {
             let edited = tenants::edit(transaction, tenant, edit, now).await?;
             let edited = edited.ok_or(EditError::NotFound)?;
             keep(transaction, tenant, origin).await?;
-            let act = Act::on("tenant.changed", TENANT, tenant).with(detail);
-            Ok::<_, EditError>((edited, Some(act)))
+            let event = AuditEvent::on("tenant.changed", TENANT, tenant).with(detail);
+            Ok::<_, EditError>((edited, Some(event)))
         };
         audit_log::change(&self.registry, origin, now, edited).await
     }

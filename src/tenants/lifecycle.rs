@@ -1,7 +1,7 @@
 //! From one status of a tenant to another, if it is still that one: suspended, resumed, deleted, restored.
 
 use super::edit::{Tenants, keep};
-use crate::audit::{Act, Origin};
+use crate::audit::{AuditEvent, Origin};
 use crate::identifiers::TenantId;
 use crate::registry::inbox::clerk;
 use crate::registry::people::audit_log;
@@ -10,7 +10,7 @@ use crate::registry::{RegistryError, RegistryTransaction};
 
 /// What operators do to a whole tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LifeChange {
+pub enum StatusChange {
     /// Locks everybody of it out.
     Suspend,
     /// Lets a suspended tenant in again.
@@ -21,7 +21,7 @@ pub enum LifeChange {
     Restore,
 }
 
-impl LifeChange {
+impl StatusChange {
     /// What has been done then.
     pub fn done(self) -> &'static str {
         match self {
@@ -53,20 +53,20 @@ impl LifeChange {
 
 impl Tenants {
     /// Changes a tenant's status, and writes down who did it. `false`: it is not in a status from which that can be done.
-    pub async fn change_life(
+    pub async fn change_status(
         &self,
         tenant: TenantId,
-        change: LifeChange,
+        change: StatusChange,
         origin: &Origin,
     ) -> Result<bool, RegistryError> {
         let now = self.clock.now();
         let changed = async |transaction: &RegistryTransaction| {
             let between = |from, to| tenants::change_status(transaction, tenant, from, to, now);
             let changed = match change {
-                LifeChange::Suspend => between(Status::Active, Status::Suspended).await?,
-                LifeChange::Resume => between(Status::Suspended, Status::Active).await?,
-                LifeChange::Delete => tenants::delete(transaction, tenant, now).await?,
-                LifeChange::Restore => tenants::restore(transaction, tenant, now).await?,
+                StatusChange::Suspend => between(Status::Active, Status::Suspended).await?,
+                StatusChange::Resume => between(Status::Suspended, Status::Active).await?,
+                StatusChange::Delete => tenants::delete(transaction, tenant, now).await?,
+                StatusChange::Restore => tenants::restore(transaction, tenant, now).await?,
             };
             if !changed {
                 return Ok((false, None));
@@ -74,8 +74,8 @@ impl Tenants {
             // Whoever has left meanwhile gets in no more.
             clerk::settle_again(transaction, tenant, now).await?;
             keep(transaction, tenant, origin).await?;
-            let act = Act::on(change.action(), audit_log::TENANT, tenant);
-            Ok::<_, RegistryError>((true, Some(act)))
+            let event = AuditEvent::on(change.action(), audit_log::TENANT, tenant);
+            Ok::<_, RegistryError>((true, Some(event)))
         };
         audit_log::change(&self.registry, origin, now, changed).await
     }

@@ -7,7 +7,7 @@ mod own_tenant;
 mod purge;
 
 pub use edit::{EditError, Tenants};
-pub use lifecycle::LifeChange;
+pub use lifecycle::StatusChange;
 pub use numbers::AssignError;
 pub use own_tenant::{OwnTenant, OwnTenantError};
 pub use purge::Purges;

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::edit::{Tenants, keep};
-use crate::audit::{Act, Origin};
+use crate::audit::{AuditEvent, Origin};
 use crate::identifiers::{LineNumber, TenantId};
 use crate::registry::inbox::parked_events;
 use crate::registry::people::audit_log::{self, TENANT};
@@ -36,10 +36,10 @@ impl Tenants {
             let history = phone_numbers::history(transaction, number).await?;
             let hash = self.registry.hasher().phone_number(number.as_str());
             let comes = |event| history.holder(event) == Some(tenant);
-            let hastened = parked_events::hasten(transaction, hash, comes, now).await?;
+            let made_due = parked_events::make_due(transaction, hash, comes, now).await?;
             keep(transaction, tenant, origin).await?;
-            let act = Act::on("phone_number.assigned", TENANT, tenant);
-            Ok::<_, AssignError>((hastened, act.with(json!({"number": number.as_str()}))))
+            let event = AuditEvent::on("phone_number.assigned", TENANT, tenant);
+            Ok::<_, AssignError>((made_due, event.with(json!({"number": number.as_str()}))))
         };
         audit_log::change(&self.registry, origin, now, assigned).await
     }
@@ -57,8 +57,8 @@ impl Tenants {
                 return Ok((false, None));
             }
             keep(transaction, tenant, origin).await?;
-            let act = Act::on("phone_number.released", TENANT, tenant);
-            Ok::<_, RegistryError>((true, Some(act.with(json!({"number": number.as_str()})))))
+            let event = AuditEvent::on("phone_number.released", TENANT, tenant);
+            Ok::<_, RegistryError>((true, Some(event.with(json!({"number": number.as_str()})))))
         };
         audit_log::change(&self.registry, origin, now, released).await
     }

@@ -10,10 +10,10 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::edit::{EditError, Tenants};
-use super::lifecycle::LifeChange;
+use super::lifecycle::StatusChange;
 use crate::access::{AccessError, Authenticator, Client, Principal, from_access_causes};
 use crate::accounts::{CredentialChecker, CredentialError, SecondFactor};
-use crate::audit::{Act, Actor, Origin};
+use crate::audit::{Actor, AuditEvent, Origin};
 use crate::identifiers::{TenantId, Timezone};
 use crate::registry::Registry;
 use crate::registry::tenants::{self, Tenant, TenantEdit};
@@ -81,7 +81,7 @@ impl OwnTenant {
         if edit.is_done(&found) {
             let db = self.router.connect(tenant).await?;
             let judged = async |_: &TenantTransaction, _: &Rights| {
-                Ok::<_, OwnTenantError>(((), None::<Act>))
+                Ok::<_, OwnTenantError>(((), None::<AuditEvent>))
             };
             self.access.change_by(&db, by, judged).await?;
             return Ok(found);
@@ -107,7 +107,7 @@ impl OwnTenant {
         self.credentials.prove(tenant, account, shown, client).await?;
         let entries = ["tenant.closing_requested", "tenant.closed"];
         self.change(tenant, by, entries, json!({}), async |id, origin| {
-            match self.tenants.change_life(id, LifeChange::Delete, origin).await? {
+            match self.tenants.change_status(id, StatusChange::Delete, origin).await? {
                 true => Ok(()),
                 // Suspended in this very moment, or closed by somebody else.
                 false => Err(OwnTenantError::Conflict),
@@ -126,10 +126,11 @@ impl OwnTenant {
         change: impl AsyncFnOnce(TenantId, &Origin) -> Result<T, OwnTenantError>,
     ) -> Result<T, OwnTenantError> {
         let id = TenantId(tenant.id);
-        let act = |action| Act::on(action, "tenant", id).with(detail.clone());
+        let event = |action| AuditEvent::on(action, "tenant", id).with(detail.clone());
         let db = self.router.connect(tenant).await?;
-        let asked =
-            async |_: &TenantTransaction, _: &Rights| Ok::<_, OwnTenantError>(((), act(requested)));
+        let asked = async |_: &TenantTransaction, _: &Rights| {
+            Ok::<_, OwnTenantError>(((), event(requested)))
+        };
         self.access.change_by(&db, by, asked).await?;
         drop(db);
         let mut changed = None;
@@ -140,7 +141,7 @@ impl OwnTenant {
             let origin =
                 Origin { ip: None, user_agent: None, ..Origin::of(actor, by.client.as_ref()) };
             changed = Some(change(id, &origin).await?);
-            Ok::<_, OwnTenantError>(((), act(done)))
+            Ok::<_, OwnTenantError>(((), event(done)))
         };
         match (self.access.change_by(&db, by, noted).await, changed) {
             // It is done, and the caller must not be told that it is not.

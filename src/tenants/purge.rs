@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::audit::{Act, Actor, Origin};
+use crate::audit::{Actor, AuditEvent, Origin};
 use crate::clock::Clock;
 use crate::configuration::ProvisioningSettings;
 use crate::identifiers::TenantId;
@@ -93,11 +93,11 @@ impl Purges {
         let ended = async |transaction: &RegistryTransaction| {
             let now = self.clock.now();
             // An operator may have done something with it meanwhile.
-            let ended = unproven_tenants::hold_due(transaction, id, lifetime).await?
+            let ended = unproven_tenants::lock_due(transaction, id, lifetime).await?
                 && tenants::delete(transaction, id, now).await?;
-            let act = Act::on("tenant.deleted", TENANT, id);
-            let act = act.with(json!({"reason": "its address was never proven"}));
-            Ok::<_, RegistryError>((ended, ended.then_some(act)))
+            let event = AuditEvent::on("tenant.deleted", TENANT, id);
+            let event = event.with(json!({"reason": "its address was never proven"}));
+            Ok::<_, RegistryError>((ended, ended.then_some(event)))
         };
         let ended =
             audit_log::change(&self.registry, &by_itself(), self.clock.now(), ended).await?;
@@ -137,9 +137,9 @@ impl Purges {
                 return Ok(((), None));
             }
             unproven_tenants::remove(transaction, id).await?;
-            let act = Act::on("tenant.restored", TENANT, id);
-            let act = act.with(json!({"reason": "its address was proven at the last moment"}));
-            Ok::<_, RegistryError>(((), Some(act)))
+            let event = AuditEvent::on("tenant.restored", TENANT, id);
+            let event = event.with(json!({"reason": "its address was proven at the last moment"}));
+            Ok::<_, RegistryError>(((), Some(event)))
         };
         audit_log::change(&self.registry, &by_itself(), self.clock.now(), taken_back).await
     }

@@ -4,7 +4,7 @@ mod database_servers;
 mod registrations;
 mod resealing;
 mod run_leases;
-mod spare_databases;
+mod warm_databases;
 
 use chrono::TimeDelta;
 use narthex::app::{App, StartError};

@@ -1,17 +1,17 @@
 //! What a new tenant begins with.
 
 use narthex::identifiers::TenantId;
-use narthex::tenant_data::preseed::catalogue::OBJECTS;
-use narthex::tenant_data::preseed::{Missing, PreseedError, preseed_sql, verify_preseed};
+use narthex::tenant_data::seed::catalogue::OBJECTS;
+use narthex::tenant_data::seed::{Missing, SeedError, seed_sql, verify_seed};
 use rstest::rstest;
 
 use crate::support::TestApp;
 
 /// What a tenant lacks.
 async fn lacks(app: &TestApp, tenant: TenantId) -> Vec<Missing> {
-    match verify_preseed(&app.tenant_db(tenant).await).await {
+    match verify_seed(&app.tenant_db(tenant).await).await {
         Ok(()) => Vec::new(),
-        Err(PreseedError::Incomplete(missing)) => missing,
+        Err(SeedError::Incomplete(missing)) => missing,
         Err(error) => panic!("{error}"),
     }
 }
@@ -104,7 +104,7 @@ async fn everything_missing_is_told_at_once_and_given_again_without_touching_the
         DELETE FROM roles WHERE name <> 'owner'";
     app.cluster.execute(&database, damage).await;
     let missing = lacks(&app, staff.tenant_id).await;
-    let error = PreseedError::Incomplete(missing.clone()).to_string();
+    let error = SeedError::Incomplete(missing.clone()).to_string();
     for text in [
         "the permission `tenant:manage`, ",
         "the role `editor`",
@@ -123,13 +123,13 @@ async fn everything_missing_is_told_at_once_and_given_again_without_touching_the
     let kept = "UPDATE roles SET permissions = permissions || '{mine}' WHERE name = 'owner';
         INSERT INTO settings VALUES ('locale', '\"de\"')";
     app.cluster.execute(&database, kept).await;
-    app.cluster.execute(&database, &preseed_sql()).await;
+    app.cluster.execute(&database, &seed_sql()).await;
     assert_eq!(lacks(&app, staff.tenant_id).await, []);
     let changed = "SELECT permissions[10] FROM roles WHERE name = 'owner'
         UNION ALL SELECT value::text FROM settings WHERE key = 'locale'";
     assert_eq!(app.cluster.texts(&database, changed).await, ["mine", "\"de\""]);
     let before = app.cluster.contents(&database).await;
-    app.cluster.execute(&database, &preseed_sql()).await;
+    app.cluster.execute(&database, &seed_sql()).await;
     assert_eq!(app.cluster.contents(&database).await, before, "a second time changes nothing");
 }
 

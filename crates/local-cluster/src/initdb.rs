@@ -10,11 +10,11 @@ use crate::error::{ClusterError, io_error};
 use crate::guard::{Guard, Remover};
 use crate::password::PasswordFile;
 use crate::previous;
-use crate::server::{Server, length};
+use crate::server::{PostgresProcess, length};
 
 pub(crate) const SUPERUSER: &str = "narthex_admin";
 
-impl Server {
+impl PostgresProcess {
     /// Runs `initdb`, unless that was done completely before.
     pub(crate) async fn make_cluster(
         &self,

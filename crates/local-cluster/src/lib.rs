@@ -25,7 +25,7 @@ pub use error::ClusterError;
 use guard::{Guard, Remover, StopMode};
 use initdb::SUPERUSER;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use server::Server;
+use server::PostgresProcess;
 
 const HOST: &str = "127.0.0.1";
 /// RFC 3986, section 2.3: all characters but the unreserved ones.
@@ -52,7 +52,7 @@ pub struct LocalCluster {
     guard: Option<Guard>,
     /// Only a temporary cluster has one.
     remover: Option<Remover>,
-    server: Server,
+    server: PostgresProcess,
     /// Held until the fields above are gone.
     _claim: Claim,
 }
@@ -73,7 +73,7 @@ impl LocalCluster {
         let remover = if durable { None } else { Some(Remover::spawn(&layout, &claim)?) };
         let password = password::load_or_make(&layout)?;
         layout.create_server_dir(&layout.socket_dir(), &account)?;
-        let server = Server { layout, binaries, account, durable, max_connections };
+        let server = PostgresProcess { layout, binaries, account, durable, max_connections };
         server.make_cluster(&password, remover.as_ref()).await?;
         let (guard, port) = server.start(remover.as_ref()).await?;
         Ok(LocalCluster { port, password, guard: Some(guard), remover, server, _claim: claim })

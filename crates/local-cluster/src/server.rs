@@ -23,7 +23,7 @@ const PORT_ATTEMPTS: u32 = 5;
 const LOG_LINES: usize = 15;
 
 /// What every start of this cluster's server needs.
-pub(crate) struct Server {
+pub(crate) struct PostgresProcess {
     pub(crate) layout: Layout,
     pub(crate) binaries: Binaries,
     pub(crate) account: ServerAccount,
@@ -31,7 +31,7 @@ pub(crate) struct Server {
     pub(crate) max_connections: u32,
 }
 
-impl Server {
+impl PostgresProcess {
     /// Starts the server on a free port and waits until it accepts connections.
     pub(crate) async fn start(
         &self,

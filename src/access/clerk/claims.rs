@@ -60,12 +60,12 @@ impl SessionClaims {
 
 /// What tokens have to say.
 #[derive(Clone, Debug)]
-pub(super) struct Judge {
+pub(super) struct ClaimsValidator {
     pub issuer: String,
     pub parties: Vec<String>,
 }
 
-impl Judge {
+impl ClaimsValidator {
     /// Does a token count that was signed by the right key? Returns until when, in seconds since 1970.
     pub fn accept(&self, claims: &SessionClaims, now: i64) -> Result<i64, TokenError> {
         let until = claims.exp.saturating_add(SKEW);

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::outbound;
 
 /// For one reading, from the first byte to the last.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 /// Real answers have some 2 KiB.
 const MAX_BYTES: usize = 256 * 1024;
 const MAX_KEYS: usize = 64;
@@ -62,7 +62,7 @@ struct Attempt {
 }
 
 /// The keys of one instance.
-pub(super) struct Keys {
+pub(super) struct JwkSet {
     client: reqwest::Client,
     url: String,
     known: RwLock<Known>,
@@ -71,9 +71,9 @@ pub(super) struct Keys {
     clock: Clock,
 }
 
-impl Keys {
+impl JwkSet {
     pub fn new(url: String, clock: Clock) -> Result<Self, TokenError> {
-        let client = outbound::client(PATIENCE)
+        let client = outbound::client(TIMEOUT)
             .map_err(|error| TokenError::KeysUnavailable(error.to_string()))?;
         Ok(Self { client, url, known: RwLock::default(), reading: Mutex::default(), clock })
     }

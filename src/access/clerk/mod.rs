@@ -14,8 +14,8 @@ use uuid::Uuid;
 mod claims;
 mod jwks;
 
-use claims::{Judge, SessionClaims};
-use jwks::Keys;
+use claims::{ClaimsValidator, SessionClaims};
+use jwks::JwkSet;
 
 use super::error::{AccessError, TokenError};
 use super::tokens::{AUDIENCE, Claims, PROOF_LIFE};
@@ -41,15 +41,15 @@ struct Header {
 /// Verifies session tokens of one instance of Clerk.
 pub(super) struct ClerkTokens {
     registry: Registry,
-    keys: Keys,
-    judge: Judge,
-    remembered: Cache<[u8; 32], (Arc<Claims>, Judged)>,
+    keys: JwkSet,
+    judge: ClaimsValidator,
+    remembered: Cache<[u8; 32], (Arc<Claims>, Validity)>,
     clock: Clock,
 }
 
 /// Until when a token is good, its skew included; seconds since 1970.
 #[derive(Clone, Copy)]
-struct Judged {
+struct Validity {
     until: i64,
 }
 
@@ -67,8 +67,8 @@ impl ClerkTokens {
             Cache::builder().max_capacity(REMEMBERED_TOKENS).time_to_live(REMEMBERED_FOR).build();
         Ok(Some(Self {
             registry,
-            keys: Keys::new(url, clock.clone())?,
-            judge: Judge { issuer, parties: settings.authorized_parties.clone() },
+            keys: JwkSet::new(url, clock.clone())?,
+            judge: ClaimsValidator { issuer, parties: settings.authorized_parties.clone() },
             remembered,
             clock,
         }))
@@ -88,7 +88,7 @@ impl ClerkTokens {
         }
         let session = self.decode(token).await?;
         let now = self.clock.now().timestamp();
-        let judged = Judged { until: self.judge.accept(&session, now)? };
+        let judged = Validity { until: self.judge.accept(&session, now)? };
         let claims = Arc::new(self.claims_of(session, token).await?);
         self.remembered.insert(key, (claims.clone(), judged)).await;
         Ok(claims)

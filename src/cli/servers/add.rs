@@ -10,10 +10,10 @@ use crate::cli::{CommandError, other};
 use crate::clock::Clock;
 use crate::fleet::template;
 use crate::identifiers::new_id;
-use crate::postgres::administration::{Administration, AdministrationError, Server};
+use crate::postgres::administration::{AdminServer, Administration, AdministrationError};
 use crate::postgres::transport::Transport;
 use crate::registry::tenants::database_servers::{
-    self, DatabaseServer, NotAdded, State, password_bound_to,
+    self, DatabaseServer, NotAdded, State, password_aad,
 };
 use crate::registry::{RegistryDb, RegistryError};
 use crate::tenant_router::TENANT_GROUP;
@@ -66,7 +66,7 @@ impl NewServer {
     ) -> Result<DatabaseServer, CommandError> {
         let id = known.as_ref().map_or_else(new_id, |known| known.id);
         let password = self.url.password.expose_secret().as_bytes();
-        let sealed = app.registry.sealer().seal(&password_bound_to(id), password);
+        let sealed = app.registry.sealer().seal(&password_aad(id), password);
         Ok(DatabaseServer {
             id,
             name: self.name.clone(),
@@ -131,30 +131,32 @@ async fn examine(
     administration: &mut Administration,
     row: &DatabaseServer,
 ) -> Result<i64, String> {
-    let fitness = administration.fitness(TENANT_GROUP).await.map_err(|e| e.to_string())?;
-    if let Some(unfit) = fitness.unfit(TENANT_GROUP) {
-        return Err(unfit.to_string());
+    let capabilities =
+        administration.capabilities(TENANT_GROUP).await.map_err(|e| e.to_string())?;
+    if let Some(unsupported) = capabilities.unsupported(TENANT_GROUP) {
+        return Err(unsupported.to_string());
     }
     database_servers::note_own_cluster(db).await.map_err(|e| e.to_string())?;
-    let same = database_servers::find_by_system_identifier(db, fitness.system_identifier).await;
+    let same =
+        database_servers::find_by_system_identifier(db, capabilities.system_identifier).await;
     match same.map_err(|e| e.to_string())? {
         Some(same) if same.id != row.id => {
             return Err(format!("this is the server `{}`, which is registered already", same.name));
         }
         _ => {}
     }
-    if !fitness.ends_sessions {
+    if !capabilities.ends_sessions {
         tracing::warn!(
             "the user may not end the sessions of tenants, so that dropping a database waits for them; \
              as a superuser, GRANT pg_signal_backend to it"
         );
     }
-    Ok(fitness.system_identifier)
+    Ok(capabilities.system_identifier)
 }
 
 /// What `migrate registry` and `serve` do for the registry's own server.
 async fn prepare(
-    server: &Server,
+    server: &AdminServer,
     mut administration: Administration,
 ) -> Result<(), AdministrationError> {
     administration.close_to_tenants(&[]).await?;

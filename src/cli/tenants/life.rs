@@ -9,18 +9,18 @@ use crate::cli::CommandError;
 use crate::cli::actor::origin;
 use crate::identifiers::TenantId;
 use crate::registry::tenants::{self, Tenant};
-use crate::tenants::LifeChange;
+use crate::tenants::StatusChange;
 
 pub(super) async fn suspend(app: &App, name: &str) -> Result<(), CommandError> {
-    change(app, name, LifeChange::Suspend).await
+    change(app, name, StatusChange::Suspend).await
 }
 
 pub(super) async fn resume(app: &App, name: &str) -> Result<(), CommandError> {
-    change(app, name, LifeChange::Resume).await
+    change(app, name, StatusChange::Resume).await
 }
 
 pub(super) async fn restore(app: &App, name: &str) -> Result<(), CommandError> {
-    change(app, name, LifeChange::Restore).await
+    change(app, name, StatusChange::Restore).await
 }
 
 pub(super) async fn delete(app: &App, name: &str, confirm: &str) -> Result<(), CommandError> {
@@ -34,15 +34,15 @@ pub(super) async fn delete(app: &App, name: &str, confirm: &str) -> Result<(), C
             tenant.slug, tenant.organization_name
         )));
     }
-    change(app, name, LifeChange::Delete).await
+    change(app, name, StatusChange::Delete).await
 }
 
-async fn change(app: &App, name: &str, change: LifeChange) -> Result<(), CommandError> {
+async fn change(app: &App, name: &str, change: StatusChange) -> Result<(), CommandError> {
     let db = app.registry.connect().await?;
     let tenant = find(&db, name).await?;
     drop(db);
     let id = TenantId(tenant.id);
-    let changed = app.tenants.change_life(id, change, &origin()).await?;
+    let changed = app.tenants.change_status(id, change, &origin()).await?;
     let db = app.registry.connect().await?;
     let tenant = tenants::find(&db, id).await?.unwrap_or(tenant);
     if !changed {
@@ -50,8 +50,8 @@ async fn change(app: &App, name: &str, change: LifeChange) -> Result<(), Command
     }
     let status = tenant.status.to_value();
     match (change, tenant.deleted_at) {
-        (LifeChange::Delete, Some(at)) => say!("{}", deleted(app, &tenant, at)),
-        (LifeChange::Restore, _) => say!("{} is {status} again", tenant.slug),
+        (StatusChange::Delete, Some(at)) => say!("{}", deleted(app, &tenant, at)),
+        (StatusChange::Restore, _) => say!("{} is {status} again", tenant.slug),
         _ => say!("{} is {status}", tenant.slug),
     }
     Ok(())
@@ -69,9 +69,9 @@ fn deleted(app: &App, tenant: &Tenant, at: DateTime<Utc>) -> String {
 }
 
 /// Why the tenant is not in the status that was asked for, and what to do instead. It can be in it already.
-fn refused(app: &App, tenant: &Tenant, change: LifeChange) -> Result<(), CommandError> {
+fn refused(app: &App, tenant: &Tenant, change: StatusChange) -> Result<(), CommandError> {
     if tenant.status == change.status() {
-        match tenant.deleted_at.filter(|_| change == LifeChange::Delete) {
+        match tenant.deleted_at.filter(|_| change == StatusChange::Delete) {
             Some(at) => say!("{}", deleted(app, tenant, at)),
             None => say!("{} is {} already", tenant.slug, tenant.status.to_value()),
         }

@@ -14,7 +14,7 @@ use crate::cli::actor::origin;
 use crate::cli::{CommandError, other};
 use crate::identifiers::EmailAddress;
 use crate::plain_text::name;
-use crate::provisioning::MendError;
+use crate::provisioning::RepairError;
 use crate::registry::runs::provisioning_runs;
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
@@ -60,19 +60,19 @@ pub(super) async fn run(
         None => None,
     };
     let accept_empty = command.accept_empty_database;
-    let planned = app.provisioner.mend(&tenant, owner.as_ref(), accept_empty, &origin()).await;
+    let planned = app.provisioner.repair(&tenant, owner.as_ref(), accept_empty, &origin()).await;
     let planned = planned.map_err(|reason| match reason {
-        MendError::Busy(busy) => CommandError::Other(format!(
+        RepairError::Busy(busy) => CommandError::Other(format!(
             "`{0}`: {busy}; `narthex runs list --tenant {0}` shows it",
             tenant.slug
         )),
-        MendError::Status(status) => CommandError::Other(format!(
+        RepairError::Status(status) => CommandError::Other(format!(
             "`{}` is {} and cannot be mended: {}",
             tenant.slug,
             status.to_value(),
             advice(&tenant)
         )),
-        MendError::Registry(error) => error.into(),
+        RepairError::Registry(error) => error.into(),
     })?;
     let mut told = Told::default();
     let finished = {

@@ -4,9 +4,9 @@ use sea_orm::ActiveEnum;
 use uuid::Uuid;
 
 use super::Reconciler;
-use crate::audit::{Act, Actor};
+use crate::audit::{Actor, AuditEvent};
 use crate::fleet::template::TEMPLATE_PREFIX;
-use crate::fleet::warm_databases::{BETWEEN_DROPS, SPARE_PREFIX};
+use crate::fleet::warm_databases::{BETWEEN_DROPS, WARM_PREFIX};
 use crate::identifiers::TenantId;
 use crate::postgres::administration::{Administration, AdministrationError, ServerLock};
 use crate::registry::RegistryError;
@@ -101,13 +101,13 @@ impl Reconciler {
         let row = row.ok_or_else(|| DropOrphanError::UnknownServer(server.to_owned()))?;
         let mut administration = self.router.administration(&row)?.administer().await?;
         lock(&mut administration, name).await?;
-        let census = administration.census(&self.registry.mark(), TENANT_GROUP).await?;
+        let contents = administration.contents(&self.registry.mark(), TENANT_GROUP).await?;
         let db = self.registry.connect().await?;
         let entries = inventory::read(&db).await?;
         drop(db);
         refuse_known(name, &entries)?;
-        let database = census.databases.get(name).map(|seen| seen.is_marked);
-        let found = [database, census.roles.get(name).copied()];
+        let database = contents.databases.get(name).map(|seen| seen.is_marked);
+        let found = [database, contents.roles.get(name).copied()];
         let [database, role] = found.map(|is_marked| is_marked == Some(true));
         if !database && !role {
             let is_there = found.iter().any(Option::is_some);
@@ -116,13 +116,13 @@ impl Reconciler {
             return Err(reason(name.to_owned()));
         }
         // Before it is gone: whoever asks later finds who wanted it.
-        let act = Act {
+        let event = AuditEvent {
             action: "orphan.dropped",
             target: TenantId::of_database(name).map(|id| (audit_log::TENANT, id.to_string())),
             detail: serde_json::json!({"name": name, "server": server}),
         };
         let (origin, now) = (Actor::command(actor).into(), self.clock.now());
-        audit_log::note_alone(&self.registry, &origin, act, now).await?;
+        audit_log::record_alone(&self.registry, &origin, event, now).await?;
         let release = async |kind: &str| {
             let db = self.registry.connect().await?;
             resources::release(&db, kind, name, row.id, self.clock.now()).await
@@ -150,7 +150,7 @@ async fn lock(administration: &mut Administration, name: &str) -> Result<(), Adm
     if let Some(tenant) = TenantId::of_database(name) {
         administration.lock_for(tenant.0).await?;
     }
-    if name.starts_with(SPARE_PREFIX) {
+    if name.starts_with(WARM_PREFIX) {
         administration.lock(ServerLock::Spares).await?;
     }
     administration.lock(ServerLock::Drop).await

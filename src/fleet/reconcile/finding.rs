@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use crate::fleet::template::TEMPLATE_PREFIX;
-use crate::postgres::administration::{Census, DatabaseSeen};
+use crate::postgres::administration::{DatabaseSeen, ServerContents};
 use crate::registry::tenants::Status;
 use crate::registry::tenants::database_servers::DatabaseServer;
 use crate::registry::tenants::inventory::{Entry, Holder};
@@ -143,17 +143,17 @@ impl Finding {
     }
 
     /// Does a later look at the server show it as well?
-    pub(super) fn still_holds(&self, census: &Census) -> bool {
+    pub(super) fn still_holds(&self, contents: &ServerContents) -> bool {
         match self.kind {
             FindingKind::OrphanDatabase => {
-                census.databases.get(&self.name).is_some_and(|seen| seen.is_marked)
+                contents.databases.get(&self.name).is_some_and(|seen| seen.is_marked)
             }
             FindingKind::OpenDatabase => {
-                census.databases.get(&self.name).is_some_and(lets_others_in)
+                contents.databases.get(&self.name).is_some_and(lets_others_in)
             }
-            FindingKind::OrphanRole => census.roles.get(&self.name) == Some(&true),
-            FindingKind::MissingDatabase => !census.databases.contains_key(&self.name),
-            FindingKind::MissingRole => !census.roles.contains_key(&self.name),
+            FindingKind::OrphanRole => contents.roles.get(&self.name) == Some(&true),
+            FindingKind::MissingDatabase => !contents.databases.contains_key(&self.name),
+            FindingKind::MissingRole => !contents.roles.contains_key(&self.name),
             FindingKind::UnreachableServer => true,
         }
     }
@@ -165,7 +165,11 @@ fn lets_others_in(seen: &DatabaseSeen) -> bool {
 
 /// What stands out on a server. A name that somebody has on any server is no orphan on this one: it can be the same
 /// server under another name.
-pub(super) fn compare(server: &DatabaseServer, census: &Census, entries: &[Entry]) -> Vec<Finding> {
+pub(super) fn compare(
+    server: &DatabaseServer,
+    contents: &ServerContents,
+    entries: &[Entry],
+) -> Vec<Finding> {
     use FindingKind::{MissingDatabase, MissingRole, OrphanDatabase, OrphanRole};
     let known = |name: fn(&Entry) -> Option<&String>| -> BTreeSet<&String> {
         entries.iter().filter_map(name).collect()
@@ -173,13 +177,13 @@ pub(super) fn compare(server: &DatabaseServer, census: &Census, entries: &[Entry
     let databases = known(|entry| entry.database.as_ref());
     let roles = known(|entry| entry.role.as_ref());
     let mut found = Vec::new();
-    let marked = census.databases.iter().filter(|(_, seen)| seen.is_marked).map(|(name, _)| name);
+    let marked = contents.databases.iter().filter(|(_, seen)| seen.is_marked).map(|(name, _)| name);
     let orphans = marked.filter(|name| !databases.contains(name));
     found.extend(orphans.map(|name| Finding::orphan(OrphanDatabase, server, name)));
-    let marked = census.roles.iter().filter(|(_, is_marked)| **is_marked).map(|(name, _)| name);
+    let marked = contents.roles.iter().filter(|(_, is_marked)| **is_marked).map(|(name, _)| name);
     let orphans = marked.filter(|name| !roles.contains(name));
     found.extend(orphans.map(|name| Finding::orphan(OrphanRole, server, name)));
-    for (name, seen) in census.databases.iter().filter(|(_, seen)| lets_others_in(seen)) {
+    for (name, seen) in contents.databases.iter().filter(|(_, seen)| lets_others_in(seen)) {
         let entry = entries.iter().find(|entry| entry.database.as_ref() == Some(name));
         let is_ours = match entry {
             Some(entry) => entry.is_settled(),
@@ -191,11 +195,11 @@ pub(super) fn compare(server: &DatabaseServer, census: &Census, entries: &[Entry
     }
     let here = |entry: &&Entry| entry.server == Some(server.id) && entry.is_settled();
     for entry in entries.iter().filter(here) {
-        let missing = |name: &&String| !census.databases.contains_key(*name);
+        let missing = |name: &&String| !contents.databases.contains_key(*name);
         if let Some(name) = entry.database.as_ref().filter(missing) {
             found.push(Finding::missing(MissingDatabase, server, name, entry));
         }
-        let missing = |name: &&String| !census.roles.contains_key(*name);
+        let missing = |name: &&String| !contents.roles.contains_key(*name);
         if let Some(name) = entry.role.as_ref().filter(missing) {
             found.push(Finding::missing(MissingRole, server, name, entry));
         }

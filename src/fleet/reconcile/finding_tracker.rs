@@ -33,7 +33,7 @@ impl FindingTracker {
     }
 
     /// Takes down what was found, and warns of what is new. Returns how many findings were new.
-    pub fn tell(&self, found: &[Finding]) -> usize {
+    pub fn report(&self, found: &[Finding]) -> usize {
         let mut known = self.lock();
         let away = |server: &Uuid| {
             found.iter().any(|finding| {
@@ -102,13 +102,13 @@ mod tests {
         use FindingKind::{MissingDatabase, OrphanDatabase};
         let findings = FindingTracker::default();
         let (a, b) = (finding(OrphanDatabase, 1, "a"), finding(MissingDatabase, 1, "a"));
-        assert_eq!(findings.tell(std::slice::from_ref(&a)), 1);
-        assert_eq!(findings.tell(std::slice::from_ref(&a)), 0);
-        assert_eq!(findings.tell(&[a.clone(), b.clone(), finding(OrphanDatabase, 2, "a")]), 2);
+        assert_eq!(findings.report(std::slice::from_ref(&a)), 1);
+        assert_eq!(findings.report(std::slice::from_ref(&a)), 0);
+        assert_eq!(findings.report(&[a.clone(), b.clone(), finding(OrphanDatabase, 2, "a")]), 2);
         assert_eq!(findings.counts()[&(OrphanDatabase, Uuid::from_u128(1))], 1);
-        assert_eq!(findings.tell(&[b]), 0);
+        assert_eq!(findings.report(&[b]), 0);
         assert_eq!(findings.counts().len(), 1);
-        assert_eq!(findings.tell(&[a]), 1);
+        assert_eq!(findings.report(&[a]), 1);
     }
 
     #[test]
@@ -116,13 +116,13 @@ mod tests {
         use FindingKind::{OrphanRole, UnreachableServer};
         let findings = FindingTracker::default();
         let (a, b) = (finding(OrphanRole, 1, "a"), finding(OrphanRole, 2, "b"));
-        findings.tell(&[a.clone(), b]);
+        findings.report(&[a.clone(), b]);
         let away = finding(UnreachableServer, 1, "1");
         let also = Finding { detail: Some("another reason".to_owned()), ..away.clone() };
-        assert_eq!((findings.tell(&[away]), findings.tell(&[also])), (1, 0));
+        assert_eq!((findings.report(&[away]), findings.report(&[also])), (1, 0));
         let (there, gone) = ((OrphanRole, Uuid::from_u128(1)), (OrphanRole, Uuid::from_u128(2)));
         assert_eq!((findings.counts().get(&there), findings.counts().get(&gone)), (Some(&1), None));
-        assert_eq!(findings.tell(&[a]), 0);
+        assert_eq!(findings.report(&[a]), 0);
         assert_eq!(findings.counts().len(), 1);
     }
 }

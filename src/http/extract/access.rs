@@ -16,7 +16,7 @@ use super::headers::LONGEST_TOKEN;
 use super::host::called_host;
 use super::permission::Permission;
 use crate::access::{Caller, Claims, Client, Principal, TokenError};
-use crate::audit::Act;
+use crate::audit::AuditEvent;
 use crate::http::Code;
 use crate::http::Gateway;
 use crate::http::problem::Problem;
@@ -95,7 +95,7 @@ impl Access {
         let tenant = gateway.router.directory().tenant(id).await?.ok_or(RouterError::Unknown)?;
         expect_no_other(parts, gateway, &tenant).await?;
         let client = (!parts.method.is_safe()).then(|| client(parts, gateway));
-        let ip = matches!(caller, Caller::Program(_))
+        let ip = matches!(caller, Caller::Service(_))
             .then(|| client_address(parts, &gateway.settings.trusted_proxies));
         Ok(Self { caller, tenant, gateway: gateway.clone(), rights: OnceCell::new(), client, ip })
     }
@@ -116,7 +116,7 @@ impl Access {
         };
         // A remembered permission must not open a tenant that is closed.
         self.gateway.router.admit(&self.tenant)?;
-        self.unless_shut_out(rights)
+        self.unless_revoked(rights)
     }
 
     async fn read_rights(&self) -> Result<Arc<Rights>, Problem> {
@@ -124,11 +124,11 @@ impl Access {
         let rights = self.gateway.access.rights(&db, &self.caller, self.ip).await?;
         let rights = Arc::new(rights);
         self.gateway.rights.insert(self.caller.fingerprint(), rights.clone()).await;
-        self.unless_shut_out(rights)
+        self.unless_revoked(rights)
     }
 
-    fn unless_shut_out(&self, rights: Arc<Rights>) -> Result<Arc<Rights>, Problem> {
-        match self.gateway.access.is_shut_out(&rights) {
+    fn unless_revoked(&self, rights: Arc<Rights>) -> Result<Arc<Rights>, Problem> {
+        match self.gateway.access.has_revoked(&rights) {
             true => Err(TokenError::Revoked.into()),
             false => Ok(rights),
         }
@@ -172,7 +172,7 @@ impl<P: Permission> Authorized<P> {
     pub async fn change<T, A, E, F>(&self, change: F) -> Result<T, Problem>
     where
         F: AsyncFnOnce(&TenantTransaction, &Rights) -> Result<(T, A), E>,
-        A: Into<Option<Act>>,
+        A: Into<Option<AuditEvent>>,
         E: Into<Problem>,
     {
         let (db, by) = (self.connect().await?, self.principal());
@@ -239,7 +239,7 @@ impl FromRequestParts<Gateway> for Account {
         let access = Access::enter(parts, gateway).await?;
         match &access.caller {
             Caller::Staff(claims) => Ok(Self { claims: claims.clone(), access }),
-            Caller::Program(_) | Caller::Operator(_) => Err(Problem::with_detail(
+            Caller::Service(_) | Caller::Operator(_) => Err(Problem::with_detail(
                 Code::Forbidden,
                 "This is for members of staff, about their own account.",
             )),

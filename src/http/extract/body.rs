@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::faults::{Checked, Faults, check};
+use super::field_errors::{Checked, FieldErrors, check};
 use super::reading::{ReadBody, read_body};
 use crate::http::Code;
 use crate::http::Gateway;
@@ -34,7 +34,7 @@ impl<T: Checked<Output: Send + 'static>> FromRequest<Gateway> for JsonBody<T> {
         let ReadBody { headers, bytes, memory } =
             read_body(request, gateway, Purpose::Call).await?;
         if bytes.is_empty() && T::MAY_BE_ABSENT {
-            return check::<T>(Map::new(), Faults::default()).map(Self);
+            return check::<T>(Map::new(), FieldErrors::default()).map(Self);
         }
         if !is_json(&headers) {
             return Err(Code::UnsupportedMediaType.into());
@@ -42,7 +42,7 @@ impl<T: Checked<Output: Send + 'static>> FromRequest<Gateway> for JsonBody<T> {
         if bytes.len() <= READ_AT_ONCE {
             return read_json::<T>(&bytes).map(Self);
         }
-        let read = gateway.turns.run(move || {
+        let read = gateway.permits.run(move || {
             let _memory = memory;
             read_json::<T>(&bytes)
         });
@@ -52,7 +52,7 @@ impl<T: Checked<Output: Send + 'static>> FromRequest<Gateway> for JsonBody<T> {
 
 fn read_json<T: Checked>(bytes: &[u8]) -> Result<T::Output, Problem> {
     match serde_json::from_slice(bytes) {
-        Ok(Value::Object(object)) => check::<T>(object, Faults::default()),
+        Ok(Value::Object(object)) => check::<T>(object, FieldErrors::default()),
         Ok(_) => Err(Problem::with_detail(
             Code::MalformedBody,
             "The request body must be a JSON object.",
@@ -95,30 +95,30 @@ impl<T: Checked> FromRequestParts<Gateway> for Parameters<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &Gateway) -> Result<Self, Problem> {
-        let mut faults = Faults::default();
+        let mut errors = FieldErrors::default();
         // Before anything is decoded: no call has so many parameters.
         let count = parts.uri.query().unwrap_or_default().bytes().filter(|b| *b == b'&').count();
         let pairs = match Query::<Vec<(String, String)>>::try_from_uri(&parts.uri) {
             Ok(Query(pairs)) if count < MOST_PARAMETERS => pairs,
             Ok(_) | Err(_) => {
-                faults.add("query", "invalid", "is not a query string");
+                errors.add("query", "invalid", "is not a query string");
                 Vec::new()
             }
         };
         let mut object = Map::new();
         for (name, value) in pairs {
             if object.contains_key(&name) {
-                faults.add(&name, "invalid", "must be given once");
+                errors.add(&name, "invalid", "must be given once");
             }
             // Decoding puts this in the place of what is no UTF-8.
             if name.contains(char::REPLACEMENT_CHARACTER)
                 || value.contains(char::REPLACEMENT_CHARACTER)
             {
-                faults.add(&name, "invalid", "must be UTF-8");
+                errors.add(&name, "invalid", "must be UTF-8");
             }
             object.insert(name, Value::String(value));
         }
-        check::<T>(object, faults).map(Self)
+        check::<T>(object, errors).map(Self)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use axum::http::HeaderMap;
 
-use crate::http::problem::{FieldFault, Problem};
+use crate::http::problem::{FieldError, Problem};
 
 const NAME: &str = "idempotency-key";
 const LONGEST: usize = 255;
@@ -15,7 +15,7 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let key = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
     let is_plain = key.bytes().all(|b| b.is_ascii_graphic() && b != b'"');
     if values.next().is_some() || key.is_empty() || key.len() > LONGEST || !is_plain {
-        return Err(Problem::validation(vec![FieldFault {
+        return Err(Problem::validation(vec![FieldError {
             field: "Idempotency-Key".to_owned(),
             code: "invalid",
             message: "must be given once, with 1 to 255 visible ASCII characters".to_owned(),

@@ -41,7 +41,7 @@ impl<P: OperatorPermission> FromRequestParts<Gateway> for Operator<P> {
         let judged = origin_of(&caller.operator, &client);
         let matched = parts.extensions.get::<MatchedPath>().map_or("-", MatchedPath::as_str);
         let route = format!("{} {matched}", parts.method);
-        gateway.operators.requests.note(&judged, &route, parts.uri.path()).await?;
+        gateway.operators.requests.record(&judged, &route, parts.uri.path()).await?;
         if let Some((name, least)) = P::NEEDED {
             if gateway.operator_mfa_required && !caller.operator.has_second_factor() {
                 return Err(Code::MfaEnrollmentRequired.into());

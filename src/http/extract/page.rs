@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{Checked, Faults};
+use super::{Checked, FieldErrors};
 use crate::paging::{Page, PageRequest, Position};
 
 const DEFAULT_LIMIT: u64 = 50;
@@ -29,14 +29,14 @@ pub struct ListParameters {
 impl Checked for ListParameters {
     type Output = PageRequest;
 
-    fn check(self, faults: &mut Faults) -> Option<PageRequest> {
-        list_page(faults, self.limit.as_deref(), self.cursor.as_deref())
+    fn check(self, errors: &mut FieldErrors) -> Option<PageRequest> {
+        list_page(errors, self.limit.as_deref(), self.cursor.as_deref())
     }
 }
 
 /// Checks the two parameters that every list takes.
 pub fn list_page(
-    faults: &mut Faults,
+    errors: &mut FieldErrors,
     limit: Option<&str>,
     cursor: Option<&str>,
 ) -> Option<PageRequest> {
@@ -44,7 +44,7 @@ pub fn list_page(
         None => Some(DEFAULT_LIMIT),
         Some(Ok(limit)) if (1..=MAX_LIMIT).contains(&limit) => Some(limit),
         Some(_) => {
-            faults.add("limit", "invalid", "must be a number from 1 to 200");
+            errors.add("limit", "invalid", "must be a number from 1 to 200");
             None
         }
     };
@@ -53,7 +53,7 @@ pub fn list_page(
         Some(text) => {
             let position = decode(text);
             if position.is_none() {
-                faults.add("cursor", "invalid", "is not a cursor of this list");
+                errors.add("cursor", "invalid", "is not a cursor of this list");
             }
             position.map(Some)
         }

@@ -78,7 +78,7 @@ impl Rooms {
     }
 
     fn requests(&self, families: &mut Families<'_>) -> Result<(), fmt::Error> {
-        let classes = self.0.answers.classes();
+        let classes = self.0.response_metrics.classes();
         families.counters(
             "narthex_http_requests",
             "Requests that were answered.",
@@ -87,7 +87,7 @@ impl Rooms {
         families.counters(
             "narthex_http_problems",
             "Answers that were problem documents.",
-            self.0.answers.problems().map(|(code, n)| ([("code", code)], n)),
+            self.0.response_metrics.problems().map(|(code, n)| ([("code", code)], n)),
         )?;
         families.counter(
             "narthex_password_hashes",

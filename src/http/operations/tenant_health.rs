@@ -9,7 +9,7 @@ use crate::http::problem::Problem;
 use crate::http::{Code, Gateway};
 use crate::identifiers::TenantId;
 use crate::registry::tenants::Status;
-use crate::tenant_router::{BreakerState, PoolView, Trouble};
+use crate::tenant_router::{BreakerFailure, BreakerState, PoolView};
 
 #[derive(Serialize)]
 pub(crate) struct TenantHealthDocument {
@@ -65,7 +65,7 @@ impl From<PoolView> for PoolDocument {
     }
 }
 
-fn state_of(trouble: Option<&Trouble>) -> &'static str {
+fn state_of(trouble: Option<&BreakerFailure>) -> &'static str {
     trouble.map_or(BreakerState::Closed, |trouble| trouble.state).name()
 }
 
@@ -77,8 +77,8 @@ pub(crate) async fn show_tenant_health(
 ) -> Result<Json<TenantHealthDocument>, Problem> {
     let id = TenantId(id);
     let tenant = gateway.router.directory().tenant(id).await?.ok_or(Code::NotFound)?;
-    let trouble = gateway.router.trouble_of(id);
-    let of_server = gateway.router.trouble_of_server(tenant.server_id);
+    let trouble = gateway.router.failure_of(id);
+    let of_server = gateway.router.failure_of_server(tenant.server_id);
     Ok(Json(TenantHealthDocument {
         id: tenant.id,
         slug: tenant.slug.clone(),

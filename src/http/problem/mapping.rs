@@ -2,7 +2,7 @@
 
 use tracing::Level;
 
-use super::{Choice, FieldFault, Problem};
+use super::{Choice, FieldError, Problem};
 use crate::access::{AccessError, TokenError};
 use crate::accounts::{
     ApiKeyError, CredentialError, EmailError, InvitationError, LoginError, MfaError, RedeemError,
@@ -10,7 +10,7 @@ use crate::accounts::{
 };
 use crate::http::code::Code;
 use crate::http::limits;
-use crate::limits::NoTurn;
+use crate::limits::NoComputePermit;
 use crate::messaging::branches::BranchError;
 use crate::messaging::members::MemberError;
 use crate::operators::{DirectoryError, ImpersonationError};
@@ -20,7 +20,7 @@ use crate::provisioning::{Refusal, RunFailure, StartRunError};
 use crate::registry::people::operators::NotChanged;
 use crate::registry::{Lost, RegistryError};
 use crate::tenant_data::roles::RoleError;
-use crate::tenant_data::staffing::StaffError;
+use crate::tenant_data::staff_changes::StaffError;
 use crate::tenant_router::RouterError;
 use crate::tenants::OwnTenantError;
 use crate::webhooks::clerk::ClerkError;
@@ -113,11 +113,11 @@ impl From<sea_orm::DbErr> for Problem {
     }
 }
 
-impl From<NoTurn> for Problem {
-    fn from(error: NoTurn) -> Self {
+impl From<NoComputePermit> for Problem {
+    fn from(error: NoComputePermit) -> Self {
         match error {
-            NoTurn::Busy => Code::Busy.into(),
-            NoTurn::Died(_) => internal(&error),
+            NoComputePermit::Busy => Code::Busy.into(),
+            NoComputePermit::Died(_) => internal(&error),
         }
     }
 }
@@ -126,7 +126,7 @@ impl From<PasswordError> for Problem {
     fn from(error: PasswordError) -> Self {
         match error {
             PasswordError::Busy => Code::Busy.into(),
-            PasswordError::TooCommon => Self::validation(vec![FieldFault {
+            PasswordError::TooCommon => Self::validation(vec![FieldError {
                 field: "password".to_owned(),
                 code: "too_common",
                 message: "is one of the first that anybody would try".to_owned(),
@@ -166,7 +166,7 @@ impl From<CredentialError> for Problem {
                 Code::Conflict,
                 "Password and second factor of this account are kept by your identity provider.",
             ),
-            CredentialError::TooManyAttempts(standing) => limits::refused("login", standing),
+            CredentialError::TooManyAttempts(state) => limits::refused("login", state),
             CredentialError::Password(error) => error.into(),
             CredentialError::Access(error) => error.into(),
         }
@@ -230,7 +230,7 @@ impl From<EmailError> for Problem {
                 Self::with_detail(Code::Conflict, "This is your address already.")
             }
             EmailError::NotConfigured => no_email(),
-            EmailError::TooMany(standing) => limits::refused("letters", standing),
+            EmailError::TooMany(state) => limits::refused("letters", state),
             EmailError::Credentials(error) => error.into(),
             EmailError::Access(error) => error.into(),
         }
@@ -254,10 +254,8 @@ impl From<InvitationError> for Problem {
     fn from(error: InvitationError) -> Self {
         match error {
             InvitationError::EmailNotConfigured => no_email(),
-            InvitationError::TooManyEmails(standing) => limits::refused("letters", standing),
-            InvitationError::TooManyInvitations(standing) => {
-                limits::refused("invitations", standing)
-            }
+            InvitationError::TooManyEmails(state) => limits::refused("letters", state),
+            InvitationError::TooManyInvitations(state) => limits::refused("invitations", state),
             InvitationError::Staff(error) => error.into(),
             InvitationError::Access(error) => error.into(),
         }
@@ -281,7 +279,7 @@ impl From<StaffAdministrationError> for Problem {
 impl From<ApiKeyError> for Problem {
     fn from(error: ApiKeyError) -> Self {
         match error {
-            ApiKeyError::BeyondMaker(permission) => Self::with_detail(
+            ApiKeyError::PrivilegeEscalation(permission) => Self::with_detail(
                 Code::Forbidden,
                 format!("You are not permitted `{permission}`, and cannot give it to a key."),
             ),
@@ -338,11 +336,11 @@ impl From<StaffError> for Problem {
             StaffError::LastOwner => conflict(
                 "This is the last owner. Make somebody else an owner first, or close the organization.",
             ),
-            StaffError::BeyondGiver => Self::with_detail(
+            StaffError::PrivilegeEscalation => Self::with_detail(
                 Code::Forbidden,
                 "The role permits more than you may. Only who has a permission can give it or take it away.",
             ),
-            StaffError::KeptElsewhere => {
+            StaffError::ManagedByIdentityProvider => {
                 conflict("Your identity provider says who is on the staff, and in which role.")
             }
             StaffError::StepUpRequired => Code::StepUpRequired.into(),
@@ -364,7 +362,7 @@ impl From<RoleError> for Problem {
             RoleError::BuiltIn => {
                 conflict("The names of built-in roles stay, and so does what the owner may.")
             }
-            RoleError::BeyondGiver => Self::with_detail(
+            RoleError::PrivilegeEscalation => Self::with_detail(
                 Code::Forbidden,
                 "The role permits more than you may. Only who has a permission can give it or take it away.",
             ),

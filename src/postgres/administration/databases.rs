@@ -32,7 +32,7 @@ WHERE datname = $1 AND pid <> pg_backend_pid() AND usesysid IS NOT NULL
 
 /// A database that is to become a role's.
 #[derive(Clone, Copy)]
-pub struct Handover<'a> {
+pub struct DatabaseAssignment<'a> {
     /// What it is called.
     pub database: &'a str,
     /// The only role that may connect, beside the administration's.
@@ -153,7 +153,10 @@ impl Administration {
     }
 
     /// Makes a database the one of a role, all at once: it gets its mark, and lets this role connect and no other.
-    pub async fn hand_over(&mut self, handover: &Handover<'_>) -> Result<(), AdministrationError> {
+    pub async fn assign_database(
+        &mut self,
+        handover: &DatabaseAssignment<'_>,
+    ) -> Result<(), AdministrationError> {
         let (name, role) = (quoted(handover.database)?, quoted(handover.role)?);
         let mark = plain(handover.mark)?;
         Ok(self
@@ -166,7 +169,11 @@ impl Administration {
     }
 
     /// Closes a database to connections and marks it as ours, until a tenant gets it.
-    pub async fn put_aside(&mut self, name: &str, mark: &str) -> Result<(), AdministrationError> {
+    pub async fn park_database(
+        &mut self,
+        name: &str,
+        mark: &str,
+    ) -> Result<(), AdministrationError> {
         let (database, mark) = (quoted(name)?, plain(mark)?);
         Ok(self
             .run(format!(

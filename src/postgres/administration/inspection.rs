@@ -13,7 +13,7 @@ const CREATEROLE_IS_LIMITED: i32 = 160_000;
 
 /// Why a server takes no tenants. Each says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
+pub enum Unsupported {
     /// Older than anything that was tried.
     #[error("it is PostgreSQL {}; 15 or later is needed", .0 / 10_000)]
     TooOld(i32),
@@ -43,7 +43,7 @@ pub enum Unfit {
 
 /// What a server says of itself, and of the user who asks.
 #[derive(Clone, Debug)]
-pub struct Fitness {
+pub struct Capabilities {
     /// The same for a cluster under all its addresses, and for its standbys.
     pub system_identifier: i64,
     /// May the user end the sessions of others? Without that, dropping a database waits until they have gone.
@@ -58,20 +58,20 @@ pub struct Fitness {
     is_superuser: bool,
 }
 
-impl Fitness {
+impl Capabilities {
     /// What stands against making tenants on the server whose roles are in `group`.
-    pub fn unfit(&self, group: &str) -> Option<Unfit> {
+    pub fn unsupported(&self, group: &str) -> Option<Unsupported> {
         let user = self.user.clone();
         let makes_all = self.is_superuser || (self.makes_databases && self.makes_roles);
         let may_admit = self.is_superuser || self.version < CREATEROLE_IS_LIMITED || self.has_group;
         if self.version < OLDEST_VERSION {
-            Some(Unfit::TooOld(self.version))
+            Some(Unsupported::TooOld(self.version))
         } else if self.is_standby {
-            Some(Unfit::Standby)
+            Some(Unsupported::Standby)
         } else if !makes_all {
-            Some(Unfit::NoRights { user })
+            Some(Unsupported::NoRights { user })
         } else if !may_admit {
-            Some(Unfit::GroupOfAnother { user, group: group.to_owned() })
+            Some(Unsupported::GroupOfAnother { user, group: group.to_owned() })
         } else {
             None
         }
@@ -80,7 +80,7 @@ impl Fitness {
 
 impl Administration {
     /// Asks the server what it is, and what its user may do there to roles in `group`.
-    pub async fn fitness(&mut self, group: &str) -> Result<Fitness, AdministrationError> {
+    pub async fn capabilities(&mut self, group: &str) -> Result<Capabilities, AdministrationError> {
         let sql = "SELECT current_setting('server_version_num')::int4, pg_is_in_recovery(),
                 (SELECT system_identifier FROM pg_control_system()),
                 rolname::text, rolsuper, rolcreatedb, rolcreaterole,
@@ -89,7 +89,7 @@ impl Administration {
                           FROM pg_roles grouped WHERE grouped.rolname = $1), true)
             FROM pg_roles own WHERE rolname = current_user";
         let row = sqlx::query(sql).bind(group).fetch_one(&mut self.socket).await?;
-        Ok(Fitness {
+        Ok(Capabilities {
             version: row.try_get(0)?,
             is_standby: row.try_get(1)?,
             system_identifier: row.try_get(2)?,
@@ -105,7 +105,7 @@ impl Administration {
 
 /// What is on a server. The roles that PostgreSQL has by itself are not among them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Census {
+pub struct ServerContents {
     /// All databases by name, templates included.
     pub databases: BTreeMap<String, DatabaseSeen>,
     /// All roles by name, and whether each bears the mark that was asked for.
@@ -146,18 +146,22 @@ WHERE rolname NOT LIKE 'pg\\_%'
 
 impl Administration {
     /// Everything that is there at this moment. `group`: that of the tenants' roles.
-    pub async fn census(&mut self, mark: &str, group: &str) -> Result<Census, AdministrationError> {
-        let mut census = Census::default();
+    pub async fn contents(
+        &mut self,
+        mark: &str,
+        group: &str,
+    ) -> Result<ServerContents, AdministrationError> {
+        let mut contents = ServerContents::default();
         for row in sqlx::query(COUNT).bind(mark).bind(group).fetch_all(&mut self.socket).await? {
             let (name, is_marked) = (row.try_get("name")?, row.try_get("is_marked")?);
             if row.try_get("is_database")? {
                 let (is_open, uninvited) = (row.try_get("is_open")?, row.try_get("uninvited")?);
-                census.databases.insert(name, DatabaseSeen { is_marked, is_open, uninvited });
+                contents.databases.insert(name, DatabaseSeen { is_marked, is_open, uninvited });
             } else {
-                census.roles.insert(name, is_marked);
+                contents.roles.insert(name, is_marked);
             }
         }
-        Ok(census)
+        Ok(contents)
     }
 }
 
@@ -167,8 +171,8 @@ mod tests {
     use rstest::rstest;
 
     /// An ordinary user with the rights that it needs, on a server of this version.
-    fn fit(version: i32) -> Fitness {
-        Fitness {
+    fn fit(version: i32) -> Capabilities {
+        Capabilities {
             system_identifier: 7,
             ends_sessions: true,
             version,
@@ -181,9 +185,9 @@ mod tests {
         }
     }
 
-    fn superuser() -> Fitness {
+    fn superuser() -> Capabilities {
         let (makes_databases, makes_roles, has_group) = (false, false, false);
-        Fitness { is_superuser: true, makes_databases, makes_roles, has_group, ..fit(180_000) }
+        Capabilities { is_superuser: true, makes_databases, makes_roles, has_group, ..fit(180_000) }
     }
 
     #[rstest]
@@ -191,28 +195,28 @@ mod tests {
     #[case::a_later_one(fit(180_001), None)]
     #[case::a_superuser(superuser(), None)]
     #[case::too_old(fit(140_012), Some("PostgreSQL 14; 15 or later"))]
-    #[case::a_standby(Fitness { is_standby: true, ..fit(170_000) }, Some("its primary"))]
+    #[case::a_standby(Capabilities { is_standby: true, ..fit(170_000) }, Some("its primary"))]
     #[case::without_createdb(
-        Fitness { makes_databases: false, ..fit(170_000) },
+        Capabilities { makes_databases: false, ..fit(170_000) },
         Some("ALTER ROLE \"gateway\" CREATEDB CREATEROLE")
     )]
     #[case::without_createrole(
-        Fitness { makes_roles: false, ..fit(170_000) },
+        Capabilities { makes_roles: false, ..fit(170_000) },
         Some("ALTER ROLE \"gateway\" CREATEDB CREATEROLE")
     )]
     #[case::with_anothers_group_where_that_does_not_matter(
-        Fitness { has_group: false, ..fit(150_000) },
+        Capabilities { has_group: false, ..fit(150_000) },
         None
     )]
     #[case::with_anothers_group(
-        Fitness { has_group: false, ..fit(160_000) },
+        Capabilities { has_group: false, ..fit(160_000) },
         Some("GRANT tenants TO \"gateway\" WITH ADMIN OPTION")
     )]
     fn what_stands_against_a_server_is_told(
-        #[case] fitness: Fitness,
+        #[case] capabilities: Capabilities,
         #[case] expected: Option<&str>,
     ) {
-        let said = fitness.unfit("tenants").map(|unfit| unfit.to_string());
+        let said = capabilities.unsupported("tenants").map(|unsupported| unsupported.to_string());
         match expected {
             None => assert_eq!(said, None),
             Some(text) => assert!(said.as_ref().is_some_and(|s| s.contains(text)), "{said:?}"),

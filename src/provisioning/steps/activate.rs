@@ -3,7 +3,7 @@
 
 use futures_util::FutureExt;
 
-use super::{Context, Done, SagaStep, without_undo};
+use super::{Context, SagaStep, StepOutput, without_undo};
 use crate::provisioning::hooks::Hook;
 use crate::registry::runs::provisioning_runs::RunKind;
 use crate::registry::tenants::Status;
@@ -11,10 +11,10 @@ use crate::registry::tenants::Status;
 pub(crate) const STEP: SagaStep =
     without_undo("activate", |context| async { Ok(activated(context)) }.boxed());
 
-fn activated(context: &Context) -> Done {
+fn activated(context: &Context) -> StepOutput {
     let is_told = context.services.hooks.is_on(Hook::Notify);
-    Done {
+    StepOutput {
         follow_up: is_told.then_some(RunKind::AnnounceTenant),
-        ..Done::moved(Status::Provisioning, Status::Active)
+        ..StepOutput::moved(Status::Provisioning, Status::Active)
     }
 }

@@ -5,12 +5,12 @@ use futures_util::FutureExt;
 use sea_orm::{TransactionSession, TransactionTrait};
 use uuid::Uuid;
 
-use super::{Context, DATABASE, Done, Retries, SagaStep, StepError, schema};
+use super::{Context, DATABASE, Retries, SagaStep, StepError, StepOutput, schema};
 use crate::fleet::{self, template, untouched};
-use crate::postgres::administration::{Administration, Handover};
-use crate::provisioning::context::Place;
+use crate::postgres::administration::{Administration, DatabaseAssignment};
+use crate::provisioning::context::TenantServer;
 use crate::registry::tenants::Tenant;
-use crate::registry::tenants::spare_databases::{self, SpareDatabase};
+use crate::registry::tenants::warm_databases::{self, WarmDatabase};
 
 pub(crate) const STEP: SagaStep = SagaStep {
     name: "database",
@@ -19,62 +19,62 @@ pub(crate) const STEP: SagaStep = SagaStep {
     retries: Retries::DATABASE,
 };
 
-pub(super) async fn apply(context: &Context) -> Result<Done, StepError> {
+pub(super) async fn apply(context: &Context) -> Result<StepOutput, StepError> {
     let tenant = context.tenant().await?;
-    let place = context.place_of(&tenant).await?;
-    let mut seat = context.administer(place).await?;
-    let (name, template) = (tenant.database_name.as_str(), template::name(&place.server));
+    let target = context.server_of(&tenant).await?;
+    let mut admin = context.administer(target).await?;
+    let (name, template) = (tenant.database_name.as_str(), template::name(&target.server));
     let mut inside = None;
-    if seat.database_exists(name).await? {
+    if admin.database_exists(name).await? {
         // An attempt before has left it, and perhaps a spare that it had claimed as well.
-        discard_claimed_spare(context).await?;
-        inside = enter_untouched(context, place, &tenant, &template, &mut seat).await?;
+        discard_claimed_database(context).await?;
+        inside = enter_untouched(context, target, &tenant, &template, &mut admin).await?;
     }
     while inside.is_none()
-        && let Some(spare) = claim_spare(context, place.row.id, &template).await?
+        && let Some(warm) = claim_warm_database(context, target.row.id, &template).await?
     {
-        if take_spare(context, &mut seat, &spare, name).await? {
-            inside = enter_untouched(context, place, &tenant, &template, &mut seat).await?;
+        if take_warm_database(context, &mut admin, &warm, name).await? {
+            inside = enter_untouched(context, target, &tenant, &template, &mut admin).await?;
         }
     }
     if inside.is_none() {
-        template::ensure_by(&mut seat, &place.server).await?;
-        seat.copy_database(&template, name).await?;
-        inside = enter_untouched(context, place, &tenant, &template, &mut seat).await?;
+        template::ensure_by(&mut admin, &target.server).await?;
+        admin.copy_database(&template, name).await?;
+        inside = enter_untouched(context, target, &tenant, &template, &mut admin).await?;
     }
     let inside = inside.ok_or_else(|| {
-        StepError::Final(format!(
+        StepError::Permanent(format!(
             "a copy of {template} holds what no seed has written: drop that database, and it is built anew"
         ))
     })?;
     let mark = context.services.fleet.mark();
     let role = &tenant.role_name;
-    seat.hand_over(&Handover { database: name, role, mark: &mark }).await?;
+    admin.assign_database(&DatabaseAssignment { database: name, role, mark: &mark }).await?;
     context.leave_inside(inside).await;
-    seat.keep();
-    Ok(Done::made(DATABASE, name, Some(place.row.id)))
+    admin.keep();
+    Ok(StepOutput::made(DATABASE, name, Some(target.row.id)))
 }
 
 /// A spare gets the tenant's name. `false`: it is gone, or could not be renamed and is left to be removed.
-async fn take_spare(
+async fn take_warm_database(
     context: &Context,
-    seat: &mut Administration,
-    spare: &SpareDatabase,
+    admin: &mut Administration,
+    warm: &WarmDatabase,
     name: &str,
 ) -> Result<bool, StepError> {
-    let is_there = seat.database_exists(&spare.name).await?;
+    let is_there = admin.database_exists(&warm.name).await?;
     if is_there {
-        match seat.take_over(&spare.name, name).await {
+        match admin.take_over(&warm.name, name).await {
             Ok(()) => {}
             Err(error) if error.is_of_object() => {
-                tracing::error!(spare = spare.name, %error, "ALARM: a warm database cannot be renamed; it is removed, and another one taken");
-                spare_databases::discard(&context.registry().await?, &spare.name).await?;
+                tracing::error!(warm = warm.name, %error, "ALARM: a warm database cannot be renamed; it is removed, and another one taken");
+                warm_databases::discard(&context.registry().await?, &warm.name).await?;
                 return Ok(false);
             }
             Err(error) => return Err(error.into()),
         }
     }
-    spare_databases::forget(&context.registry().await?, &spare.name).await?;
+    warm_databases::forget(&context.registry().await?, &warm.name).await?;
     Ok(is_there)
 }
 
@@ -82,14 +82,14 @@ async fn take_spare(
 /// somebody has written into it, so that it was set aside.
 async fn enter_untouched(
     context: &Context,
-    place: &Place,
+    target: &TenantServer,
     tenant: &Tenant,
     template: &str,
-    seat: &mut Administration,
+    admin: &mut Administration,
 ) -> Result<Option<Administration>, StepError> {
     let name = tenant.database_name.as_str();
-    seat.open_to_administration(name).await?;
-    let mut inside = context.enter(place, tenant).await?;
+    admin.open_to_administration(name).await?;
+    let mut inside = context.enter(target, tenant).await?;
     // A tenant's own database is never set aside here.
     schema::expect_nobodys(&mut inside).await?;
     let foreign = untouched::foreign_content(&mut inside).await?;
@@ -101,81 +101,80 @@ async fn enter_untouched(
         "ALARM: a database that no tenant has had holds foreign content; it is removed"
     );
     inside.close().await;
-    set_aside(context, place, template, name, seat).await?;
+    park(context, target, template, name, admin).await?;
     Ok(None)
 }
 
 /// Gives the database another name, under which it is closed and waits to be dropped with the spares that are of no use:
 /// a drop can take as long as the server's next checkpoint. Cut off, the row says whose it was, and the next attempt
 /// finds it there.
-async fn set_aside(
+async fn park(
     context: &Context,
-    place: &Place,
+    target: &TenantServer,
     template: &str,
     name: &str,
-    seat: &mut Administration,
+    admin: &mut Administration,
 ) -> Result<(), StepError> {
-    let (aside, wanted) = (fleet::new_name(), fleet::wanted(place.row.id, template));
+    let (aside, wanted) = (fleet::new_name(), fleet::wanted(target.row.id, template));
     let (db, now) = (context.registry().await?, context.services.clock.now());
     let transaction = db.begin().await?;
-    context.hold(&transaction).await?;
+    context.check_lease(&transaction).await?;
     let tenant = context.tenant_id;
-    spare_databases::set_aside(&transaction, &aside, &wanted.as_ref(), tenant, now).await?;
+    warm_databases::park(&transaction, &aside, &wanted.as_ref(), tenant, now).await?;
     transaction.commit().await?;
     drop(db);
-    seat.take_over(name, &aside).await?;
-    seat.put_aside(&aside, &context.services.fleet.mark()).await?;
-    spare_databases::discard(&context.registry().await?, &aside).await?;
+    admin.take_over(name, &aside).await?;
+    admin.park_database(&aside, &context.services.fleet.mark()).await?;
+    warm_databases::discard(&context.registry().await?, &aside).await?;
     Ok(())
 }
 
 /// Only for a run that is still ours when it commits: whoever undoes the run finds what it has claimed.
-async fn claim_spare(
+async fn claim_warm_database(
     context: &Context,
     server: Uuid,
     template: &str,
-) -> Result<Option<SpareDatabase>, StepError> {
+) -> Result<Option<WarmDatabase>, StepError> {
     let db = context.registry().await?;
     let transaction = db.begin().await?;
-    context.hold(&transaction).await?;
+    context.check_lease(&transaction).await?;
     let wanted = fleet::wanted(server, template);
     let tenant = context.tenant_id;
-    let spare = spare_databases::claim(&transaction, tenant, &wanted.as_ref()).await?;
+    let warm = warm_databases::claim(&transaction, tenant, &wanted.as_ref()).await?;
     transaction.commit().await?;
-    Ok(spare)
+    Ok(warm)
 }
 
-pub(super) async fn undo(context: &Context) -> Result<Done, StepError> {
+pub(super) async fn undo(context: &Context) -> Result<StepOutput, StepError> {
     // Without a row nothing was made: the row comes first, and goes last.
-    if let Some(tenant) = context.find_doomed().await? {
-        let place = context.place_of(&tenant).await?;
-        let mut seat = context.administer(place).await?;
-        seat.drop_database(&tenant.database_name).await?;
-        drop_claimed_spare(context, &mut seat).await?;
-        seat.keep();
+    if let Some(tenant) = context.find_purgeable().await? {
+        let target = context.server_of(&tenant).await?;
+        let mut admin = context.administer(target).await?;
+        admin.drop_database(&tenant.database_name).await?;
+        drop_claimed_database(context, &mut admin).await?;
+        admin.keep();
     }
-    Ok(Done::released(DATABASE))
+    Ok(StepOutput::released(DATABASE))
 }
 
 /// Leaves a spare that the tenant was given, and that is not its database, to be removed.
-async fn discard_claimed_spare(context: &Context) -> Result<(), StepError> {
+async fn discard_claimed_database(context: &Context) -> Result<(), StepError> {
     let db = context.registry().await?;
-    if let Some(spare) = spare_databases::claimed_by(&db, context.tenant_id).await? {
-        spare_databases::discard(&db, &spare.name).await?;
+    if let Some(warm) = warm_databases::claimed_by(&db, context.tenant_id).await? {
+        warm_databases::discard(&db, &warm.name).await?;
     }
     Ok(())
 }
 
 /// A spare that the tenant was given and has not become its database is of no use to anybody.
-pub(super) async fn drop_claimed_spare(
+pub(super) async fn drop_claimed_database(
     context: &Context,
-    seat: &mut Administration,
+    admin: &mut Administration,
 ) -> Result<(), StepError> {
-    let claimed =
-        spare_databases::claimed_by(&context.registry().await?, context.tenant_id).await?;
-    if let Some(spare) = claimed {
-        seat.drop_database(&spare.name).await?;
-        spare_databases::forget(&context.registry().await?, &spare.name).await?;
+    let claimed = warm_databases::claimed_by(&context.registry().await?, context.tenant_id).await?;
+    if let Some(warm) = claimed {
+        admin.drop_database(&warm.name).await?;
+        warm_databases::forget(&context.registry().await?, &warm.name).await?;
     }
     Ok(())
 }

@@ -2,8 +2,8 @@
 
 use futures_util::FutureExt;
 
-use super::{Context, Done, Retries, SagaStep, StepError, nothing_to_undo};
-use crate::provisioning::hooks::{Act, Hook};
+use super::{Context, Retries, SagaStep, StepError, StepOutput, nothing_to_undo};
+use crate::provisioning::hooks::{Hook, HookAction};
 use crate::provisioning::saga::StepFuture;
 use crate::registry::runs::resources;
 
@@ -41,7 +41,7 @@ pub(crate) const DNS: SagaStep = making(
     |context| release(context, Hook::Dns).boxed(),
 );
 pub(crate) const NOTIFY: SagaStep =
-    making("notify", |context| tell(context).boxed(), nothing_to_undo);
+    making("notify", |context| report(context).boxed(), nothing_to_undo);
 
 pub(crate) const RELEASE_IDENTITY_REALM: SagaStep = making(
     "release_identity_realm",
@@ -80,45 +80,46 @@ pub(crate) fn made_by(step: &str) -> Option<Hook> {
     HOOKS.into_iter().find(|hook| hook.name() == step)
 }
 
-async fn make(context: &Context, hook: Hook) -> Result<Done, StepError> {
+async fn make(context: &Context, hook: Hook) -> Result<StepOutput, StepError> {
     let tenant = context.tenant().await?;
     let run = context.claim.run;
     // A process that slept meanwhile must not make again what another has had released.
     context.still_ours().await?;
-    let made = context.services.hooks.call(hook, Act::Make, run, &tenant, None).await;
+    let made = context.services.hooks.call(hook, HookAction::Make, run, &tenant, None).await;
     let reference = made?.unwrap_or_else(|| tenant.slug.clone());
-    Ok(Done::made(hook.name(), &reference, None))
+    Ok(StepOutput::made(hook.name(), &reference, None))
 }
 
 /// Whether or not it was ever made: its answer may have been lost.
-async fn release(context: &Context, hook: Hook) -> Result<Done, StepError> {
-    if let Some(tenant) = context.find_doomed().await? {
+async fn release(context: &Context, hook: Hook) -> Result<StepOutput, StepError> {
+    if let Some(tenant) = context.find_purgeable().await? {
         let db = context.registry().await?;
         let reference = resources::reference(&db, context.tenant_id, hook.name()).await?;
         drop(db);
         let run = context.claim.run;
         let hooks = &context.services.hooks;
-        let released = hooks.call(hook, Act::Release, run, &tenant, reference.as_deref()).await;
+        let released =
+            hooks.call(hook, HookAction::Release, run, &tenant, reference.as_deref()).await;
         released?;
     }
-    Ok(Done::released(hook.name()))
+    Ok(StepOutput::released(hook.name()))
 }
 
 /// At the end of a tenant. Nothing, where the service is switched off and has made nothing; what it has made, it has to
 /// release, and the purge waits until it is switched on again.
-async fn release_last(context: &Context, hook: Hook) -> Result<Done, StepError> {
+async fn release_last(context: &Context, hook: Hook) -> Result<StepOutput, StepError> {
     if !context.services.hooks.is_on(hook) {
         let db = context.registry().await?;
         if resources::reference(&db, context.tenant_id, hook.name()).await?.is_none() {
-            return Ok(Done::nothing_more());
+            return Ok(StepOutput::nothing_more());
         }
     }
     release(context, hook).await
 }
 
-async fn tell(context: &Context) -> Result<Done, StepError> {
+async fn report(context: &Context) -> Result<StepOutput, StepError> {
     let tenant = context.tenant().await?;
     let run = context.claim.run;
-    context.services.hooks.call(Hook::Notify, Act::Tell, run, &tenant, None).await?;
-    Ok(Done::nothing_more())
+    context.services.hooks.call(Hook::Notify, HookAction::Tell, run, &tenant, None).await?;
+    Ok(StepOutput::nothing_more())
 }

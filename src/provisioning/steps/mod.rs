@@ -3,9 +3,9 @@
 pub(super) mod activate;
 pub(super) mod database;
 pub(super) mod external;
-pub(super) mod mend;
+pub(super) mod repair;
 pub(super) mod owner;
-pub(super) mod preseed;
+pub(super) mod seed;
 pub(super) mod purge;
 pub(super) mod reserve;
 pub(super) mod role;
@@ -13,7 +13,7 @@ pub(super) mod schema;
 
 use super::context::Context;
 use super::input::{CreateInput, Input, OwnerInput, ReprovisionInput};
-use super::saga::{Done, Retries, SagaStep, nothing_to_undo, without_undo};
+use super::saga::{Retries, SagaStep, StepOutput, nothing_to_undo, without_undo};
 use super::step_error::{Refusal, StepError};
 use crate::identifiers::InvalidAddress;
 use crate::registry::runs::resources::{DATABASE, ROLE};
@@ -38,11 +38,11 @@ fn unfit(input: &Input) -> StepError {
         Input::Create(_) => "create",
         Input::Reprovision(_) => "reprovision",
     };
-    StepError::Final(format!("the run was planned with the input of another kind: {kind}"))
+    StepError::Permanent(format!("the run was planned with the input of another kind: {kind}"))
 }
 
 fn unreadable(error: InvalidAddress) -> StepError {
-    StepError::Final(error.to_string())
+    StepError::Permanent(error.to_string())
 }
 
 /// The owner as a row of the tenant's staff.

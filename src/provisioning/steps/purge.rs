@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use sea_orm::{TransactionSession, TransactionTrait};
 
-use super::{Context, Done, Retries, SagaStep, StepError, database, role, without_undo};
+use super::{Context, Retries, SagaStep, StepError, StepOutput, database, role, without_undo};
 use crate::postgres::administration::ServerLock;
 use crate::registry::inbox::clerk;
 use crate::registry::tenants::{self, Status, Tenant};
@@ -31,29 +31,31 @@ async fn condemned(context: &Context) -> Result<Option<Tenant>, StepError> {
     match tenant.status {
         Status::Purging => Ok(Some(tenant)),
         Status::Purged => Ok(None),
-        other => Err(StepError::Final(format!("the tenant is {other:?}: it is not to be purged"))),
+        other => {
+            Err(StepError::Permanent(format!("the tenant is {other:?}: it is not to be purged")))
+        }
     }
 }
 
 /// Nobody gets in any more, and whoever is in is put out.
-async fn close(context: &Context) -> Result<Done, StepError> {
+async fn close(context: &Context) -> Result<StepOutput, StepError> {
     if let Some(tenant) = condemned(context).await? {
-        let place = context.place_of(&tenant).await?;
-        let mut seat = context.administer(place).await?;
-        if seat.database_exists(&tenant.database_name).await? {
-            seat.close_database(&tenant.database_name).await?;
+        let target = context.server_of(&tenant).await?;
+        let mut admin = context.administer(target).await?;
+        if admin.database_exists(&tenant.database_name).await? {
+            admin.close_database(&tenant.database_name).await?;
         }
-        seat.keep();
+        admin.keep();
     }
-    Ok(Done::nothing_more())
+    Ok(StepOutput::nothing_more())
 }
 
-async fn drop_database(context: &Context) -> Result<Done, StepError> {
-    let Some(tenant) = condemned(context).await? else { return Ok(Done::nothing_more()) };
-    let place = context.place_of(&tenant).await?;
+async fn drop_database(context: &Context) -> Result<StepOutput, StepError> {
+    let Some(tenant) = condemned(context).await? else { return Ok(StepOutput::nothing_more()) };
+    let target = context.server_of(&tenant).await?;
     // The tenant's lock before the server's, as everywhere.
-    context.administer(place).await?.keep();
-    let mut in_line = place.server.administer().await?;
+    context.administer(target).await?.keep();
+    let mut in_line = target.server.administer().await?;
     in_line.lock(ServerLock::Drop).await?;
     let done = database::undo(context).await?;
     tokio::time::sleep(BETWEEN_DROPS).await;
@@ -61,20 +63,20 @@ async fn drop_database(context: &Context) -> Result<Done, StepError> {
     Ok(done)
 }
 
-async fn drop_role(context: &Context) -> Result<Done, StepError> {
+async fn drop_role(context: &Context) -> Result<StepOutput, StepError> {
     match condemned(context).await? {
         Some(_) => role::undo(context).await,
-        None => Ok(Done::nothing_more()),
+        None => Ok(StepOutput::nothing_more()),
     }
 }
 
 /// Numbers, domains, addresses and slug are free for others; the row stays for the record.
-async fn forget(context: &Context) -> Result<Done, StepError> {
-    let Some(_) = condemned(context).await? else { return Ok(Done::nothing_more()) };
+async fn forget(context: &Context) -> Result<StepOutput, StepError> {
+    let Some(_) = condemned(context).await? else { return Ok(StepOutput::nothing_more()) };
     let (id, now) = (context.tenant_id, context.services.clock.now());
     let db = context.registry().await?;
     let transaction = db.begin().await?;
-    context.hold(&transaction).await?;
+    context.check_lease(&transaction).await?;
     phone_numbers::release_all(&transaction, id, now).await?;
     domains::remove_all(&transaction, id).await?;
     email_index::remove_all(&transaction, id).await?;
@@ -82,5 +84,5 @@ async fn forget(context: &Context) -> Result<Done, StepError> {
     unproven_tenants::remove(&transaction, id).await?;
     tenants::forget_names(&transaction, id, now).await?;
     transaction.commit().await?;
-    Ok(Done::moved(Status::Purging, Status::Purged))
+    Ok(StepOutput::moved(Status::Purging, Status::Purged))
 }

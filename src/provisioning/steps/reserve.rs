@@ -3,7 +3,7 @@
 use futures_util::FutureExt;
 use sea_orm::{TransactionSession, TransactionTrait};
 
-use super::{Context, Done, Refusal, Retries, SagaStep, StepError, create_input, unreadable};
+use super::{Context, Refusal, Retries, SagaStep, StepError, StepOutput, create_input, unreadable};
 use crate::fleet::template;
 use crate::identifiers::{EmailAddress, Slug, Timezone};
 use crate::provisioning::services::Services;
@@ -11,7 +11,7 @@ use crate::provisioning::unproven;
 use crate::registry::tenants::database_servers;
 use crate::registry::tenants::email_index::{self, EmailTaken};
 use crate::registry::tenants::unproven_tenants;
-use crate::registry::tenants::{self, NewTenant, SlugTaken, USUAL_PLAN, password_bound_to};
+use crate::registry::tenants::{self, NewTenant, SlugTaken, USUAL_PLAN, password_aad};
 
 /// Slugs with a suffix that are tried before the attempt fails.
 const SLUG_ATTEMPTS: usize = 8;
@@ -23,7 +23,7 @@ pub(crate) const STEP: SagaStep = SagaStep {
     retries: Retries::DATABASE,
 };
 
-async fn apply(context: &Context) -> Result<Done, StepError> {
+async fn apply(context: &Context) -> Result<StepOutput, StepError> {
     let input = create_input(context)?;
     let wanted: Option<Slug> =
         input.slug.as_deref().map(str::parse).transpose().map_err(unreadable)?;
@@ -41,7 +41,7 @@ async fn apply(context: &Context) -> Result<Done, StepError> {
                 address_was_freed = true;
             }
             Err(error) => return Err(error),
-            Ok(Ok(())) => return Ok(Done::nothing_more()),
+            Ok(Ok(())) => return Ok(StepOutput::nothing_more()),
             Ok(Err(SlugTaken)) if !input.slug_is_a_wish => return Err(Refusal::SlugTaken.into()),
             Ok(Err(SlugTaken)) => {
                 slug = match &base {
@@ -51,7 +51,7 @@ async fn apply(context: &Context) -> Result<Done, StepError> {
             }
         }
     }
-    Err(StepError::Passing("no free slug was found".to_owned()))
+    Err(StepError::Transient("no free slug was found".to_owned()))
 }
 
 /// Another registration has the address: does it give it up?
@@ -77,19 +77,19 @@ async fn reserve(context: &Context, slug: Slug) -> Result<Result<(), SlugTaken>,
     let timezone: Timezone = input.timezone.parse().map_err(unreadable)?;
     let db = context.registry().await?;
     let transaction = db.begin().await?;
-    context.hold(&transaction).await?;
+    context.check_lease(&transaction).await?;
     if tenants::find(&transaction, id).await?.is_some() {
         transaction.rollback().await?;
         return Ok(Ok(()));
     }
     // Rather a smaller one than one that does not answer; where there is no other, it may be back soon.
-    let unwell = services.fleet.health().unwell();
-    let mut server = database_servers::choose_with_most_room(&transaction, &unwell).await?;
-    if server.is_none() && !unwell.is_empty() {
+    let failed_servers = services.fleet.health().failed_servers();
+    let mut server = database_servers::choose_with_most_room(&transaction, &failed_servers).await?;
+    if server.is_none() && !failed_servers.is_empty() {
         server = database_servers::choose_with_most_room(&transaction, &[]).await?;
     }
     let server = server.ok_or_else(|| {
-        StepError::Passing(
+        StepError::Transient(
             "no database server takes new tenants: each is full or draining".to_owned(),
         )
     })?;
@@ -99,7 +99,7 @@ async fn reserve(context: &Context, slug: Slug) -> Result<Result<(), SlugTaken>,
         organization_name: input.organization_name.clone(),
         timezone: timezone.as_str(),
         plan: input.plan.clone().unwrap_or_else(|| USUAL_PLAN.to_owned()),
-        sealed_password: sealer.seal(&password_bound_to(id), password.as_bytes())?,
+        sealed_password: sealer.seal(&password_aad(id), password.as_bytes())?,
         schema_version: template::schema_version(),
         server_id: server.id,
     };
@@ -122,14 +122,14 @@ async fn reserve(context: &Context, slug: Slug) -> Result<Result<(), SlugTaken>,
     Ok(Ok(()))
 }
 
-async fn undo(context: &Context) -> Result<Done, StepError> {
-    context.find_doomed().await?;
+async fn undo(context: &Context) -> Result<StepOutput, StepError> {
+    context.find_purgeable().await?;
     let db = context.registry().await?;
     let transaction = db.begin().await?;
-    context.hold(&transaction).await?;
+    context.check_lease(&transaction).await?;
     email_index::remove_all(&transaction, context.tenant_id).await?;
     tenants::remove_unfinished(&transaction, context.tenant_id).await?;
     transaction.commit().await?;
     context.services.router.directory().forget(context.tenant_id);
-    Ok(Done::nothing_more())
+    Ok(StepOutput::nothing_more())
 }

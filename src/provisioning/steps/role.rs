@@ -2,9 +2,9 @@
 
 use futures_util::FutureExt;
 
-use super::{Context, Done, ROLE, Retries, SagaStep, StepError};
+use super::{Context, ROLE, Retries, SagaStep, StepError, StepOutput};
 use crate::postgres::administration::Login;
-use crate::registry::tenants::{Tenant, password_bound_to};
+use crate::registry::tenants::{Tenant, password_aad};
 use crate::tenant_router::TENANT_GROUP;
 
 pub(crate) const STEP: SagaStep = SagaStep {
@@ -14,42 +14,43 @@ pub(crate) const STEP: SagaStep = SagaStep {
     retries: Retries::DATABASE,
 };
 
-pub(super) async fn apply(context: &Context) -> Result<Done, StepError> {
+pub(super) async fn apply(context: &Context) -> Result<StepOutput, StepError> {
     let tenant = context.tenant().await?;
-    let place = context.place_of(&tenant).await?;
+    let target = context.server_of(&tenant).await?;
     let password = password_of(context, &tenant)?;
     let sealer = context.services.registry.sealer();
     let salt = sealer.random_bytes()?;
-    let mut seat = context.administer(place).await?;
-    if !seat.role_exists(TENANT_GROUP).await? {
-        seat.create_group(TENANT_GROUP).await?;
+    let mut admin = context.administer(target).await?;
+    if !admin.role_exists(TENANT_GROUP).await? {
+        admin.create_group(TENANT_GROUP).await?;
     }
-    seat.create_login(Login {
-        name: &tenant.role_name,
-        group: TENANT_GROUP,
-        password: &password,
-        salt: &salt,
-        mark: &context.services.fleet.mark(),
-        connection_limit: context.services.router.role_connection_limit(),
-    })
-    .await?;
-    seat.keep();
-    Ok(Done::made(ROLE, &tenant.role_name, Some(place.row.id)))
+    admin
+        .create_login(Login {
+            name: &tenant.role_name,
+            group: TENANT_GROUP,
+            password: &password,
+            salt: &salt,
+            mark: &context.services.fleet.mark(),
+            connection_limit: context.services.router.role_connection_limit(),
+        })
+        .await?;
+    admin.keep();
+    Ok(StepOutput::made(ROLE, &tenant.role_name, Some(target.row.id)))
 }
 
 fn password_of(context: &Context, tenant: &Tenant) -> Result<String, StepError> {
     let sealer = context.services.registry.sealer();
-    let opened = sealer.open(&password_bound_to(context.tenant_id), &tenant.sealed_password)?;
+    let opened = sealer.open(&password_aad(context.tenant_id), &tenant.sealed_password)?;
     Ok(String::from_utf8_lossy(&opened).into_owned())
 }
 
-pub(super) async fn undo(context: &Context) -> Result<Done, StepError> {
+pub(super) async fn undo(context: &Context) -> Result<StepOutput, StepError> {
     // Without a row nothing was made: the row comes first, and goes last.
-    if let Some(tenant) = context.find_doomed().await? {
-        let place = context.place_of(&tenant).await?;
-        let mut seat = context.administer(place).await?;
-        seat.drop_role(&tenant.role_name).await?;
-        seat.keep();
+    if let Some(tenant) = context.find_purgeable().await? {
+        let target = context.server_of(&tenant).await?;
+        let mut admin = context.administer(target).await?;
+        admin.drop_role(&tenant.role_name).await?;
+        admin.keep();
     }
-    Ok(Done::released(ROLE))
+    Ok(StepOutput::released(ROLE))
 }

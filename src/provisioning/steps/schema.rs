@@ -4,11 +4,11 @@
 use futures_util::FutureExt;
 use sea_orm::{TransactionSession, TransactionTrait};
 
-use super::{Context, Done, SagaStep, StepError, without_undo};
+use super::{Context, SagaStep, StepError, StepOutput, without_undo};
 use crate::fleet::{template, untouched};
 use crate::postgres::administration::Administration;
 use crate::postgres::migrating;
-use crate::provisioning::context::Place;
+use crate::provisioning::context::TenantServer;
 use crate::registry::tenants::{self, Tenant};
 
 /// A migration neither waits for ever for somebody who uses the table, nor goes on when nobody waits for it any more.
@@ -17,36 +17,36 @@ const MIGRATION_LIMITS: [(&str, &str); 2] =
 
 pub(crate) const STEP: SagaStep = without_undo("schema", |context| apply(context).boxed());
 
-async fn apply(context: &Context) -> Result<Done, StepError> {
+async fn apply(context: &Context) -> Result<StepOutput, StepError> {
     let tenant = context.tenant().await?;
-    let place = context.place_of(&tenant).await?;
+    let target = context.server_of(&tenant).await?;
     // For its lock, under which nobody else drops the database.
-    let seat = context.administer(place).await?;
-    let mut inside = context.enter(place, &tenant).await?;
-    let version = bring_up_to_date(place, &tenant, &mut inside).await?;
+    let admin = context.administer(target).await?;
+    let mut inside = context.enter(target, &tenant).await?;
+    let version = bring_up_to_date(target, &tenant, &mut inside).await?;
     identify(context, &mut inside).await?;
     inside.close().await;
-    seat.keep();
+    admin.keep();
     record_version(context, &tenant, &version).await?;
-    Ok(Done::nothing_more())
+    Ok(StepOutput::nothing_more())
 }
 
 /// The newest migration that has been applied, in the end: this program's, or a later one. The copy may have been made
 /// by another version of the program than the one that goes on with the run.
 pub(super) async fn bring_up_to_date(
-    place: &Place,
+    target: &TenantServer,
     tenant: &Tenant,
     inside: &mut Administration,
 ) -> Result<String, StepError> {
     let newest = template::schema_version();
     let mut applied = applied(inside).await?;
     if !applied.contains(&newest) {
-        let options = place.server.options_for(&tenant.database_name).options(MIGRATION_LIMITS);
+        let options = target.server.options_for(&tenant.database_name).options(MIGRATION_LIMITS);
         migrating::migrate::<tenant_migrations::Migrator>(options).await?;
-        template::furnish(inside).await?;
+        template::grant_and_seed(inside).await?;
         applied = self::applied(inside).await?;
     }
-    let lacks = || StepError::Passing(format!("the schema has no migration {newest}"));
+    let lacks = || StepError::Transient(format!("the schema has no migration {newest}"));
     applied.pop().filter(|last| *last >= newest).ok_or_else(lacks)
 }
 
@@ -66,7 +66,7 @@ pub(super) async fn record_version(
     if tenant.schema_version != version {
         let (db, now) = (context.registry().await?, context.services.clock.now());
         let transaction = db.begin().await?;
-        context.hold(&transaction).await?;
+        context.check_lease(&transaction).await?;
         tenants::record_schema_version(&transaction, context.tenant_id, version, now).await?;
         transaction.commit().await?;
     }
@@ -77,7 +77,7 @@ pub(super) async fn record_version(
 pub(super) async fn expect_nobodys(inside: &mut Administration) -> Result<(), StepError> {
     match owners(inside).await? {
         owners if owners.is_empty() => Ok(()),
-        owners => Err(StepError::Final(format!("the database says it belongs to {owners:?}"))),
+        owners => Err(StepError::Permanent(format!("the database says it belongs to {owners:?}"))),
     }
 }
 
@@ -100,7 +100,7 @@ pub(super) async fn expect_ours(
 ) -> Result<(), StepError> {
     let owners = owners(inside).await?;
     if owners.iter().any(|owner| *owner != context.tenant_id.to_string()) {
-        return Err(StepError::Final(format!("the database says it belongs to {owners:?}")));
+        return Err(StepError::Permanent(format!("the database says it belongs to {owners:?}")));
     }
     Ok(())
 }

@@ -37,7 +37,7 @@ pub struct NewParkedEvent<'a> {
     pub occurred_at: Option<DateTime<Utc>>,
 }
 
-fn bound_to(id: Uuid) -> String {
+fn aad(id: Uuid) -> String {
     format!("parked_events.body/{id}")
 }
 
@@ -54,7 +54,7 @@ pub async fn park(
         id: Set(id),
         provider: Set(event.provider.to_owned()),
         provider_event_id: Set(event.provider_event_id.to_owned()),
-        sealed_body: Set(sealer.seal(&bound_to(id), event.body)?),
+        sealed_body: Set(sealer.seal(&aad(id), event.body)?),
         number_hashes: Set(event.number_hashes),
         reason: Set(event.reason.to_owned()),
         status: Set(event.status),
@@ -75,7 +75,7 @@ pub async fn park(
 
 /// The exact bytes that the provider sent.
 pub fn open_body(sealer: &Sealer, event: &ParkedEvent) -> Result<Vec<u8>, SealingError> {
-    sealer.open(&bound_to(event.id), &event.sealed_body)
+    sealer.open(&aad(event.id), &event.sealed_body)
 }
 
 /// Takes up to `limit` events that are due, and puts their next attempt off by `lease`: should this process die
@@ -156,7 +156,7 @@ pub async fn fail(
 
 /// Makes those of the waiting events of a number due at once that come to its new holder, because it has just been
 /// assigned. Returns how many there are.
-pub async fn hasten(
+pub async fn make_due(
     db: &impl OnRegistry,
     number_hash: Vec<u8>,
     comes: impl Fn(EventTime) -> bool,
@@ -179,13 +179,13 @@ pub async fn hasten(
     let ids: Vec<Uuid> = ids.collect();
     let mut count = 0;
     for ids in ids.chunks(MOST_VALUES) {
-        let hastened = Entity::update_many()
+        let made_due = Entity::update_many()
             .set(ActiveModel { next_attempt_at: Set(now), ..Default::default() })
             .filter(waiting.clone())
             .filter(Column::Id.is_in(ids.iter().copied()))
             .exec(db)
             .await?;
-        count += hastened.rows_affected;
+        count += made_due.rows_affected;
     }
     Ok(count)
 }

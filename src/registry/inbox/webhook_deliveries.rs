@@ -30,7 +30,7 @@ pub struct NewDelivery<'a> {
     pub body: &'a [u8],
 }
 
-fn bound_to(provider: &str, delivery_id: &str) -> String {
+fn aad(provider: &str, delivery_id: &str) -> String {
     format!("webhook_deliveries.body/{provider}/{delivery_id}")
 }
 
@@ -47,7 +47,7 @@ pub async fn record(
     lease: Option<Duration>,
     now: DateTime<Utc>,
 ) -> Result<Option<Delivery>, RegistryError> {
-    let sealed = sealer.seal(&bound_to(new.provider, new.delivery_id), new.body)?;
+    let sealed = sealer.seal(&aad(new.provider, new.delivery_id), new.body)?;
     let delivery = Delivery {
         provider: new.provider.to_owned(),
         delivery_id: new.delivery_id.to_owned(),
@@ -69,7 +69,7 @@ pub async fn record(
 /// The exact bytes that the provider sent; none once the delivery is completed.
 pub fn open_body(sealer: &Sealer, delivery: &Delivery) -> Result<Vec<u8>, SealingError> {
     let sealed = delivery.sealed_body.as_deref().unwrap_or_default();
-    sealer.open(&bound_to(&delivery.provider, &delivery.delivery_id), sealed)
+    sealer.open(&aad(&delivery.provider, &delivery.delivery_id), sealed)
 }
 
 /// Takes up to `limit` deliveries whose next attempt is due, for `lease`. No two processes take the same one.

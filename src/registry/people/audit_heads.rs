@@ -13,7 +13,7 @@ pub async fn noted(db: &impl OnRegistry, chain: &str) -> Result<Head, RegistryEr
 }
 
 /// Notes the head of a chain that was found whole. One that was noted later meanwhile stays.
-pub async fn note(db: &impl OnRegistry, chain: &str, head: &Head) -> Result<(), RegistryError> {
+pub async fn record(db: &impl OnRegistry, chain: &str, head: &Head) -> Result<(), RegistryError> {
     const SQL: &str = "
         INSERT INTO audit_heads (chain, sequence, hash) VALUES ($1, $2, $3)
         ON CONFLICT (chain) DO UPDATE

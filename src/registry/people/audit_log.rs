@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::operators;
 use crate::audit;
-pub use crate::audit::{Act, Actor, Chain, Entry, Filter, Head, Origin, Tampering};
+pub use crate::audit::{Actor, AuditEvent, Chain, Entry, Filter, Head, Origin, Tampering};
 use crate::identifiers::TenantId;
 use crate::paging::{Page, PageRequest};
 use crate::registry::{OnRegistry, Registry, RegistryError, RegistryTransaction};
@@ -22,14 +22,14 @@ fn chain(hasher: &LookupHasher) -> Chain<'_> {
 
 /// Writes down what is being done, in one transaction with it where that is in the registry. At its end: others wait. Refused
 /// where an operator may not do it any more.
-pub async fn note(
+pub async fn record(
     transaction: &RegistryTransaction,
     hasher: &LookupHasher,
     origin: &Origin,
-    act: Act,
+    event: AuditEvent,
     now: DateTime<Utc>,
 ) -> Result<(), RegistryError> {
-    audit::append(transaction, &chain(hasher), origin, act, now).await?;
+    audit::append(transaction, &chain(hasher), origin, event, now).await?;
     // The lock of the log is held from the entry to the end of the transaction, and whoever shuts an operator out takes it too:
     // they have committed before, and it shows here, or come after.
     uphold(transaction, origin, now).await
@@ -57,13 +57,13 @@ pub async fn change<T, A, E, F>(
 ) -> Result<T, E>
 where
     F: AsyncFnOnce(&RegistryTransaction) -> Result<(T, A), E>,
-    A: Into<Option<Act>>,
+    A: Into<Option<AuditEvent>>,
     E: From<RegistryError>,
 {
     let noted = async |transaction: &RegistryTransaction| {
-        let (done, act) = change(transaction).await?;
-        if let Some(act) = act.into() {
-            note(transaction, registry.hasher(), origin, act, now).await?;
+        let (done, event) = change(transaction).await?;
+        if let Some(event) = event.into() {
+            record(transaction, registry.hasher(), origin, event, now).await?;
         }
         Ok(done)
     };
@@ -71,13 +71,13 @@ where
 }
 
 /// Writes down something that changes nothing in the registry.
-pub async fn note_alone(
+pub async fn record_alone(
     registry: &Registry,
     origin: &Origin,
-    act: Act,
+    event: AuditEvent,
     now: DateTime<Utc>,
 ) -> Result<(), RegistryError> {
-    change(registry, origin, now, async |_| Ok(((), act))).await
+    change(registry, origin, now, async |_| Ok(((), event))).await
 }
 
 /// Entries, the newest first.

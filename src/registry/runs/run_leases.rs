@@ -37,7 +37,7 @@ fn seconds(duration: Duration) -> sea_orm::Value {
 
 /// Which runs may be claimed.
 #[derive(Clone, Copy, Debug)]
-pub struct Due<'a> {
+pub struct ClaimFilter<'a> {
     /// Only this one.
     pub run: Option<Uuid>,
     /// Only of these kinds, in these versions: whatever else there is belongs to another version of the program.
@@ -66,7 +66,7 @@ pub async fn claim(
     db: &impl OnRegistry,
     worker: &str,
     lease: Duration,
-    due: Due<'_>,
+    due: ClaimFilter<'_>,
 ) -> Result<Option<(Claim, Run)>, RegistryError> {
     let (kinds, versions): (Vec<String>, Vec<i32>) = due
         .known
@@ -100,7 +100,7 @@ pub async fn renew(
 }
 
 /// Proves inside a transaction that the run is still the worker's, and keeps it so until the transaction ends.
-pub async fn hold(
+pub async fn check_lease(
     transaction: &impl OnRegistry,
     claim: &Claim,
 ) -> Result<Result<(), LeaseLost>, RegistryError> {
@@ -132,7 +132,7 @@ pub struct StepChange {
 
 /// A line of the history.
 #[derive(Clone, Debug, Serialize)]
-pub struct Happened {
+pub struct RunEvent {
     /// Past tense: `step_completed`.
     pub event: &'static str,
     /// Of which step.
@@ -162,7 +162,7 @@ pub struct Progress {
     /// Why it failed, as its client may read it: code and text. The first reason stays.
     pub error: Option<(&'static str, String)>,
     /// The worker lets go of it; it is due again after this long.
-    pub put_off: Option<Duration>,
+    pub reschedule: Option<Duration>,
     /// Steps that stand elsewhere now.
     pub steps: Vec<StepChange>,
     /// Things that are there now.
@@ -172,7 +172,7 @@ pub struct Progress {
     /// The tenant moves from one status to another, in the same statement: nobody sees the one without the other.
     pub tenant_status: Option<(Status, Status)>,
     /// For the history.
-    pub happened: Vec<Happened>,
+    pub happened: Vec<RunEvent>,
 }
 
 /// Keep the lease, give it up for a while, or give it up for good. What somebody has cancelled meanwhile is due at once.
@@ -245,7 +245,7 @@ pub async fn advance(
         status.into(),
         code.into(),
         detail.into(),
-        progress.put_off.map(|delay| delay.as_secs_f64()).into(),
+        progress.reschedule.map(|delay| delay.as_secs_f64()).into(),
         now.into(),
         json(serde_json::to_value(&progress.steps))?.into(),
         json(serde_json::to_value(&progress.made))?.into(),

@@ -16,7 +16,7 @@ pub struct SealedColumn {
     /// Its name.
     pub column: &'static str,
     /// What its values are bound to, before the row's id.
-    bound_to: &'static str,
+    aad: &'static str,
     /// The row's id as a text, as its values are bound to it.
     id: &'static str,
 }
@@ -24,10 +24,10 @@ pub struct SealedColumn {
 const fn sealed(
     table: &'static str,
     column: &'static str,
-    bound_to: &'static str,
+    aad: &'static str,
     id: &'static str,
 ) -> SealedColumn {
-    SealedColumn { table, column, bound_to, id }
+    SealedColumn { table, column, aad, id }
 }
 
 /// All of them. A test holds the list against the schema.
@@ -75,7 +75,7 @@ pub async fn reseal(
     sealer: &Sealer,
     of: &SealedColumn,
 ) -> Result<Resealed, RegistryError> {
-    let SealedColumn { table, column, bound_to, id } = of;
+    let SealedColumn { table, column, aad, id } = of;
     let update = format!("UPDATE {table} SET {column} = $1 WHERE {id} = $2 AND {column} = $3");
     let (mark, mut after) = (sealer.mark()?, String::new());
     let mut resealed = Resealed::default();
@@ -84,13 +84,13 @@ pub async fn reseal(
         let Some(last) = rows.last() else { return Ok(resealed) };
         after.clone_from(&last.id);
         for Value { id, value } in rows {
-            let bound_to = format!("{bound_to}/{id}");
-            let Ok(plain) = sealer.open(&bound_to, &value) else {
+            let aad = format!("{aad}/{id}");
+            let Ok(plain) = sealer.open(&aad, &value) else {
                 tracing::warn!(table, column, id, "a sealed value does not open");
                 resealed.unreadable += 1;
                 continue;
             };
-            let anew = sealer.seal(&bound_to, &plain)?;
+            let anew = sealer.seal(&aad, &plain)?;
             // Whoever has changed it meanwhile has sealed it under a key of their own.
             let values = [anew.into(), id.into(), value.into()];
             let update = Statement::from_sql_and_values(DbBackend::Postgres, &update, values);
@@ -131,8 +131,8 @@ pub async fn count_unreadable(
         let Some(last) = rows.last() else { return Ok(unreadable) };
         after.clone_from(&last.id);
         let is_shut = |row: &&Value| {
-            let bound_to = format!("{}/{}", of.bound_to, row.id);
-            sealer.open(&bound_to, &row.value).is_err()
+            let aad = format!("{}/{}", of.aad, row.id);
+            sealer.open(&aad, &row.value).is_err()
         };
         unreadable += u64::try_from(rows.iter().filter(is_shut).count()).unwrap_or(u64::MAX);
     }

@@ -26,7 +26,7 @@ pub struct StoredKey {
     pub audience: Audience,
 }
 
-fn bound_to(kid: &str) -> String {
+fn aad(kid: &str) -> String {
     format!("signing_keys.seed/{kid}")
 }
 
@@ -55,7 +55,7 @@ pub async fn active(
         .await?
         .into_iter()
         .map(|row| {
-            let seed = sealer.open(&bound_to(&row.kid), &row.sealed_seed)?;
+            let seed = sealer.open(&aad(&row.kid), &row.sealed_seed)?;
             Ok(StoredKey {
                 kid: row.kid,
                 public_key: row.public_key,
@@ -77,7 +77,7 @@ pub async fn add(
     let row = ActiveModel {
         kid: Set(key.kid.clone()),
         public_key: Set(key.public_key.clone()),
-        sealed_seed: Set(sealer.seal(&bound_to(&key.kid), &key.seed)?),
+        sealed_seed: Set(sealer.seal(&aad(&key.kid), &key.seed)?),
         created_at: Set(key.created_at),
         retired_at: Set(key.retired_at),
         audience: Set(key.audience),

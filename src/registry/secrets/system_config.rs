@@ -7,7 +7,7 @@ use crate::registry::entities::system_config::{ActiveModel, Column, Entity};
 use crate::registry::{OnRegistry, RegistryError};
 use crate::sealing::{Sealer, SealingError};
 
-fn bound_to(key: &str) -> String {
+fn aad(key: &str) -> String {
     format!("system_config.value/{key}")
 }
 
@@ -21,7 +21,7 @@ pub(in crate::registry) async fn kept_key(
     let fresh: [u8; 32] = sealer.random_bytes()?;
     let row = ActiveModel {
         key: Set(name.to_owned()),
-        sealed_value: Set(sealer.seal(&bound_to(name), &fresh)?),
+        sealed_value: Set(sealer.seal(&aad(name), &fresh)?),
         created_at: Set(clock.now()),
     };
     Entity::insert(row)
@@ -30,5 +30,5 @@ pub(in crate::registry) async fn kept_key(
         .await?;
     let kept =
         Entity::find_by_id(name.to_owned()).one(db).await?.ok_or(SealingError::Unreadable)?;
-    Ok(sealer.open(&bound_to(name), &kept.sealed_value)?)
+    Ok(sealer.open(&aad(name), &kept.sealed_value)?)
 }

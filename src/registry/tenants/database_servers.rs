@@ -20,13 +20,13 @@ use crate::registry::{OnRegistry, RegistryError, RegistryTransaction};
 use crate::sealing::{Sealer, SealingError};
 
 /// What the sealed password of a server's administration is bound to.
-pub fn password_bound_to(id: Uuid) -> String {
+pub fn password_aad(id: Uuid) -> String {
     format!("database_servers.password/{id}")
 }
 
 impl DatabaseServer {
     /// Do connections by both rows lead to the same place in the same way?
-    pub fn leads_where(&self, other: &Self) -> bool {
+    pub fn endpoint(&self, other: &Self) -> bool {
         let way = |row: &Self| (row.id, row.port, row.tls_mode);
         way(self) == way(other)
             && self.host == other.host
@@ -44,7 +44,7 @@ impl DatabaseServer {
         sealer: &Sealer,
     ) -> Result<Option<SecretString>, SealingError> {
         let Some(sealed) = &self.sealed_administration_password else { return Ok(None) };
-        let password = sealer.open(&password_bound_to(self.id), sealed)?;
+        let password = sealer.open(&password_aad(self.id), sealed)?;
         let password = String::from_utf8(password).map_err(|_| SealingError::Unreadable)?;
         Ok(Some(SecretString::from(password)))
     }

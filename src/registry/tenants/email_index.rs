@@ -107,7 +107,7 @@ pub struct Mark {
 
 /// What a tenant says of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum AddressStatus {
     /// Nobody on its staff has it.
     Unknown,
     /// Somebody has been asked to join with it, who has not.
@@ -143,7 +143,7 @@ pub async fn settle(
     email_hash: Vec<u8>,
     tenant: TenantId,
     mark: Mark,
-    standing: Standing,
+    standing: AddressStatus,
 ) -> Result<(), RegistryError> {
     if mark.contested {
         return Ok(());
@@ -156,7 +156,7 @@ async fn resolve(
     email_hash: Vec<u8>,
     tenant: TenantId,
     unsettled_since: Option<DateTime<Utc>>,
-    standing: Standing,
+    standing: AddressStatus,
 ) -> Result<(), RegistryError> {
     const STAYS: &str = "
         UPDATE email_index SET unsettled_since = NULL, contested = false, invited = $4
@@ -166,9 +166,9 @@ async fn resolve(
         WHERE email_hash = $1 AND tenant_id = $2 AND unsettled_since IS NOT DISTINCT FROM $3";
     let row: [sea_orm::Value; 3] = [email_hash.into(), tenant.0.into(), unsettled_since.into()];
     let (sql, values): (_, Vec<_>) = match standing {
-        Standing::Unknown => (GOES, row.into()),
-        Standing::Invited | Standing::Staff => {
-            let invited = standing == Standing::Invited;
+        AddressStatus::Unknown => (GOES, row.into()),
+        AddressStatus::Invited | AddressStatus::Staff => {
+            let invited = standing == AddressStatus::Invited;
             (STAYS, row.into_iter().chain([invited.into()]).collect())
         }
     };
@@ -192,7 +192,7 @@ impl Unsettled {
     pub async fn settle(
         self,
         db: &impl OnRegistry,
-        standing: Standing,
+        standing: AddressStatus,
     ) -> Result<(), RegistryError> {
         let tenant = TenantId(self.tenant_id);
         resolve(db, self.email_hash, tenant, self.unsettled_since, standing).await

@@ -65,7 +65,7 @@ pub async fn put_back(db: &impl OnRegistry, tenant: TenantId) -> Result<(), Regi
 
 /// Is the tenant still due? It stays so until the transaction has ended. One that an operator has locked, or that an identity
 /// provider knows, is not.
-pub async fn hold_due(
+pub async fn lock_due(
     transaction: &impl OnRegistry,
     tenant: TenantId,
     lifetime: Duration,

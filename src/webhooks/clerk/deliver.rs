@@ -9,7 +9,7 @@ use sea_orm::{TransactionSession, TransactionTrait};
 use tokio::time::Instant;
 
 use super::event::{self, Event};
-use super::settle::{Settled, Unsettled};
+use super::reconcile::{Settled, Unsettled};
 use super::{AT_ONCE, ClerkWebhooks, LEASE, PROVIDER};
 use crate::registry::RegistryError;
 use crate::registry::inbox::clerk::{self, Facts};
@@ -20,7 +20,7 @@ use crate::sealing::SealingError;
 /// Taken up at once.
 const BATCH: u64 = 16;
 /// For one delivery: shorter than its lease, even when it waits behind the others of its batch.
-const PATIENCE: Duration = Duration::from_secs(12);
+const TIMEOUT: Duration = Duration::from_secs(12);
 /// While full batches are due the next follows at once, but none begins after this long: the caller has other things
 /// to see to, such as the end of the process.
 const ROUND: Duration = Duration::from_secs(3);
@@ -93,7 +93,7 @@ impl ClerkWebhooks {
             tried += due.len();
             stream::iter(due)
                 .for_each_concurrent(AT_ONCE, async |delivery| {
-                    let _turn = self.turns.acquire().await;
+                    let _permit = self.permits.acquire().await;
                     self.work(delivery).await;
                 })
                 .await;
@@ -107,7 +107,7 @@ impl ClerkWebhooks {
 
     /// Works on a delivery that is claimed, and notes how it went.
     pub(super) async fn work(&self, delivery: Delivery) {
-        let worked = tokio::time::timeout(PATIENCE, self.apply_delivery(&delivery));
+        let worked = tokio::time::timeout(TIMEOUT, self.apply_delivery(&delivery));
         let outcome = worked.await.unwrap_or(Err(Incomplete::Passing(Unsettled::TookTooLong)));
         // Where even that cannot be noted, the lease ends and it is taken up again.
         if let Err(error) = self.note(&delivery, outcome).await {
@@ -138,7 +138,7 @@ impl ClerkWebhooks {
         let mut outcome = Ok(());
         // Each of them is tried: what one tenant cannot take is no reason for another to wait.
         for organization in self.record(*facts).await? {
-            let settled = self.settle(&organization).await;
+            let settled = self.reconcile(&organization).await;
             match settled {
                 Ok(Settled::Done) => {}
                 Ok(Settled::PassedOver(members)) => {
@@ -232,8 +232,8 @@ impl ClerkWebhooks {
         drop(db);
         stream::iter(due)
             .for_each_concurrent(AT_ONCE, |organization| async move {
-                let _turn = self.turns.acquire().await;
-                let settled = tokio::time::timeout(PATIENCE, self.settle(&organization.id));
+                let _permit = self.permits.acquire().await;
+                let settled = tokio::time::timeout(TIMEOUT, self.reconcile(&organization.id));
                 let settled = settled.await.unwrap_or(Err(Unsettled::TookTooLong));
                 if let Ok(Settled::Done | Settled::PassedOver(_)) = settled {
                     return;

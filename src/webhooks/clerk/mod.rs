@@ -18,14 +18,14 @@ use crate::tenant_router::TenantRouter;
 mod deliver;
 pub mod event;
 pub mod sample;
-mod settle;
+mod reconcile;
 pub mod signature;
-mod staffing;
+mod staff_sync;
 mod tenant;
 mod write;
 
 pub use deliver::Replayed;
-pub use staffing::role_of;
+pub use staff_sync::role_of;
 
 use event::{Event, MalformedEvent};
 use signature::{Secret, SignatureError, SignedHeaders};
@@ -77,7 +77,7 @@ pub struct ClerkWebhooks {
     router: TenantRouter,
     provisioner: Provisioner,
     secret: Option<Secret>,
-    turns: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     token_life: TimeDelta,
     life: Lifecycle,
     clock: Clock,
@@ -94,9 +94,9 @@ impl ClerkWebhooks {
         life: Lifecycle,
         clock: Clock,
     ) -> Self {
-        let turns = Arc::new(Semaphore::new(AT_ONCE));
+        let permits = Arc::new(Semaphore::new(AT_ONCE));
         let token_life = TimeDelta::from_std(token_life).unwrap_or(TimeDelta::days(1));
-        Self { registry, router, provisioner, secret, turns, token_life, life, clock }
+        Self { registry, router, provisioner, secret, permits, token_life, life, clock }
     }
 
     /// For tests: makes tenants by way of this one.
@@ -137,18 +137,18 @@ impl ClerkWebhooks {
 
     /// Records a delivery, and begins to work on it unless enough are being worked on: then a job takes it up.
     async fn record_delivery(&self, new: NewDelivery<'_>) -> Result<Receipt, RegistryError> {
-        let turn = self.turns.clone().try_acquire_owned().ok();
-        let lease = turn.as_ref().map(|_| LEASE);
+        let permit = self.permits.clone().try_acquire_owned().ok();
+        let lease = permit.as_ref().map(|_| LEASE);
         let db = self.registry.connect().await?;
         let sealer = self.registry.sealer();
         let recorded =
             webhook_deliveries::record(&db, sealer, &new, lease, self.clock.now()).await?;
         drop(db);
         let Some(delivery) = recorded else { return Ok(Receipt::Duplicate) };
-        if let Some(turn) = turn {
+        if let Some(permit) = permit {
             let worker = self.clone();
             self.life.spawn_work(async move {
-                let _turn = turn;
+                let _permit = permit;
                 worker.work(delivery).await;
             });
         }

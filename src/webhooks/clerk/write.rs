@@ -7,8 +7,8 @@ use chrono::TimeDelta;
 use sea_orm::{DbErr, TransactionSession, TransactionTrait};
 use uuid::Uuid;
 
-use super::settle::Unsettled;
-use super::staffing::{self, Changes, PassedOver};
+use super::reconcile::Unsettled;
+use super::staff_sync::{self, Changes, PassedOver};
 use super::{ClerkWebhooks, PROVIDER};
 use crate::identifiers::{EmailAddress, TenantId, new_id};
 use crate::registry::inbox::clerk::{self, ClerkStaff, Member, Organization};
@@ -45,9 +45,9 @@ impl ClerkWebhooks {
         let transaction = db.begin().await.map_err(Unsettled::of_tenant)?;
         let written = async {
             // What somebody is doing by the rights that they lose here is done before, or not at all.
-            rights::hold(&transaction, true).await?;
+            rights::lock(&transaction, true).await?;
             let before = identities::all_staff(&transaction, PROVIDER).await?;
-            let changes = staffing::compare(members, created_by, &before);
+            let changes = staff_sync::compare(members, created_by, &before);
             let (unproven, passed_over) = (changes.unproven.clone(), changes.passed_over.clone());
             let staff = if changes.is_empty() {
                 before

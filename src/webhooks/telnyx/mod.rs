@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::limits::Turns;
+use crate::limits::ComputePermits;
 use crate::registry::inbox::parked_events::{self, NewParkedEvent, Status};
 use crate::registry::{Registry, RegistryError};
 use crate::tenant_router::TenantRouter;
@@ -71,7 +71,7 @@ pub struct TelnyxWebhooks {
     router: TenantRouter,
     key: Option<PublicKey>,
     deadline: Duration,
-    turns: Turns,
+    permits: ComputePermits,
     clock: Clock,
 }
 
@@ -84,7 +84,7 @@ impl TelnyxWebhooks {
         deadline: Duration,
         clock: Clock,
     ) -> Self {
-        Self { registry, router, key, deadline, turns: Turns::default(), clock }
+        Self { registry, router, key, deadline, permits: ComputePermits::default(), clock }
     }
 
     /// Refuses an event that cannot be the provider's, before its body is read: all values of the two signature headers.
@@ -138,7 +138,7 @@ impl TelnyxWebhooks {
         if !is_large {
             return read();
         }
-        let read = self.turns.run(read).await;
+        let read = self.permits.run(read).await;
         read.map_err(|no_turn| WebhookError::NotStored(no_turn.to_string()))?
     }
 

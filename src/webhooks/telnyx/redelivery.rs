@@ -18,7 +18,7 @@ const LEASE: Duration = Duration::from_secs(60);
 /// Events tried side by side, so that one of a tenant that is away does not hold up the others.
 const AT_ONCE: usize = 8;
 /// For one event: long enough for a busy tenant, and short enough for a whole batch within its lease.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 /// While full batches are due the next follows at once, but none begins after this long: the caller has other
 /// things to see to, such as the end of the process.
 const ROUND: Duration = Duration::from_secs(3);
@@ -68,7 +68,7 @@ impl TelnyxWebhooks {
         }
         let delivered = match body.map(|body| event::parse(&body)) {
             Ok(Ok(event)) => {
-                self.deliver(&event, parked.received_at, Instant::now() + PATIENCE).await
+                self.deliver(&event, parked.received_at, Instant::now() + TIMEOUT).await
             }
             Ok(Err(malformed)) => Err(Undeliverable::StatementFailed(malformed.to_string())),
             Err(sealing) => Err(Undeliverable::StatementFailed(sealing.to_string())),

@@ -1,7 +1,7 @@
 //! Another address for somebody on the staff, across both databases, whatever is cut off in between.
 
 use chrono::TimeDelta;
-use narthex::registry::tenants::email_index::{self, Standing};
+use narthex::registry::tenants::email_index::{self, AddressStatus};
 use reqwest::Method;
 use serde_json::json;
 
@@ -120,8 +120,8 @@ async fn of_two_marks_neither_settles_what_the_other_has_marked() {
     let id = owner.tenant_id;
     let first = email_index::mark(&db, hash.clone(), id).await.unwrap();
     let second = email_index::mark(&db, hash.clone(), id).await.unwrap();
-    email_index::settle(&db, hash.clone(), id, second, Standing::Unknown).await.unwrap();
-    email_index::settle(&db, hash.clone(), id, first, Standing::Unknown).await.unwrap();
+    email_index::settle(&db, hash.clone(), id, second, AddressStatus::Unknown).await.unwrap();
+    email_index::settle(&db, hash.clone(), id, first, AddressStatus::Unknown).await.unwrap();
     assert_eq!(index(&app, &owner).await, (1, 1));
     let age = "UPDATE email_index SET unsettled_since = now() - interval '6 minutes'
                WHERE unsettled_since IS NOT NULL";
@@ -141,7 +141,7 @@ async fn of_two_marks_neither_settles_what_the_other_has_marked() {
     .await;
     // Whoever is alone settles at once.
     let alone = email_index::mark(&db, hash.clone(), id).await.unwrap();
-    email_index::settle(&db, hash, id, alone, Standing::Staff).await.unwrap();
+    email_index::settle(&db, hash, id, alone, AddressStatus::Staff).await.unwrap();
     assert_eq!(index(&app, &owner).await, (1, 0));
 }
 

@@ -227,9 +227,9 @@ async fn whoever_is_no_member_any_more_is_out_within_seconds(#[case] end: &str) 
 #[tokio::test]
 async fn nobody_calls_who_acts_as_another_user_at_clerk() {
     let scene = Scene::start().await;
-    let act =
+    let event =
         json!({"iss": "https://dashboard.clerk.com", "sid": "sess_support", "sub": "user_support"});
-    let impersonated = scene.key.token(&with(scene.claims(), "act", act));
+    let impersonated = scene.key.token(&with(scene.claims(), "act", event));
     scene.me(&impersonated).await.expect_problem(403, "forbidden");
     scene.me(&scene.key.token(&with(scene.claims(), "act", Value::Null))).await.expect(200);
 }

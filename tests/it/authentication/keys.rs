@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::in_session;
 use super::login::login;
-use crate::command_line::Place;
+use crate::command_line::CliFixture;
 use crate::support::{Staff, TestApp, eventually};
 
 /// The key that has signed a token.
@@ -34,7 +34,7 @@ async fn again(app: &TestApp, staff: &Staff) -> Staff {
 #[tokio::test]
 async fn a_new_key_is_published_before_it_signs_and_the_old_one_goes_after_its_tokens() {
     let app = TestApp::start().await;
-    let place = Place::of(&app);
+    let place = CliFixture::of(&app);
     let owner = app.register().await;
     let old = kid(&owner.token);
     let said = place.run(&["keys", "rotate"]).await.expect(0);
@@ -77,7 +77,7 @@ async fn what_a_stolen_key_has_signed_is_believed_no_more() {
     for app in [&app, &replica] {
         owner.at(app).get("/v1/auth/me").await.expect(200);
     }
-    Place::of(&app).run(&["keys", "rotate", "--at-once"]).await.expect(0);
+    CliFixture::of(&app).run(&["keys", "rotate", "--at-once"]).await.expect(0);
     for app in [&app, &replica] {
         eventually("the token is believed no more", async || {
             owner.at(app).get("/v1/auth/me").await.code() == "invalid_token"

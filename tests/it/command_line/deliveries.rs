@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::Place;
+use super::CliFixture;
 
 /// A place with a delivery that has failed and one that is completed.
-async fn place() -> Place {
-    let place = Place::migrated().await;
+async fn place() -> CliFixture {
+    let place = CliFixture::migrated().await;
     place.cluster.execute(&place.database, "
         INSERT INTO webhook_deliveries (provider, delivery_id, event_type, sealed_body, status, attempts, next_attempt_at, reason, received_at, finished_at)
         VALUES ('clerk', 'msg_failed', 'user.created', '\\x00', 'failed', 12, now(), 'it took too long', now(), now()),
@@ -14,7 +14,7 @@ async fn place() -> Place {
     place
 }
 
-async fn listed(place: &Place, arguments: &[&str]) -> Vec<String> {
+async fn listed(place: &CliFixture, arguments: &[&str]) -> Vec<String> {
     let arguments = [&["deliveries", "list", "--json"], arguments].concat();
     let rows: Value = serde_json::from_str(&place.run(&arguments).await.expect(0)).unwrap();
     let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();

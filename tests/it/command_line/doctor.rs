@@ -4,10 +4,10 @@ use narthex::registry::people::operators::Role;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::Place;
+use super::CliFixture;
 use crate::support::TestApp;
 
-async fn findings(place: &Place) -> Vec<Value> {
+async fn findings(place: &CliFixture) -> Vec<Value> {
     let said = place.run(&["doctor", "--json"]).await;
     let found: Value = serde_json::from_str(&said.out).unwrap();
     let found = found.as_array().unwrap().clone();
@@ -16,13 +16,13 @@ async fn findings(place: &Place) -> Vec<Value> {
 }
 
 /// An installation with something in its audit log, seen whole.
-async fn healthy() -> (TestApp, Place) {
+async fn healthy() -> (TestApp, CliFixture) {
     let app = TestApp::start().await;
     let ada = app.operator(Role::Admin).await;
     for _ in 0..3 {
         ada.get("/v1/admin/auth/me").await.expect(200);
     }
-    let place = Place::of(&app);
+    let place = CliFixture::of(&app);
     assert_eq!(findings(&place).await, Vec::<Value>::new());
     assert!(place.run(&["doctor"]).await.expect(0).contains("0 finding(s)"));
     assert_eq!(app.registry_count("SELECT sequence FROM audit_heads").await, 5);
@@ -101,7 +101,7 @@ async fn what_else_is_wrong_is_said_with_what_to_do() {
 
 #[tokio::test]
 async fn a_registry_that_is_behind_is_found_before_anything_else() {
-    let place = Place::new();
+    let place = CliFixture::new();
     let found = findings(&place).await;
     assert_eq!((found.len(), &found[0]["kind"]), (1, &json!("registry_schema")));
     assert_eq!(found[0]["fix"], "narthex migrate registry");

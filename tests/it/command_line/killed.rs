@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::Place;
+use super::CliFixture;
 use super::serving::Serving;
 use crate::support::{TestCluster, own_cluster, unique};
 
@@ -42,7 +42,7 @@ async fn register(client: &reqwest::Client, address: &str, key: &str, body: &Val
 async fn whoever_is_killed_in_the_middle_leaves_nothing_half_made() {
     let all = registrations();
     let cluster = own_cluster().await;
-    let place = Place::on(TestCluster::of(&cluster));
+    let place = CliFixture::on(TestCluster::of(&cluster));
     place.run(&["migrate", "registry"]).await.expect(0);
     let seed = fastrand::u64(..);
     eprintln!("seed {seed}");

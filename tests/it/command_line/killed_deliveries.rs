@@ -5,7 +5,7 @@ use std::time::Duration;
 use narthex::webhooks::clerk::sample;
 use nix::sys::signal::Signal;
 
-use super::Place;
+use super::CliFixture;
 use super::serving::Serving;
 use crate::support::{CLERK_SECRET, clerk_delivery, eventually};
 use crate::webhooks::clerk_world::{AT, Organization, member, told};
@@ -19,7 +19,7 @@ const SETTINGS: [(&str, &str); 3] = [
 
 #[tokio::test]
 async fn what_was_answered_is_done_although_its_process_is_killed() {
-    let place = Place::migrated().await;
+    let place = CliFixture::migrated().await;
     let serving = Serving::start(&place, &SETTINGS).await;
     // Nobody comes to an end with anything.
     let mut holder = place.cluster.connect(&place.database).await;

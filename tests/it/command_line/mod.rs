@@ -76,19 +76,19 @@ impl Said {
 }
 
 /// A place for a registry on the shared cluster, not made yet, with a key.
-pub struct Place {
+pub struct CliFixture {
     pub cluster: TestCluster,
     pub database: String,
     pub url: String,
     pub master_key: String,
 }
 
-impl Place {
+impl CliFixture {
     pub fn new() -> Self {
         Self::on(shared_cluster())
     }
 
-    /// As [`Place::new`], on a cluster of the test's own.
+    /// As [`CliFixture::new`], on a cluster of the test's own.
     pub fn on(cluster: TestCluster) -> Self {
         let database = format!("registry_{}", unique());
         let master_key = narthex::sealing::generate_master_key().unwrap();
@@ -134,7 +134,7 @@ impl Place {
         self.run_with(arguments, "").await
     }
 
-    /// As [`Place::run`], with something on standard input.
+    /// As [`CliFixture::run`], with something on standard input.
     pub async fn run_with(&self, arguments: &[&str], input: &str) -> Said {
         let mut child = self
             .command(arguments)

@@ -3,12 +3,12 @@
 use narthex::registry::people::operators::Role;
 use serde_json::json;
 
-use super::{Place, Said};
+use super::{CliFixture, Said};
 use crate::support::TestApp;
 
 const PASSWORD: &str = "a password for grace";
 
-async fn create(place: &Place, email: &str, role: &str, password: &str) -> Said {
+async fn create(place: &CliFixture, email: &str, role: &str, password: &str) -> Said {
     let arguments = ["operators", "create", "--email", email, "--name", "Grace", "--role", role];
     let said = place.run_with(&arguments, &format!("{password}\n")).await;
     said.never_says(&[PASSWORD]);
@@ -17,7 +17,7 @@ async fn create(place: &Place, email: &str, role: &str, password: &str) -> Said 
 
 #[tokio::test]
 async fn operators_are_made_listed_disabled_and_reset() {
-    let place = Place::migrated().await;
+    let place = CliFixture::migrated().await;
     create(&place, "ada@example.org", "admin", PASSWORD).await.expect(0);
     create(&place, "Ada@Example.org", "viewer", PASSWORD)
         .await
@@ -55,13 +55,13 @@ async fn operators_are_made_listed_disabled_and_reset() {
     let acts = "SELECT action || ' ' || actor_kind || ' ' || (actor_name LIKE 'cli:%') FROM audit_log ORDER BY sequence";
     let acts = place.cluster.texts(&place.database, acts).await;
     let all = ["created", "created", "changed", "changed", "reset"];
-    assert_eq!(acts, all.map(|act| format!("operator.{act} command true")));
+    assert_eq!(acts, all.map(|event| format!("operator.{event} command true")));
 }
 
 #[tokio::test]
 async fn who_is_reset_has_no_session_and_no_second_factor() {
     let app = TestApp::start().await;
-    let place = Place::of(&app);
+    let place = CliFixture::of(&app);
     let ada = app.operator(Role::Admin).await;
     crate::operators::second_factor::enroll(&app, &ada).await;
     let new = "a quite new password 7";

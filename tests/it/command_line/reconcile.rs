@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::Place;
+use super::CliFixture;
 use crate::support::{TestApp, unique};
 
 /// A database with our mark that nobody has.
@@ -18,7 +18,7 @@ async fn orphan(app: &TestApp, tenant_database: &str) -> String {
 #[tokio::test]
 async fn the_fix_that_is_offered_is_the_fix() {
     let app = TestApp::start().await;
-    let place = Place::of(&app);
+    let place = CliFixture::of(&app);
     let staff = app.register().await;
     let nothing = place.run(&["reconcile"]).await.expect(0);
     assert_eq!(nothing, "0 finding(s)\n");
@@ -58,7 +58,7 @@ async fn the_fix_that_is_offered_is_the_fix() {
 #[tokio::test]
 async fn what_is_not_an_orphan_is_refused_with_what_to_do() {
     let app = TestApp::start().await;
-    let place = Place::of(&app);
+    let place = CliFixture::of(&app);
     let staff = app.register().await;
     let database = staff.database();
     let refused = place.run(&["reconcile", "--drop", &database, "--server", "registry"]).await;
@@ -79,7 +79,7 @@ async fn what_is_not_an_orphan_is_refused_with_what_to_do() {
 #[tokio::test]
 async fn what_was_dropped_and_by_whom_is_written_down() {
     let app = TestApp::start().await;
-    let place = Place::of(&app);
+    let place = CliFixture::of(&app);
     let staff = app.register().await;
     let name = orphan(&app, &staff.database()).await;
     let drop = ["reconcile", "--drop", &name, "--server", "registry"];

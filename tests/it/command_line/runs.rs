@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use narthex::identifiers::TenantId;
-use narthex::provisioning::{Fault, Interruption, Moment, Planned, Refusal, RunFailure, Started};
+use narthex::provisioning::{
+    FailpointAction, FailpointPosition, Failpoints, Planned, Refusal, RunFailure, Started,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::Place;
+use super::CliFixture;
 use crate::provisioning::{new_tenant, on_server, run, things};
 use crate::support::{Answer, TestApp, TestCluster, eventually, own_cluster};
 
@@ -17,15 +19,15 @@ use crate::support::{Answer, TestApp, TestCluster, eventually, own_cluster};
 async fn with_trouble() -> (TestApp, Arc<AtomicBool>) {
     let trouble = Arc::new(AtomicBool::new(true));
     let switch = trouble.clone();
-    let fails: Interruption = Arc::new(move |at, when| {
-        let is_there = (at, when) == ("role", Moment::AfterEffect);
-        (is_there && switch.load(Ordering::SeqCst)).then_some(Fault::Fails)
+    let fails: Failpoints = Arc::new(move |at, when| {
+        let is_there = (at, when) == ("role", FailpointPosition::AfterEffect);
+        (is_there && switch.load(Ordering::SeqCst)).then_some(FailpointAction::Fails)
     });
     (TestApp::interrupted(fails, Box::new(|_| {})).await, trouble)
 }
 
 /// A run that nobody has in hand because its next attempt is an hour away.
-async fn put_off(app: &TestApp) -> Started {
+async fn reschedule(app: &TestApp) -> Started {
     let started = app.provisioner.start(&new_tenant(), None).await.unwrap();
     let id = started.planned.run_id;
     let waits = format!(
@@ -48,8 +50,8 @@ fn events(history: &Value) -> Vec<&str> {
 #[tokio::test]
 async fn a_run_that_waits_is_cancelled_undone_and_leaves_nothing() {
     let (app, _trouble) = with_trouble().await;
-    let place = Place::of(&app);
-    let started = put_off(&app).await;
+    let place = CliFixture::of(&app);
+    let started = reschedule(&app).await;
     let Planned { run_id, tenant_id, .. } = started.planned;
     let id = run_id.to_string();
     assert_eq!(on_server(&app, tenant_id).await, 1, "its role");
@@ -86,7 +88,7 @@ async fn a_run_that_waits_is_cancelled_undone_and_leaves_nothing() {
 #[tokio::test]
 async fn a_registration_that_is_stuck_is_cancelled_and_its_address_is_free_again() {
     let app = TestApp::start().await;
-    let place = Place::of(&app);
+    let place = CliFixture::of(&app);
     let mut cluster = own_cluster().await;
     let second = TestCluster::of(&cluster);
     app.add_server(&second).await;
@@ -134,8 +136,8 @@ async fn a_registration_that_is_stuck_is_cancelled_and_its_address_is_free_again
 #[tokio::test]
 async fn a_run_that_is_put_off_goes_on_at_once_when_it_is_asked_to() {
     let (app, trouble) = with_trouble().await;
-    let place = Place::of(&app);
-    let started = put_off(&app).await;
+    let place = CliFixture::of(&app);
+    let started = reschedule(&app).await;
     let id = started.planned.run_id.to_string();
     trouble.store(false, Ordering::SeqCst);
     let said = place.run(&["runs", "retry", &id]).await.expect(0);
@@ -153,7 +155,7 @@ async fn a_run_that_is_put_off_goes_on_at_once_when_it_is_asked_to() {
 #[tokio::test]
 async fn a_purge_and_what_is_being_undone_cannot_be_cancelled() {
     let app = TestApp::start().await;
-    let place = Place::of(&app);
+    let place = CliFixture::of(&app);
     for (kind, status, reason) in [
         ("purge_tenant", "pending", "only goes forward"),
         ("purge_tenant", "running", "only goes forward"),
@@ -196,7 +198,7 @@ async fn a_purge_and_what_is_being_undone_cannot_be_cancelled() {
 #[tokio::test]
 async fn runs_are_listed_by_what_they_are_and_whom_they_concern() {
     let app = TestApp::start().await;
-    let place = Place::of(&app);
+    let place = CliFixture::of(&app);
     let (first, ..) = run(&app.provisioner, &new_tenant()).await;
     let (second, ..) = run(&app.provisioner, &new_tenant()).await;
     let (first, second) = (first.unwrap().tenant_id, second.unwrap().tenant_id);

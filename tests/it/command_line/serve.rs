@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 
 use super::serving::Serving;
-use super::{Place, Said, narthex};
+use super::{CliFixture, Said, narthex};
 use crate::support::eventually;
 
 #[rstest]
@@ -50,7 +50,7 @@ async fn serve_without_what_it_needs_says_what_to_do(
     #[case] value: Option<&str>,
     #[case] texts: &[&str],
 ) {
-    let place = Place::new();
+    let place = CliFixture::new();
     let mut command = place.command(&["serve"]);
     command.env("NARTHEX_REGISTRY__START_TIMEOUT", "0s");
     match value {
@@ -66,7 +66,7 @@ async fn serve_without_what_it_needs_says_what_to_do(
 /// Both are started together, and nobody says in which order.
 #[tokio::test]
 async fn serve_waits_for_a_registry_that_is_not_there_yet() {
-    let place = Place::migrated().await;
+    let place = CliFixture::migrated().await;
     let (_, rest) = place.url.split_once('@').unwrap();
     let port: u16 = rest.split(['/', ':']).nth(1).unwrap().parse().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -105,7 +105,7 @@ async fn serve_waits_for_a_registry_that_is_not_there_yet() {
 
 #[tokio::test]
 async fn serve_refuses_a_registry_that_is_behind() {
-    let place = Place::new();
+    let place = CliFixture::new();
     place.run(&["serve"]).await.expect_error(1, &["behind", "`narthex migrate registry`"]);
     place.cluster.execute("postgres", &format!("CREATE DATABASE {}", place.database)).await;
     place.run(&["serve"]).await.expect_error(1, &["behind", "`narthex migrate registry`"]);
@@ -113,7 +113,7 @@ async fn serve_refuses_a_registry_that_is_behind() {
 
 #[tokio::test]
 async fn all_faults_of_the_configuration_are_told_at_once_and_no_secret_with_them() {
-    let place = Place::new();
+    let place = CliFixture::new();
     let said = place
         .command(&["serve"])
         .env("NARTHEX_HTTP__LISTEN", "nowhere")
@@ -179,7 +179,7 @@ async fn get(address: &str, path: &str) -> reqwest::Result<reqwest::Response> {
 #[case(Signal::SIGINT)]
 #[tokio::test]
 async fn serve_answers_and_ends_in_order(#[case] signal: Signal) {
-    let place = Place::migrated().await;
+    let place = CliFixture::migrated().await;
     let serving = Serving::start(&place, &[(DRAIN_DELAY, "0s")]).await;
     for address in [&serving.address, &serving.operations] {
         assert_eq!(get(address, "/healthz").await.unwrap().status(), 200);
@@ -195,7 +195,7 @@ async fn serve_answers_and_ends_in_order(#[case] signal: Signal) {
 /// With the default settings.
 #[tokio::test]
 async fn serve_tells_load_balancers_before_it_ends() {
-    let place = Place::migrated().await;
+    let place = CliFixture::migrated().await;
     let serving = Serving::start(&place, &[]).await;
     let status = async || get(&serving.address, "/readyz").await.unwrap().status();
     eventually("it is ready", async || status().await == 200).await;
@@ -215,7 +215,7 @@ async fn serve_tells_load_balancers_before_it_ends() {
 #[case(Signal::SIGTERM, Signal::SIGINT)]
 #[tokio::test]
 async fn a_second_signal_ends_serve_at_once(#[case] first: Signal, #[case] second: Signal) {
-    let place = Place::migrated().await;
+    let place = CliFixture::migrated().await;
     let mut serving = Serving::start(&place, &[(DRAIN_DELAY, "10m")]).await;
     serving.send(first);
     serving.says("a second signal stops at once").await;
@@ -228,7 +228,7 @@ async fn a_second_signal_ends_serve_at_once(#[case] first: Signal, #[case] secon
 
 #[tokio::test]
 async fn serve_ends_when_it_cannot_listen_for_operations() {
-    let place = Place::migrated().await;
+    let place = CliFixture::migrated().await;
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let mut command = place.command(&["serve"]);

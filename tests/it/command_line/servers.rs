@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Place, Said};
+use super::{CliFixture, Said};
 use crate::support::{Authority, TestCluster, TlsServer, own_cluster, unique};
 
 const PASSWORD: &str = "a-password/for-administration";
@@ -16,7 +16,7 @@ async fn user(cluster: &TestCluster, name: &str, rights: &str) -> String {
     format!("postgres://{name}:{}@{host}:{port}", PASSWORD.replace('/', "%2F"))
 }
 
-async fn add(place: &Place, name: &str, url: &str, more: &[&str]) -> Said {
+async fn add(place: &CliFixture, name: &str, url: &str, more: &[&str]) -> Said {
     let mut arguments = vec!["servers", "add", "--name", name];
     arguments.extend(more);
     let said = place.run_with(&arguments, &format!("{url}\n")).await;
@@ -24,12 +24,12 @@ async fn add(place: &Place, name: &str, url: &str, more: &[&str]) -> Said {
     said
 }
 
-async fn list(place: &Place) -> Vec<Value> {
+async fn list(place: &CliFixture) -> Vec<Value> {
     let listed = place.run(&["servers", "list", "--json"]).await.expect(0);
     serde_json::from_str(&listed).unwrap()
 }
 
-async fn states(place: &Place) -> Vec<(String, String, i64)> {
+async fn states(place: &CliFixture) -> Vec<(String, String, i64)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let state = |row: &Value| {
         (text(&row["name"]), text(&row["state"]), row["max_tenants"].as_i64().unwrap())
@@ -39,7 +39,7 @@ async fn states(place: &Place) -> Vec<(String, String, i64)> {
 
 #[tokio::test]
 async fn a_server_is_added_listed_drained_and_activated() {
-    let (place, second) = (Place::migrated().await, own_cluster().await);
+    let (place, second) = (CliFixture::migrated().await, own_cluster().await);
     let cluster = TestCluster::of(&second);
     let url = user(&cluster, "gateway", "SUPERUSER").await;
     let said = add(&place, "second", &url, &["--max-tenants", "7"]).await;
@@ -94,7 +94,7 @@ async fn a_server_is_added_listed_drained_and_activated() {
 
 #[tokio::test]
 async fn what_stands_against_a_server_is_said_and_nothing_is_written() {
-    let (place, second) = (Place::migrated().await, own_cluster().await);
+    let (place, second) = (CliFixture::migrated().await, own_cluster().await);
     let cluster = TestCluster::of(&second);
     let url = user(&cluster, "gateway", "").await;
     let network = url.replace("127.0.0.1", "0.0.0.0");
@@ -157,7 +157,7 @@ async fn what_stands_against_a_server_is_said_and_nothing_is_written() {
 
 #[tokio::test]
 async fn a_server_that_was_written_down_by_hand_gets_its_credentials() {
-    let (place, second) = (Place::migrated().await, own_cluster().await);
+    let (place, second) = (CliFixture::migrated().await, own_cluster().await);
     let cluster = TestCluster::of(&second);
     let url = user(&cluster, "gateway", "SUPERUSER").await;
     let id = uuid::Uuid::now_v7();
@@ -186,7 +186,7 @@ async fn a_server_is_administered_over_tls_as_its_url_says() {
     let (authority, other) = (Authority::new(), Authority::new());
     let server = TlsServer::start(&authority.certify(&["localhost"])).await;
     server.insist_on_tls().await;
-    let place = Place::migrated().await;
+    let place = CliFixture::migrated().await;
     let files = tempfile::tempdir().unwrap();
     let file = |authority: &Authority, name: &str| {
         let path = files.path().join(name);

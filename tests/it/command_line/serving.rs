@@ -7,7 +7,7 @@ use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr};
 
-use super::Place;
+use super::CliFixture;
 
 /// `narthex serve`, once it has said where it listens.
 pub struct Serving {
@@ -20,7 +20,7 @@ pub struct Serving {
 }
 
 impl Serving {
-    pub async fn start(place: &Place, environment: &[(&str, &str)]) -> Self {
+    pub async fn start(place: &CliFixture, environment: &[(&str, &str)]) -> Self {
         let mut process = place
             .command(&["serve"])
             .env("NARTHEX_HTTP__LISTEN", "127.0.0.1:0")

@@ -7,13 +7,13 @@ use narthex::registry::tenants::{self, Status};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::Place;
+use super::CliFixture;
 use crate::authentication::enroll;
 use crate::support::{Staff, TestApp, eventually};
 
 struct Chapel {
     app: TestApp,
-    place: Place,
+    place: CliFixture,
     staff: Staff,
     slug: String,
 }
@@ -21,7 +21,7 @@ struct Chapel {
 impl Chapel {
     async fn start() -> Self {
         let app = TestApp::start().await;
-        let (place, staff) = (Place::of(&app), app.register().await);
+        let (place, staff) = (CliFixture::of(&app), app.register().await);
         let me = staff.get("/v1/auth/me").await.expect(200);
         let slug = me["tenant"]["slug"].as_str().unwrap().to_owned();
         Self { app, place, staff, slug }
@@ -100,9 +100,9 @@ async fn a_deleted_tenant_is_restored_as_what_it_was_until_it_is_purged() {
     assert_eq!(said, format!("{slug} is suspended again\n"));
     let shown = chapel.place.json(&["tenants", "show", slug]).await;
     let acts = shown["acts"].as_array().unwrap();
-    let by_hand = |act: &&Value| act["actor"].as_str().unwrap().starts_with("cli:");
-    assert!(acts.iter().all(|act| by_hand(&act)), "{shown}");
-    let acts: Vec<_> = acts.iter().map(|act| act["action"].as_str().unwrap()).collect();
+    let by_hand = |event: &&Value| event["actor"].as_str().unwrap().starts_with("cli:");
+    assert!(acts.iter().all(|event| by_hand(&event)), "{shown}");
+    let acts: Vec<_> = acts.iter().map(|event| event["action"].as_str().unwrap()).collect();
     assert_eq!(
         acts,
         [
@@ -200,7 +200,7 @@ async fn a_suspension_outlives_the_mending_that_was_planned_before() {
     let tenant = tenants::find(&db, id).await.unwrap().unwrap();
     chapel.tenants("suspend", &[]).await.expect(0);
     let planned =
-        app.provisioner.mend(&tenant, None, false, &Actor::command("test").into()).await.unwrap();
+        app.provisioner.repair(&tenant, None, false, &Actor::command("test").into()).await.unwrap();
     let outcome = app.provisioner.finish(planned).await;
     let held =
         |failure: &RunFailure| matches!(failure, RunFailure::Broken { step, .. } if step == "hold");
@@ -214,7 +214,7 @@ async fn a_sole_owner_who_has_lost_their_second_factor_is_helped_by_command() {
     let app = TestApp::start().await;
     let owner = app.register().await;
     enroll(&app, &owner).await;
-    let (place, id) = (Place::of(&app), owner.tenant_id.to_string());
+    let (place, id) = (CliFixture::of(&app), owner.tenant_id.to_string());
     let reset = async |email: &str| place.run(&["tenants", "reset-mfa", &id, email]).await;
     reset("nobody@example.org").await.expect_error(1, &["no such member of staff"]);
     reset(&owner.email).await.expect(0);

@@ -2,13 +2,13 @@ use registry_migrations::Migrator;
 use sea_orm_migration::MigratorTrait;
 use serde_json::Value;
 
-use super::{Place, Said, narthex};
+use super::{CliFixture, Said, narthex};
 use crate::support::{TestApp, unique};
 
 const PASSWORD: &str = "a password for grace";
 
 /// Creates a tenant by the command line.
-async fn create(place: &Place, email: &str, more: &[&str]) -> Said {
+async fn create(place: &CliFixture, email: &str, more: &[&str]) -> Said {
     let mut arguments = vec![
         "tenants",
         "create",
@@ -27,7 +27,7 @@ async fn create(place: &Place, email: &str, more: &[&str]) -> Said {
     said
 }
 
-async fn json(place: &Place, arguments: &[&str]) -> Value {
+async fn json(place: &CliFixture, arguments: &[&str]) -> Value {
     let mut arguments = arguments.to_vec();
     arguments.push("--json");
     serde_json::from_str(&place.run(&arguments).await.expect(0)).unwrap()
@@ -35,7 +35,7 @@ async fn json(place: &Place, arguments: &[&str]) -> Value {
 
 #[tokio::test]
 async fn tenants_are_created_listed_and_shown() {
-    let place = Place::migrated().await;
+    let place = CliFixture::migrated().await;
     let said = create(&place, "ada@example.org", &["--timezone", "America/Chicago"]).await;
     assert!(said.expect(0).contains("created grace-chapel"));
     create(&place, "eve@example.org", &["--slug", "second-chapel"]).await.expect(0);
@@ -62,7 +62,7 @@ async fn tenants_are_created_listed_and_shown() {
 
 #[tokio::test]
 async fn numbers_are_assigned_to_one_tenant_at_a_time() {
-    let place = Place::migrated().await;
+    let place = CliFixture::migrated().await;
     create(&place, "ada@example.org", &["--slug", "first"]).await.expect(0);
     create(&place, "eve@example.org", &["--slug", "second"]).await.expect(0);
     let assign =
@@ -78,7 +78,7 @@ async fn numbers_are_assigned_to_one_tenant_at_a_time() {
 
 #[tokio::test]
 async fn what_cannot_be_created_says_why_and_leaves_nothing() {
-    let place = Place::migrated().await;
+    let place = CliFixture::migrated().await;
     create(&place, "ada@example.org", &["--slug", "taken"]).await.expect(0);
     create(&place, "ada@example.org", &[]).await.expect_error(1, &["already registered"]);
     create(&place, "eve@example.org", &["--slug", "taken"]).await.expect_error(1, &["slug"]);
@@ -108,7 +108,7 @@ async fn what_cannot_be_created_says_why_and_leaves_nothing() {
 
 #[tokio::test]
 async fn a_password_can_come_from_a_file() {
-    let place = Place::migrated().await;
+    let place = CliFixture::migrated().await;
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), format!("{PASSWORD}\nand a second line\n")).unwrap();
     let path = file.path().to_str().unwrap();
@@ -117,7 +117,7 @@ async fn a_password_can_come_from_a_file() {
 
 #[tokio::test]
 async fn the_registry_is_migrated_by_command() {
-    let place = Place::new();
+    let place = CliFixture::new();
     place.run(&["tenants", "list"]).await.expect_error(1, &["narthex migrate registry"]);
     let made = place.run(&["migrate", "registry"]).await.expect(0);
     let all = Migrator::migrations().len();
@@ -133,7 +133,7 @@ async fn the_registry_is_migrated_by_command() {
 /// Whether there is a database or an empty one: a dry run and a look at the status say what would be done.
 #[tokio::test]
 async fn a_dry_run_changes_nothing() {
-    let place = Place::new();
+    let place = CliFixture::new();
     let pending = format!("0 applied, {} pending", Migrator::migrations().len());
     for arguments in [&["migrate", "registry", "--dry-run"][..], &["migrate", "status"]] {
         let said = place.run(arguments).await.expect(0);
@@ -160,7 +160,7 @@ async fn the_openapi_document_is_printed_without_any_setting() {
 #[tokio::test]
 async fn nothing_that_a_stranger_wrote_reaches_the_terminal_as_a_command() {
     let app = TestApp::start().await;
-    let (owner, place) = (app.register().await, Place::of(&app));
+    let (owner, place) = (app.register().await, CliFixture::of(&app));
     let name = "E'A\\x1b]0;title\\x07\\nforged \\u202e\\u009b2J'";
     app.registry_execute(&format!(
         "UPDATE tenants SET organization_name = {name} WHERE id = '{}'",

@@ -2,10 +2,10 @@
 
 use rstest::rstest;
 
-use super::{Place, Said};
+use super::{CliFixture, Said};
 use crate::support::{Authority, TlsServer, shared_cluster, unique};
 
-impl Place {
+impl CliFixture {
     /// With another registry URL.
     fn at(url: String) -> Self {
         Self { url, ..Self::new() }
@@ -20,9 +20,9 @@ impl Place {
 }
 
 /// `0.0.0.0` leads to this machine on Linux, and is no loopback address.
-fn over_the_network(parameters: &str) -> Place {
+fn over_the_network(parameters: &str) -> CliFixture {
     let url = shared_cluster().bare_url(&format!("registry_{}", unique()));
-    Place::at(format!("{}{parameters}", url.replace("@127.0.0.1:", "@0.0.0.0:")))
+    CliFixture::at(format!("{}{parameters}", url.replace("@127.0.0.1:", "@0.0.0.0:")))
 }
 
 #[rstest]
@@ -53,7 +53,7 @@ async fn serve_warns_of_a_way_that_somebody_has_chosen_to_leave_weak(
 
 #[tokio::test]
 async fn serve_says_nothing_of_a_safe_way() {
-    for place in [Place::new(), over_the_network("?sslmode=verify-full")] {
+    for place in [CliFixture::new(), over_the_network("?sslmode=verify-full")] {
         let said = place.serve().await;
         assert_eq!(said.code, Some(1));
         assert!(!said.err.contains("set sslmode"), "{said:?}");
@@ -65,7 +65,7 @@ async fn serve_says_nothing_of_a_safe_way() {
 #[case(&["migrate", "registry"])]
 #[tokio::test]
 async fn options_of_the_environment_reach_no_connection(#[case] arguments: &[&str]) {
-    let place = Place::new();
+    let place = CliFixture::new();
     let mut command = place.command(arguments);
     command.env("PGOPTIONS", "-c search_path=elsewhere");
     let said = Said::of(command.output().await.unwrap());
@@ -84,7 +84,7 @@ async fn every_connection_takes_the_verified_way_of_the_url() {
         let path = files.path().join(name);
         std::fs::write(&path, &authority.pem).unwrap();
         let url = server.cluster.bare_url("narthex_registry").replace("127.0.0.1", host);
-        Place::at(format!("{url}?sslmode=verify-full&sslrootcert={}", path.display()))
+        CliFixture::at(format!("{url}?sslmode=verify-full&sslrootcert={}", path.display()))
     };
     let place = verified_by(&authority, "authority.pem", "localhost");
     for wrong in [

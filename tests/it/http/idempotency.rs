@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use futures_util::future::join_all;
-use narthex::provisioning::{Fault, Interruption, Moment};
+use narthex::provisioning::{FailpointAction, FailpointPosition, Failpoints};
 use reqwest::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -108,9 +108,9 @@ async fn a_failure_is_told_again() {
 #[tokio::test]
 async fn a_failure_that_was_no_fault_of_the_client_frees_the_key() {
     let failed = AtomicBool::new(false);
-    let once: Interruption = Arc::new(move |at, when| {
-        let now = (at, when) == ("role", Moment::AfterEffect);
-        (now && !failed.swap(true, Ordering::SeqCst)).then_some(Fault::FailsForGood)
+    let once: Failpoints = Arc::new(move |at, when| {
+        let now = (at, when) == ("role", FailpointPosition::AfterEffect);
+        (now && !failed.swap(true, Ordering::SeqCst)).then_some(FailpointAction::FailsForGood)
     });
     let app = TestApp::interrupted(once, patient()).await;
     let (key, registration) = (unique(), app.registration());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use narthex::http::Code;
-use narthex::provisioning::{Fault, Interruption, Moment};
+use narthex::provisioning::{FailpointAction, FailpointPosition, Failpoints};
 use narthex::registry::runs::provisioning_runs;
 use narthex::registry::tenants::REGISTRY_SERVER;
 use reqwest::Method;
@@ -191,11 +191,11 @@ async fn no_tenant_and_no_path_stands_in_the_metrics() {
 async fn failing_at_will() -> (TestApp, Arc<AtomicBool>) {
     let fails = Arc::new(AtomicBool::new(false));
     let switch = fails.clone();
-    let interruption: Interruption = Arc::new(move |at, when| {
-        let is_last = (at, when) == ("owner", Moment::BeforeEffect);
-        (is_last && switch.load(Ordering::SeqCst)).then_some(Fault::FailsForGood)
+    let failpoints: Failpoints = Arc::new(move |at, when| {
+        let is_last = (at, when) == ("owner", FailpointPosition::BeforeEffect);
+        (is_last && switch.load(Ordering::SeqCst)).then_some(FailpointAction::FailsForGood)
     });
-    (TestApp::interrupted(interruption, Box::new(|_| {})).await, fails)
+    (TestApp::interrupted(failpoints, Box::new(|_| {})).await, fails)
 }
 
 #[tokio::test]
@@ -269,8 +269,9 @@ async fn findings_of_the_reconciler_are_counted_by_kind_and_server() {
         kinds.map(|kind| scrape.value(&series(kind)))
     };
     let compare = async || {
-        let turn = async || app.fleet.reconciler().reconcile_in_turn().await.unwrap().is_some();
-        eventually("it is its turn", turn).await;
+        let permit =
+            async || app.fleet.reconciler().reconcile_exclusively().await.unwrap().is_some();
+        eventually("it is its turn", permit).await;
     };
     compare().await;
     assert_eq!(counted().await, [0.0; 4]);

@@ -139,7 +139,7 @@ async fn a_tenant_goes_through_its_life() {
     }
     assert_eq!(post("restore").await.expect(200)["status"], "active");
     let acts: Vec<String> = app.audit_log("tenant.%").await;
-    let actions: Vec<&str> = acts.iter().map(|act| act.split(' ').nth(2).unwrap()).collect();
+    let actions: Vec<&str> = acts.iter().map(|event| event.split(' ').nth(2).unwrap()).collect();
     let all = ["tenant.suspended", "tenant.resumed", "tenant.deleted", "tenant.restored"];
     assert_eq!(actions, all, "{acts:?}");
 }
@@ -229,9 +229,9 @@ async fn what_takes_longer_is_answered_with_its_run() {
         answer.expect_problem(404, "not_found");
     }
     let tenant = format!("/v1/admin/tenants/{}", run["tenant_id"].as_str().unwrap());
-    let mending = ada.call(Method::POST, &format!("{tenant}/provision"), None).await;
-    let location = mending.headers["location"].to_str().unwrap().to_owned();
-    mending.expect(202);
+    let repair = ada.call(Method::POST, &format!("{tenant}/provision"), None).await;
+    let location = repair.headers["location"].to_str().unwrap().to_owned();
+    repair.expect(202);
     eventually("it is mended", async || ada.get(&location).await.body["status"] == "completed")
         .await;
     let filter = format!(

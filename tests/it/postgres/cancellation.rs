@@ -12,7 +12,7 @@ const SLEEP: &str = "SELECT 'slept' FROM pg_sleep(60)";
 #[tokio::test]
 async fn a_cancelled_statement_closes_its_connection() {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let before = backend(&db).await;
     assert!(soon(text(&db, SLEEP)).await.is_none());
     assert!(text(&db, "SELECT 'mine'").await.is_err(), "used after a cancelled statement");
@@ -24,7 +24,7 @@ async fn a_cancelled_statement_closes_its_connection() {
 #[tokio::test]
 async fn a_cancelled_statement_closes_its_transaction() {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let before = backend(&db).await;
     let transaction = db.begin().await.unwrap();
     transaction.execute_unprepared(&pool.note("never")).await.unwrap();
@@ -39,7 +39,7 @@ async fn a_cancelled_statement_closes_its_transaction() {
 #[tokio::test]
 async fn a_statement_cancelled_in_the_queue_harms_nobody() {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let before = backend(&db).await;
     let first = text(&db, "SELECT 'first' FROM pg_sleep(0.3)");
     let (first, second) = tokio::join!(first, soon(text(&db, "SELECT 'second'")));
@@ -55,7 +55,7 @@ async fn a_statement_cancelled_in_the_queue_harms_nobody() {
 async fn a_cancelled_begin_never_lends_an_open_transaction(#[values(0, 1, 2, 3)] polls: usize) {
     let pool = TestPool::open().await;
     for _ in 0..20 {
-        let db = pool.lend().await;
+        let db = pool.acquire().await;
         drop(polled(db.begin(), polls).await);
         drop(db);
         pool.expect_clean_lease().await;
@@ -66,7 +66,7 @@ async fn a_cancelled_begin_never_lends_an_open_transaction(#[values(0, 1, 2, 3)]
 async fn a_begin_that_was_cut_off_at_any_moment_never_lends_an_open_transaction() {
     let pool = TestPool::open().await;
     for moment in 0..60 {
-        let db = pool.lend().await;
+        let db = pool.acquire().await;
         let _ = tokio::time::timeout(Duration::from_micros(moment * 35), db.begin()).await;
         drop(db);
         pool.expect_clean_lease().await;
@@ -76,7 +76,7 @@ async fn a_begin_that_was_cut_off_at_any_moment_never_lends_an_open_transaction(
 #[tokio::test]
 async fn a_begin_that_never_started_leaves_the_connection_as_it_was() {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let before = backend(&db).await;
     drop(db.begin());
     drop(db);
@@ -88,7 +88,7 @@ async fn a_begin_that_never_started_leaves_the_connection_as_it_was() {
 async fn a_cancelled_commit_never_lends_its_connection(#[values(0, 1, 2)] polls: usize) {
     let pool = TestPool::open().await;
     for round in 0..10 {
-        let db = pool.lend().await;
+        let db = pool.acquire().await;
         let before = backend(&db).await;
         let transaction = db.begin().await.unwrap();
         let note = format!("{polls} {round}");
@@ -113,7 +113,7 @@ async fn a_cancelled_commit_never_lends_its_connection(#[values(0, 1, 2)] polls:
 #[tokio::test]
 async fn a_cancelled_rollback_never_lends_its_connection(#[values(0, 1)] polls: usize) {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let before = backend(&db).await;
     let transaction = db.begin().await.unwrap();
     transaction.execute_unprepared(&pool.note("never")).await.unwrap();

@@ -18,7 +18,7 @@ use crate::support::eventually;
 #[tokio::test]
 async fn an_ordinary_error_keeps_the_connection(#[case] sql: &str, #[case] sqlstate: &str) {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let before = backend(&db).await;
     let error = db.execute_unprepared(&sql.replace("{notes}", &pool.name)).await.unwrap_err();
     assert_eq!(failure::sqlstate(&error).as_deref(), Some(sqlstate));
@@ -31,7 +31,7 @@ async fn an_ordinary_error_keeps_the_connection(#[case] sql: &str, #[case] sqlst
 #[tokio::test]
 async fn a_violated_constraint_has_a_name() {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     db.execute_unprepared(&pool.note("twice")).await.unwrap();
     let error = db.execute_unprepared(&pool.note("twice")).await.unwrap_err();
     let expected = format!("{}_note_key", pool.name);
@@ -43,7 +43,7 @@ async fn a_timed_out_statement_closes_its_connection() {
     let pool =
         TestPool::open_with(limits(1), |options| options.options([("statement_timeout", "50")]))
             .await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let before = backend(&db).await;
     let error = text(&db, "SELECT pg_sleep(60)::text").await.unwrap_err();
     assert_eq!(failure::sqlstate(&error).as_deref(), Some("57014"));
@@ -58,7 +58,7 @@ async fn a_timed_out_statement_closes_its_transaction() {
     let pool =
         TestPool::open_with(limits(1), |options| options.options([("statement_timeout", "50")]))
             .await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let before = backend(&db).await;
     let transaction = db.begin().await.unwrap();
     transaction.execute_unprepared(&pool.note("never")).await.unwrap();
@@ -71,7 +71,7 @@ async fn a_timed_out_statement_closes_its_transaction() {
 
 /// Runs for as long as nobody ends it from outside. It may have written by then, so that it is not run again.
 async fn end_from_outside(pool: &TestPool, function: &str) {
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let before = backend(&db).await;
     let sql = format!("WITH note AS ({}) SELECT pg_sleep(60)::text", pool.note("never"));
     let (outcome, ()) = tokio::join!(text(&db, &sql), async {
@@ -101,7 +101,7 @@ async fn a_statement_ended_from_outside_closes_its_connection(#[case] function: 
 #[tokio::test]
 async fn a_socket_that_breaks_in_a_transaction_is_closed() {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let before = backend(&db).await;
     let transaction = db.begin().await.unwrap();
     transaction.execute_unprepared(&pool.note("never")).await.unwrap();
@@ -118,7 +118,7 @@ async fn a_session_that_the_server_ended_for_idling_in_a_transaction_is_closed()
         options.options([("idle_in_transaction_session_timeout", "50")])
     })
     .await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let before = backend(&db).await;
     let transaction = db.begin().await.unwrap();
     transaction.execute_unprepared(&pool.note("never")).await.unwrap();

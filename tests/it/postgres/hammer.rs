@@ -65,7 +65,7 @@ impl Tenant {
     }
 
     async fn operate(&self, dice: &mut Dice, tag: &str) -> Result<(), DbErr> {
-        let db = self.pool.lend().await;
+        let db = self.pool.acquire().await;
         let sleep = [0.0, 0.0, 0.001, 0.003, 0.2][dice.roll(5) as usize];
         match dice.roll(6) {
             0 | 1 => self.ask(&db, tag, sleep).await?,
@@ -141,7 +141,7 @@ async fn no_answer_is_ever_anothers() {
             "a row of another tenant or of a transaction that nobody committed"
         );
         assert!(pool.pool.connections() <= CONNECTIONS);
-        let leases = join_all((0..CONNECTIONS).map(|_| pool.lend())).await;
+        let leases = join_all((0..CONNECTIONS).map(|_| pool.acquire())).await;
         let backends = join_all(leases.iter().map(backend)).await;
         for (db, backend) in leases.iter().zip(backends) {
             let state = format!("SELECT state FROM pg_stat_activity WHERE pid = {backend}");

@@ -53,8 +53,8 @@ fn target(options: PgConnectOptions) -> Target {
     Target {
         options,
         name: "narthex/test".to_owned(),
-        gate: None,
-        enders: Arc::new(Semaphore::new(1)),
+        admission_hook: None,
+        termination_permits: Arc::new(Semaphore::new(1)),
         connect_timeout: Duration::from_secs(10),
         operation_timeout: Duration::from_secs(60),
         on_connect: None,
@@ -88,8 +88,8 @@ impl TestPool {
         Self { pool: Pool::open(target, &limits).await.unwrap(), cluster, name }
     }
 
-    async fn lend(&self) -> Connection<()> {
-        self.pool.lend(()).await.unwrap()
+    async fn acquire(&self) -> Connection<()> {
+        self.pool.acquire(()).await.unwrap()
     }
 
     /// The statement that writes a note.
@@ -119,7 +119,7 @@ impl TestPool {
 
     /// Takes the next lease, proves that it is clean and works, and says which server process is behind it.
     async fn expect_clean_lease(&self) -> i32 {
-        let db = self.lend().await;
+        let db = self.acquire().await;
         let tag = unique();
         assert_eq!(text(&db, &format!("SELECT '{tag}'")).await.unwrap(), tag);
         let backend = backend(&db).await;

@@ -7,7 +7,7 @@ use super::{TestPool, backend, polled, text};
 #[tokio::test]
 async fn the_rollback_of_an_inner_transaction_keeps_the_outer_one() {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let before = backend(&db).await;
     let outer = db.begin().await.unwrap();
     outer.execute_unprepared(&pool.note("outer")).await.unwrap();
@@ -27,7 +27,7 @@ async fn the_rollback_of_an_inner_transaction_keeps_the_outer_one() {
 #[tokio::test]
 async fn each_level_ends_as_it_was_told() {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let before = backend(&db).await;
     let outer = db.begin().await.unwrap();
     outer.execute_unprepared(&pool.note("a: outer")).await.unwrap();
@@ -50,7 +50,7 @@ async fn each_level_ends_as_it_was_told() {
 #[tokio::test]
 async fn the_failure_of_an_inner_transaction_does_not_fail_the_outer_one() {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let before = backend(&db).await;
     let outer = db.begin().await.unwrap();
     outer.execute_unprepared(&pool.note("outer")).await.unwrap();
@@ -66,7 +66,7 @@ async fn the_failure_of_an_inner_transaction_does_not_fail_the_outer_one() {
 #[tokio::test]
 async fn a_dropped_inner_transaction_closes_the_whole() {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let before = backend(&db).await;
     let outer = db.begin().await.unwrap();
     outer.execute_unprepared(&pool.note("outer")).await.unwrap();
@@ -81,7 +81,7 @@ async fn a_dropped_inner_transaction_closes_the_whole() {
 #[tokio::test]
 async fn a_cancelled_inner_begin_closes_the_whole() {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let before = backend(&db).await;
     let outer = db.begin().await.unwrap();
     outer.execute_unprepared(&pool.note("outer")).await.unwrap();
@@ -95,7 +95,7 @@ async fn a_cancelled_inner_begin_closes_the_whole() {
 #[tokio::test]
 async fn an_outer_transaction_cannot_end_before_its_inner_one() {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let before = backend(&db).await;
     let outer = db.begin().await.unwrap();
     outer.execute_unprepared(&pool.note("outer")).await.unwrap();

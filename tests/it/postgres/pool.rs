@@ -46,8 +46,8 @@ async fn a_connection_that_fails_its_check_is_lent_to_nobody() {
 async fn a_pool_in_full_use_is_busy_and_nothing_worse() {
     let limits = PoolLimits { acquire_timeout: Duration::from_secs(2), ..limits(2) };
     let pool = TestPool::open_with(limits, |options| options).await;
-    let (first, _second) = (pool.lend().await, pool.lend().await);
-    assert_eq!(pool.pool.lend(()).await.err(), Some(CheckoutFailure::Busy));
+    let (first, _second) = (pool.acquire().await, pool.acquire().await);
+    assert_eq!(pool.pool.acquire(()).await.err(), Some(CheckoutFailure::Busy));
     assert_eq!(pool.connections_on_server().await, 2);
     drop(first);
     pool.expect_clean_lease().await;
@@ -56,9 +56,9 @@ async fn a_pool_in_full_use_is_busy_and_nothing_worse() {
 #[tokio::test]
 async fn whoever_waits_is_served_when_a_connection_comes_back() {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let before = backend(&db).await;
-    let (next, ()) = tokio::join!(pool.lend(), async {
+    let (next, ()) = tokio::join!(pool.acquire(), async {
         assert_eq!(text(&db, "SELECT 'first' FROM pg_sleep(0.1)").await.unwrap(), "first");
         drop(db);
     });
@@ -68,9 +68,9 @@ async fn whoever_waits_is_served_when_a_connection_comes_back() {
 #[tokio::test]
 async fn whoever_waits_is_served_when_a_doubtful_connection_is_closed() {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let before = backend(&db).await;
-    let (next, ()) = tokio::join!(pool.lend(), async {
+    let (next, ()) = tokio::join!(pool.acquire(), async {
         assert!(soon(text(&db, "SELECT pg_sleep(1)::text")).await.is_none());
         drop(db);
     });
@@ -81,10 +81,10 @@ async fn whoever_waits_is_served_when_a_doubtful_connection_is_closed() {
 async fn whoever_stops_waiting_takes_no_connection_along() {
     let pool = TestPool::open().await;
     for polls in [1, 2, 3] {
-        let db = pool.lend().await;
-        assert!(soon(pool.lend()).await.is_none());
+        let db = pool.acquire().await;
+        assert!(soon(pool.acquire()).await.is_none());
         drop(db);
-        drop(polled(pool.lend(), polls).await);
+        drop(polled(pool.acquire(), polls).await);
         pool.expect_clean_lease().await;
     }
     assert!(pool.connections_on_server().await <= 1);
@@ -94,7 +94,7 @@ async fn whoever_stops_waiting_takes_no_connection_along() {
 async fn idle_connections_are_closed() {
     let limits = PoolLimits { idle_timeout: Duration::from_millis(100), ..limits(3) };
     let pool = TestPool::open_with(limits, |options| options).await;
-    drop((pool.lend().await, pool.lend().await, pool.lend().await));
+    drop((pool.acquire().await, pool.acquire().await, pool.acquire().await));
     eventually("no connection is left", async || pool.connections_on_server().await == 0).await;
     pool.expect_clean_lease().await;
 }
@@ -102,7 +102,7 @@ async fn idle_connections_are_closed() {
 #[tokio::test]
 async fn the_connections_of_a_dropped_pool_close_with_the_last_lease() {
     let pool = TestPool::open_with(limits(2), |options| options).await;
-    let (held, given_back) = (pool.lend().await, pool.lend().await);
+    let (held, given_back) = (pool.acquire().await, pool.acquire().await);
     drop(given_back);
     let TestPool { pool, cluster, name } = pool;
     drop(pool);
@@ -130,12 +130,12 @@ async fn a_pool_without_connections_says_at_once_that_none_can_be_opened() {
             &format!("SELECT pg_terminate_backend(pid, 5000)::text FROM pg_stat_activity WHERE datname = '{database}'"),
         )
         .await;
-    let broken = pool.lend(()).await.unwrap();
+    let broken = pool.acquire(()).await.unwrap();
     assert!(text(&broken, "SELECT 'mine'").await.is_err());
     drop(broken);
     let start = Instant::now();
     for _ in 0..3 {
-        let failure = pool.lend(()).await.err();
+        let failure = pool.acquire(()).await.err();
         assert!(
             matches!(failure, Some(CheckoutFailure::Connect(ConnectFailure::Refused(_)))),
             "{failure:?}"
@@ -143,7 +143,7 @@ async fn a_pool_without_connections_says_at_once_that_none_can_be_opened() {
     }
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     allow(true).await;
-    let db = pool.lend(()).await.unwrap();
+    let db = pool.acquire(()).await.unwrap();
     assert_eq!(text(&db, "SELECT 'again'").await.unwrap(), "again");
 }
 
@@ -151,7 +151,8 @@ async fn a_pool_without_connections_says_at_once_that_none_can_be_opened() {
 #[tokio::test]
 async fn a_connection_that_has_rested_is_the_same_afterwards() {
     let pool = TestPool::open_with(limits(1), |options| options).await;
-    let backend = async || text(&pool.lend().await, "SELECT pg_backend_pid()::text").await.unwrap();
+    let backend =
+        async || text(&pool.acquire().await, "SELECT pg_backend_pid()::text").await.unwrap();
     let before = backend().await;
     tokio::time::sleep(std::time::Duration::from_millis(5_300)).await;
     assert_eq!(backend().await, before);

@@ -12,7 +12,7 @@ use super::{TestPool, backend, limits, text, value};
 async fn prepare_everywhere(pool: &TestPool, connections: usize, sql: &str) {
     let mut held = Vec::new();
     for _ in 0..connections {
-        held.push(pool.lend().await);
+        held.push(pool.acquire().await);
     }
     for db in &held {
         text(db, sql).await.unwrap();
@@ -41,7 +41,7 @@ async fn a_column_of_another_type_fails_no_statement_on_any_connection() {
     prepare_everywhere(&pool, 3, &sql).await;
     let alter = format!("ALTER TABLE {} ALTER COLUMN note TYPE varchar(99)", pool.name);
     pool.cluster.execute(super::DATABASE, &alter).await;
-    let held = [pool.lend().await, pool.lend().await, pool.lend().await];
+    let held = [pool.acquire().await, pool.acquire().await, pool.acquire().await];
     for db in &held {
         assert_eq!(text(db, &sql).await.unwrap(), "kept");
     }
@@ -55,7 +55,7 @@ async fn a_transaction_that_meets_an_outdated_plan_fails_and_its_connection_is_r
     prepare_everywhere(&pool, 1, &sql).await;
     let alter = format!("ALTER TABLE {} ALTER COLUMN note TYPE varchar(99)", pool.name);
     pool.cluster.execute(super::DATABASE, &alter).await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let before = backend(&db).await;
     let transaction = db.begin().await.unwrap();
     let error = text(&transaction, &sql).await.unwrap_err();
@@ -64,7 +64,7 @@ async fn a_transaction_that_meets_an_outdated_plan_fails_and_its_connection_is_r
     assert!(transaction.rollback().await.is_err());
     drop(db);
     pool.expect_replaced(before).await;
-    assert_eq!(text(&pool.lend().await, &sql).await.unwrap(), "kept");
+    assert_eq!(text(&pool.acquire().await, &sql).await.unwrap(), "kept");
 }
 
 #[tokio::test]
@@ -72,14 +72,14 @@ async fn statements_that_the_session_has_forgotten_are_run_once_on_another_conne
     let pool = TestPool::open().await;
     let sql = format!("{} RETURNING note", pool.note("once")).replace("'once'", "$1::text");
     let insert = async |note: &str| {
-        let db = pool.lend().await;
+        let db = pool.acquire().await;
         let values = [note.into()];
         let statement = Statement::from_sql_and_values(sea_orm::DbBackend::Postgres, &sql, values);
         db.query_one_raw(statement).await.map(|row| row.is_some())
     };
     assert_eq!(insert("first").await, Ok(true));
     let before = pool.expect_clean_lease().await;
-    pool.lend().await.execute_unprepared("DEALLOCATE ALL").await.unwrap();
+    pool.acquire().await.execute_unprepared("DEALLOCATE ALL").await.unwrap();
     assert_eq!(insert("second").await, Ok(true));
     assert_ne!(pool.expect_clean_lease().await, before);
     assert_eq!(pool.notes().await, ["first", "second"]);
@@ -89,7 +89,7 @@ async fn statements_that_the_session_has_forgotten_are_run_once_on_another_conne
 #[tokio::test]
 async fn a_session_that_has_become_read_only_is_replaced_once_and_not_again_and_again() {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let first = backend(&db).await;
     db.execute_unprepared("SET default_transaction_read_only = on").await.unwrap();
     db.execute_unprepared(&pool.note("written")).await.unwrap();
@@ -110,7 +110,7 @@ async fn a_session_that_has_become_read_only_is_replaced_once_and_not_again_and_
 #[tokio::test]
 async fn a_transaction_that_meets_a_read_only_server_ends_its_session() {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let before = backend(&db).await;
     db.execute_unprepared("SET default_transaction_read_only = on").await.unwrap();
     let transaction = db.begin().await.unwrap();
@@ -131,7 +131,7 @@ enum First {
 }
 
 async fn run(pool: &TestPool, first: First) -> Result<(), DbErr> {
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     match first {
         First::Read => text(&db, "SELECT 'read'").await.map(drop),
         First::UnpreparedRead => db.execute_unprepared("SELECT 'read'").await.map(drop),
@@ -167,7 +167,7 @@ async fn idle_connections_that_were_ended_cost_nobody_anything(#[case] first: Fi
 #[tokio::test]
 async fn a_holder_that_pauses_goes_on_though_its_connection_was_ended() {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let before = backend(&db).await;
     pool.terminate(before).await;
     assert_eq!(text(&db, "SELECT 'mine'").await.unwrap(), "mine");
@@ -190,7 +190,7 @@ async fn a_holder_that_pauses_goes_on_though_its_connection_was_ended() {
 async fn a_statement_that_may_have_written_is_never_repeated(#[case] sql: &str) {
     let pool = TestPool::open().await;
     pool.cluster.execute(super::DATABASE, &format!("CREATE SEQUENCE {}_runs", pool.name)).await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let sql = sql.replace("{notes}", &pool.name);
     let error = text(&db, &sql).await.unwrap_err();
     assert_eq!(failure::sqlstate(&error).as_deref(), Some("57P01"));
@@ -205,7 +205,7 @@ async fn a_statement_that_may_have_written_is_never_repeated(#[case] sql: &str) 
 #[tokio::test]
 async fn a_statement_of_a_transaction_is_never_repeated() {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let transaction = db.begin().await.unwrap();
     let before: i32 = value(&transaction, "SELECT pg_backend_pid()").await.unwrap();
     pool.terminate(before).await;
@@ -219,7 +219,7 @@ async fn a_statement_of_a_transaction_is_never_repeated() {
 #[tokio::test]
 async fn a_pool_that_is_ended_by_force_opens_nothing_anew_for_its_holders() {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     backend(&db).await;
     pool.pool.end_sessions().await.unwrap();
     assert!(text(&db, "SELECT 'mine'").await.is_err(), "the holder got another connection");
@@ -232,14 +232,14 @@ async fn the_sqlstate_of_an_error_says_whether_its_session_goes_on() {
     let raise = |code: &str| format!("DO $$ BEGIN RAISE 'x' USING ERRCODE = '{code}'; END $$");
     for code in ["0A000", "22012", "23505", "40001", "42501", "55P02", "55P03", "P0001"] {
         let before = pool.expect_clean_lease().await;
-        let error = pool.lend().await.execute_unprepared(&raise(code)).await.unwrap_err();
+        let error = pool.acquire().await.execute_unprepared(&raise(code)).await.unwrap_err();
         assert_eq!(failure::sqlstate(&error).as_deref(), Some(code));
         assert_eq!(pool.expect_clean_lease().await, before, "{code} ended the session");
     }
     let ending = ["08006", "25001", "25P02", "28000", "3B001", "53100", "57014", "58030", "F0000"];
     for code in ending.into_iter().chain(["26000", "42P05", "XX000", "XX001"]) {
         let before = pool.expect_clean_lease().await;
-        let error = pool.lend().await.execute_unprepared(&raise(code)).await.unwrap_err();
+        let error = pool.acquire().await.execute_unprepared(&raise(code)).await.unwrap_err();
         assert_eq!(failure::sqlstate(&error).as_deref(), Some(code));
         assert_ne!(pool.expect_clean_lease().await, before, "{code} did not end the session");
     }

@@ -12,7 +12,7 @@ use super::{TestPool, backend, text};
 #[tokio::test]
 async fn a_committed_transaction_gives_its_connection_back() {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let before = backend(&db).await;
     let transaction = db.begin().await.unwrap();
     transaction.execute_unprepared(&pool.note("kept")).await.unwrap();
@@ -26,7 +26,7 @@ async fn a_committed_transaction_gives_its_connection_back() {
 #[tokio::test]
 async fn a_rolled_back_transaction_gives_its_connection_back() {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let before = backend(&db).await;
     let transaction = db.begin().await.unwrap();
     transaction.execute_unprepared(&pool.note("never")).await.unwrap();
@@ -40,7 +40,7 @@ async fn a_rolled_back_transaction_gives_its_connection_back() {
 #[tokio::test]
 async fn a_dropped_transaction_never_reaches_the_next_request() {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let before = backend(&db).await;
     let transaction = db.begin().await.unwrap();
     transaction.execute_unprepared(&pool.note("never")).await.unwrap();
@@ -54,7 +54,7 @@ async fn a_dropped_transaction_never_reaches_the_next_request() {
 #[tokio::test]
 async fn a_transaction_outlives_its_connection_and_is_closed_when_dropped() {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let before = backend(&db).await;
     let transaction = db.begin().await.unwrap();
     drop(db);
@@ -68,7 +68,7 @@ async fn a_transaction_outlives_its_connection_and_is_closed_when_dropped() {
 #[tokio::test]
 async fn a_transaction_forgotten_by_a_panic_is_closed() {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let before = backend(&db).await;
     let note = pool.note("never");
     let task = tokio::spawn(async move {
@@ -84,7 +84,7 @@ async fn a_transaction_forgotten_by_a_panic_is_closed() {
 #[tokio::test]
 async fn the_commit_of_a_failed_transaction_is_an_error_and_rolls_back() {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let before = backend(&db).await;
     let transaction = db.begin().await.unwrap();
     transaction.execute_unprepared(&pool.note("never")).await.unwrap();
@@ -101,7 +101,7 @@ async fn the_commit_of_a_failed_transaction_is_an_error_and_rolls_back() {
 #[tokio::test]
 async fn a_commit_that_the_server_refuses_is_an_error() {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let transaction = db.begin().await.unwrap();
     transaction.execute_unprepared("SET CONSTRAINTS ALL DEFERRED").await.unwrap();
     for _ in 0..2 {
@@ -117,7 +117,7 @@ async fn a_commit_that_the_server_refuses_is_an_error() {
 #[tokio::test]
 async fn a_statement_beside_an_open_transaction_is_refused() {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let before = backend(&db).await;
     let transaction = db.begin().await.unwrap();
     assert!(text(&db, "SELECT 'beside'").await.is_err());
@@ -139,7 +139,7 @@ async fn write_twice(transaction: &Transaction<()>, note: &str) -> Result<&'stat
 #[tokio::test]
 async fn the_closure_form_commits_a_success_and_rolls_a_failure_back() {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let before = backend(&db).await;
     let kept = pool.note("kept");
     let done = db
@@ -168,7 +168,7 @@ async fn the_closure_form_commits_a_success_and_rolls_a_failure_back() {
 #[tokio::test]
 async fn the_closure_form_does_not_report_a_hidden_failure_as_a_success() {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let note = pool.note("never");
     let outcome = db
         .transaction::<_, _, DbErr>(|transaction| {
@@ -196,7 +196,7 @@ async fn isolation_level_and_access_mode_are_honoured(
     #[case] read_only: &str,
 ) {
     let pool = TestPool::open().await;
-    let db = pool.lend().await;
+    let db = pool.acquire().await;
     let options = TransactionOptions {
         isolation_level: isolation,
         access_mode: access,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use narthex::identifiers::TenantId;
 use narthex::postgres::administration::Administration;
-use narthex::provisioning::{Fault, Interruption, Moment, Planned};
+use narthex::provisioning::{FailpointAction, FailpointPosition, Failpoints, Planned};
 use narthex::registry::runs::provisioning_runs::{RunStatus, StepStatus};
 use rstest::rstest;
 use sea_orm::{ConnectionTrait, TransactionSession, TransactionTrait};
@@ -27,26 +27,27 @@ const TAKE_OVER: &str = "UPDATE provisioning_runs SET fence = fence + 1, lease_o
 #[rstest]
 #[tokio::test]
 async fn whoever_has_lost_a_run_records_nothing_of_it(
-    #[values(Moment::BeforeEffect, Moment::AfterEffect)] moment: Moment,
+    #[values(FailpointPosition::BeforeEffect, FailpointPosition::AfterEffect)]
+    moment: FailpointPosition,
 ) {
     for step in played(&["reserve", "role", "database", "schema", "owner", "activate"]) {
         lose(step, moment).await;
     }
 }
 
-async fn lose(step: &'static str, moment: Moment) {
+async fn lose(step: &'static str, moment: FailpointPosition) {
     let url: Arc<OnceLock<String>> = Arc::default();
     let (taken, before, after) =
         (AtomicUsize::new(0), Arc::new(AtomicI64::new(-1)), Arc::new(AtomicI64::new(-2)));
     let (registry, first, second) = (url.clone(), before.clone(), after.clone());
-    let take_over: Interruption = Arc::new(move |at, when| {
+    let take_over: Failpoints = Arc::new(move |at, when| {
         if at == step && when == moment && taken.fetch_add(1, Ordering::SeqCst) == 0 {
             let found = at_once(registry.get().unwrap(), &[TAKE_OVER, COUNT]);
             first.store(found, Ordering::SeqCst);
-        } else if at == step && when == Moment::BeforeEffect {
+        } else if at == step && when == FailpointPosition::BeforeEffect {
             second.store(at_once(registry.get().unwrap(), &[COUNT]), Ordering::SeqCst);
         }
-        None::<Fault>
+        None::<FailpointAction>
     });
     // The heartbeat comes too late to stop it.
     let settings: TestSettings =
@@ -63,7 +64,7 @@ async fn lose(step: &'static str, moment: Moment) {
     );
     assert_eq!(app.registry_count(&attempts).await, 0, "the first one has recorded something");
     // Before its first act on registry or server, a worker asks whether the run is still its own.
-    if moment == Moment::AfterEffect || matches!(step, "reserve" | "role" | "database") {
+    if moment == FailpointPosition::AfterEffect || matches!(step, "reserve" | "role" | "database") {
         assert_eq!(before.load(Ordering::SeqCst), after.load(Ordering::SeqCst));
     }
     assert_eq!((on_server(&app, made.tenant_id).await, things(&app).await), (2, 4));
@@ -72,8 +73,9 @@ async fn lose(step: &'static str, moment: Moment) {
 /// It is undone, whatever it is in the step that kills every process.
 #[tokio::test]
 async fn a_step_in_which_every_process_dies_is_given_up() {
-    let kills: Interruption = Arc::new(|at, when| {
-        ((at, when) == ("database", Moment::AfterEffect)).then_some(Fault::Dies)
+    let kills: Failpoints = Arc::new(|at, when| {
+        ((at, when) == ("database", FailpointPosition::AfterEffect))
+            .then_some(FailpointAction::Dies)
     });
     let settings: TestSettings = Box::new(|settings| {
         settings.provisioning.lease = Duration::from_millis(300);
@@ -154,12 +156,12 @@ async fn a_run_that_cannot_be_read_waits(#[case] can_be_read: bool) {
     let app = TestApp::start().await;
     let backwards = "sealed_input = convert_to(encode(sealed_input, 'hex'), 'UTF8')";
     let planned = planned_with(&app, backwards).await;
-    let put_off = format!(
+    let reschedule = format!(
         "SELECT count(*) FROM provisioning_runs WHERE id = '{}' AND status = 'running'
          AND lease_owner IS NULL AND next_attempt_at > now()",
         planned.run_id
     );
-    eventually("it is put off", async || app.registry_count(&put_off).await == 1).await;
+    eventually("it is put off", async || app.registry_count(&reschedule).await == 1).await;
     let steps = "SELECT count(*) FROM provisioning_events WHERE event = 'step_begun'";
     assert_eq!((app.registry_count(steps).await, things(&app).await), (0, 0));
     let again = match can_be_read {
@@ -177,14 +179,14 @@ async fn a_run_that_cannot_be_read_waits(#[case] can_be_read: bool) {
 #[tokio::test]
 async fn the_first_reason_is_the_one_that_is_told() {
     let undone = AtomicUsize::new(0);
-    let interruption: Interruption = Arc::new(move |at, when| match (at, when) {
-        ("role", Moment::AfterEffect) => Some(Fault::FailsForGood),
-        ("role", Moment::BeforeUndo) if undone.fetch_add(1, Ordering::SeqCst) < 4 => {
-            Some(Fault::Fails)
+    let failpoints: Failpoints = Arc::new(move |at, when| match (at, when) {
+        ("role", FailpointPosition::AfterEffect) => Some(FailpointAction::FailsForGood),
+        ("role", FailpointPosition::BeforeUndo) if undone.fetch_add(1, Ordering::SeqCst) < 4 => {
+            Some(FailpointAction::Fails)
         }
         _ => None,
     });
-    let app = TestApp::interrupted(interruption, Box::new(|_| {})).await;
+    let app = TestApp::interrupted(failpoints, Box::new(|_| {})).await;
     let (outcome, run, steps) = run(&app.provisioner, &new_tenant()).await;
     let failure = outcome.unwrap_err().to_string();
     assert_eq!(failure, "the step `role` failed: interrupted AfterEffect");

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use narthex::fleet::template;
 use narthex::identifiers::TenantId;
-use narthex::postgres::administration::{Server, ServerLock};
+use narthex::postgres::administration::{AdminServer, ServerLock};
 use narthex::provisioning::Planned;
-use narthex::registry::tenants::password_bound_to;
+use narthex::registry::tenants::password_aad;
 use rstest::rstest;
 use sea_orm::{ConnectionTrait, TransactionSession, TransactionTrait};
 use sqlx::postgres::PgConnectOptions;
@@ -20,7 +20,7 @@ const TWO: fn() -> TestSettings = || Box::new(|settings| settings.provisioning.s
 /// The login of a tenant's own role.
 async fn login_of(app: &TestApp, tenant: TenantId) -> PgConnectOptions {
     let row = app.router.directory().tenant(tenant).await.unwrap().unwrap();
-    let sealed = app.registry.sealer().open(&password_bound_to(tenant), &row.sealed_password);
+    let sealed = app.registry.sealer().open(&password_aad(tenant), &row.sealed_password);
     let password = String::from_utf8(sealed.unwrap().to_vec()).unwrap();
     app.cluster.options("postgres").username(&row.role_name).password(&password)
 }
@@ -116,7 +116,7 @@ async fn the_draft_of_the_template_lets_no_other_role_in() {
     let role = format!("CREATE ROLE {another} SUPERUSER LOGIN PASSWORD 'administrator'");
     app.cluster.execute("postgres", &role).await;
     let options = app.cluster.options("postgres").username(&another).password("administrator");
-    let server = Server::new(options, Duration::from_secs(10));
+    let server = AdminServer::new(options, Duration::from_secs(10));
     let draft = format!("{}_draft", template::name(&server));
     let (halted, made) = tokio::join!(
         async {
@@ -286,10 +286,10 @@ async fn found(app: &TestApp) -> Vec<(String, String)> {
     found.into_iter().map(|finding| (finding.kind.name().to_owned(), finding.name)).collect()
 }
 
-async fn mend(app: &TestApp, staff: &Staff) {
+async fn repair(app: &TestApp, staff: &Staff) {
     let row = app.router.directory().tenant(staff.tenant_id).await.unwrap().unwrap();
     let origin = narthex::audit::Actor::command("test").into();
-    let planned = app.provisioner.mend(&row, None, false, &origin).await.unwrap();
+    let planned = app.provisioner.repair(&row, None, false, &origin).await.unwrap();
     app.provisioner.finish(planned).await.unwrap();
 }
 
@@ -310,7 +310,7 @@ async fn a_database_that_others_may_enter_or_are_in_is_found_and_mended() {
     }
     let mut session = sit_in(&app, &login, &name).await;
     app.cluster.execute("postgres", &format!("GRANT CONNECT ON DATABASE {name} TO PUBLIC")).await;
-    mend(&app, &a).await;
+    repair(&app, &a).await;
     session.execute("SELECT 1").await.expect_err("it is still in there");
     assert_eq!(found(&app).await, []);
     a.get("/v1/members").await.expect(200);
@@ -333,7 +333,7 @@ async fn a_tenants_role_has_a_limit_on_its_connections_and_an_older_one_gets_it(
         let sql = format!("ALTER ROLE {role} CONNECTION LIMIT {before}");
         app.cluster.execute("postgres", &sql).await;
         eventually("it is the turn of this application", async || {
-            app.fleet.reconciler().reconcile_in_turn().await.unwrap().is_some()
+            app.fleet.reconciler().reconcile_exclusively().await.unwrap().is_some()
         })
         .await;
         assert_eq!(app.cluster.count("postgres", &limit).await, after);

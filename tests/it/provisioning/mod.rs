@@ -4,7 +4,7 @@ mod fencing;
 mod hooks;
 mod intruders;
 mod line;
-mod mending;
+mod repair;
 mod outage;
 mod purge;
 mod reconcile;

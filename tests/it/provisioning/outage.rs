@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use local_cluster::LocalCluster;
-use narthex::provisioning::{Fault, Interruption, Moment};
+use narthex::provisioning::{FailpointAction, FailpointPosition, Failpoints};
 use narthex::registry::runs::provisioning_runs::RunStatus;
 use rstest::rstest;
 use tokio::sync::Mutex;
@@ -24,20 +24,20 @@ async fn a_tenants_server_that_comes_back_gets_its_tenant(
     let (dies, is_back) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
     let cluster = Arc::new(Mutex::new(cluster));
     let crashed = Arc::new(tokio::sync::Notify::new());
-    let interruption: Interruption = {
+    let failpoints: Failpoints = {
         let (dies, is_back, crashed) = (dies.clone(), is_back.clone(), crashed.clone());
         Arc::new(move |at, when| {
-            if (at, when) != (step, Moment::BeforeEffect) {
+            if (at, when) != (step, FailpointPosition::BeforeEffect) {
                 return None;
             }
             if dies.swap(false, Ordering::SeqCst) {
                 crashed.notify_one();
             }
             // Until the server is really gone.
-            (!is_back.load(Ordering::SeqCst)).then_some(Fault::Fails)
+            (!is_back.load(Ordering::SeqCst)).then_some(FailpointAction::Fails)
         })
     };
-    let app = TestApp::interrupted(interruption, Box::new(|_| {})).await;
+    let app = TestApp::interrupted(failpoints, Box::new(|_| {})).await;
     app.add_server(&second).await;
     let outage = tokio::spawn({
         let (cluster, is_back) = (cluster.clone(), is_back.clone());

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use narthex::postgres::administration::ServerLock;
-use narthex::provisioning::{Fault, Interruption, Moment};
+use narthex::provisioning::{FailpointAction, FailpointPosition, Failpoints};
 use narthex::registry::runs::provisioning_runs::{self, Filter, RunKind, RunStatus};
 use narthex::registry::tenants::{self, Status};
 use reqwest::Method;
@@ -142,22 +142,23 @@ async fn after_the_grace_nothing_is_left_but_the_record() {
 #[rstest]
 #[tokio::test]
 async fn a_purge_whose_process_dies_is_finished_by_another(
-    #[values(Moment::BeforeEffect, Moment::AfterEffect)] moment: Moment,
-    #[values(Fault::Dies, Fault::FailsForGood)] fault: Fault,
+    #[values(FailpointPosition::BeforeEffect, FailpointPosition::AfterEffect)]
+    moment: FailpointPosition,
+    #[values(FailpointAction::Dies, FailpointAction::FailsForGood)] fault: FailpointAction,
 ) {
     for step in played(&["close", "drop_database", "drop_role", "forget"]) {
         purge_interrupted(step, moment, fault).await;
     }
 }
 
-async fn purge_interrupted(step: &'static str, moment: Moment, fault: Fault) {
+async fn purge_interrupted(step: &'static str, moment: FailpointPosition, fault: FailpointAction) {
     let count = AtomicUsize::new(0);
-    let interruption: Interruption = Arc::new(move |at, when| {
+    let failpoints: Failpoints = Arc::new(move |at, when| {
         ((at, when) == (step, moment) && count.fetch_add(1, Ordering::SeqCst) == 0).then_some(fault)
     });
     let settings: TestSettings =
         Box::new(|settings| settings.provisioning.lease = Duration::from_millis(600));
-    let app = TestApp::interrupted(interruption, settings).await;
+    let app = TestApp::interrupted(failpoints, settings).await;
     let staff = app.register().await;
     delete(&app, &staff).await;
     days_go_by(&app, 31).await;

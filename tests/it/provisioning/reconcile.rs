@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use futures_util::future::join_all;
 use narthex::audit::Actor;
 use narthex::fleet::template;
-use narthex::fleet::{DropOrphanError, Dropped, Finding, FindingKind, SPARE_PREFIX};
+use narthex::fleet::{DropOrphanError, Dropped, Finding, FindingKind, WARM_PREFIX};
 use narthex::identifiers::TenantId;
-use narthex::provisioning::{Fault, Interruption, Moment, Started};
+use narthex::provisioning::{FailpointAction, FailpointPosition, Failpoints, Started};
 use narthex::registry::tenants::database_servers::{self, DatabaseServer, State};
 use rstest::rstest;
 use sqlx::{Connection, Executor};
@@ -64,7 +64,7 @@ async fn drop_orphan(app: &TestApp, name: &str) -> Result<Dropped, DropOrphanErr
 async fn in_turn(app: &TestApp) -> Vec<(&'static str, String)> {
     let last = Mutex::new(None);
     eventually("it is its turn", async || {
-        let found = app.fleet.reconciler().reconcile_in_turn().await.unwrap();
+        let found = app.fleet.reconciler().reconcile_exclusively().await.unwrap();
         *last.lock().unwrap() = found;
         last.lock().unwrap().is_some()
     })
@@ -168,7 +168,7 @@ async fn what_a_tenant_has_lost_is_missing_until_it_is_mended(
     let tenant = narthex::registry::tenants::find(&db, staff.tenant_id).await.unwrap().unwrap();
     let planned = app
         .provisioner
-        .mend(&tenant, None, accept_empty, &Actor::command("test").into())
+        .repair(&tenant, None, accept_empty, &Actor::command("test").into())
         .await
         .unwrap();
     assert_eq!(found(&app).await, [], "it is being mended");
@@ -178,8 +178,8 @@ async fn what_a_tenant_has_lost_is_missing_until_it_is_mended(
 
 /// A run that stands still between two steps, an hour long.
 async fn stuck_after(step: &'static str) -> (TestApp, Started) {
-    let fails: Interruption = Arc::new(move |at, when| {
-        ((at, when) == (step, Moment::AfterEffect)).then_some(Fault::Fails)
+    let fails: Failpoints = Arc::new(move |at, when| {
+        ((at, when) == (step, FailpointPosition::AfterEffect)).then_some(FailpointAction::Fails)
     });
     let app = TestApp::interrupted(fails, Box::new(|_| {})).await;
     let started = app.provisioner.start(&new_tenant(), None).await.unwrap();
@@ -289,7 +289,7 @@ async fn tenants_spares_and_templates_are_not_dropped() {
     assert_eq!(found(&app).await, [("missing_database", spares[0].clone())]);
     app.registry_execute(&format!("DELETE FROM spare_databases WHERE name = '{}'", spares[0]))
         .await;
-    let orphan = format!("{SPARE_PREFIX}{}", unique());
+    let orphan = format!("{WARM_PREFIX}{}", unique());
     let mark = mark(&app).await;
     make(&app.cluster, &orphan, Some(&mark)).await;
     assert_eq!(found(&app).await.len(), 2);
@@ -299,7 +299,7 @@ async fn tenants_spares_and_templates_are_not_dropped() {
 
 /// A database server in the registry, and what the metrics of an application say of it.
 async fn counted(app: &TestApp, server: &DatabaseServer) -> Vec<(&'static str, usize)> {
-    app.fleet.take_stock().await.unwrap();
+    app.fleet.refresh_statistics().await.unwrap();
     let of_it = app.fleet.statistics().findings.into_iter();
     of_it
         .filter(|(_, id, count)| *id == server.id && *count > 0)
@@ -369,12 +369,12 @@ async fn replicas_take_turns_at_comparing() {
     let app = TestApp::start_on(TestCluster::of(&cluster), Box::new(|_| {})).await;
     let mut other = app.cluster.connect("postgres").await;
     other.execute("SELECT pg_advisory_lock(x'6e617274'::int, 104)").await.unwrap();
-    assert_eq!(app.fleet.reconciler().reconcile_in_turn().await.unwrap(), None);
+    assert_eq!(app.fleet.reconciler().reconcile_exclusively().await.unwrap(), None);
     // An operator who asks does not have to wait.
     assert_eq!(found(&app).await, []);
     other.close().await.unwrap();
     eventually("its turn has come", async || {
-        app.fleet.reconciler().reconcile_in_turn().await.unwrap().is_some()
+        app.fleet.reconciler().reconcile_exclusively().await.unwrap().is_some()
     })
     .await;
 }
@@ -382,11 +382,11 @@ async fn replicas_take_turns_at_comparing() {
 /// Tenants are made, and undone, as fast as it goes; whenever somebody looks, nothing stands out.
 #[tokio::test]
 async fn nothing_stands_out_while_tenants_come_and_go() {
-    let turn = AtomicUsize::new(0);
-    let every_third: Interruption = Arc::new(move |at, when| {
-        let is_last = (at, when) == ("owner", Moment::BeforeEffect);
-        let fails = is_last && turn.fetch_add(1, Ordering::SeqCst).is_multiple_of(3);
-        fails.then_some(Fault::FailsForGood)
+    let permit = AtomicUsize::new(0);
+    let every_third: Failpoints = Arc::new(move |at, when| {
+        let is_last = (at, when) == ("owner", FailpointPosition::BeforeEffect);
+        let fails = is_last && permit.fetch_add(1, Ordering::SeqCst).is_multiple_of(3);
+        fails.then_some(FailpointAction::FailsForGood)
     });
     let two: TestSettings = Box::new(|settings| settings.provisioning.spares = 2);
     let app = TestApp::interrupted(every_third, two).await;

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use narthex::identifiers::TenantId;
-use narthex::provisioning::{Fault, Interruption, Moment, RunFailure};
+use narthex::provisioning::{FailpointAction, FailpointPosition, Failpoints, RunFailure};
 use narthex::registry::runs::provisioning_runs::{self, RunStatus, StepStatus};
 use rstest::rstest;
 use serde_json::json;
@@ -42,7 +42,12 @@ fn with(service: &Service) -> TestSettings {
 }
 
 /// Does something to a step at a moment, so many times.
-fn times(most: usize, step: &'static str, moment: Moment, fault: Fault) -> Interruption {
+fn times(
+    most: usize,
+    step: &'static str,
+    moment: FailpointPosition,
+    fault: FailpointAction,
+) -> Failpoints {
     let count = AtomicUsize::new(0);
     Arc::new(move |at, when| {
         ((at, when) == (step, moment) && count.fetch_add(1, Ordering::SeqCst) < most)
@@ -53,16 +58,18 @@ fn times(most: usize, step: &'static str, moment: Moment, fault: Fault) -> Inter
 #[rstest]
 #[tokio::test]
 async fn a_step_that_is_done_twice_changes_nothing_more(
-    #[values(Moment::BeforeEffect, Moment::AfterEffect)] moment: Moment,
+    #[values(FailpointPosition::BeforeEffect, FailpointPosition::AfterEffect)]
+    moment: FailpointPosition,
 ) {
     for step in played(&STEPS) {
         do_twice(step, moment).await;
     }
 }
 
-async fn do_twice(step: &'static str, moment: Moment) {
+async fn do_twice(step: &'static str, moment: FailpointPosition) {
     let service = Service::start().await;
-    let app = TestApp::interrupted(times(1, step, moment, Fault::Fails), with(&service)).await;
+    let app =
+        TestApp::interrupted(times(1, step, moment, FailpointAction::Fails), with(&service)).await;
     let (outcome, run_row, steps) = run(&app.provisioner, &new_tenant()).await;
     let made = outcome.unwrap();
     assert_eq!((run_row.status, run_row.error_code), (RunStatus::Completed, None));
@@ -84,11 +91,11 @@ async fn do_twice(step: &'static str, moment: Moment) {
 }
 
 #[rstest]
-#[case::before_its_effect(Moment::BeforeEffect, false)]
-#[case::after_its_effect_and_undone_twice(Moment::AfterEffect, true)]
+#[case::before_its_effect(FailpointPosition::BeforeEffect, false)]
+#[case::after_its_effect_and_undone_twice(FailpointPosition::AfterEffect, true)]
 #[tokio::test]
 async fn a_step_that_fails_for_good_leaves_nothing_behind(
-    #[case] moment: Moment,
+    #[case] moment: FailpointPosition,
     #[case] undone_twice: bool,
 ) {
     for step in played(&STEPS) {
@@ -96,18 +103,19 @@ async fn a_step_that_fails_for_good_leaves_nothing_behind(
     }
 }
 
-async fn fail_for_good(step: &'static str, moment: Moment, undone_twice: bool) {
+async fn fail_for_good(step: &'static str, moment: FailpointPosition, undone_twice: bool) {
     let service = Service::start().await;
-    let fault = times(1, step, moment, Fault::FailsForGood);
+    let fault = times(1, step, moment, FailpointAction::FailsForGood);
     let undoing = AtomicUsize::new(0);
-    let interruption: Interruption = Arc::new(move |at, when| match when {
+    let failpoints: Failpoints = Arc::new(move |at, when| match when {
         // Every undo loses its answer once.
-        Moment::AfterUndo if undone_twice => {
-            (undoing.fetch_add(1, Ordering::SeqCst).is_multiple_of(2)).then_some(Fault::Fails)
+        FailpointPosition::AfterUndo if undone_twice => {
+            (undoing.fetch_add(1, Ordering::SeqCst).is_multiple_of(2))
+                .then_some(FailpointAction::Fails)
         }
         _ => fault(at, when),
     });
-    let app = TestApp::interrupted(interruption, with(&service)).await;
+    let app = TestApp::interrupted(failpoints, with(&service)).await;
     let new = new_tenant();
     let (outcome, run_row, steps) = run(&app.provisioner, &new).await;
     let broken = outcome.unwrap_err();
@@ -138,16 +146,18 @@ async fn fail_for_good(step: &'static str, moment: Moment, undone_twice: bool) {
 #[rstest]
 #[tokio::test]
 async fn a_run_whose_process_dies_is_finished_by_another(
-    #[values(Moment::BeforeEffect, Moment::AfterEffect)] moment: Moment,
+    #[values(FailpointPosition::BeforeEffect, FailpointPosition::AfterEffect)]
+    moment: FailpointPosition,
 ) {
     for step in played(&["reserve", "role", "database", "schema", "owner", "storage", "activate"]) {
         die(step, moment).await;
     }
 }
 
-async fn die(step: &'static str, moment: Moment) {
+async fn die(step: &'static str, moment: FailpointPosition) {
     let service = Service::start().await;
-    let app = TestApp::interrupted(times(2, step, moment, Fault::Dies), with(&service)).await;
+    let app =
+        TestApp::interrupted(times(2, step, moment, FailpointAction::Dies), with(&service)).await;
     let (outcome, run_row, _) = run(&app.provisioner, &new_tenant()).await;
     let made = outcome.unwrap();
     assert_eq!((on_server(&app, made.tenant_id).await, things(&app).await), (2, WHOLE));
@@ -162,21 +172,22 @@ async fn die(step: &'static str, moment: Moment) {
 #[rstest]
 #[tokio::test]
 async fn a_run_whose_process_dies_in_the_undoing_is_undone_by_another(
-    #[values(Moment::BeforeUndo, Moment::AfterUndo)] moment: Moment,
+    #[values(FailpointPosition::BeforeUndo, FailpointPosition::AfterUndo)]
+    moment: FailpointPosition,
 ) {
     for step in played(&["reserve", "role", "database", "storage", "activate"]) {
         die_in_the_undoing(step, moment).await;
     }
 }
 
-async fn die_in_the_undoing(step: &'static str, moment: Moment) {
+async fn die_in_the_undoing(step: &'static str, moment: FailpointPosition) {
     let service = Service::start().await;
-    let dies = times(2, step, moment, Fault::Dies);
-    let interruption: Interruption = Arc::new(move |at, when| match (at, when) {
-        ("activate", Moment::AfterEffect) => Some(Fault::FailsForGood),
+    let dies = times(2, step, moment, FailpointAction::Dies);
+    let failpoints: Failpoints = Arc::new(move |at, when| match (at, when) {
+        ("activate", FailpointPosition::AfterEffect) => Some(FailpointAction::FailsForGood),
         _ => dies(at, when),
     });
-    let app = TestApp::interrupted(interruption, with(&service)).await;
+    let app = TestApp::interrupted(failpoints, with(&service)).await;
     let (outcome, run_row, _) = run(&app.provisioner, &new_tenant()).await;
     // The first reason is the one that is told.
     assert!(matches!(outcome, Err(RunFailure::Broken { .. })), "{outcome:?}");
@@ -187,8 +198,9 @@ async fn die_in_the_undoing(step: &'static str, moment: Moment) {
 
 #[tokio::test]
 async fn attempts_have_an_end() {
-    let fails: Interruption =
-        Arc::new(|at, when| ((at, when) == ("role", Moment::BeforeEffect)).then_some(Fault::Fails));
+    let fails: Failpoints = Arc::new(|at, when| {
+        ((at, when) == ("role", FailpointPosition::BeforeEffect)).then_some(FailpointAction::Fails)
+    });
     let few: TestSettings = Box::new(|settings| settings.provisioning.max_attempts = 3);
     let app = TestApp::interrupted(fails, few).await;
     let (outcome, _, steps) = run(&app.provisioner, &new_tenant()).await;
@@ -198,8 +210,9 @@ async fn attempts_have_an_end() {
 
 #[tokio::test]
 async fn a_registration_that_fails_can_be_read_and_names_nothing_internal() {
-    let fails: Interruption = Arc::new(|at, when| {
-        (at == "owner" && when == Moment::AfterEffect).then_some(Fault::FailsForGood)
+    let fails: Failpoints = Arc::new(|at, when| {
+        (at == "owner" && when == FailpointPosition::AfterEffect)
+            .then_some(FailpointAction::FailsForGood)
     });
     let app = TestApp::interrupted(fails, Box::new(|_| {})).await;
     let started = app.provisioner.start(&new_tenant(), None).await.unwrap();
@@ -230,11 +243,11 @@ async fn what_no_repetition_mends_is_tried_once() {
         set_byte(sealed_password, length(sealed_password) - 1, get_byte(sealed_password, length(sealed_password) - 1) # 1)";
     let url: Arc<OnceLock<String>> = Arc::default();
     let registry = url.clone();
-    let alters: Interruption = Arc::new(move |at, when| {
-        if (at, when) == ("role", Moment::BeforeEffect) {
+    let alters: Failpoints = Arc::new(move |at, when| {
+        if (at, when) == ("role", FailpointPosition::BeforeEffect) {
             at_once(registry.get().unwrap(), &[ALTER]);
         }
-        None::<Fault>
+        None::<FailpointAction>
     });
     let app = TestApp::interrupted(alters, Box::new(|_| {})).await;
     url.set(app.cluster.url(&app.registry_database)).unwrap();

@@ -110,7 +110,7 @@ async fn answer(
     }
     let call: Value = serde_json::from_slice(&body).unwrap();
     let name = call["type"].as_str().unwrap().to_owned();
-    let (kind, act) = name.strip_prefix("tenant.").unwrap().rsplit_once('.').unwrap();
+    let (kind, event) = name.strip_prefix("tenant.").unwrap().rsplit_once('.').unwrap();
     let tenant = call["data"]["tenant_id"].as_str().unwrap().to_owned();
     let mut seen = inside.seen.lock().unwrap();
     seen.calls.push(name.clone());
@@ -119,7 +119,7 @@ async fn answer(
         return (StatusCode::from_u16(status).unwrap(), text);
     }
     let key = (kind.to_owned(), tenant.clone());
-    match act {
+    match event {
         "make" => {
             let reference = format!("{kind}-of-{tenant}");
             seen.made.insert(key, reference.clone());

@@ -7,11 +7,11 @@ use std::time::Duration;
 use narthex::app::App;
 use narthex::clock::Clock;
 use narthex::fleet::template;
-use narthex::fleet::{SPARE_PREFIX, SpareError};
+use narthex::fleet::{WARM_PREFIX, WarmDatabaseError};
 use narthex::postgres::migrating;
-use narthex::provisioning::{Fault, Interruption, Moment};
+use narthex::provisioning::{FailpointAction, FailpointPosition, Failpoints};
 use narthex::registry::tenants::REGISTRY_SERVER;
-use narthex::registry::tenants::spare_databases::{self, State, Wanted};
+use narthex::registry::tenants::warm_databases::{self, State, Wanted};
 use sea_orm::{ConnectionTrait, TransactionSession, TransactionTrait};
 
 use super::{new_tenant, on_server, run, things};
@@ -49,7 +49,7 @@ async fn a_spare_becomes_the_database_of_a_tenant_and_another_takes_its_place() 
     let app = TestApp::start_with(TWO()).await;
     two_are_ready(&app).await;
     let oldest = spares(&app, "ready").await.remove(0);
-    assert!(oldest.starts_with(SPARE_PREFIX));
+    assert!(oldest.starts_with(WARM_PREFIX));
     let open =
         format!("SELECT count(*) FROM pg_database WHERE datname = '{oldest}' AND datallowconn");
     assert_eq!(app.cluster.count("postgres", &open).await, 0, "a spare lets somebody in");
@@ -97,7 +97,7 @@ async fn a_spare_that_was_claimed_is_used_by_whoever_goes_on() {
     let newest = migrating::newest::<tenant_migrations::Migrator>();
     let wanted = Wanted { server: REGISTRY_SERVER, template: &template, schema_version: &newest };
     let claim = async || {
-        spare_databases::claim(&transaction, planned.tenant_id, &wanted).await.unwrap().unwrap()
+        warm_databases::claim(&transaction, planned.tenant_id, &wanted).await.unwrap().unwrap()
     };
     let claimed = claim().await;
     assert_eq!(claimed, claim().await);
@@ -112,9 +112,9 @@ async fn a_spare_that_was_claimed_is_used_by_whoever_goes_on() {
 #[tokio::test]
 async fn a_tenant_that_has_its_database_takes_no_spare() {
     let died = AtomicBool::new(false);
-    let dies: Interruption = Arc::new(move |at, when| {
-        let now = (at, when) == ("database", Moment::AfterEffect);
-        (now && !died.swap(true, Ordering::SeqCst)).then_some(Fault::Dies)
+    let dies: Failpoints = Arc::new(move |at, when| {
+        let now = (at, when) == ("database", FailpointPosition::AfterEffect);
+        (now && !died.swap(true, Ordering::SeqCst)).then_some(FailpointAction::Dies)
     });
     let settings: TestSettings =
         Box::new(|settings| settings.provisioning.lease = Duration::from_secs(4));
@@ -131,8 +131,9 @@ async fn a_tenant_that_has_its_database_takes_no_spare() {
 
 #[tokio::test]
 async fn a_claimed_spare_goes_with_the_run_that_is_undone() {
-    let fails: Interruption = Arc::new(|at, when| {
-        ((at, when) == ("database", Moment::BeforeEffect)).then_some(Fault::FailsForGood)
+    let fails: Failpoints = Arc::new(|at, when| {
+        ((at, when) == ("database", FailpointPosition::BeforeEffect))
+            .then_some(FailpointAction::FailsForGood)
     });
     let app = TestApp::interrupted(fails, TWO()).await;
     two_are_ready(&app).await;
@@ -175,7 +176,7 @@ async fn a_spare_of_another_schema_or_template_is_never_claimed() {
 async fn what_its_maker_left_half_made_is_removed() {
     let app = TestApp::start_with(TWO()).await;
     two_are_ready(&app).await;
-    let name = format!("{SPARE_PREFIX}{}", uuid::Uuid::new_v4().simple());
+    let name = format!("{WARM_PREFIX}{}", uuid::Uuid::new_v4().simple());
     let half = spares(&app, "ready").await.remove(0);
     let row = format!(
         "INSERT INTO spare_databases SELECT '{name}', server_id, template, schema_version, 'making', NULL, now()
@@ -184,9 +185,7 @@ async fn what_its_maker_left_half_made_is_removed() {
     app.registry_execute(&row).await;
     app.cluster.execute("postgres", &format!("CREATE DATABASE {name}")).await;
     let db = app.registry.connect().await.unwrap();
-    assert!(
-        spare_databases::change_state(&db, &half, State::Ready, State::Removing).await.unwrap()
-    );
+    assert!(warm_databases::change_state(&db, &half, State::Ready, State::Removing).await.unwrap());
     eventually("both are gone", async || {
         oid(&app, &name).await.is_empty() && oid(&app, &half).await.is_empty()
     })
@@ -209,8 +208,8 @@ async fn a_copy_that_is_not_what_it_should_be_never_waits_for_a_tenant() {
     app.cluster.execute("postgres", &open(false)).await;
     let replica = with_two(&app).await;
     eventually("it is seen", async || {
-        let made = replica.fleet.top_up_spares().await;
-        matches!(made, Err(SpareError::WrongSchema { .. }))
+        let made = replica.fleet.top_up_warm_databases().await;
+        matches!(made, Err(WarmDatabaseError::WrongSchema { .. }))
     })
     .await;
     assert_eq!(spares(&app, "ready").await, Vec::<String>::new());
@@ -245,7 +244,7 @@ async fn no_connection_to_the_registry_is_held_while_a_spare_is_dropped() {
     let lone = App::open(settings, Clock::system()).await.unwrap();
     app.registry_execute("UPDATE database_servers SET state = 'draining'").await;
     eventually("both are gone", async || {
-        lone.fleet.top_up_spares().await.unwrap();
+        lone.fleet.top_up_warm_databases().await.unwrap();
         app.registry_count("SELECT count(*) FROM spare_databases").await == 0
     })
     .await;

@@ -4,7 +4,7 @@ use narthex::fleet::template;
 use narthex::identifiers::TenantId;
 use narthex::postgres::migrating;
 use narthex::registry::tenants::{self, Status};
-use narthex::tenant_data::preseed::verify_preseed;
+use narthex::tenant_data::seed::verify_seed;
 use rstest::rstest;
 use sea_orm::{TransactionSession, TransactionTrait};
 use sea_orm_migration::MigratorTrait;
@@ -102,7 +102,7 @@ async fn a_copy_made_by_another_version_of_the_program_becomes_a_whole_tenant(#[
     let db = app.registry.connect().await.unwrap();
     let tenant = tenants::find(&db, planned.tenant_id).await.unwrap().unwrap();
     assert_eq!((tenant.status, tenant.schema_version), (Status::Active, expected));
-    verify_preseed(&app.tenant_db(planned.tenant_id).await).await.unwrap();
+    verify_seed(&app.tenant_db(planned.tenant_id).await).await.unwrap();
 }
 
 /// Somebody has had a hand in the template: no tenant is served that lacks what every tenant has.

@@ -1,7 +1,7 @@
 //! A registration whose address nobody proves ends by itself, and keeps nobody from registering; any other tenant stays.
 
 use narthex::audit::Actor;
-use narthex::tenants::LifeChange;
+use narthex::tenants::StatusChange;
 use reqwest::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -111,7 +111,7 @@ async fn a_tenant_that_an_operator_has_taken_care_of_does_not_end_by_itself() {
         age(&app, staff, "8 days").await;
     }
     assert_eq!(app.purges.end_unproven().await.unwrap(), 1);
-    let change = app.tenants.change_life(restored.tenant_id, LifeChange::Restore, &origin);
+    let change = app.tenants.change_status(restored.tenant_id, StatusChange::Restore, &origin);
     assert!(change.await.unwrap());
     assert_eq!(app.purges.end_unproven().await.unwrap(), 0);
     for staff in [&restored, &held] {

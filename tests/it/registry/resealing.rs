@@ -12,7 +12,7 @@ use reqwest::Method;
 use secrecy::SecretString;
 use serde_json::json;
 
-use crate::command_line::{Place, Said};
+use crate::command_line::{CliFixture, Said};
 use crate::support::TestApp;
 
 /// Whatever is sealed stands in a column of this name; what is in the list is there.
@@ -55,7 +55,7 @@ fn rotated(app: &TestApp, new: &str, keeps_old: bool) -> Settings {
     settings
 }
 
-async fn rotate(place: &Place, new: &str) -> Said {
+async fn rotate(place: &CliFixture, new: &str) -> Said {
     let mut command = place.command(&["keys", "rotate", "--master-key"]);
     command
         .env("NARTHEX_SECRETS__PREVIOUS_MASTER_KEYS", &place.master_key)
@@ -70,7 +70,7 @@ async fn open(settings: Settings) -> Result<App, String> {
 #[tokio::test]
 async fn everything_is_sealed_anew_and_the_old_key_is_needed_no_more() {
     let mut app = furnished().await;
-    let (place, new) = (Place::of(&app), generate_master_key().unwrap());
+    let (place, new) = (CliFixture::of(&app), generate_master_key().unwrap());
     assert!(open(rotated(&app, &new, false)).await.is_err());
     // Two at once: each value is done once.
     let (one, two) = tokio::join!(rotate(&place, &new), rotate(&place, &new));
@@ -105,7 +105,7 @@ async fn everything_is_sealed_anew_and_the_old_key_is_needed_no_more() {
 #[tokio::test]
 async fn what_no_key_opens_is_named_and_everything_else_is_done() {
     let mut app = furnished().await;
-    let (place, new) = (Place::of(&app), generate_master_key().unwrap());
+    let (place, new) = (CliFixture::of(&app), generate_master_key().unwrap());
     // It would go on to seal under the old key.
     app.life.stop();
     assert!((&mut app.served).await.unwrap());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use narthex::registry::runs::provisioning_runs::{self, NewRun, RunKind, RunStatus};
-use narthex::registry::runs::run_leases::{self, Due, LeaseLost, Progress};
+use narthex::registry::runs::run_leases::{self, ClaimFilter, LeaseLost, Progress};
 use rstest::rstest;
 
 use crate::support::TestApp;
@@ -38,13 +38,13 @@ async fn a_cancelled_run_is_due_at_once(
         steps: &[],
     };
     provisioning_runs::create(&db, new, "test", now).await.unwrap().unwrap();
-    let due = Due { run: Some(id), known: &[(RunKind::CreateTenant, version)] };
+    let due = ClaimFilter { run: Some(id), known: &[(RunKind::CreateTenant, version)] };
     let (claim, _) = run_leases::claim(&db, "one", LEASE, due).await.unwrap().unwrap();
     assert!(run_leases::claim(&db, "two", LEASE, due).await.unwrap().is_none(), "it is taken");
     if is_cancelled {
         provisioning_runs::cancel(&db, id, "test", now).await.unwrap().unwrap();
     }
-    let failed = Progress { put_off: Some(HOUR), status: Some(status), ..Progress::default() };
+    let failed = Progress { reschedule: Some(HOUR), status: Some(status), ..Progress::default() };
     let told = run_leases::advance(&db, &claim, failed, now).await.unwrap();
     assert_eq!(told, Ok(is_cancelled));
     let again = run_leases::claim(&db, "two", LEASE, due).await.unwrap();

@@ -14,7 +14,7 @@ use narthex::http::Listeners;
 use narthex::identifiers::{LineNumber, TenantId};
 use narthex::lifecycle::Lifecycle;
 use narthex::operators::Operators;
-use narthex::provisioning::{Interruption, Provisioner};
+use narthex::provisioning::{Failpoints, Provisioner};
 use narthex::registry::inbox::parked_events;
 use narthex::registry::tenants::phone_numbers;
 use narthex::registry::{Registry, schema};
@@ -116,9 +116,9 @@ impl TestApp {
     }
 
     /// On the shared cluster, with provisioning that is interfered with, that of the jobs included.
-    pub async fn interrupted(interruption: Interruption, change: TestSettings) -> Self {
+    pub async fn interrupted(failpoints: Failpoints, change: TestSettings) -> Self {
         let (cluster, database) = fresh_registry().await;
-        let mut app = Self::open(cluster, database, change, Some(interruption)).await;
+        let mut app = Self::open(cluster, database, change, Some(failpoints)).await;
         app.owns_registry = true;
         app
     }
@@ -127,7 +127,7 @@ impl TestApp {
         cluster: TestCluster,
         registry_database: String,
         change: TestSettings,
-        interruption: Option<Interruption>,
+        failpoints: Option<Failpoints>,
     ) -> Self {
         let provider = Provider::generate();
         let mut settings = Settings::default();
@@ -152,8 +152,8 @@ impl TestApp {
         change(&mut settings);
         let clock = Clock::system();
         let mut app = App::open(settings.clone(), clock.clone()).await.unwrap();
-        if let Some(interruption) = interruption {
-            app.provisioner = app.provisioner.interrupted_by(interruption);
+        if let Some(failpoints) = failpoints {
+            app.provisioner = app.provisioner.with_failpoints(failpoints);
             app.clerk = app.clerk.provisioning_with(app.provisioner.clone());
         }
         let listeners = Listeners {
@@ -198,7 +198,7 @@ impl TestApp {
         let hash = self.registry.hasher().phone_number(number.as_str());
         let history = phone_numbers::history(&db, &number).await.unwrap();
         let comes = |event| history.holder(event) == Some(tenant);
-        parked_events::hasten(&db, hash, comes, self.clock.now()).await.unwrap();
+        parked_events::make_due(&db, hash, comes, self.clock.now()).await.unwrap();
     }
 
     /// A connection to a tenant's database by way of the router.

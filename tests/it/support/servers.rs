@@ -11,7 +11,7 @@ impl TestApp {
     pub fn server_row(&self, cluster: &TestCluster) -> DatabaseServer {
         let (id, options) = (new_id(), cluster.options("postgres"));
         let url = options.to_url_lossy();
-        let bound_to = database_servers::password_bound_to(id);
+        let aad = database_servers::password_aad(id);
         let password = url.password().unwrap().as_bytes();
         DatabaseServer {
             id,
@@ -23,7 +23,7 @@ impl TestApp {
             state: State::Active,
             administration_user: Some(options.get_username().to_owned()),
             sealed_administration_password: Some(
-                self.registry.sealer().seal(&bound_to, password).unwrap(),
+                self.registry.sealer().seal(&aad, password).unwrap(),
             ),
             max_tenants: 10_000,
             system_identifier: None,

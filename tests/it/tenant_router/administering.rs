@@ -5,7 +5,7 @@ use std::time::Duration;
 use narthex::fleet::template;
 use narthex::identifiers::new_id;
 use narthex::postgres::ConnectFailure;
-use narthex::postgres::administration::Server;
+use narthex::postgres::administration::AdminServer;
 use narthex::registry::tenants::REGISTRY_SERVER;
 use narthex::registry::tenants::database_servers::{self, DatabaseServer, State};
 use narthex::tenant_router::RouterError;
@@ -14,11 +14,11 @@ use super::{Hall, ask, connect, tenant};
 use crate::support::{TestCluster, own_cluster};
 
 /// Makes the tenant's role and database with the password that the registry has for it.
-async fn settle(hall: &Hall, server: &Server) {
+async fn settle(hall: &Hall, server: &AdminServer) {
     let id = hall.ids[0];
     let sealed = tenant(&hall.app.router, id).await.sealed_password.clone();
-    let bound_to = narthex::registry::tenants::password_bound_to(id);
-    let password = hall.app.registry.sealer().open(&bound_to, &sealed).unwrap();
+    let aad = narthex::registry::tenants::password_aad(id);
+    let password = hall.app.registry.sealer().open(&aad, &sealed).unwrap();
     let name = id.database_name();
     template::ensure(server).await.unwrap();
     let mut administration = server.administer().await.unwrap();

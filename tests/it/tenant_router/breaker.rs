@@ -26,14 +26,14 @@ async fn a_failing_tenant_is_left_alone_and_the_others_do_not_notice() {
         (statistics.count(PoolEvent::OpenFailed), statistics.refused(Refusal::BackingOff));
     assert!(refused >= 100, "{refused} requests were turned away without an attempt");
     assert!(failed < 100, "{failed} pools were tried");
-    let trouble = router.trouble_of(failing).expect("the trouble outlives the pool");
+    let trouble = router.failure_of(failing).expect("the trouble outlives the pool");
     assert_ne!(trouble.state, BreakerState::Closed);
     assert_eq!(router.pool_of(failing), None);
-    assert_eq!(router.trouble_of(other), None);
+    assert_eq!(router.failure_of(other), None);
 
     hall.allow_connections(failing, true).await;
     visit_eventually(&router, failing).await;
-    assert_eq!(router.trouble_of(failing), None);
+    assert_eq!(router.failure_of(failing), None);
     assert_eq!(count(&router, PoolEvent::Opened), 2);
 }
 

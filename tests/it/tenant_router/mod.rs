@@ -8,7 +8,7 @@ use narthex::configuration::RouterSettings;
 use narthex::fleet::template;
 use narthex::identifiers::TenantId;
 use narthex::postgres::ConnectFailure;
-use narthex::postgres::administration::{Administration, Handover, Login, Server};
+use narthex::postgres::administration::{AdminServer, Administration, DatabaseAssignment, Login};
 use narthex::registry::tenants::Tenant;
 use narthex::tenant_router::{
     OnTenant, PoolEvent, RouterError, TENANT_GROUP, TenantDb, TenantRouter,
@@ -34,13 +34,18 @@ mod status;
 mod tls;
 
 /// A tenant's role and database on a server, as provisioning makes them.
-async fn settle(administration: &mut Administration, server: &Server, name: &str, password: &str) {
+async fn settle(
+    administration: &mut Administration,
+    server: &AdminServer,
+    name: &str,
+    password: &str,
+) {
     let (salt, mark) = (&[7; 16], "narthex test");
     let login = Login { name, group: TENANT_GROUP, password, salt, mark, connection_limit: 30 };
     administration.create_login(login).await.unwrap();
     administration.copy_database(&template::name(server), name).await.unwrap();
-    let handover = Handover { database: name, role: name, mark };
-    administration.hand_over(&handover).await.unwrap();
+    let handover = DatabaseAssignment { database: name, role: name, mark };
+    administration.assign_database(&handover).await.unwrap();
 }
 
 /// An application with some tenants of which nothing is open.

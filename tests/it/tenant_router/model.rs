@@ -23,7 +23,7 @@ const PER_TENANT: u32 = 2;
 const STORIES: u32 = 6;
 
 #[derive(Clone, Debug)]
-enum Act {
+enum AuditEvent {
     /// So many requests of a tenant at once.
     Acquire(usize, usize),
     /// The lease at this place of the list (round and round) is given back.
@@ -44,21 +44,21 @@ enum Act {
     Rest,
 }
 
-fn acts() -> impl Strategy<Value = Vec<Act>> {
+fn acts() -> impl Strategy<Value = Vec<AuditEvent>> {
     let tenant = 0..TENANTS;
     let lease = 0..16_usize;
-    let act = prop_oneof![
-        8 => (tenant.clone(), 1..3_usize).prop_map(|(t, n)| Act::Acquire(t, n)),
-        5 => lease.clone().prop_map(Act::Release),
-        3 => lease.prop_map(Act::Cancel),
-        2 => tenant.clone().prop_map(Act::GiveUp),
-        1 => tenant.clone().prop_map(Act::Suspend),
-        2 => tenant.clone().prop_map(Act::Resume),
-        1 => tenant.clone().prop_map(Act::Fail),
-        2 => tenant.prop_map(Act::Recover),
-        1 => Just(Act::Rest),
+    let event = prop_oneof![
+        8 => (tenant.clone(), 1..3_usize).prop_map(|(t, n)| AuditEvent::Acquire(t, n)),
+        5 => lease.clone().prop_map(AuditEvent::Release),
+        3 => lease.prop_map(AuditEvent::Cancel),
+        2 => tenant.clone().prop_map(AuditEvent::GiveUp),
+        1 => tenant.clone().prop_map(AuditEvent::Suspend),
+        2 => tenant.clone().prop_map(AuditEvent::Resume),
+        1 => tenant.clone().prop_map(AuditEvent::Fail),
+        2 => tenant.prop_map(AuditEvent::Recover),
+        1 => Just(AuditEvent::Rest),
     ];
-    prop::collection::vec(act, 10..30)
+    prop::collection::vec(event, 10..30)
 }
 
 /// What must be true, kept beside the router.
@@ -94,30 +94,30 @@ impl Story<'_> {
         self.hall.ids[tenant]
     }
 
-    async fn act(&mut self, act: &Act) {
-        match *act {
-            Act::Acquire(tenant, requests) => self.acquire(tenant, requests).await,
-            Act::Release(at) => drop(self.take(at)),
-            Act::Cancel(at) => {
+    async fn event(&mut self, event: &AuditEvent) {
+        match *event {
+            AuditEvent::Acquire(tenant, requests) => self.acquire(tenant, requests).await,
+            AuditEvent::Release(at) => drop(self.take(at)),
+            AuditEvent::Cancel(at) => {
                 if let Some((_, db)) = self.take(at) {
                     let mut statement = Box::pin(db.execute_unprepared("SELECT pg_sleep(0.3)"));
                     let _ = tokio::time::timeout(Duration::from_millis(2), &mut statement).await;
                 }
             }
-            Act::GiveUp(tenant) => {
+            AuditEvent::GiveUp(tenant) => {
                 let mut request = Box::pin(connect(&self.router, self.id(tenant)));
                 let _ = request.as_mut().now_or_never();
             }
-            Act::Suspend(tenant) => self.suspend(tenant, true).await,
-            Act::Resume(tenant) => self.suspend(tenant, false).await,
-            Act::Fail(tenant) => {
+            AuditEvent::Suspend(tenant) => self.suspend(tenant, true).await,
+            AuditEvent::Resume(tenant) => self.suspend(tenant, false).await,
+            AuditEvent::Fail(tenant) => {
                 // Its leases break; what is left of them is of no more use to the story.
                 self.model.leases.retain(|(of, _)| *of != tenant);
                 self.model.failing[tenant] = true;
                 self.hall.allow_connections(self.id(tenant), false).await;
             }
-            Act::Recover(tenant) => self.recover(tenant).await,
-            Act::Rest => tokio::time::sleep(Duration::from_millis(120)).await,
+            AuditEvent::Recover(tenant) => self.recover(tenant).await,
+            AuditEvent::Rest => tokio::time::sleep(Duration::from_millis(120)).await,
         }
     }
 
@@ -234,8 +234,8 @@ async fn whatever_happens_every_promise_holds() {
         };
         let told = format!("{acts:?}");
         let played = async {
-            for act in &acts {
-                story.act(act).await;
+            for event in &acts {
+                story.event(event).await;
                 story.check().await;
             }
             story.end().await;

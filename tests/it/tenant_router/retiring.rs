@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use narthex::identifiers::TenantId;
-use narthex::registry::tenants::password_bound_to;
+use narthex::registry::tenants::password_aad;
 use narthex::tenant_router::PoolEvent;
 use sea_orm::ConnectionTrait;
 
@@ -43,8 +43,7 @@ async fn an_idle_tenant_has_no_connections_on_the_server() {
 
 /// Gives a tenant another password, in the registry and on the server.
 async fn change_password(hall: &Hall, id: TenantId, password: &str) {
-    let sealed =
-        hall.app.registry.sealer().seal(&password_bound_to(id), password.as_bytes()).unwrap();
+    let sealed = hall.app.registry.sealer().seal(&password_aad(id), password.as_bytes()).unwrap();
     hall.change_row(id, &format!("sealed_password = '\\x{}'", hex::encode(sealed))).await;
     let sql = format!("ALTER ROLE {} PASSWORD '{password}'", id.database_name());
     hall.app.cluster.execute("postgres", &sql).await;
@@ -110,12 +109,12 @@ async fn an_older_row_does_not_replace_the_pool_of_a_newer_one() {
         // Each time by a router that remembers nothing.
         let row = tenant(&hall.router(|_| {}), id).await;
         let password =
-            hall.app.registry.sealer().open(&password_bound_to(id), &row.sealed_password).unwrap();
+            hall.app.registry.sealer().open(&password_aad(id), &row.sealed_password).unwrap();
         (row, password)
     };
     // The same password, sealed anew: each row is good by itself, and differs from the others.
     let change = async |password: &[u8]| {
-        let sealed = hall.app.registry.sealer().seal(&password_bound_to(id), password).unwrap();
+        let sealed = hall.app.registry.sealer().seal(&password_aad(id), password).unwrap();
         let sealed = hex::encode(sealed);
         hall.change_row(
             id,

@@ -7,8 +7,8 @@ use std::time::Duration;
 use narthex::fleet::template;
 use narthex::identifiers::TenantId;
 use narthex::postgres::ConnectFailure;
-use narthex::postgres::administration::Server;
-use narthex::registry::tenants::password_bound_to;
+use narthex::postgres::administration::AdminServer;
+use narthex::registry::tenants::password_aad;
 use narthex::tenant_router::{RouterError, TenantDb, TenantRouter};
 use rstest::rstest;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
@@ -47,9 +47,10 @@ impl Traveller {
         let registry = &self.hall.app.registry;
         let row = tenant(&self.hall.router(|_| {}), self.id).await;
         let password =
-            registry.sealer().open(&password_bound_to(self.id), &row.sealed_password).unwrap();
+            registry.sealer().open(&password_aad(self.id), &row.sealed_password).unwrap();
         let password = String::from_utf8(password).unwrap();
-        let administered = Server::new(server.cluster.options("postgres"), Duration::from_secs(20));
+        let administered =
+            AdminServer::new(server.cluster.options("postgres"), Duration::from_secs(20));
         template::ensure(&administered).await.unwrap();
         let name = self.id.database_name();
         let mut administration = administered.administer().await.unwrap();

@@ -24,9 +24,9 @@ async fn in_every_order(world: &World, stories: &[Vec<Value>]) {
     let count = stories[0].len();
     let orders = orders(count);
     assert_eq!(stories.len() % orders.len(), 0);
-    for turn in 0..count {
+    for permit in 0..count {
         let sent = stories.iter().zip(orders.iter().cycle()).map(|(story, order)| {
-            let event = &story[order[turn]];
+            let event = &story[order[permit]];
             async { world.app.clerk_sends(event).await.expect(200) }
         });
         futures_util::future::join_all(sent).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use narthex::audit::Actor;
-use narthex::provisioning::{Fault, Moment};
+use narthex::provisioning::{FailpointAction, FailpointPosition};
 use narthex::registry::tenants::{self, Status};
 use narthex::webhooks::clerk::Replayed;
 use narthex::webhooks::clerk::sample::{self, SampleUser};
@@ -166,11 +166,11 @@ async fn whose_maker_owns_another_tenant_becomes_a_second_one() {
 async fn a_run_that_fails_fails_the_delivery_and_a_replay_plans_another() {
     let broken = Arc::new(AtomicBool::new(true));
     let switch = broken.clone();
-    let interruption = Arc::new(move |step: &'static str, moment: Moment| {
-        let fails = step == "database" && moment == Moment::BeforeEffect;
-        (fails && switch.load(Ordering::SeqCst)).then_some(Fault::FailsForGood)
+    let failpoints = Arc::new(move |step: &'static str, moment: FailpointPosition| {
+        let fails = step == "database" && moment == FailpointPosition::BeforeEffect;
+        (fails && switch.load(Ordering::SeqCst)).then_some(FailpointAction::FailsForGood)
     });
-    let app = TestApp::interrupted(interruption, Box::new(|_| {})).await;
+    let app = TestApp::interrupted(failpoints, Box::new(|_| {})).await;
     let (world, ada) = (World { app }, member("ada"));
     let organization = Organization::made_by(&ada);
     world.app.clerk_delivers("msg_created", &organization.created()).await.expect(200);
@@ -235,7 +235,7 @@ async fn a_tenant_whose_database_is_made_anew_gets_its_staff_again() {
     let row = tenants::find(&db, tenant).await.unwrap().unwrap();
     drop(db);
     let planned =
-        app.provisioner.mend(&row, None, true, &Actor::command("test").into()).await.unwrap();
+        app.provisioner.repair(&row, None, true, &Actor::command("test").into()).await.unwrap();
     app.provisioner.finish(planned).await.unwrap();
     eventually("they are back", async || world.staff(tenant).await == before).await;
 }

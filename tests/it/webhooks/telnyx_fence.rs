@@ -52,7 +52,7 @@ enum Since {
 
 #[rstest]
 #[case::claimed_by_another(Since::Claimed)]
-#[case::hastened(Since::Hastened)]
+#[case::made_due(Since::Hastened)]
 #[tokio::test]
 async fn a_claim_that_is_over_changes_nothing(#[case] since: Since) {
     let (_app, db, now) = with_an_event().await;
@@ -63,7 +63,7 @@ async fn a_claim_that_is_over_changes_nothing(#[case] since: Since) {
             claim(&db, after).await;
         }
         Since::Hastened => {
-            assert_eq!(parked_events::hasten(&db, vec![7], |_| true, after).await.unwrap(), 1);
+            assert_eq!(parked_events::make_due(&db, vec![7], |_| true, after).await.unwrap(), 1);
         }
     }
     let before = stored(&db).await;
@@ -80,9 +80,9 @@ async fn a_claim_that_lasts_decides() {
     let (_app, db, now) = with_an_event().await;
     let first = claim(&db, now).await;
     postpone(&db, &first, now).await;
-    let put_off = stored(&db).await;
-    assert_eq!((put_off.attempts, &*put_off.reason), (9, "tenant_unavailable"));
-    assert_eq!(put_off.next_attempt_at, now + TimeDelta::days(7));
+    let reschedule = stored(&db).await;
+    assert_eq!((reschedule.attempts, &*reschedule.reason), (9, "tenant_unavailable"));
+    assert_eq!(reschedule.next_attempt_at, now + TimeDelta::days(7));
     let second = claim(&db, now + TimeDelta::days(7)).await;
     parked_events::fail(&db, &second, "statement_failed").await.unwrap();
     let given_up = stored(&db).await;

@@ -11,7 +11,7 @@ use crate::access::Caller;
 use crate::accounts::WantedKey;
 use crate::http::Gateway;
 use crate::http::extract::permission::TenantManage;
-use crate::http::extract::{Authorized, Checked, Faults, JsonBody};
+use crate::http::extract::{Authorized, Checked, FieldErrors, JsonBody};
 use crate::http::problem::Problem;
 use crate::http::responses::TenantProblems;
 use crate::http::routes::roles::check_permissions;
@@ -32,16 +32,16 @@ pub(crate) struct CreateApiKey {
 impl Checked for CreateApiKey {
     type Output = WantedKey;
 
-    fn check(self, faults: &mut Faults) -> Option<WantedKey> {
-        let name = faults.name("name", &self.name, 1..=120);
+    fn check(self, errors: &mut FieldErrors) -> Option<WantedKey> {
+        let name = errors.name("name", &self.name, 1..=120);
         if self.permissions.is_empty() {
-            faults.add("permissions", "required", "is required");
+            errors.add("permissions", "required", "is required");
         }
-        let permissions = check_permissions(faults, &self.permissions);
+        let permissions = check_permissions(errors, &self.permissions);
         // Later than any clock that PostgreSQL keeps.
         let is_kept = |at: &DateTime<Utc>| (1970..=9999).contains(&chrono::Datelike::year(at));
         if self.expires_at.is_some_and(|at| !is_kept(&at)) {
-            faults.add("expires_at", "invalid", "must lie between the years 1970 and 9999");
+            errors.add("expires_at", "invalid", "must lie between the years 1970 and 9999");
         }
         Some(WantedKey { name: name?, permissions: permissions?, expires_at: self.expires_at })
     }
@@ -78,7 +78,7 @@ pub(crate) async fn create_api_key(
     let tenant = access.caller.tenant();
     let staff = match &access.caller {
         Caller::Staff(claims) => Some(claims.sub),
-        Caller::Program(_) | Caller::Operator(_) => None,
+        Caller::Service(_) | Caller::Operator(_) => None,
     };
     let made = access.change(async |db, rights| {
         gateway.accounts.api_keys.make(db, tenant, wanted, (rights, staff)).await

@@ -24,8 +24,8 @@ pub(crate) async fn revoke_api_key(
 ) -> Result<StatusCode, Problem> {
     let tenant = access.caller.tenant();
     let revoked = access.change(async |db, _| {
-        let act = gateway.accounts.api_keys.revoke(db, tenant, id).await?;
-        Ok::<_, Problem>(((), act.ok_or(Code::NotFound)?))
+        let event = gateway.accounts.api_keys.revoke(db, tenant, id).await?;
+        Ok::<_, Problem>(((), event.ok_or(Code::NotFound)?))
     });
     revoked.await?;
     Ok(StatusCode::NO_CONTENT)

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::mfa::check_password;
 use crate::http::Gateway;
-use crate::http::extract::{Account, CalledBy, Checked, Faults, JsonBody, Limited, Open};
+use crate::http::extract::{Account, CalledBy, Checked, FieldErrors, JsonBody, Limited, Open};
 use crate::http::problem::Problem;
 use crate::http::responses::{OpenProblems, TenantProblems};
 use crate::identifiers::EmailAddress;
@@ -22,8 +22,8 @@ pub(crate) struct VerifyRequest {
 impl Checked for VerifyRequest {
     type Output = String;
 
-    fn check(self, faults: &mut Faults) -> Option<String> {
-        faults.text("token", &self.token, 1..=200)
+    fn check(self, errors: &mut FieldErrors) -> Option<String> {
+        errors.text("token", &self.token, 1..=200)
     }
 }
 
@@ -79,9 +79,9 @@ pub(crate) struct ChangeEmailRequest {
 impl Checked for ChangeEmailRequest {
     type Output = (SecretString, EmailAddress);
 
-    fn check(self, faults: &mut Faults) -> Option<Self::Output> {
-        let email = faults.required("email", &self.email);
-        let password = check_password(faults, "password", self.password);
+    fn check(self, errors: &mut FieldErrors) -> Option<Self::Output> {
+        let email = errors.required("email", &self.email);
+        let password = check_password(errors, "password", self.password);
         Some((password?, email?))
     }
 }

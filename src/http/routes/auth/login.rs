@@ -8,7 +8,7 @@ use super::{SessionDocument, with_tokens};
 use crate::accounts::LoginCredentials;
 use crate::http::Gateway;
 use crate::http::extract::{
-    CalledBy, CalledHost, Checked, Cookies, Faults, JsonBody, Limited, Open,
+    CalledBy, CalledHost, Checked, Cookies, FieldErrors, JsonBody, Limited, Open,
 };
 use crate::http::problem::Problem;
 use crate::http::responses::OpenProblems;
@@ -31,12 +31,12 @@ pub(crate) struct LoginRequest {
 impl Checked for LoginRequest {
     type Output = LoginCredentials;
 
-    fn check(self, faults: &mut Faults) -> Option<LoginCredentials> {
+    fn check(self, errors: &mut FieldErrors) -> Option<LoginCredentials> {
         if self.email.trim().is_empty() {
-            faults.add("email", "required", "is required");
+            errors.add("email", "required", "is required");
         }
-        let password = check_password(faults, "password", self.password);
-        let factor = check_factor(faults, self.totp_code, self.recovery_code);
+        let password = check_password(errors, "password", self.password);
+        let factor = check_factor(errors, self.totp_code, self.recovery_code);
         // A text that is no address has no account: the answer is that of a wrong password.
         Some(LoginCredentials {
             email: self.email.parse().ok(),

@@ -6,7 +6,9 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::access::Client;
-use crate::http::extract::{CalledBy, Checked, Cookies, Faults, JsonBody, Leaving, Limited, Open};
+use crate::http::extract::{
+    CalledBy, Checked, Cookies, FieldErrors, JsonBody, Leaving, Limited, Open,
+};
 use crate::http::problem::Problem;
 use crate::http::responses::TenantProblems;
 use crate::http::{Code, Gateway};
@@ -24,10 +26,10 @@ impl Checked for LogoutRequest {
     type Output = (bool, Option<String>);
     const MAY_BE_ABSENT: bool = true;
 
-    fn check(self, faults: &mut Faults) -> Option<(bool, Option<String>)> {
+    fn check(self, errors: &mut FieldErrors) -> Option<(bool, Option<String>)> {
         let token = match self.refresh_token {
             None => None,
-            Some(token) => Some(faults.text("refresh_token", &token, 1..=200)?),
+            Some(token) => Some(errors.text("refresh_token", &token, 1..=200)?),
         };
         Some((self.everywhere, token))
     }

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::accounts::{Enrollment, SecondFactor};
 use crate::http::Gateway;
-use crate::http::extract::{Account, CalledBy, Checked, Faults, JsonBody};
+use crate::http::extract::{Account, CalledBy, Checked, FieldErrors, JsonBody};
 use crate::http::problem::Problem;
 use crate::http::responses::TenantProblems;
 
@@ -17,18 +17,18 @@ const NOT_KEPT: [(HeaderName, &str); 1] = [(CACHE_CONTROL, "no-store")];
 
 /// A second factor as it is sent: at most one of the two.
 pub(crate) fn check_factor(
-    faults: &mut Faults,
+    errors: &mut FieldErrors,
     totp_code: Option<String>,
     recovery_code: Option<String>,
 ) -> Option<SecondFactor> {
     let mut read =
-        |field: &str, text: String| faults.text(field, &text, 1..=100).map(SecretString::from);
+        |field: &str, text: String| errors.text(field, &text, 1..=100).map(SecretString::from);
     match (totp_code, recovery_code) {
         (None, None) => None,
         (Some(code), None) => read("totp_code", code).map(SecondFactor::Totp),
         (None, Some(code)) => read("recovery_code", code).map(SecondFactor::RecoveryCode),
         (Some(_), Some(_)) => {
-            faults.add("recovery_code", "invalid", "must not be given beside `totp_code`");
+            errors.add("recovery_code", "invalid", "must not be given beside `totp_code`");
             None
         }
     }
@@ -45,21 +45,21 @@ pub(crate) struct EnrollRequest {
 impl Checked for EnrollRequest {
     type Output = SecretString;
 
-    fn check(self, faults: &mut Faults) -> Option<SecretString> {
-        check_password(faults, "password", self.password)
+    fn check(self, errors: &mut FieldErrors) -> Option<SecretString> {
+        check_password(errors, "password", self.password)
     }
 }
 
 /// A password that is compared, not set.
 pub(crate) fn check_password(
-    faults: &mut Faults,
+    errors: &mut FieldErrors,
     field: &str,
     password: String,
 ) -> Option<SecretString> {
     match password.chars().count() {
-        0 => faults.add(field, "required", "is required"),
+        0 => errors.add(field, "required", "is required"),
         // Longer ones cannot have been set; hashing them would only cost.
-        1025.. => faults.add(field, "too_long", "must have at most 1024 characters"),
+        1025.. => errors.add(field, "too_long", "must have at most 1024 characters"),
         _ => return Some(SecretString::from(password)),
     }
     None
@@ -112,8 +112,8 @@ pub(crate) struct ConfirmRequest {
 impl Checked for ConfirmRequest {
     type Output = SecretString;
 
-    fn check(self, faults: &mut Faults) -> Option<SecretString> {
-        faults.text("totp_code", &self.totp_code, 1..=100).map(SecretString::from)
+    fn check(self, errors: &mut FieldErrors) -> Option<SecretString> {
+        errors.text("totp_code", &self.totp_code, 1..=100).map(SecretString::from)
     }
 }
 
@@ -165,12 +165,12 @@ pub(crate) struct DisableRequest {
 impl Checked for DisableRequest {
     type Output = (SecretString, SecondFactor);
 
-    fn check(self, faults: &mut Faults) -> Option<Self::Output> {
-        let password = check_password(faults, "password", self.password);
+    fn check(self, errors: &mut FieldErrors) -> Option<Self::Output> {
+        let password = check_password(errors, "password", self.password);
         if self.totp_code.is_none() && self.recovery_code.is_none() {
-            faults.add("totp_code", "required", "is required, or `recovery_code`");
+            errors.add("totp_code", "required", "is required, or `recovery_code`");
         }
-        let factor = check_factor(faults, self.totp_code, self.recovery_code);
+        let factor = check_factor(errors, self.totp_code, self.recovery_code);
         Some((password?, factor?))
     }
 }

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::accounts::{CredentialError, PasswordChange};
 use crate::http::Gateway;
 use crate::http::extract::{
-    Account, CalledBy, CalledHost, Checked, Faults, JsonBody, Limited, Open,
+    Account, CalledBy, CalledHost, Checked, FieldErrors, JsonBody, Limited, Open,
 };
 use crate::http::problem::Problem;
 use crate::http::responses::{OpenProblems, TenantProblems};
@@ -16,15 +16,15 @@ use crate::identifiers::EmailAddress;
 /// The length of a password that is to be somebody's from now on. Whether it is one that anybody would try costs more,
 /// and is seen when it is hashed.
 pub(crate) fn check_new_password(
-    faults: &mut Faults,
+    errors: &mut FieldErrors,
     field: &str,
     password: String,
 ) -> Option<SecretString> {
     match password.chars().count() {
-        0 => faults.add(field, "required", "is required"),
-        1..=9 => faults.add(field, "too_short", "must have at least 10 characters"),
+        0 => errors.add(field, "required", "is required"),
+        1..=9 => errors.add(field, "too_short", "must have at least 10 characters"),
         10..=128 => return Some(SecretString::from(password)),
-        _ => faults.add(field, "too_long", "must have at most 128 characters"),
+        _ => errors.add(field, "too_long", "must have at most 128 characters"),
     }
     None
 }
@@ -48,9 +48,9 @@ pub(crate) struct Forgotten {
 impl Checked for ForgotRequest {
     type Output = Forgotten;
 
-    fn check(self, faults: &mut Faults) -> Option<Forgotten> {
+    fn check(self, errors: &mut FieldErrors) -> Option<Forgotten> {
         if self.email.trim().is_empty() {
-            faults.add("email", "required", "is required");
+            errors.add("email", "required", "is required");
         }
         Some(Forgotten { email: self.email.parse().ok(), tenant: self.tenant })
     }
@@ -92,9 +92,9 @@ pub(crate) struct ResetRequest {
 impl Checked for ResetRequest {
     type Output = (String, SecretString);
 
-    fn check(self, faults: &mut Faults) -> Option<Self::Output> {
-        let token = faults.text("token", &self.token, 1..=200);
-        let password = check_new_password(faults, "password", self.password);
+    fn check(self, errors: &mut FieldErrors) -> Option<Self::Output> {
+        let token = errors.text("token", &self.token, 1..=200);
+        let password = check_new_password(errors, "password", self.password);
         Some((token?, password?))
     }
 }
@@ -130,11 +130,11 @@ pub(crate) struct ChangeRequest {
 impl Checked for ChangeRequest {
     type Output = PasswordChange;
 
-    fn check(self, faults: &mut Faults) -> Option<Self::Output> {
+    fn check(self, errors: &mut FieldErrors) -> Option<Self::Output> {
         if self.current_password.is_empty() {
-            faults.add("current_password", "required", "is required");
+            errors.add("current_password", "required", "is required");
         }
-        let new = check_new_password(faults, "new_password", self.new_password);
+        let new = check_new_password(errors, "new_password", self.new_password);
         Some(PasswordChange { current: SecretString::from(self.current_password), new: new? })
     }
 }

@@ -6,9 +6,9 @@ use utoipa::ToSchema;
 use super::{SessionDocument, with_tokens};
 use crate::http::Gateway;
 use crate::http::extract::{
-    CalledBy, CalledHost, Checked, Cookies, Faults, JsonBody, Limited, Open, RefreshCookie,
+    CalledBy, CalledHost, Checked, Cookies, FieldErrors, JsonBody, Limited, Open, RefreshCookie,
 };
-use crate::http::problem::{FieldFault, Problem};
+use crate::http::problem::{FieldError, Problem};
 use crate::http::responses::OpenProblems;
 
 #[derive(Deserialize, Default, ToSchema)]
@@ -22,10 +22,10 @@ impl Checked for RefreshRequest {
     type Output = Option<String>;
     const MAY_BE_ABSENT: bool = true;
 
-    fn check(self, faults: &mut Faults) -> Option<Option<String>> {
+    fn check(self, errors: &mut FieldErrors) -> Option<Option<String>> {
         match self.refresh_token {
             None => Some(None),
-            Some(token) => faults.text("refresh_token", &token, 1..=200).map(Some),
+            Some(token) => errors.text("refresh_token", &token, 1..=200).map(Some),
         }
     }
 }
@@ -53,7 +53,7 @@ pub(crate) async fn refresh(
     let token = match token {
         Some(token) => token,
         None => cookie?
-            .ok_or_else(|| Problem::validation(vec![FieldFault::required("refresh_token")]))?,
+            .ok_or_else(|| Problem::validation(vec![FieldError::required("refresh_token")]))?,
     };
     let signed_in = gateway.accounts.sessions.refresh(&token, host.as_ref(), &client).await?;
     Ok(with_tokens(cookies, signed_in, |session| session))

@@ -14,7 +14,7 @@ use super::{SessionDocument, with_tokens};
 use crate::access::Client;
 use crate::accounts::SignedIn;
 use crate::http::extract::{
-    CalledBy, Checked, Cookies, Faults, JsonBody, Limited, Registering, idempotency_key,
+    CalledBy, Checked, Cookies, FieldErrors, JsonBody, Limited, Registering, idempotency_key,
 };
 use crate::http::problem::Problem;
 use crate::http::responses::OpenProblems;
@@ -66,14 +66,14 @@ pub(crate) struct CheckedRegistration {
 impl Checked for RegisterRequest {
     type Output = CheckedRegistration;
 
-    fn check(self, faults: &mut Faults) -> Option<CheckedRegistration> {
-        let organization_name = faults.name("organization_name", &self.organization_name, 1..=120);
-        let email = faults.required("email", &self.email);
-        let password = check_new_password(faults, "password", self.password);
-        let first_name = faults.name("first_name", &self.first_name, 1..=80);
-        let last_name = faults.name("last_name", &self.last_name, 1..=80);
-        let timezone = faults.optional("timezone", self.timezone.as_deref());
-        let slug = faults.optional("slug", self.slug.as_deref());
+    fn check(self, errors: &mut FieldErrors) -> Option<CheckedRegistration> {
+        let organization_name = errors.name("organization_name", &self.organization_name, 1..=120);
+        let email = errors.required("email", &self.email);
+        let password = check_new_password(errors, "password", self.password);
+        let first_name = errors.name("first_name", &self.first_name, 1..=80);
+        let last_name = errors.name("last_name", &self.last_name, 1..=80);
+        let timezone = errors.optional("timezone", self.timezone.as_deref());
+        let slug = errors.optional("slug", self.slug.as_deref());
         Some(CheckedRegistration {
             organization_name: organization_name?,
             email: email?,
@@ -93,7 +93,7 @@ impl CheckedRegistration {
         serde_json::json!([
             self.organization_name,
             self.email.as_str(),
-            passwords::glimpse(&self.password),
+            passwords::fingerprint(&self.password),
             self.first_name,
             self.last_name,
             self.timezone.as_str(),

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::mfa::{check_factor, check_password};
 use crate::accounts::SecondFactor;
 use crate::http::Gateway;
-use crate::http::extract::{Account, CalledBy, Checked, Faults, JsonBody};
+use crate::http::extract::{Account, CalledBy, Checked, FieldErrors, JsonBody};
 use crate::http::problem::Problem;
 use crate::http::responses::TenantProblems;
 
@@ -26,9 +26,9 @@ pub(crate) struct StepUpRequest {
 impl Checked for StepUpRequest {
     type Output = (SecretString, Option<SecondFactor>);
 
-    fn check(self, faults: &mut Faults) -> Option<Self::Output> {
-        let password = check_password(faults, "password", self.password);
-        let factor = check_factor(faults, self.totp_code, self.recovery_code);
+    fn check(self, errors: &mut FieldErrors) -> Option<Self::Output> {
+        let password = check_password(errors, "password", self.password);
+        let factor = check_factor(errors, self.totp_code, self.recovery_code);
         Some((password?, factor))
     }
 }

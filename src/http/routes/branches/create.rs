@@ -5,10 +5,10 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::BranchDocument;
-use crate::audit::Act;
+use crate::audit::AuditEvent;
 use crate::http::Gateway;
 use crate::http::extract::permission::MembersWrite;
-use crate::http::extract::{Authorized, Checked, Faults, JsonBody};
+use crate::http::extract::{Authorized, Checked, FieldErrors, JsonBody};
 use crate::http::problem::Problem;
 use crate::http::responses::TenantProblems;
 use crate::identifiers::Timezone;
@@ -26,9 +26,9 @@ pub(crate) struct CreateBranch {
 impl Checked for CreateBranch {
     type Output = (String, Option<Timezone>);
 
-    fn check(self, faults: &mut Faults) -> Option<Self::Output> {
-        let name = faults.text("name", &self.name, 1..=120);
-        let timezone = faults.optional("timezone", self.timezone.as_deref());
+    fn check(self, errors: &mut FieldErrors) -> Option<Self::Output> {
+        let name = errors.text("name", &self.name, 1..=120);
+        let timezone = errors.optional("timezone", self.timezone.as_deref());
         Some((name?, timezone?))
     }
 }
@@ -52,8 +52,8 @@ pub(crate) async fn create_branch(
     let now = gateway.clock.now();
     let created = access.change(async |db, _| {
         let branch = branches::create(db, name, timezone.as_str(), now).await?;
-        let act = Act::on("branch.created", "branch", branch.id);
-        Ok::<_, BranchError>((branch, act))
+        let event = AuditEvent::on("branch.created", "branch", branch.id);
+        Ok::<_, BranchError>((branch, event))
     });
     let branch = created.await?;
     let location = [(header::LOCATION, format!("/v1/branches/{}", branch.id))];

@@ -1,6 +1,6 @@
 use axum::http::StatusCode;
 
-use crate::audit::Act;
+use crate::audit::AuditEvent;
 use crate::http::extract::permission::MembersWrite;
 use crate::http::extract::{Authorized, Id};
 use crate::http::problem::Problem;
@@ -22,7 +22,7 @@ pub(crate) async fn delete_branch(
 ) -> Result<StatusCode, Problem> {
     let removed = access.change(async |db, _| {
         branches::delete(db, id).await?;
-        Ok::<_, BranchError>(((), Act::on("branch.removed", "branch", id)))
+        Ok::<_, BranchError>(((), AuditEvent::on("branch.removed", "branch", id)))
     });
     removed.await?;
     Ok(StatusCode::NO_CONTENT)

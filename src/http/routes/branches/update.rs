@@ -4,10 +4,10 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::BranchDocument;
-use crate::audit::Act;
+use crate::audit::AuditEvent;
 use crate::http::Gateway;
 use crate::http::extract::permission::MembersWrite;
-use crate::http::extract::{Authorized, Checked, Faults, Id, JsonBody};
+use crate::http::extract::{Authorized, Checked, FieldErrors, Id, JsonBody};
 use crate::http::problem::Problem;
 use crate::http::responses::TenantProblems;
 use crate::identifiers::Timezone;
@@ -25,9 +25,9 @@ pub(crate) struct UpdateBranch {
 impl Checked for UpdateBranch {
     type Output = BranchChanges;
 
-    fn check(self, faults: &mut Faults) -> Option<BranchChanges> {
-        let name = self.name.map(|text| faults.text("name", &text, 1..=120));
-        let timezone = self.timezone.map(|text| faults.required::<Timezone>("timezone", &text));
+    fn check(self, errors: &mut FieldErrors) -> Option<BranchChanges> {
+        let name = self.name.map(|text| errors.text("name", &text, 1..=120));
+        let timezone = self.timezone.map(|text| errors.required::<Timezone>("timezone", &text));
         Some(BranchChanges {
             name: name.flatten(),
             timezone: timezone.flatten().map(|zone| zone.as_str()),
@@ -55,7 +55,10 @@ pub(crate) async fn update_branch(
     let is_act = !changes.is_empty();
     let changed = access.change(async |db, _| {
         let branch = branches::update(db, id, changes, now).await?;
-        Ok::<_, BranchError>((branch, is_act.then(|| Act::on("branch.changed", "branch", id))))
+        Ok::<_, BranchError>((
+            branch,
+            is_act.then(|| AuditEvent::on("branch.changed", "branch", id)),
+        ))
     });
     Ok(Json(changed.await?.into()))
 }

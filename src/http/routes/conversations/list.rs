@@ -4,7 +4,7 @@ use utoipa::IntoParams;
 
 use super::ConversationDocument;
 use crate::http::extract::permission::ConversationsRead;
-use crate::http::extract::{Authorized, Checked, Faults, PageDocument, Parameters, list_page};
+use crate::http::extract::{Authorized, Checked, FieldErrors, PageDocument, Parameters, list_page};
 use crate::http::problem::Problem;
 use crate::http::responses::TenantProblems;
 use crate::messaging::conversations::{self, ConversationFilter};
@@ -31,13 +31,13 @@ pub(crate) struct ListConversations {
 impl Checked for ListConversations {
     type Output = (ConversationFilter, PageRequest);
 
-    fn check(self, faults: &mut Faults) -> Option<Self::Output> {
+    fn check(self, errors: &mut FieldErrors) -> Option<Self::Output> {
         if self.status.as_deref().is_some_and(|status| !matches!(status, "open" | "closed")) {
-            faults.add("status", "invalid", "must be `open` or `closed`");
+            errors.add("status", "invalid", "must be `open` or `closed`");
         }
-        let assigned_to = faults.optional_id("assigned_to", self.assigned_to.as_deref());
-        let unread = faults.optional("unread", self.unread.as_deref());
-        let page = list_page(faults, self.limit.as_deref(), self.cursor.as_deref());
+        let assigned_to = errors.optional_id("assigned_to", self.assigned_to.as_deref());
+        let unread = errors.optional("unread", self.unread.as_deref());
+        let page = list_page(errors, self.limit.as_deref(), self.cursor.as_deref());
         let filter =
             ConversationFilter { status: self.status, assigned_to: assigned_to?, unread: unread? };
         Some((filter, page?))

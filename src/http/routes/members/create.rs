@@ -5,10 +5,10 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{MemberDocument, check_tags};
-use crate::audit::Act;
+use crate::audit::AuditEvent;
 use crate::http::Gateway;
 use crate::http::extract::permission::MembersWrite;
-use crate::http::extract::{Authorized, Checked, Faults, JsonBody};
+use crate::http::extract::{Authorized, Checked, FieldErrors, JsonBody};
 use crate::http::problem::Problem;
 use crate::http::responses::TenantProblems;
 use crate::messaging::members::{self, MemberError, NewMember};
@@ -31,13 +31,13 @@ pub(crate) struct CreateMember {
 impl Checked for CreateMember {
     type Output = NewMember;
 
-    fn check(self, faults: &mut Faults) -> Option<NewMember> {
-        let first_name = faults.text("first_name", &self.first_name, 1..=80);
-        let last_name = faults.text("last_name", &self.last_name, 0..=80);
-        let phone_number = faults.required("phone_number", &self.phone_number);
-        let email = faults.optional("email", self.email.as_deref());
-        let branch_id = faults.optional_id("branch_id", self.branch_id.as_deref());
-        let tags = check_tags(faults, &self.tags);
+    fn check(self, errors: &mut FieldErrors) -> Option<NewMember> {
+        let first_name = errors.text("first_name", &self.first_name, 1..=80);
+        let last_name = errors.text("last_name", &self.last_name, 0..=80);
+        let phone_number = errors.required("phone_number", &self.phone_number);
+        let email = errors.optional("email", self.email.as_deref());
+        let branch_id = errors.optional_id("branch_id", self.branch_id.as_deref());
+        let tags = check_tags(errors, &self.tags);
         Some(NewMember {
             first_name: first_name?,
             last_name: last_name?,
@@ -66,8 +66,8 @@ pub(crate) async fn create_member(
     let now = gateway.clock.now();
     let created = access.change(async |db, _| {
         let member = members::create(db, new, now).await?;
-        let act = Act::on("member.created", "member", member.id);
-        Ok::<_, MemberError>((member, act))
+        let event = AuditEvent::on("member.created", "member", member.id);
+        Ok::<_, MemberError>((member, event))
     });
     let member = created.await?;
     let location = [(header::LOCATION, format!("/v1/members/{}", member.id))];

@@ -1,7 +1,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use crate::audit::Act;
+use crate::audit::AuditEvent;
 use crate::http::Gateway;
 use crate::http::extract::permission::MembersWrite;
 use crate::http::extract::{Authorized, Id};
@@ -26,7 +26,7 @@ pub(crate) async fn delete_member(
     let now = gateway.clock.now();
     let removed = access.change(async |db, _| {
         members::delete(db, id, now).await?;
-        Ok::<_, MemberError>(((), Act::on("member.removed", "member", id)))
+        Ok::<_, MemberError>(((), AuditEvent::on("member.removed", "member", id)))
     });
     removed.await?;
     Ok(StatusCode::NO_CONTENT)

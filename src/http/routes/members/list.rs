@@ -4,7 +4,7 @@ use utoipa::IntoParams;
 
 use super::MemberDocument;
 use crate::http::extract::permission::MembersRead;
-use crate::http::extract::{Authorized, Checked, Faults, PageDocument, Parameters, list_page};
+use crate::http::extract::{Authorized, Checked, FieldErrors, PageDocument, Parameters, list_page};
 use crate::http::problem::Problem;
 use crate::http::responses::TenantProblems;
 use crate::messaging::members::{self, MemberFilter};
@@ -33,15 +33,15 @@ pub(crate) struct ListMembers {
 impl Checked for ListMembers {
     type Output = (MemberFilter, PageRequest);
 
-    fn check(self, faults: &mut Faults) -> Option<Self::Output> {
+    fn check(self, errors: &mut FieldErrors) -> Option<Self::Output> {
         // Direction marks and the like come along when a number is pasted, and mean nothing.
         let means_nothing = |c: char| is_control(c) && !c.is_control();
         let q = self.q.unwrap_or_default().replace(means_nothing, "");
-        let text = faults.text("q", &q, 0..=200);
-        let branch_id = faults.optional_id("branch_id", self.branch_id.as_deref());
-        let group_id = faults.optional_id("group_id", self.group_id.as_deref());
-        let opted_out = faults.optional("opted_out", self.opted_out.as_deref());
-        let page = list_page(faults, self.limit.as_deref(), self.cursor.as_deref());
+        let text = errors.text("q", &q, 0..=200);
+        let branch_id = errors.optional_id("branch_id", self.branch_id.as_deref());
+        let group_id = errors.optional_id("group_id", self.group_id.as_deref());
+        let opted_out = errors.optional("opted_out", self.opted_out.as_deref());
+        let page = list_page(errors, self.limit.as_deref(), self.cursor.as_deref());
         let filter = MemberFilter {
             text,
             branch_id: branch_id?,

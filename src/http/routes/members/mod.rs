@@ -11,7 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::http::extract::Faults;
+use crate::http::extract::FieldErrors;
 use crate::http::timestamp;
 use crate::messaging::members::Member;
 
@@ -55,14 +55,14 @@ impl From<Member> for MemberDocument {
 }
 
 /// Free words, without repeats, in the order given.
-fn check_tags(faults: &mut Faults, tags: &[String]) -> Option<Vec<String>> {
+fn check_tags(errors: &mut FieldErrors, tags: &[String]) -> Option<Vec<String>> {
     if tags.len() > MAX_TAGS {
-        faults.add("tags", "too_long", format!("must be at most {MAX_TAGS}"));
+        errors.add("tags", "too_long", format!("must be at most {MAX_TAGS}"));
         return None;
     }
     let mut checked: Vec<String> = Vec::with_capacity(tags.len());
     for tag in tags {
-        let tag = faults.text("tags", tag, 1..=MAX_TAG_CHARS)?;
+        let tag = errors.text("tags", tag, 1..=MAX_TAG_CHARS)?;
         if !checked.contains(&tag) {
             checked.push(tag);
         }

@@ -4,10 +4,10 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{MemberDocument, check_tags};
-use crate::audit::Act;
+use crate::audit::AuditEvent;
 use crate::http::Gateway;
 use crate::http::extract::permission::MembersWrite;
-use crate::http::extract::{Authorized, Checked, Faults, Id, JsonBody};
+use crate::http::extract::{Authorized, Checked, FieldErrors, Id, JsonBody};
 use crate::http::problem::Problem;
 use crate::http::responses::TenantProblems;
 use crate::messaging::members::{self, MemberChanges, MemberError};
@@ -28,16 +28,16 @@ pub(crate) struct UpdateMember {
 impl Checked for UpdateMember {
     type Output = MemberChanges;
 
-    fn check(self, faults: &mut Faults) -> Option<MemberChanges> {
-        let first_name = self.first_name.map(|text| faults.text("first_name", &text, 1..=80));
-        let last_name = self.last_name.map(|text| faults.text("last_name", &text, 0..=80));
-        let phone_number = self.phone_number.map(|text| faults.required("phone_number", &text));
-        let email = self.email.map(|text| faults.optional("email", Some(&text)));
+    fn check(self, errors: &mut FieldErrors) -> Option<MemberChanges> {
+        let first_name = self.first_name.map(|text| errors.text("first_name", &text, 1..=80));
+        let last_name = self.last_name.map(|text| errors.text("last_name", &text, 0..=80));
+        let phone_number = self.phone_number.map(|text| errors.required("phone_number", &text));
+        let email = self.email.map(|text| errors.optional("email", Some(&text)));
         let branch_id = self.branch_id.map(|text| match text.trim() {
             "" => Some(None),
-            text => faults.optional_id("branch_id", Some(text)),
+            text => errors.optional_id("branch_id", Some(text)),
         });
-        let tags = self.tags.map(|tags| check_tags(faults, &tags));
+        let tags = self.tags.map(|tags| check_tags(errors, &tags));
         // What was given and did not parse has left its fault; the changes are not used then.
         Some(MemberChanges {
             first_name: first_name.flatten(),
@@ -70,7 +70,10 @@ pub(crate) async fn update_member(
     let is_act = !changes.is_empty();
     let changed = access.change(async |db, _| {
         let member = members::update(db, id, changes, now).await?;
-        Ok::<_, MemberError>((member, is_act.then(|| Act::on("member.changed", "member", id))))
+        Ok::<_, MemberError>((
+            member,
+            is_act.then(|| AuditEvent::on("member.changed", "member", id)),
+        ))
     });
     Ok(Json(changed.await?.into()))
 }

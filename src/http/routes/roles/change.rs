@@ -5,10 +5,10 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::{RoleDocument, check_permissions};
-use crate::audit::Act;
+use crate::audit::AuditEvent;
 use crate::http::Gateway;
 use crate::http::extract::permission::StaffManage;
-use crate::http::extract::{Authorized, Checked, Faults, Id, JsonBody};
+use crate::http::extract::{Authorized, Checked, FieldErrors, Id, JsonBody};
 use crate::http::problem::Problem;
 use crate::http::responses::TenantProblems;
 use crate::tenant_data::roles::{self, RoleError};
@@ -25,9 +25,9 @@ pub(crate) struct ChangeRole {
 impl Checked for ChangeRole {
     type Output = (Option<String>, Option<Vec<String>>);
 
-    fn check(self, faults: &mut Faults) -> Option<Self::Output> {
-        let name = self.name.map(|text| faults.name("name", &text, 1..=40));
-        let permissions = self.permissions.map(|names| check_permissions(faults, &names));
+    fn check(self, errors: &mut FieldErrors) -> Option<Self::Output> {
+        let name = self.name.map(|text| errors.name("name", &text, 1..=40));
+        let permissions = self.permissions.map(|names| check_permissions(errors, &names));
         Some((name.flatten(), permissions.flatten()))
     }
 }
@@ -53,9 +53,9 @@ pub(crate) async fn change_role(
     let now = gateway.clock.now();
     let changed = access.change(async |db, rights| {
         let (role, is_changed) = roles::change(db, id, changes, rights, now).await?;
-        let act = Act::on("role.changed", "role", id);
-        let act = act.with(json!({"name": role.name, "permissions": role.permissions}));
-        Ok::<_, RoleError>((role, is_changed.then_some(act)))
+        let event = AuditEvent::on("role.changed", "role", id);
+        let event = event.with(json!({"name": role.name, "permissions": role.permissions}));
+        Ok::<_, RoleError>((role, is_changed.then_some(event)))
     });
     Ok(Json(changed.await?.into()))
 }

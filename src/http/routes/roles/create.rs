@@ -6,10 +6,10 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::{RoleDocument, check_permissions};
-use crate::audit::Act;
+use crate::audit::AuditEvent;
 use crate::http::Gateway;
 use crate::http::extract::permission::StaffManage;
-use crate::http::extract::{Authorized, Checked, Faults, JsonBody};
+use crate::http::extract::{Authorized, Checked, FieldErrors, JsonBody};
 use crate::http::problem::Problem;
 use crate::http::responses::TenantProblems;
 use crate::tenant_data::roles::{self, RoleError};
@@ -26,9 +26,9 @@ pub(crate) struct CreateRole {
 impl Checked for CreateRole {
     type Output = (String, Vec<String>);
 
-    fn check(self, faults: &mut Faults) -> Option<Self::Output> {
-        let name = faults.name("name", &self.name, 1..=40);
-        let permissions = check_permissions(faults, &self.permissions);
+    fn check(self, errors: &mut FieldErrors) -> Option<Self::Output> {
+        let name = errors.name("name", &self.name, 1..=40);
+        let permissions = check_permissions(errors, &self.permissions);
         Some((name?, permissions?))
     }
 }
@@ -50,9 +50,9 @@ pub(crate) async fn create_role(
     let now = gateway.clock.now();
     let created = access.change(async |db, rights| {
         let role = roles::create(db, name, permissions, rights, now).await?;
-        let act = Act::on("role.created", "role", role.id);
-        let act = act.with(json!({"name": role.name, "permissions": role.permissions}));
-        Ok::<_, RoleError>((role, act))
+        let event = AuditEvent::on("role.created", "role", role.id);
+        let event = event.with(json!({"name": role.name, "permissions": role.permissions}));
+        Ok::<_, RoleError>((role, event))
     });
     let role = created.await?;
     // There is no call for a single role: the list shows it.

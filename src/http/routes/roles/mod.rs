@@ -10,9 +10,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::http::extract::Faults;
-use crate::tenant_data::preseed::catalogue::PERMISSIONS;
+use crate::http::extract::FieldErrors;
 use crate::tenant_data::roles::Role;
+use crate::tenant_data::seed::catalogue::PERMISSIONS;
 
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RoleDocument {
@@ -39,10 +39,10 @@ impl From<Role> for RoleDocument {
 }
 
 /// Permissions, each that there is, once, in one order.
-pub(crate) fn check_permissions(faults: &mut Faults, names: &[String]) -> Option<Vec<String>> {
+pub(crate) fn check_permissions(errors: &mut FieldErrors, names: &[String]) -> Option<Vec<String>> {
     let is_known = |name: &&String| PERMISSIONS.iter().any(|(known, _)| known == name);
     if let Some(position) = names.iter().position(|name| !is_known(&name)) {
-        faults.add(&format!("permissions[{position}]"), "invalid", "is not a permission");
+        errors.add(&format!("permissions[{position}]"), "invalid", "is not a permission");
         return None;
     }
     let mut names = names.to_vec();

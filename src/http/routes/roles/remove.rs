@@ -1,7 +1,7 @@
 use axum::http::StatusCode;
 use serde_json::json;
 
-use crate::audit::Act;
+use crate::audit::AuditEvent;
 use crate::http::extract::permission::StaffManage;
 use crate::http::extract::{Authorized, Id};
 use crate::http::problem::Problem;
@@ -23,8 +23,8 @@ pub(crate) async fn remove_role(
 ) -> Result<StatusCode, Problem> {
     let removed = access.change(async |db, rights| {
         let role = roles::remove(db, id, rights).await?;
-        let act = Act::on("role.removed", "role", id).with(json!({"name": role.name}));
-        Ok::<_, RoleError>(((), act))
+        let event = AuditEvent::on("role.removed", "role", id).with(json!({"name": role.name}));
+        Ok::<_, RoleError>(((), event))
     });
     removed.await?;
     Ok(StatusCode::NO_CONTENT)

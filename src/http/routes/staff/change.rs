@@ -6,10 +6,10 @@ use utoipa::ToSchema;
 use super::StaffDocument;
 use crate::http::Gateway;
 use crate::http::extract::permission::StaffManage;
-use crate::http::extract::{Authorized, Checked, Faults, Id, JsonBody};
+use crate::http::extract::{Authorized, Checked, FieldErrors, Id, JsonBody};
 use crate::http::problem::Problem;
 use crate::http::responses::TenantProblems;
-use crate::tenant_data::staffing::StaffChanges;
+use crate::tenant_data::staff_changes::StaffChanges;
 
 /// What is absent stays.
 #[derive(Deserialize, Default, ToSchema)]
@@ -26,16 +26,16 @@ pub(crate) struct ChangeStaff {
 impl Checked for ChangeStaff {
     type Output = StaffChanges;
 
-    fn check(self, faults: &mut Faults) -> Option<StaffChanges> {
-        let first_name = self.first_name.map(|text| faults.name("first_name", &text, 1..=80));
-        let last_name = self.last_name.map(|text| faults.name("last_name", &text, 1..=80));
-        let role = self.role.map(|text| faults.text("role", &text, 1..=40));
+    fn check(self, errors: &mut FieldErrors) -> Option<StaffChanges> {
+        let first_name = self.first_name.map(|text| errors.name("first_name", &text, 1..=80));
+        let last_name = self.last_name.map(|text| errors.name("last_name", &text, 1..=80));
+        let role = self.role.map(|text| errors.text("role", &text, 1..=40));
         let active = match self.status.as_deref() {
             None => None,
             Some("active") => Some(true),
             Some("disabled") => Some(false),
             Some(_) => {
-                faults.add("status", "invalid", "must be `active` or `disabled`");
+                errors.add("status", "invalid", "must be `active` or `disabled`");
                 None
             }
         };

@@ -7,10 +7,10 @@ use utoipa::ToSchema;
 use super::StaffDocument;
 use crate::http::Gateway;
 use crate::http::extract::permission::StaffManage;
-use crate::http::extract::{Authorized, Checked, Faults, Id, JsonBody};
+use crate::http::extract::{Authorized, Checked, FieldErrors, Id, JsonBody};
 use crate::http::problem::Problem;
 use crate::http::responses::TenantProblems;
-use crate::tenant_data::staffing::Invitation;
+use crate::tenant_data::staff_changes::Invitation;
 
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -29,11 +29,11 @@ pub(crate) struct InviteStaff {
 impl Checked for InviteStaff {
     type Output = Invitation;
 
-    fn check(self, faults: &mut Faults) -> Option<Invitation> {
-        let email = faults.required("email", &self.email);
-        let first_name = faults.name("first_name", &self.first_name, 1..=80);
-        let last_name = faults.name("last_name", &self.last_name, 1..=80);
-        let role = faults.text("role", &self.role, 1..=40);
+    fn check(self, errors: &mut FieldErrors) -> Option<Invitation> {
+        let email = errors.required("email", &self.email);
+        let first_name = errors.name("first_name", &self.first_name, 1..=80);
+        let last_name = errors.name("last_name", &self.last_name, 1..=80);
+        let role = errors.text("role", &self.role, 1..=40);
         Some(Invitation {
             email: email?,
             first_name: first_name?,

@@ -5,7 +5,7 @@ use crate::http::extract::permission::StaffManage;
 use crate::http::extract::{Authorized, Id, ListParameters, PageDocument, Parameters};
 use crate::http::problem::Problem;
 use crate::http::responses::TenantProblems;
-use crate::tenant_data::staffing;
+use crate::tenant_data::staff_changes;
 
 /// The staff, newest first: those who are invited and those who are disabled as well.
 #[utoipa::path(
@@ -21,7 +21,7 @@ pub(crate) async fn list_staff(
     Parameters(page): Parameters<ListParameters>,
 ) -> Result<Json<PageDocument<StaffDocument>>, Problem> {
     let db = access.connect().await?;
-    Ok(PageDocument::from_page(staffing::list(&db, page).await?))
+    Ok(PageDocument::from_page(staff_changes::list(&db, page).await?))
 }
 
 /// One member of staff.
@@ -38,5 +38,5 @@ pub(crate) async fn show_staff(
     Id(id): Id,
 ) -> Result<Json<StaffDocument>, Problem> {
     let db = access.connect().await?;
-    Ok(Json(staffing::find(&db, id).await?.into()))
+    Ok(Json(staff_changes::find(&db, id).await?.into()))
 }

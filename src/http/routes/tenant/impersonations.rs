@@ -77,8 +77,8 @@ pub(crate) async fn revoke_impersonation(
 ) -> Result<StatusCode, Problem> {
     let tenant = access.caller.tenant();
     let revoked = access.change(async |db, _| {
-        let act = gateway.operators.impersonations.revoke(db, tenant, id).await?;
-        Ok::<_, Problem>(((), act.ok_or(Code::NotFound)?))
+        let event = gateway.operators.impersonations.revoke(db, tenant, id).await?;
+        Ok::<_, Problem>(((), event.ok_or(Code::NotFound)?))
     });
     revoked.await?;
     Ok(StatusCode::NO_CONTENT)

@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use crate::audit::Act;
+use crate::audit::AuditEvent;
 use crate::http::Gateway;
 use crate::http::extract::permission::TenantManage;
-use crate::http::extract::{Authorized, Checked, Faults, JsonBody};
+use crate::http::extract::{Authorized, Checked, FieldErrors, JsonBody};
 use crate::http::problem::Problem;
 use crate::http::responses::TenantProblems;
 use crate::tenant_data::settings::{self, MFA_REQUIRED};
@@ -72,7 +72,7 @@ pub(crate) struct ChangeSettings {
 impl Checked for ChangeSettings {
     type Output = Vec<(&'static str, Value)>;
 
-    fn check(self, faults: &mut Faults) -> Option<Self::Output> {
+    fn check(self, errors: &mut FieldErrors) -> Option<Self::Output> {
         let mut changes = Vec::new();
         if let Some(required) = self.mfa_required {
             changes.push((MFA_REQUIRED, json!(required)));
@@ -84,13 +84,13 @@ impl Checked for ChangeSettings {
                 });
             match is_formed {
                 true => changes.push((LOCALE, json!(tag))),
-                false => faults.add(LOCALE, "invalid", "is not a language tag"),
+                false => errors.add(LOCALE, "invalid", "is not a language tag"),
             }
         }
         if let Some(day) = self.first_day_of_week {
             match DAYS.contains(&&*day) {
                 true => changes.push((FIRST_DAY, json!(day))),
-                false => faults.add(FIRST_DAY, "invalid", "must be a day of the week"),
+                false => errors.add(FIRST_DAY, "invalid", "must be a day of the week"),
             }
         }
         Some(changes)
@@ -126,8 +126,9 @@ pub(crate) async fn change_settings(
         }
         let settings = SettingsDocument::from(all);
         let is_changed = !noted.is_empty();
-        let act = Act { action: "settings.changed", target: None, detail: Value::Object(noted) };
-        Ok::<_, sea_orm::DbErr>((settings, is_changed.then_some(act)))
+        let event =
+            AuditEvent { action: "settings.changed", target: None, detail: Value::Object(noted) };
+        Ok::<_, sea_orm::DbErr>((settings, is_changed.then_some(event)))
     });
     Ok(Json(changed.await?))
 }

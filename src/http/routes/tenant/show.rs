@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::accounts::SecondFactor;
 use crate::http::Gateway;
 use crate::http::extract::permission::{MembersRead, TenantManage};
-use crate::http::extract::{Account, Authorized, CalledBy, Checked, Faults, JsonBody};
+use crate::http::extract::{Account, Authorized, CalledBy, Checked, FieldErrors, JsonBody};
 use crate::http::problem::Problem;
 use crate::http::responses::TenantProblems;
 use crate::http::routes::auth::TenantDocument;
@@ -39,10 +39,10 @@ pub(crate) struct ChangeTenant {
 impl Checked for ChangeTenant {
     type Output = TenantEdit;
 
-    fn check(self, faults: &mut Faults) -> Option<TenantEdit> {
+    fn check(self, errors: &mut FieldErrors) -> Option<TenantEdit> {
         let name = self.organization_name;
-        let name = name.map(|text| faults.name("organization_name", &text, 1..=120));
-        let timezone = self.timezone.map(|zone| faults.required("timezone", &zone));
+        let name = name.map(|text| errors.name("organization_name", &text, 1..=120));
+        let timezone = self.timezone.map(|zone| errors.required("timezone", &zone));
         Some(TenantEdit {
             organization_name: name.flatten(),
             timezone: timezone.flatten(),
@@ -88,10 +88,10 @@ pub(crate) struct CloseTenant {
 impl Checked for CloseTenant {
     type Output = (String, SecretString, Option<SecondFactor>);
 
-    fn check(self, faults: &mut Faults) -> Option<Self::Output> {
-        let confirm = faults.text("confirm", &self.confirm, 1..=40);
-        let password = check_password(faults, "password", self.password);
-        let factor = check_factor(faults, self.totp_code, self.recovery_code);
+    fn check(self, errors: &mut FieldErrors) -> Option<Self::Output> {
+        let confirm = errors.text("confirm", &self.confirm, 1..=40);
+        let password = check_password(errors, "password", self.password);
+        let factor = check_factor(errors, self.totp_code, self.recovery_code);
         Some((confirm?, password?, factor))
     }
 }

@@ -5,7 +5,7 @@ mod callers;
 mod closing;
 mod facts;
 mod recording;
-mod settling;
+mod reconciling;
 
 pub use crate::registry::entities::clerk_organizations::Model as Organization;
 pub use crate::registry::entities::clerk_staff::Model as ClerkStaff;
@@ -14,8 +14,8 @@ pub use closing::{forget_tenant, settle_again};
 pub use facts::{
     Facts, LATEST_MS, MembershipFact, OrganizationFact, Profile, Profiled, UserFact, Version,
 };
-pub use recording::record;
-pub use settling::{
+pub use reconciling::{
     Member, claim_unsettled, find, forget_failed_run, link_tenant, lock, members_of, postpone,
     save_staff, settled, staff_of,
 };
+pub use recording::record;

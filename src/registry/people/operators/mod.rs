@@ -104,7 +104,7 @@ pub async fn find_by_email(
 }
 
 /// One operator, whom nobody else changes until the transaction ends.
-pub async fn hold(
+pub async fn lock(
     transaction: &RegistryTransaction,
     id: Uuid,
 ) -> Result<Option<Operator>, RegistryError> {
@@ -182,7 +182,7 @@ pub async fn change(
     }
     let admins =
         rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<Vec<Uuid>, _>>()?;
-    let Some(before) = hold(transaction, id).await? else {
+    let Some(before) = lock(transaction, id).await? else {
         return Ok(Err(NotChanged::Unknown));
     };
     let mut operator = before.clone();

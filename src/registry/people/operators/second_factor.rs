@@ -9,7 +9,7 @@ use crate::registry::entities::operator_recovery_codes as codes;
 use crate::registry::{OnRegistry, RegistryError, RegistryTransaction};
 use crate::sealing::{Sealer, SealingError};
 
-fn bound_to(id: Uuid) -> String {
+fn aad(id: Uuid) -> String {
     format!("operators.totp_secret/{id}")
 }
 
@@ -18,7 +18,7 @@ impl Operator {
     pub fn totp_secret(&self, sealer: &Sealer) -> Result<Option<Vec<u8>>, SealingError> {
         self.sealed_totp_secret
             .as_ref()
-            .map(|sealed| sealer.open(&bound_to(self.id), sealed))
+            .map(|sealed| sealer.open(&aad(self.id), sealed))
             .transpose()
     }
 }
@@ -32,7 +32,7 @@ pub async fn enroll(
     now: DateTime<Utc>,
 ) -> Result<bool, RegistryError> {
     let row = ActiveModel {
-        sealed_totp_secret: Set(Some(sealer.seal(&bound_to(operator), secret)?)),
+        sealed_totp_secret: Set(Some(sealer.seal(&aad(operator), secret)?)),
         totp_last_step: Set(0),
         updated_at: Set(now),
         ..Default::default()

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::{NO_STORE, OperatorDocument};
 use crate::http::Gateway;
-use crate::http::extract::{CalledBy, Checked, Faults, JsonBody, Limited, Open};
+use crate::http::extract::{CalledBy, Checked, FieldErrors, JsonBody, Limited, Open};
 use crate::http::problem::Problem;
 use crate::http::responses::AdminLoginProblems;
 use crate::http::routes::auth::mfa::{check_factor, check_password};
@@ -28,12 +28,12 @@ pub(crate) struct OperatorLoginRequest {
 impl Checked for OperatorLoginRequest {
     type Output = OperatorCredentials;
 
-    fn check(self, faults: &mut Faults) -> Option<OperatorCredentials> {
+    fn check(self, errors: &mut FieldErrors) -> Option<OperatorCredentials> {
         if self.email.trim().is_empty() {
-            faults.add("email", "required", "is required");
+            errors.add("email", "required", "is required");
         }
-        let password = check_password(faults, "password", self.password);
-        let second_factor = check_factor(faults, self.totp_code, self.recovery_code);
+        let password = check_password(errors, "password", self.password);
+        let second_factor = check_factor(errors, self.totp_code, self.recovery_code);
         Some(OperatorCredentials {
             email: self.email.parse().ok(),
             password: password?,

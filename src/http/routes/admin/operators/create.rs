@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::http::Gateway;
 use crate::http::extract::operator_permission::OperatorsManage;
-use crate::http::extract::{Checked, Faults, JsonBody, Operator};
+use crate::http::extract::{Checked, FieldErrors, JsonBody, Operator};
 use crate::http::problem::Problem;
 use crate::http::responses::AdminProblems;
 use crate::http::routes::admin::auth::OperatorDocument;
@@ -33,14 +33,14 @@ pub(crate) struct CreateOperator {
 impl Checked for CreateOperator {
     type Output = NewOperator;
 
-    fn check(self, faults: &mut Faults) -> Option<NewOperator> {
-        let email = faults.required("email", &self.email);
-        let name = faults.name("name", &self.name, 1..=120);
-        let role = faults.optional_word::<Role>("role", Some(&self.role));
+    fn check(self, errors: &mut FieldErrors) -> Option<NewOperator> {
+        let email = errors.required("email", &self.email);
+        let name = errors.name("name", &self.name, 1..=120);
+        let role = errors.optional_word::<Role>("role", Some(&self.role));
         if role == Some(None) {
-            faults.add("role", "required", "is required");
+            errors.add("role", "required", "is required");
         }
-        let password = check_new_password(faults, "password", self.password);
+        let password = check_new_password(errors, "password", self.password);
         Some(NewOperator { email: email?, name: name?, role: role??, password: password? })
     }
 }

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::http::Gateway;
 use crate::http::extract::operator_permission::OperatorsManage;
-use crate::http::extract::{Checked, Faults, Id, JsonBody, Operator};
+use crate::http::extract::{Checked, FieldErrors, Id, JsonBody, Operator};
 use crate::http::problem::Problem;
 use crate::http::responses::AdminProblems;
 use crate::http::routes::admin::auth::OperatorDocument;
@@ -25,10 +25,10 @@ pub(crate) struct UpdateOperator {
 impl Checked for UpdateOperator {
     type Output = OperatorChange;
 
-    fn check(self, faults: &mut Faults) -> Option<OperatorChange> {
-        let name = self.name.map(|name| faults.name("name", &name, 1..=120));
-        let role = faults.optional_word("role", self.role.as_deref());
-        let status = faults.optional_word("status", self.status.as_deref());
+    fn check(self, errors: &mut FieldErrors) -> Option<OperatorChange> {
+        let name = self.name.map(|name| errors.name("name", &name, 1..=120));
+        let role = errors.optional_word("role", self.role.as_deref());
+        let status = errors.optional_word("status", self.status.as_deref());
         Some(OperatorChange { name: name.flatten(), role: role?, status: status? })
     }
 }

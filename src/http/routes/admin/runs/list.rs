@@ -6,7 +6,7 @@ use utoipa::IntoParams;
 use super::RunDocument;
 use crate::http::Gateway;
 use crate::http::extract::operator_permission::RunsRead;
-use crate::http::extract::{Checked, Faults, Operator, PageDocument, Parameters, list_page};
+use crate::http::extract::{Checked, FieldErrors, Operator, PageDocument, Parameters, list_page};
 use crate::http::problem::Problem;
 use crate::http::responses::AdminProblems;
 use crate::paging::PageRequest;
@@ -32,11 +32,11 @@ pub(crate) struct ListRuns {
 impl Checked for ListRuns {
     type Output = (Filter, PageRequest);
 
-    fn check(self, faults: &mut Faults) -> Option<Self::Output> {
-        let status = faults.optional_word("status", self.status.as_deref());
-        let kind = faults.optional_word("kind", self.kind.as_deref());
-        let tenant = faults.optional_id("tenant_id", self.tenant_id.as_deref());
-        let page = list_page(faults, self.limit.as_deref(), self.cursor.as_deref());
+    fn check(self, errors: &mut FieldErrors) -> Option<Self::Output> {
+        let status = errors.optional_word("status", self.status.as_deref());
+        let kind = errors.optional_word("kind", self.kind.as_deref());
+        let tenant = errors.optional_id("tenant_id", self.tenant_id.as_deref());
+        let page = list_page(errors, self.limit.as_deref(), self.cursor.as_deref());
         Some((Filter { status: status?, kind: kind?, tenant: tenant? }, page?))
     }
 }

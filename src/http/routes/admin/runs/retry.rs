@@ -24,9 +24,9 @@ pub(crate) async fn retry_run(
     operator: Operator<RunsManage>,
     Id(id): Id,
 ) -> Result<Json<RunDocument>, Problem> {
-    let hastened = gateway.provisioner.retry_run(id, &operator.origin).await?;
+    let made_due = gateway.provisioner.retry_run(id, &operator.origin).await?;
     let (run, _) = super::find(&gateway, id).await?;
-    if !hastened {
+    if !made_due {
         return Err(Problem::with_detail(
             Code::Conflict,
             "The run has ended: there is nothing to try again. `provision` mends a tenant.",

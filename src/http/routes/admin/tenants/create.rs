@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::{AdminTenantDocument, check_plan, find};
 use crate::http::Gateway;
 use crate::http::extract::operator_permission::TenantsManage;
-use crate::http::extract::{Checked, Faults, JsonBody, Operator};
+use crate::http::extract::{Checked, FieldErrors, JsonBody, Operator};
 use crate::http::problem::Problem;
 use crate::http::responses::AdminProblems;
 use crate::http::routes::admin::runs::{self, RunDocument};
@@ -63,17 +63,17 @@ pub(crate) struct CheckedTenant {
 impl Checked for CreateTenant {
     type Output = CheckedTenant;
 
-    fn check(self, faults: &mut Faults) -> Option<CheckedTenant> {
+    fn check(self, errors: &mut FieldErrors) -> Option<CheckedTenant> {
         let owner = self.owner;
-        let organization_name = faults.name("organization_name", &self.organization_name, 1..=120);
-        let slug = faults.optional("slug", self.slug.as_deref());
-        let timezone = faults.optional("timezone", self.timezone.as_deref());
-        let plan = self.plan.map(|plan| check_plan(faults, &plan));
-        let email = faults.required("owner.email", &owner.email);
-        let first_name = faults.name("owner.first_name", &owner.first_name, 1..=80);
-        let last_name = faults.name("owner.last_name", &owner.last_name, 1..=80);
+        let organization_name = errors.name("organization_name", &self.organization_name, 1..=120);
+        let slug = errors.optional("slug", self.slug.as_deref());
+        let timezone = errors.optional("timezone", self.timezone.as_deref());
+        let plan = self.plan.map(|plan| check_plan(errors, &plan));
+        let email = errors.required("owner.email", &owner.email);
+        let first_name = errors.name("owner.first_name", &owner.first_name, 1..=80);
+        let last_name = errors.name("owner.last_name", &owner.last_name, 1..=80);
         let password = match owner.password {
-            Some(password) => check_new_password(faults, "owner.password", password),
+            Some(password) => check_new_password(errors, "owner.password", password),
             // 244 bits that are told to nobody.
             None => Some(format!("{}{}", unguessable_id(), unguessable_id()).into()),
         };

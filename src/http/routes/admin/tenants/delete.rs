@@ -6,10 +6,10 @@ use utoipa::IntoParams;
 use super::{find, life};
 use crate::http::Gateway;
 use crate::http::extract::operator_permission::TenantsManage;
-use crate::http::extract::{Checked, Faults, Id, Operator, Parameters};
-use crate::http::problem::{FieldFault, Problem};
+use crate::http::extract::{Checked, FieldErrors, Id, Operator, Parameters};
+use crate::http::problem::{FieldError, Problem};
 use crate::http::responses::AdminProblems;
-use crate::tenants::LifeChange;
+use crate::tenants::StatusChange;
 
 #[derive(Deserialize, Default, IntoParams)]
 #[serde(default, deny_unknown_fields)]
@@ -23,8 +23,8 @@ pub(crate) struct DeleteTenant {
 impl Checked for DeleteTenant {
     type Output = String;
 
-    fn check(self, faults: &mut Faults) -> Option<String> {
-        faults.text("confirm", &self.confirm, 1..=100)
+    fn check(self, errors: &mut FieldErrors) -> Option<String> {
+        errors.text("confirm", &self.confirm, 1..=100)
     }
 }
 
@@ -44,12 +44,12 @@ pub(crate) async fn delete_tenant(
     Parameters(confirm): Parameters<DeleteTenant>,
 ) -> Result<StatusCode, Problem> {
     if find(&gateway, id).await?.slug != confirm {
-        return Err(Problem::validation(vec![FieldFault {
+        return Err(Problem::validation(vec![FieldError {
             field: "confirm".to_owned(),
             code: "invalid",
             message: "is not the slug of this tenant".to_owned(),
         }]));
     }
-    life::change(&gateway, id, LifeChange::Delete, &operator.origin).await?;
+    life::change(&gateway, id, StatusChange::Delete, &operator.origin).await?;
     Ok(StatusCode::NO_CONTENT)
 }

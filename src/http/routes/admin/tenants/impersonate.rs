@@ -12,7 +12,7 @@ use super::find;
 use crate::access::MAX_IMPERSONATION;
 use crate::http::Gateway;
 use crate::http::extract::operator_permission::TenantsImpersonate;
-use crate::http::extract::{Checked, Faults, Id, JsonBody, Operator};
+use crate::http::extract::{Checked, FieldErrors, Id, JsonBody, Operator};
 use crate::http::problem::Problem;
 use crate::http::responses::AdminProblems;
 use crate::operators::WantedImpersonation;
@@ -35,11 +35,11 @@ pub(crate) struct ImpersonateRequest {
 impl Checked for ImpersonateRequest {
     type Output = WantedImpersonation;
 
-    fn check(self, faults: &mut Faults) -> Option<WantedImpersonation> {
-        let reason = faults.text("reason", &self.reason, 10..=500);
+    fn check(self, errors: &mut FieldErrors) -> Option<WantedImpersonation> {
+        let reason = errors.text("reason", &self.reason, 10..=500);
         let minutes = self.minutes.unwrap_or(USUAL);
         if !(1..=MAX_IMPERSONATION.num_minutes()).contains(&minutes) {
-            faults.add("minutes", "invalid", "must be a number from 1 to 60");
+            errors.add("minutes", "invalid", "must be a number from 1 to 60");
             return None;
         }
         let life = TimeDelta::minutes(minutes);

@@ -13,16 +13,16 @@ use crate::http::problem::Problem;
 use crate::http::responses::AdminProblems;
 use crate::identifiers::TenantId;
 use crate::registry::tenants::Tenant;
-use crate::tenants::LifeChange;
+use crate::tenants::StatusChange;
 
 /// Changes the status; with the tenant as it is then. `conflict`: its status stands against it.
 pub(super) async fn change(
     gateway: &Gateway,
     id: Uuid,
-    change: LifeChange,
+    change: StatusChange,
     origin: &Origin,
 ) -> Result<Tenant, Problem> {
-    let changed = gateway.tenants.change_life(TenantId(id), change, origin).await?;
+    let changed = gateway.tenants.change_status(TenantId(id), change, origin).await?;
     let tenant = find(gateway, id).await?;
     if changed { Ok(tenant) } else { Err(conflict(&tenant, change.done())) }
 }
@@ -41,7 +41,7 @@ pub(crate) async fn suspend_tenant(
     operator: Operator<TenantsSupport>,
     Id(id): Id,
 ) -> Result<Json<AdminTenantDocument>, Problem> {
-    Ok(Json(change(&gateway, id, LifeChange::Suspend, &operator.origin).await?.into()))
+    Ok(Json(change(&gateway, id, StatusChange::Suspend, &operator.origin).await?.into()))
 }
 
 /// Lets a suspended tenant in again.
@@ -58,7 +58,7 @@ pub(crate) async fn resume_tenant(
     operator: Operator<TenantsSupport>,
     Id(id): Id,
 ) -> Result<Json<AdminTenantDocument>, Problem> {
-    Ok(Json(change(&gateway, id, LifeChange::Resume, &operator.origin).await?.into()))
+    Ok(Json(change(&gateway, id, StatusChange::Resume, &operator.origin).await?.into()))
 }
 
 /// Makes a deleted tenant again what it was.
@@ -75,5 +75,5 @@ pub(crate) async fn restore_tenant(
     operator: Operator<TenantsManage>,
     Id(id): Id,
 ) -> Result<Json<AdminTenantDocument>, Problem> {
-    Ok(Json(change(&gateway, id, LifeChange::Restore, &operator.origin).await?.into()))
+    Ok(Json(change(&gateway, id, StatusChange::Restore, &operator.origin).await?.into()))
 }

@@ -6,7 +6,7 @@ use utoipa::IntoParams;
 use super::{AdminTenantDocument, check_plan};
 use crate::http::Gateway;
 use crate::http::extract::operator_permission::TenantsRead;
-use crate::http::extract::{Checked, Faults, Operator, PageDocument, Parameters, list_page};
+use crate::http::extract::{Checked, FieldErrors, Operator, PageDocument, Parameters, list_page};
 use crate::http::problem::Problem;
 use crate::http::responses::AdminProblems;
 use crate::paging::PageRequest;
@@ -33,13 +33,13 @@ pub(crate) struct ListTenants {
 impl Checked for ListTenants {
     type Output = (Filter, PageRequest);
 
-    fn check(self, faults: &mut Faults) -> Option<Self::Output> {
-        let status = faults.optional_word("status", self.status.as_deref());
+    fn check(self, errors: &mut FieldErrors) -> Option<Self::Output> {
+        let status = errors.optional_word("status", self.status.as_deref());
         let plan = self.plan.filter(|plan| !plan.is_empty());
-        let plan = plan.map(|plan| check_plan(faults, &plan));
-        let server = faults.optional_id("server_id", self.server_id.as_deref());
-        let text = faults.text("q", self.q.as_deref().unwrap_or_default(), 0..=200);
-        let page = list_page(faults, self.limit.as_deref(), self.cursor.as_deref());
+        let plan = plan.map(|plan| check_plan(errors, &plan));
+        let server = errors.optional_id("server_id", self.server_id.as_deref());
+        let text = errors.text("q", self.q.as_deref().unwrap_or_default(), 0..=200);
+        let page = list_page(errors, self.limit.as_deref(), self.cursor.as_deref());
         let filter = Filter {
             status: status?,
             plan: plan.flatten(),

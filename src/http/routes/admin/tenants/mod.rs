@@ -17,7 +17,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::http::extract::Faults;
+use crate::http::extract::FieldErrors;
 use crate::http::problem::Problem;
 use crate::http::{Code, Gateway};
 use crate::identifiers::TenantId;
@@ -68,11 +68,11 @@ async fn find(gateway: &Gateway, id: Uuid) -> Result<Tenant, Problem> {
 }
 
 /// The name of a plan: small letters, digits, `-` and `_`.
-fn check_plan(faults: &mut Faults, plan: &str) -> Option<String> {
-    let plan = faults.text("plan", plan, 1..=40)?;
+fn check_plan(errors: &mut FieldErrors, plan: &str) -> Option<String> {
+    let plan = errors.text("plan", plan, 1..=40)?;
     let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
     if !plan.chars().all(is_plain) {
-        faults.add("plan", "invalid", "must be lower-case letters, digits, - and _");
+        errors.add("plan", "invalid", "must be lower-case letters, digits, - and _");
         return None;
     }
     Some(plan)

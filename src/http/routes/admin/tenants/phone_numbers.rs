@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{conflict, find};
 use crate::http::extract::operator_permission::{TenantsRead, TenantsSupport};
 use crate::http::extract::{
-    Checked, Faults, Id, JsonBody, ListParameters, Operator, PageDocument, Parameters,
+    Checked, FieldErrors, Id, JsonBody, ListParameters, Operator, PageDocument, Parameters,
 };
 use crate::http::problem::Problem;
 use crate::http::responses::AdminProblems;
@@ -73,8 +73,8 @@ pub(crate) struct AssignNumber {
 impl Checked for AssignNumber {
     type Output = LineNumber;
 
-    fn check(self, faults: &mut Faults) -> Option<LineNumber> {
-        faults.required("number", &self.number)
+    fn check(self, errors: &mut FieldErrors) -> Option<LineNumber> {
+        errors.required("number", &self.number)
     }
 }
 

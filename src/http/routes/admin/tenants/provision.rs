@@ -9,7 +9,7 @@ use crate::http::problem::Problem;
 use crate::http::responses::AdminProblems;
 use crate::http::routes::admin::runs::{self, RunDocument};
 use crate::http::{Code, Gateway};
-use crate::provisioning::MendError;
+use crate::provisioning::RepairError;
 
 /// Mends a tenant that is damaged or failed: role, database, rights, schema and preseed are made where they are missing.
 ///
@@ -28,14 +28,14 @@ pub(crate) async fn provision_tenant(
     Id(id): Id,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<RunDocument>), Problem> {
     let tenant = find(&gateway, id).await?;
-    let planned = gateway.provisioner.mend(&tenant, None, false, &operator.origin).await;
+    let planned = gateway.provisioner.repair(&tenant, None, false, &operator.origin).await;
     let planned = planned.map_err(|reason| match reason {
-        MendError::Busy(_) => Problem::with_detail(
+        RepairError::Busy(_) => Problem::with_detail(
             Code::Conflict,
             "Another run of the tenant still goes on; `runs` of the tenant shows it.",
         ),
-        MendError::Status(_) => conflict(&tenant, "mended"),
-        MendError::Registry(error) => error.into(),
+        RepairError::Status(_) => conflict(&tenant, "mended"),
+        RepairError::Registry(error) => error.into(),
     })?;
     let (run, _) = runs::find(&gateway, planned.run_id).await?;
     gateway.provisioner.begin(planned);

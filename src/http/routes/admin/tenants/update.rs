@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::{AdminTenantDocument, check_plan, conflict, find};
 use crate::http::Gateway;
 use crate::http::extract::operator_permission::TenantsManage;
-use crate::http::extract::{Checked, Faults, Id, JsonBody, Operator};
+use crate::http::extract::{Checked, FieldErrors, Id, JsonBody, Operator};
 use crate::http::problem::Problem;
 use crate::http::responses::AdminProblems;
 use crate::identifiers::TenantId;
@@ -27,11 +27,11 @@ pub(crate) struct UpdateTenant {
 impl Checked for UpdateTenant {
     type Output = TenantEdit;
 
-    fn check(self, faults: &mut Faults) -> Option<TenantEdit> {
+    fn check(self, errors: &mut FieldErrors) -> Option<TenantEdit> {
         let name = self.organization_name;
-        let name = name.map(|name| faults.name("organization_name", &name, 1..=120));
-        let timezone = self.timezone.map(|zone| faults.required("timezone", &zone));
-        let plan = self.plan.map(|plan| check_plan(faults, &plan));
+        let name = name.map(|name| errors.name("organization_name", &name, 1..=120));
+        let timezone = self.timezone.map(|zone| errors.required("timezone", &zone));
+        let plan = self.plan.map(|plan| check_plan(errors, &plan));
         // What was given and is wrong has left its fault; the edit is not used then.
         Some(TenantEdit {
             organization_name: name.flatten(),

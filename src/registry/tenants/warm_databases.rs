@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::identifiers::TenantId;
 use crate::registry::entities::spare_databases::{ActiveModel, Column, Entity};
-pub use crate::registry::entities::spare_databases::{Model as SpareDatabase, State};
+pub use crate::registry::entities::spare_databases::{Model as WarmDatabase, State};
 use crate::registry::{OnRegistry, RegistryError};
 
 /// What a spare must be a copy of to be of use.
@@ -36,7 +36,7 @@ pub async fn begin(
 
 /// Writes down the name that a tenant's database is about to get because the tenant must not have it. The tenant's claim
 /// keeps it from being looked for before it is there; [`discard`] ends the claim.
-pub async fn set_aside(
+pub async fn park(
     db: &impl OnRegistry,
     name: &str,
     wanted: &Wanted<'_>,
@@ -95,7 +95,7 @@ pub async fn claim(
     db: &impl OnRegistry,
     tenant: TenantId,
     wanted: &Wanted<'_>,
-) -> Result<Option<SpareDatabase>, RegistryError> {
+) -> Result<Option<WarmDatabase>, RegistryError> {
     if let Some(claimed) = claimed_by(db, tenant).await? {
         return Ok(Some(claimed));
     }
@@ -106,7 +106,7 @@ pub async fn claim(
         wanted.schema_version.into(),
     ];
     let statement = Statement::from_sql_and_values(DbBackend::Postgres, CLAIM, values);
-    Ok(SpareDatabase::find_by_statement(statement).one(db).await?)
+    Ok(WarmDatabase::find_by_statement(statement).one(db).await?)
 }
 
 /// Takes a spare back from the tenant that it was given to, to be removed.
@@ -121,7 +121,7 @@ pub async fn discard(db: &impl OnRegistry, name: &str) -> Result<(), RegistryErr
 pub async fn claimed_by(
     db: &impl OnRegistry,
     tenant: TenantId,
-) -> Result<Option<SpareDatabase>, RegistryError> {
+) -> Result<Option<WarmDatabase>, RegistryError> {
     Ok(Entity::find().filter(Column::ClaimedBy.eq(tenant.0)).one(db).await?)
 }
 
@@ -146,7 +146,7 @@ pub async fn count_ready(db: &impl OnRegistry, wanted: &Wanted<'_>) -> Result<u6
 pub async fn on_server(
     db: &impl OnRegistry,
     server: Uuid,
-) -> Result<Vec<SpareDatabase>, RegistryError> {
+) -> Result<Vec<WarmDatabase>, RegistryError> {
     Ok(Entity::find()
         .filter(Column::ServerId.eq(server))
         .order_by_asc(Column::CreatedAt)

@@ -67,7 +67,7 @@ impl Missing {
 
 /// Why a tenant is not proven complete.
 #[derive(Debug, thiserror::Error)]
-pub enum PreseedError {
+pub enum SeedError {
     /// It lacks all of these.
     #[error("the tenant lacks {}", .0.iter().map(Missing::to_string).collect::<Vec<_>>().join(", "))]
     Incomplete(Vec<Missing>),
@@ -83,7 +83,7 @@ fn literal(text: &str) -> String {
 
 /// The statements that give a tenant what it lacks. What is there is left as it is, so that they mend a damaged tenant
 /// and take nothing back that a tenant has changed.
-pub fn preseed_sql() -> String {
+pub fn seed_sql() -> String {
     let mut sql = String::new();
     let mut add = |statement: String| {
         sql.push_str(&statement);
@@ -135,11 +135,11 @@ pub fn preseed_sql() -> String {
 
 /// Proves that a new tenant has all that it should begin with, or says all that it lacks. One query: it is part of
 /// every registration. What a tenant has renamed or taken away later counts as missing too.
-pub async fn verify_preseed(db: &impl OnTenant) -> Result<(), PreseedError> {
+pub async fn verify_seed(db: &impl OnTenant) -> Result<(), SeedError> {
     let statement = Statement::from_string(sea_orm::DbBackend::Postgres, verification());
     let rows = db.query_all_raw(statement).await?;
     let missing = rows.iter().map(missing).collect::<Result<Vec<_>, DbErr>>()?;
-    if missing.is_empty() { Ok(()) } else { Err(PreseedError::Incomplete(missing)) }
+    if missing.is_empty() { Ok(()) } else { Err(SeedError::Incomplete(missing)) }
 }
 
 /// Everything that should be there, less everything that is.
@@ -227,7 +227,8 @@ mod tests {
                 assert!(known.contains(permission), "`{permission}` of `{role}`");
             }
         }
-        let owner = BUILT_IN.iter().find(|(role, _)| *role == crate::tenant_data::roles::OWNER).unwrap();
+        let owner =
+            BUILT_IN.iter().find(|(role, _)| *role == crate::tenant_data::roles::OWNER).unwrap();
         assert_eq!(owner.1.iter().copied().collect::<BTreeSet<_>>(), known);
     }
 

@@ -30,12 +30,12 @@ impl Listener {
 const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 
 /// The counters of one gateway. A request whose client went away before the answer is in none of them.
-pub(super) struct Answers {
+pub(super) struct ResponseMetrics {
     classes: [[AtomicU64; CLASSES.len()]; Listener::ALL.len()],
     problems: [AtomicU64; Code::ALL.len()],
 }
 
-impl Default for Answers {
+impl Default for ResponseMetrics {
     fn default() -> Self {
         Self {
             classes: Default::default(),
@@ -44,7 +44,7 @@ impl Default for Answers {
     }
 }
 
-impl Answers {
+impl ResponseMetrics {
     pub(super) fn count(&self, listener: Listener, status: StatusCode, problem: Option<Code>) {
         let class = usize::from(status.as_u16() / 100).saturating_sub(2).min(CLASSES.len() - 1);
         self.classes[listener as usize][class].fetch_add(1, Ordering::Relaxed);
@@ -84,12 +84,12 @@ mod tests {
 
     #[test]
     fn an_answer_counts_for_its_class_and_a_problem_for_its_code() {
-        let answers = Answers::default();
-        answers.count(Listener::Public, StatusCode::CREATED, None);
-        answers.count(Listener::Public, StatusCode::TEMPORARY_REDIRECT, None);
-        answers.count(Listener::Operations, StatusCode::NOT_FOUND, Some(Code::NotFound));
-        answers.count(Listener::Public, StatusCode::SERVICE_UNAVAILABLE, Some(Code::Busy));
-        let classes: Vec<_> = answers.classes().filter(|counted| counted.2 > 0).collect();
+        let response_metrics = ResponseMetrics::default();
+        response_metrics.count(Listener::Public, StatusCode::CREATED, None);
+        response_metrics.count(Listener::Public, StatusCode::TEMPORARY_REDIRECT, None);
+        response_metrics.count(Listener::Operations, StatusCode::NOT_FOUND, Some(Code::NotFound));
+        response_metrics.count(Listener::Public, StatusCode::SERVICE_UNAVAILABLE, Some(Code::Busy));
+        let classes: Vec<_> = response_metrics.classes().filter(|counted| counted.2 > 0).collect();
         let expected = [
             ("public", "2xx", 1),
             ("public", "3xx", 1),
@@ -97,7 +97,8 @@ mod tests {
             ("operations", "4xx", 1),
         ];
         assert_eq!(classes, expected);
-        let problems: Vec<_> = answers.problems().filter(|counted| counted.1 > 0).collect();
+        let problems: Vec<_> =
+            response_metrics.problems().filter(|counted| counted.1 > 0).collect();
         assert_eq!(problems, [("not_found", 1), ("busy", 1)]);
     }
 }

@@ -12,11 +12,11 @@ use super::signals::ServerSignals;
 /// (docs/performance.md).
 const WORTH_ANOTHER: Duration = Duration::from_micros(100);
 /// Whoever has waited for so long gets another connection opened, whatever the average: opening takes no longer.
-pub(super) const PATIENCE_WITH_OTHERS: Duration = Duration::from_millis(5);
+pub(super) const GROW_AFTER: Duration = Duration::from_millis(5);
 /// The average is over about so many checkouts.
 const REMEMBERED_WAITS: u64 = 64;
 /// How many connections a pool may have at present, and what its callers wait for one.
-pub(super) struct Growth {
+pub(super) struct Autosize {
     allowed: AtomicUsize,
     most: usize,
     /// In nanoseconds.
@@ -26,7 +26,7 @@ pub(super) struct Growth {
     last_grown: AtomicU64,
 }
 
-impl Growth {
+impl Autosize {
     pub fn new(most: u32) -> Self {
         Self {
             allowed: AtomicUsize::new(1),
@@ -54,10 +54,10 @@ impl Growth {
     /// For a caller that has waited for so long. Not faster than connections can be opened, and not while other pools of
     /// the server grow: a moment in which everything stands still makes all callers wait, and would otherwise end with
     /// every pool at its limit.
-    pub fn grow(&self, turns: &Semaphore, signals: &ServerSignals, waited: Duration) {
+    pub fn grow(&self, permits: &Semaphore, signals: &ServerSignals, waited: Duration) {
         let now = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let last = self.last_grown.load(Ordering::Acquire);
-        let too_soon = u128::from(now.saturating_sub(last)) < PATIENCE_WITH_OTHERS.as_nanos();
+        let too_soon = u128::from(now.saturating_sub(last)) < GROW_AFTER.as_nanos();
         let is_full = self.allowed.load(Ordering::Acquire) >= self.most;
         if too_soon || is_full || !signals.may_grow(waited) {
             return;
@@ -71,7 +71,7 @@ impl Growth {
         if self.allowed.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok() {
             // Each turn begins its own average.
             self.average_wait.store(0, Ordering::Relaxed);
-            turns.add_permits(1);
+            permits.add_permits(1);
         }
     }
 }
@@ -80,69 +80,69 @@ impl Growth {
 mod tests {
     use super::*;
 
-    fn growth(most: u32) -> (Growth, Semaphore) {
-        (Growth::new(most), Semaphore::new(1))
+    fn autosize(most: u32) -> (Autosize, Semaphore) {
+        (Autosize::new(most), Semaphore::new(1))
     }
 
     /// On a server on which nothing else grows.
-    fn grow(growth: &Growth, turns: &Semaphore) {
-        growth.grow(turns, &ServerSignals::default(), Duration::ZERO);
+    fn grow(autosize: &Autosize, permits: &Semaphore) {
+        autosize.grow(permits, &ServerSignals::default(), Duration::ZERO);
     }
 
     /// The pace is by the machine's clock.
     fn rest() {
         let begun = Instant::now();
-        while begun.elapsed() <= PATIENCE_WITH_OTHERS {
+        while begun.elapsed() <= GROW_AFTER {
             std::thread::yield_now();
         }
     }
 
     #[test]
     fn a_pool_grows_when_its_callers_wait_for_long_on_average() {
-        let (growth, turns) = growth(3);
-        growth.waited(Duration::from_millis(2));
-        assert!(!growth.is_worth_another(), "one wait is no average");
+        let (autosize, permits) = autosize(3);
+        autosize.waited(Duration::from_millis(2));
+        assert!(!autosize.is_worth_another(), "one wait is no average");
         for _ in 0..20 {
-            growth.waited(Duration::from_millis(2));
+            autosize.waited(Duration::from_millis(2));
         }
-        assert!(growth.is_worth_another());
+        assert!(autosize.is_worth_another());
         rest();
-        grow(&growth, &turns);
-        grow(&growth, &turns);
-        assert!(!growth.is_worth_another(), "the new turn has not been tried yet");
-        assert_eq!(turns.available_permits(), 2);
+        grow(&autosize, &permits);
+        grow(&autosize, &permits);
+        assert!(!autosize.is_worth_another(), "the new turn has not been tried yet");
+        assert_eq!(permits.available_permits(), 2);
     }
 
     #[test]
     fn short_waits_among_many_checkouts_make_no_pool_grow() {
-        let (growth, _) = growth(3);
+        let (autosize, _) = autosize(3);
         for n in 0..10_000_u64 {
-            growth.waited(Duration::from_micros(if n % 8 == 0 { 400 } else { 0 }));
-            assert!(!growth.is_worth_another());
+            autosize.waited(Duration::from_micros(if n % 8 == 0 { 400 } else { 0 }));
+            assert!(!autosize.is_worth_another());
         }
         for _ in 0..1_000 {
-            growth.waited(Duration::ZERO);
+            autosize.waited(Duration::ZERO);
         }
-        assert_eq!(growth.average_wait.load(Ordering::Relaxed), 0);
+        assert_eq!(autosize.average_wait.load(Ordering::Relaxed), 0);
     }
 
     #[test]
     fn no_pool_grows_beyond_its_limit() {
-        let (growth, turns) = growth(3);
+        let (autosize, permits) = autosize(3);
         for _ in 0..5 {
             rest();
-            grow(&growth, &turns);
+            grow(&autosize, &permits);
         }
-        assert_eq!(turns.available_permits(), 3);
+        assert_eq!(permits.available_permits(), 3);
     }
 
     #[test]
     fn two_pools_of_a_server_do_not_grow_at_once() {
-        let ((first, turns), (second, others)) = (growth(3), growth(3));
+        let ((first, permits), (second, others)) = (autosize(3), autosize(3));
         let signals = ServerSignals::default();
         rest();
-        first.grow(&turns, &signals, Duration::ZERO);
+        first.grow(&permits, &signals, Duration::ZERO);
         second.grow(&others, &signals, Duration::ZERO);
-        assert_eq!((turns.available_permits(), others.available_permits()), (2, 1));
+        assert_eq!((permits.available_permits(), others.available_permits()), (2, 1));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sea_orm::{DbErr, TransactionSession, TransactionTrait};
 
-use super::staffing::PassedOver;
+use super::staff_sync::PassedOver;
 use super::{ClerkWebhooks, tenant};
 use crate::identifiers::TenantId;
 use crate::postgres::failure;
@@ -82,7 +82,7 @@ impl Unsettled {
 
 impl ClerkWebhooks {
     /// Settles an organization, if there is anything to settle. One at a time does, over all replicas.
-    pub(super) async fn settle(&self, id: &str) -> Result<Settled, Unsettled> {
+    pub(super) async fn reconcile(&self, id: &str) -> Result<Settled, Unsettled> {
         let db = self.registry.connect().await?;
         let is_settled = |o: &Organization| o.changes <= o.settled || !o.created_seen;
         if clerk::find(&db, id).await?.is_none_or(|organization| is_settled(&organization)) {

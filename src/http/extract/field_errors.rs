@@ -9,7 +9,7 @@ use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::http::problem::{FieldFault, Problem};
+use crate::http::problem::{FieldError, Problem};
 use crate::identifiers::word;
 use crate::plain_text::{fault_of_name, is_control};
 
@@ -26,18 +26,18 @@ pub trait Checked: DeserializeOwned + Default {
     const MAY_BE_ABSENT: bool = false;
 
     /// Parses every value, noting what is wrong; `None` where anything is.
-    fn check(self, faults: &mut Faults) -> Option<Self::Output>;
+    fn check(self, errors: &mut FieldErrors) -> Option<Self::Output>;
 }
 
 /// The faults found so far.
 #[derive(Default)]
-pub struct Faults(Vec<FieldFault>);
+pub struct FieldErrors(Vec<FieldError>);
 
-impl Faults {
+impl FieldErrors {
     /// Notes a fault; only the first of a field.
     pub fn add(&mut self, field: &str, code: &'static str, message: impl Display) {
         if self.0.len() < MAX_FAULTS && !self.0.iter().any(|fault| fault.field == field) {
-            self.0.push(FieldFault { field: field.to_owned(), code, message: message.to_string() });
+            self.0.push(FieldError { field: field.to_owned(), code, message: message.to_string() });
         }
     }
 
@@ -72,7 +72,7 @@ impl Faults {
         None
     }
 
-    /// As [`Faults::text`], for a name by which people tell one from another: what is in it is seen.
+    /// As [`FieldErrors::text`], for a name by which people tell one from another: what is in it is seen.
     pub fn name(
         &mut self,
         field: &str,
@@ -116,7 +116,7 @@ impl Faults {
         }
     }
 
-    /// As [`Faults::optional`], for one of a few words, as the registry writes them.
+    /// As [`FieldErrors::optional`], for one of a few words, as the registry writes them.
     pub fn optional_word<E>(&mut self, field: &str, value: Option<&str>) -> Option<Option<E>>
     where
         E: ActiveEnum<Value = String> + Iterable,
@@ -160,11 +160,11 @@ impl Faults {
 /// faults that were found before.
 pub(super) fn check<T: Checked>(
     object: Map<String, Value>,
-    mut faults: Faults,
+    mut errors: FieldErrors,
 ) -> Result<T::Output, Problem> {
     for (name, value) in &object {
         if name.contains('\0') || holds_nul(value) {
-            faults.add(name, "nul_character", "must not contain NUL characters");
+            errors.add(name, "nul_character", "must not contain NUL characters");
         }
     }
     // All unknown fields at once, so that the object is read anew at most once for each field that there is.
@@ -173,7 +173,7 @@ pub(super) fn check<T: Checked>(
         object.retain(|name, _| {
             let is_known = fields.contains(&name.as_str());
             if !is_known {
-                faults.add(name, "unknown_field", UNKNOWN);
+                errors.add(name, "unknown_field", UNKNOWN);
             }
             is_known
         });
@@ -198,19 +198,19 @@ pub(super) fn check<T: Checked>(
                 // Absent and null mean the same, of a field that there is.
                 let is_null = object.get(&culprit).is_some_and(Value::is_null);
                 match unknown {
-                    Some(name) => faults.add(&name, "unknown_field", UNKNOWN),
+                    Some(name) => errors.add(&name, "unknown_field", UNKNOWN),
                     None if is_null => {}
-                    None => faults.add(&path, "invalid_type", message),
+                    None => errors.add(&path, "invalid_type", message),
                 }
                 let removed = object.as_object_mut().and_then(|fields| fields.remove(&culprit));
-                if removed.is_none() || faults.is_full() {
-                    return faults.into_result(None);
+                if removed.is_none() || errors.is_full() {
+                    return errors.into_result(None);
                 }
             }
         }
     };
-    let output = input.check(&mut faults);
-    faults.into_result(output)
+    let output = input.check(&mut errors);
+    errors.into_result(output)
 }
 
 const UNKNOWN: &str = "is not a field of this request";
@@ -280,7 +280,7 @@ mod tests {
     impl Checked for Input {
         type Output = (Vec<String>, Option<String>, u32);
 
-        fn check(self, _: &mut Faults) -> Option<Self::Output> {
+        fn check(self, _: &mut FieldErrors) -> Option<Self::Output> {
             Some((self.tags, self.kind, self.count))
         }
     }
@@ -294,14 +294,14 @@ mod tests {
         object.insert("type".to_owned(), json!(1));
         object.insert("count".to_owned(), Value::Null);
         ROUNDS.set(0);
-        assert!(check::<Input>(object, Faults::default()).is_err());
+        assert!(check::<Input>(object, FieldErrors::default()).is_err());
         assert!(ROUNDS.get() <= 4, "{}", ROUNDS.get());
     }
 
     #[test]
     fn what_fits_is_read() {
         let object = json!({"type": "a", "tags": null, "count": 3});
-        let read = check::<Input>(object.as_object().unwrap().clone(), Faults::default());
+        let read = check::<Input>(object.as_object().unwrap().clone(), FieldErrors::default());
         assert_eq!(read.ok(), Some((vec![], Some("a".to_owned()), 3)));
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::{Arc, OnceLock};
 
 use narthex::audit::Actor;
-use narthex::provisioning::{Fault, Interruption, MendError, Moment, NewOwner, RunFailure};
+use narthex::provisioning::{
+    FailpointAction, FailpointPosition, Failpoints, NewOwner, RepairError, RunFailure,
+};
 use narthex::registry::tenants::{self, Status, Tenant};
 use reqwest::Method;
 use rstest::rstest;
@@ -17,7 +19,7 @@ async fn row(app: &TestApp, staff: &Staff) -> Tenant {
     tenants::find(&db, staff.tenant_id).await.unwrap().unwrap()
 }
 
-async fn mend(
+async fn repair(
     app: &TestApp,
     staff: &Staff,
     owner: Option<&NewOwner>,
@@ -26,7 +28,7 @@ async fn mend(
     let tenant = row(app, staff).await;
     let planned = app
         .provisioner
-        .mend(&tenant, owner, accept_empty, &Actor::command("test").into())
+        .repair(&tenant, owner, accept_empty, &Actor::command("test").into())
         .await
         .unwrap();
     app.provisioner.finish(planned).await.map(drop)
@@ -49,14 +51,14 @@ async fn what_is_broken_on_the_server_is_mended(#[case] damage: &str) {
     app.router.close();
     app.cluster.execute("postgres", &damage.replace("$name", &staff.database())).await;
     assert_ne!(staff.get("/v1/members").await.status, 200);
-    mend(&app, &staff, None, false).await.unwrap();
+    repair(&app, &staff, None, false).await.unwrap();
     assert_eq!(row(&app, &staff).await.status, Status::Active);
     eventually("it is served", async || staff.get("/v1/members").await.status == 200).await;
     assert_eq!(staff.get("/v1/members").await.expect(200)["data"], json!([member]));
 }
 
 #[rstest]
-#[case::preseed("DELETE FROM settings; DELETE FROM pipelines")]
+#[case::seed("DELETE FROM settings; DELETE FROM pipelines")]
 #[case::identity("DELETE FROM tenant_identity")]
 #[case::grants("REVOKE ALL ON members FROM narthex_tenant")]
 #[tokio::test]
@@ -81,7 +83,7 @@ async fn a_database_of_an_older_program_is_brought_up_to_date() {
 }
 
 async fn expect_mended(app: &TestApp, staff: &Staff, member: &Value) {
-    mend(app, staff, None, false).await.unwrap();
+    repair(app, staff, None, false).await.unwrap();
     app.router.close();
     let list = staff.get("/v1/members").await.expect(200);
     assert_eq!(list["data"], json!([member]));
@@ -97,7 +99,7 @@ async fn a_database_that_is_gone_is_not_replaced_by_an_empty_one_unless_somebody
     app.cluster
         .execute("postgres", &format!("DROP DATABASE {} WITH (FORCE)", staff.database()))
         .await;
-    let refused = mend(&app, &staff, None, false).await.unwrap_err();
+    let refused = repair(&app, &staff, None, false).await.unwrap_err();
     assert!(
         matches!(&refused, RunFailure::Broken { step, reason } if step == "mend_database" && reason.contains("backup")),
         "{refused:?}"
@@ -114,7 +116,7 @@ async fn a_database_that_is_gone_is_not_replaced_by_an_empty_one_unless_somebody
         first_name: "Ada".to_owned(),
         last_name: "Lovelace".to_owned(),
     };
-    mend(&app, &staff, Some(&owner), true).await.unwrap();
+    repair(&app, &staff, Some(&owner), true).await.unwrap();
     assert_eq!(row(&app, &staff).await.status, Status::Active);
     let credentials = json!({"email": email, "password": password});
     eventually("the owner is let in", async || {
@@ -124,7 +126,7 @@ async fn a_database_that_is_gone_is_not_replaced_by_an_empty_one_unless_somebody
     // Whoever has somebody gets nobody.
     let stranger =
         NewOwner { email: format!("{}@example.org", unique()).parse().unwrap(), ..owner };
-    mend(&app, &staff, Some(&stranger), true).await.unwrap();
+    repair(&app, &staff, Some(&stranger), true).await.unwrap();
     let people = app.cluster.texts(&staff.database(), "SELECT email FROM staff").await;
     assert_eq!(people, [email]);
 }
@@ -137,7 +139,7 @@ async fn what_nobody_has_written_down_as_the_tenants_is_not_taken_for_an_empty_d
     let member = staff.add_member("Intruder", "+13125550101").await;
     app.cluster.execute(&staff.database(), "DELETE FROM tenant_identity").await;
     let before = app.cluster.contents(&staff.database()).await;
-    let refused = mend(&app, &staff, None, true).await.unwrap_err();
+    let refused = repair(&app, &staff, None, true).await.unwrap_err();
     assert!(
         matches!(&refused, RunFailure::Broken { step, reason } if step == "mend_database" && reason.contains("rows of members")),
         "{refused:?}"
@@ -157,7 +159,7 @@ async fn the_database_of_another_is_left_alone() {
     let revoked = format!("REVOKE CONNECT ON DATABASE {name} FROM {name}");
     app.cluster.execute("postgres", &revoked).await;
     let before = app.cluster.contents(&staff.database()).await;
-    let refused = mend(&app, &staff, None, false).await.unwrap_err();
+    let refused = repair(&app, &staff, None, false).await.unwrap_err();
     assert!(
         matches!(&refused, RunFailure::Broken { step, .. } if step == "mend_database"),
         "{refused:?}"
@@ -175,21 +177,21 @@ async fn a_suspended_tenant_stays_suspended_and_a_deleted_one_is_refused() {
     let db = app.registry.connect().await.unwrap();
     let (from, to, now) = (Status::Active, Status::Suspended, app.clock.now());
     tenants::change_status(&db, staff.tenant_id, from, to, now).await.unwrap();
-    mend(&app, &staff, None, false).await.unwrap();
+    repair(&app, &staff, None, false).await.unwrap();
     assert_eq!(row(&app, &staff).await.status, Status::Suspended);
     app.cluster
         .execute("postgres", &format!("DROP DATABASE {} WITH (FORCE)", staff.database()))
         .await;
-    mend(&app, &staff, None, false).await.unwrap_err();
+    repair(&app, &staff, None, false).await.unwrap_err();
     assert_eq!(row(&app, &staff).await.status, Status::Suspended);
     tenants::delete(&db, staff.tenant_id, now).await.unwrap();
     let tenant = row(&app, &staff).await;
     let refused = app
         .provisioner
-        .mend(&tenant, None, false, &Actor::command("test").into())
+        .repair(&tenant, None, false, &Actor::command("test").into())
         .await
         .unwrap_err();
-    assert!(matches!(refused, MendError::Status(Status::Deleted)), "{refused:?}");
+    assert!(matches!(refused, RepairError::Status(Status::Deleted)), "{refused:?}");
 }
 
 #[tokio::test]
@@ -198,10 +200,10 @@ async fn two_menders_at_once_are_one() {
     let staff = app.register().await;
     let tenant = row(&app, &staff).await;
     let origin = Actor::command("test").into();
-    let plan = || app.provisioner.mend(&tenant, None, false, &origin);
+    let plan = || app.provisioner.repair(&tenant, None, false, &origin);
     let (a, b) = tokio::join!(plan(), plan());
     let (planned, refused) = if a.is_ok() { (a, b) } else { (b, a) };
-    assert!(matches!(refused, Err(MendError::Busy(_))), "{refused:?}");
+    assert!(matches!(refused, Err(RepairError::Busy(_))), "{refused:?}");
     app.provisioner.finish(planned.unwrap()).await.unwrap();
     staff.get("/v1/members").await.expect(200);
 }
@@ -211,16 +213,16 @@ async fn two_menders_at_once_are_one() {
 async fn a_suspension_that_comes_in_between_stays() {
     let url: Arc<OnceLock<String>> = Arc::default();
     let registry = url.clone();
-    let suspends: Interruption = Arc::new(move |at, when| {
-        if (at, when) == ("hold", Moment::AfterEffect) {
+    let suspends: Failpoints = Arc::new(move |at, when| {
+        if (at, when) == ("hold", FailpointPosition::AfterEffect) {
             at_once(registry.get().unwrap(), &["UPDATE tenants SET status = 'suspended'"]);
         }
-        None::<Fault>
+        None::<FailpointAction>
     });
     let app = TestApp::interrupted(suspends, Box::new(|_| {})).await;
     url.set(app.cluster.url(&app.registry_database)).unwrap();
     let staff = app.register().await;
-    mend(&app, &staff, None, false).await.unwrap();
+    repair(&app, &staff, None, false).await.unwrap();
     assert_eq!(row(&app, &staff).await.status, Status::Suspended);
 }
 
@@ -236,11 +238,11 @@ const CANCEL: &str =
 async fn a_tenant_whose_mending_is_cancelled_is_what_it_was(#[case] before: Status) {
     let url: Arc<OnceLock<String>> = Arc::default();
     let registry = url.clone();
-    let cancels: Interruption = Arc::new(move |at, when| {
-        if (at, when) == ("mend_role", Moment::AfterEffect) {
+    let cancels: Failpoints = Arc::new(move |at, when| {
+        if (at, when) == ("mend_role", FailpointPosition::AfterEffect) {
             at_once(registry.get().unwrap(), &[CANCEL]);
         }
-        None::<Fault>
+        None::<FailpointAction>
     });
     let app = TestApp::interrupted(cancels, Box::new(|_| {})).await;
     url.set(app.cluster.url(&app.registry_database)).unwrap();
@@ -248,7 +250,7 @@ async fn a_tenant_whose_mending_is_cancelled_is_what_it_was(#[case] before: Stat
     let db = app.registry.connect().await.unwrap();
     let now = app.clock.now();
     tenants::change_status(&db, staff.tenant_id, Status::Active, before, now).await.unwrap();
-    let cancelled = mend(&app, &staff, None, false).await.unwrap_err();
+    let cancelled = repair(&app, &staff, None, false).await.unwrap_err();
     assert!(matches!(cancelled, RunFailure::Refused(_)), "{cancelled:?}");
     assert_eq!(row(&app, &staff).await.status, before);
 }
@@ -260,6 +262,6 @@ async fn what_a_tenant_has_taken_away_is_no_damage() {
     let staff = app.register().await;
     let changes = "UPDATE roles SET permissions = permissions[2:] WHERE name = 'viewer'";
     app.cluster.execute(&staff.database(), changes).await;
-    mend(&app, &staff, None, false).await.unwrap();
+    repair(&app, &staff, None, false).await.unwrap();
     assert_eq!(row(&app, &staff).await.status, Status::Active);
 }

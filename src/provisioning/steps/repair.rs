@@ -7,11 +7,11 @@ use futures_util::FutureExt;
 use sea_orm::ActiveEnum;
 
 use super::{
-    Context, DATABASE, Done, Retries, SagaStep, StepError, database, owner_row, preseed,
-    reprovision_input, role, schema, without_undo,
+    Context, DATABASE, Retries, SagaStep, StepError, StepOutput, database, owner_row,
+    reprovision_input, role, schema, seed, without_undo,
 };
 use crate::fleet::{template, untouched};
-use crate::postgres::administration::{Administration, Handover};
+use crate::postgres::administration::{Administration, DatabaseAssignment};
 use crate::registry::inbox::clerk;
 use crate::registry::tenants::Status;
 use crate::registry::tenants::email_index;
@@ -20,7 +20,7 @@ use crate::tenant_data::staff;
 /// Nobody is served while it is mended.
 pub(crate) const HOLD: SagaStep = SagaStep {
     name: "hold",
-    apply: |context| hold(context).boxed(),
+    apply: |context| check_lease(context).boxed(),
     undo: |context| give_up(context).boxed(),
     retries: Retries::DATABASE,
 };
@@ -33,7 +33,7 @@ pub(crate) const SCHEMA: SagaStep = SagaStep {
     ..without_undo("mend_schema", |context| mend_schema(context).boxed())
 };
 pub(crate) const PRESEED: SagaStep =
-    without_undo("mend_preseed", |context| preseed::verify_mended(context).boxed());
+    without_undo("mend_preseed", |context| seed::verify_mended(context).boxed());
 pub(crate) const OWNER: SagaStep =
     without_undo("mend_owner", |context| mend_owner(context).boxed());
 pub(crate) const RELEASE: SagaStep = without_undo("release", |context| release(context).boxed());
@@ -46,44 +46,44 @@ fn former(context: &Context) -> Result<Status, StepError> {
     })
 }
 
-async fn hold(context: &Context) -> Result<Done, StepError> {
+async fn check_lease(context: &Context) -> Result<StepOutput, StepError> {
     let tenant = context.tenant().await?;
     match tenant.status {
-        Status::Provisioning => Ok(Done::nothing_more()),
+        Status::Provisioning => Ok(StepOutput::nothing_more()),
         Status::Active | Status::Suspended | Status::Failed => {
             // In the end it becomes again what it was when this was planned: a suspension since then must last.
             if reprovision_input(context)?.status != tenant.status.to_value() {
-                return Err(StepError::Final("its status has changed meanwhile".to_owned()));
+                return Err(StepError::Permanent("its status has changed meanwhile".to_owned()));
             }
-            Ok(Done::moved(tenant.status, Status::Provisioning))
+            Ok(StepOutput::moved(tenant.status, Status::Provisioning))
         }
-        other => Err(StepError::Final(format!("a tenant that is {other:?} cannot be mended"))),
+        other => Err(StepError::Permanent(format!("a tenant that is {other:?} cannot be mended"))),
     }
 }
 
 /// A suspended tenant stays suspended, and one whose mending was called off what it was; any other could not be mended,
 /// and says so.
-async fn give_up(context: &Context) -> Result<Done, StepError> {
+async fn give_up(context: &Context) -> Result<StepOutput, StepError> {
     let to = match reprovision_input(context).ok().and_then(|input| input.former()) {
         Some(Status::Suspended) => Status::Suspended,
         // Nobody has said that it could not be mended.
         Some(former) if context.is_cancelled().await? => former,
         _ => Status::Failed,
     };
-    Ok(Done::moved(Status::Provisioning, to))
+    Ok(StepOutput::moved(Status::Provisioning, to))
 }
 
-async fn mend_database(context: &Context) -> Result<Done, StepError> {
+async fn mend_database(context: &Context) -> Result<StepOutput, StepError> {
     let tenant = context.tenant().await?;
-    let place = context.place_of(&tenant).await?;
-    let mut seat = context.administer(place).await?;
-    let is_there = seat.database_exists(&tenant.database_name).await?;
+    let target = context.server_of(&tenant).await?;
+    let mut admin = context.administer(target).await?;
+    let is_there = admin.database_exists(&tenant.database_name).await?;
     let mark = context.services.fleet.mark();
     let name = tenant.database_name.as_str();
     if !is_there {
-        seat.keep();
+        admin.keep();
         if !reprovision_input(context)?.accept_empty {
-            return Err(StepError::Final(format!(
+            return Err(StepError::Permanent(format!(
                 "the database {name} is missing: restore it from a backup, or accept an empty one \
                  (`narthex tenants provision` with --accept-empty-database)"
             )));
@@ -91,17 +91,23 @@ async fn mend_database(context: &Context) -> Result<Done, StepError> {
         return database::apply(context).await;
     }
     // Before anybody gets a right to it: is it this tenant's at all?
-    seat.open_to_administration(name).await?;
-    let mut inside = place.server.connect(name).await?;
+    admin.open_to_administration(name).await?;
+    let mut inside = target.server.connect(name).await?;
     schema::expect_ours(context, &mut inside).await?;
     if reprovision_input(context)?.accept_empty {
         expect_no_strangers(name, &mut inside).await?;
     }
     inside.close().await;
-    seat.hand_over(&Handover { database: name, role: &tenant.role_name, mark: &mark }).await?;
-    database::drop_claimed_spare(context, &mut seat).await?;
-    seat.keep();
-    Ok(Done::made(DATABASE, name, Some(place.row.id)))
+    admin
+        .assign_database(&DatabaseAssignment {
+            database: name,
+            role: &tenant.role_name,
+            mark: &mark,
+        })
+        .await?;
+    database::drop_claimed_database(context, &mut admin).await?;
+    admin.keep();
+    Ok(StepOutput::made(DATABASE, name, Some(target.row.id)))
 }
 
 /// Where an empty database is accepted, one that names no owner may be what an attempt before has left before it looked into
@@ -112,7 +118,7 @@ async fn expect_no_strangers(name: &str, inside: &mut Administration) -> Result<
     }
     match untouched::foreign_content(inside).await? {
         foreign if foreign.is_empty() => Ok(()),
-        foreign => Err(StepError::Final(format!(
+        foreign => Err(StepError::Permanent(format!(
             "the database {name} names no owner and holds what no seed has written ({foreign:?}): drop it, or mend the tenant without \
              accepting an empty database if they are the tenant's"
         ))),
@@ -120,27 +126,29 @@ async fn expect_no_strangers(name: &str, inside: &mut Administration) -> Result<
 }
 
 /// Applies what is pending, with the grants and the preseed of a new tenant.
-async fn mend_schema(context: &Context) -> Result<Done, StepError> {
+async fn mend_schema(context: &Context) -> Result<StepOutput, StepError> {
     let tenant = context.tenant().await?;
-    let place = context.place_of(&tenant).await?;
-    let seat = context.administer(place).await?;
-    let mut inside = place.server.connect(&tenant.database_name).await?;
+    let target = context.server_of(&tenant).await?;
+    let admin = context.administer(target).await?;
+    let mut inside = target.server.connect(&tenant.database_name).await?;
     schema::expect_ours(context, &mut inside).await?;
-    let version = schema::bring_up_to_date(place, &tenant, &mut inside).await?;
+    let version = schema::bring_up_to_date(target, &tenant, &mut inside).await?;
     // What a later version of the program has left out, this one must not grant.
     if version == template::schema_version() {
-        template::furnish(&mut inside).await?;
+        template::grant_and_seed(&mut inside).await?;
     }
     schema::identify(context, &mut inside).await?;
     inside.close().await;
-    seat.keep();
+    admin.keep();
     schema::record_version(context, &tenant, &version).await?;
-    Ok(Done::nothing_more())
+    Ok(StepOutput::nothing_more())
 }
 
 /// For a tenant that has nobody. The address leads to the tenant before there is somebody to let in.
-async fn mend_owner(context: &Context) -> Result<Done, StepError> {
-    let Some(owner) = &reprovision_input(context)?.owner else { return Ok(Done::nothing_more()) };
+async fn mend_owner(context: &Context) -> Result<StepOutput, StepError> {
+    let Some(owner) = &reprovision_input(context)?.owner else {
+        return Ok(StepOutput::nothing_more());
+    };
     let (db, now, row) =
         (context.tenant_db().await?, context.services.clock.now(), owner_row(owner)?);
     if staff::is_empty(db).await? {
@@ -150,11 +158,11 @@ async fn mend_owner(context: &Context) -> Result<Done, StepError> {
         drop(registry);
         staff::add(db, &row, now).await?;
     }
-    Ok(Done::nothing_more())
+    Ok(StepOutput::nothing_more())
 }
 
-async fn release(context: &Context) -> Result<Done, StepError> {
+async fn release(context: &Context) -> Result<StepOutput, StepError> {
     let db = context.registry().await?;
     clerk::settle_again(&db, context.tenant_id, context.services.clock.now()).await?;
-    Ok(Done::moved(Status::Provisioning, former(context)?))
+    Ok(StepOutput::moved(Status::Provisioning, former(context)?))
 }

@@ -9,8 +9,8 @@ use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::sync::Semaphore;
 
+use super::admission_hook::{AdmissionHook, Permit};
 use super::failure::{self, ConnectFailure, Verdict};
-use super::gate::{Gate, Permit};
 use super::signals::{Renewals, ServerSignals};
 
 /// A check that a new connection must pass before anybody gets it.
@@ -38,9 +38,9 @@ pub struct Target {
     /// What the connection must prove first.
     pub on_connect: Option<OnConnect>,
     /// Whether and when one may be opened; where absent, always.
-    pub gate: Option<Arc<dyn Gate>>,
+    pub admission_hook: Option<Arc<dyn AdmissionHook>>,
     /// Ending a session by force takes a connection of its own: so many at once, over all targets that share this.
-    pub enders: Arc<Semaphore>,
+    pub termination_permits: Arc<Semaphore>,
     /// Shared by all targets that lead to the same server.
     pub signals: Arc<ServerSignals>,
     /// Of this target's sessions.
@@ -49,9 +49,9 @@ pub struct Target {
 
 impl Target {
     /// Opens a connection.
-    pub(super) async fn connect(self: &Arc<Self>) -> Result<Physical, ConnectFailure> {
-        let attempt = match &self.gate {
-            Some(gate) => Some(gate.enter().await?),
+    pub(super) async fn connect(self: &Arc<Self>) -> Result<RawConnection, ConnectFailure> {
+        let attempt = match &self.admission_hook {
+            Some(admission_hook) => Some(admission_hook.before_connect().await?),
             None => None,
         };
         let begun = tokio::time::Instant::now();
@@ -69,11 +69,11 @@ impl Target {
             Err(failure) => attempt.map(|attempt| attempt.failed(failure)),
         };
         // One that did not pass its check may still be at it on the server: it ends as any abandoned one.
-        let physical = open.map(|open| Physical {
+        let raw_connection = open.map(|open| RawConnection {
             open: Some(open),
             target: self.clone(),
             permit,
-            uncertain: Arc::new(AtomicBool::new(opened.is_err())),
+            dirty: Arc::new(AtomicBool::new(opened.is_err())),
             last_used: Instant::now(),
             deaths,
             renewals,
@@ -81,7 +81,7 @@ impl Target {
             is_surplus: false,
         });
         opened?;
-        physical.ok_or(ConnectFailure::Timeout)
+        raw_connection.ok_or(ConnectFailure::Timeout)
     }
 
     /// Leaves the socket in `open` as soon as there is one.
@@ -100,7 +100,7 @@ impl Target {
     /// Has the server end the session of this name and those whose names begin with it and a slash. The role may do
     /// that with sessions of its own.
     pub(super) async fn end_sessions(&self, name: &str) -> Result<(), ConnectFailure> {
-        let _turn = self.enders.acquire().await;
+        let _permit = self.termination_permits.acquire().await;
         let end = async {
             let options = self.options.clone().application_name("narthex/ender");
             let mut socket = PgConnection::connect_with(&options).await?;
@@ -128,12 +128,12 @@ struct Open {
 
 /// A socket, and whether its state is certain. While an operation runs it is not: whoever drops the operation
 /// in the middle leaves the mark, and the socket is closed instead of lent again.
-pub(super) struct Physical {
+pub(super) struct RawConnection {
     /// Taken when it ends.
     open: Option<Open>,
     target: Arc<Target>,
     permit: Option<Permit>,
-    uncertain: Arc<AtomicBool>,
+    dirty: Arc<AtomicBool>,
     last_used: Instant,
     /// How many connections to the server had died when this one was last used.
     deaths: u64,
@@ -143,7 +143,7 @@ pub(super) struct Physical {
     is_surplus: bool,
 }
 
-impl Physical {
+impl RawConnection {
     pub(super) fn socket(&mut self) -> &mut PgConnection {
         match &mut self.open {
             Some(open) => &mut open.socket,
@@ -157,26 +157,31 @@ impl Physical {
 
     /// The mark, shared with those who may have to leave it without having the socket.
     pub(super) fn uncertain_mark(&self) -> Arc<AtomicBool> {
-        self.uncertain.clone()
+        self.dirty.clone()
     }
 
     /// Takes this mark for its own. It goes on as certain as the mark says.
     pub(super) fn adopt_mark(&mut self, mark: &Arc<AtomicBool>) {
-        self.uncertain = mark.clone();
+        self.dirty = mark.clone();
     }
 
     /// It will be closed, whatever becomes of the mark that it has shared.
     pub(super) fn part_from_mark(&mut self) {
-        self.uncertain = Arc::new(AtomicBool::new(true));
+        self.dirty = Arc::new(AtomicBool::new(true));
     }
 
     /// Not to be lent again when it comes back: its state is in doubt, or others need its place. One that has served
     /// nobody yet is kept for the caller it was opened for.
     pub(super) fn is_to_be_closed(&self) -> bool {
         let wanted_back = || {
-            self.has_served && self.target.gate.as_ref().is_some_and(|gate| gate.is_wanted_back())
+            self.has_served
+                && self
+                    .target
+                    .admission_hook
+                    .as_ref()
+                    .is_some_and(|admission_hook| admission_hook.is_wanted_back())
         };
-        self.uncertain.load(Ordering::Acquire) || self.is_surplus || wanted_back()
+        self.dirty.load(Ordering::Acquire) || self.is_surplus || wanted_back()
     }
 
     /// It will be closed instead of going back.
@@ -199,7 +204,7 @@ impl Physical {
         if self.last_used.elapsed() < trusted_for && self.deaths == self.target.signals.deaths() {
             return Ok(());
         }
-        self.uncertain.store(true, Ordering::Release);
+        self.dirty.store(true, Ordering::Release);
         match tokio::time::timeout(self.operation_timeout(), self.socket().ping()).await {
             Ok(answered) => answered.map_err(|error| {
                 self.learn(failure::verdict(&error));
@@ -207,7 +212,7 @@ impl Physical {
             })?,
             Err(_) => return Err(ConnectFailure::Timeout),
         }
-        self.uncertain.store(false, Ordering::Release);
+        self.dirty.store(false, Ordering::Release);
         self.touch();
         Ok(())
     }
@@ -238,12 +243,12 @@ impl Physical {
     }
 }
 
-impl Drop for Physical {
+impl Drop for RawConnection {
     fn drop(&mut self) {
         let Some(open) = self.open.take() else { return };
         // Without a runtime the process is ending, and its sockets with it.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let is_certain = !self.uncertain.load(Ordering::Acquire);
+        let is_certain = !self.dirty.load(Ordering::Acquire);
         runtime.spawn(close(open, is_certain, self.target.clone(), self.permit.take()));
     }
 }

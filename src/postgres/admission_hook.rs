@@ -12,9 +12,9 @@ use super::failure::ConnectFailure;
 pub type Permit = Box<dyn Any + Send + Sync>;
 
 /// The rules for opening connections to one target.
-pub trait Gate: Send + Sync + 'static {
+pub trait AdmissionHook: Send + Sync + 'static {
     /// Waits until one more connection may be tried, or says why it may not.
-    fn enter(&self) -> BoxFuture<'_, Result<Box<dyn Attempt>, ConnectFailure>>;
+    fn before_connect(&self) -> BoxFuture<'_, Result<Box<dyn Attempt>, ConnectFailure>>;
 
     /// A holder whose connection died waits for another until this is dropped: an opening that nobody waits for is
     /// withdrawn.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 /// Where a test may interfere with a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
+pub enum FailpointPosition {
     /// Nothing has happened yet.
     BeforeEffect,
     /// It has happened, and the answer is lost.
@@ -17,7 +17,7 @@ pub enum Moment {
 
 /// How a test interferes with a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum FailpointAction {
     /// For a reason that may pass.
     Fails,
     /// For one that does not pass.
@@ -27,4 +27,5 @@ pub enum Fault {
 }
 
 /// Says what is to happen to a step at a moment.
-pub type Interruption = Arc<dyn Fn(&'static str, Moment) -> Option<Fault> + Send + Sync>;
+pub type Failpoints =
+    Arc<dyn Fn(&'static str, FailpointPosition) -> Option<FailpointAction> + Send + Sync>;

@@ -4,42 +4,42 @@ use std::ops::{Deref, DerefMut};
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::physical::Physical;
 use super::pool::{Checkout, Manager, Pool};
+use super::raw_connection::RawConnection;
 
 /// Who owns the socket.
-pub(super) enum Holder {
+pub(super) enum ConnectionSource {
     /// A pool that wants it back, and after it the turn of whoever comes next.
     Pooled(bb8::PooledConnection<'static, Manager>, OwnedSemaphorePermit, Pool),
     /// This connection alone.
-    Owned(Box<Physical>),
+    Owned(Box<RawConnection>),
     /// Nobody: it died, and no other could be had. The mark of the session says so.
     Nobody,
 }
 
-impl Deref for Holder {
-    type Target = Physical;
-    fn deref(&self) -> &Physical {
+impl Deref for ConnectionSource {
+    type Target = RawConnection;
+    fn deref(&self) -> &RawConnection {
         match self {
-            Self::Pooled(physical, ..) => physical,
-            Self::Owned(physical) => physical,
+            Self::Pooled(raw_connection, ..) => raw_connection,
+            Self::Owned(raw_connection) => raw_connection,
             Self::Nobody => unreachable!("no operation starts on a marked session"),
         }
     }
 }
 
-impl DerefMut for Holder {
-    fn deref_mut(&mut self) -> &mut Physical {
+impl DerefMut for ConnectionSource {
+    fn deref_mut(&mut self) -> &mut RawConnection {
         match self {
-            Self::Pooled(physical, ..) => physical,
-            Self::Owned(physical) => physical,
+            Self::Pooled(raw_connection, ..) => raw_connection,
+            Self::Owned(raw_connection) => raw_connection,
             Self::Nobody => unreachable!("no operation starts on a marked session"),
         }
     }
 }
 
-impl From<Checkout> for Holder {
-    fn from(Checkout { connection, turn, pool }: Checkout) -> Self {
-        Self::Pooled(connection, turn, pool)
+impl From<Checkout> for ConnectionSource {
+    fn from(Checkout { connection, permit, pool }: Checkout) -> Self {
+        Self::Pooled(connection, permit, pool)
     }
 }

@@ -2,7 +2,7 @@
 
 use narthex::identifiers::{TenantId, new_id};
 use narthex::registry::tenants::REGISTRY_SERVER;
-use narthex::registry::tenants::spare_databases::{self, State, Wanted};
+use narthex::registry::tenants::warm_databases::{self, State, Wanted};
 use rstest::rstest;
 
 use crate::support::TestApp;
@@ -31,14 +31,14 @@ async fn only_a_spare_that_fits_is_claimed(#[case] change: &str, #[case] fits: b
     let db = app.registry.connect().await.unwrap();
     // Of a template that no replica makes or removes spares of.
     let wanted = Wanted { server: REGISTRY_SERVER, template: "this", schema_version: "current" };
-    spare_databases::begin(&db, "spare", &wanted, app.clock.now()).await.unwrap();
-    spare_databases::change_state(&db, "spare", State::Making, State::Ready).await.unwrap();
+    warm_databases::begin(&db, "spare", &wanted, app.clock.now()).await.unwrap();
+    warm_databases::change_state(&db, "spare", State::Making, State::Ready).await.unwrap();
     if !change.is_empty() {
         app.registry_execute(&format!("UPDATE spare_databases SET {change}")).await;
     }
     let tenant = TenantId::generate();
-    let claimed = spare_databases::claim(&db, tenant, &wanted).await.unwrap();
+    let claimed = warm_databases::claim(&db, tenant, &wanted).await.unwrap();
     assert_eq!(claimed.as_ref().map(|spare| spare.name.as_str()), fits.then_some("spare"));
-    assert_eq!(spare_databases::claim(&db, TenantId::generate(), &wanted).await.unwrap(), None);
-    assert_eq!(spare_databases::claimed_by(&db, tenant).await.unwrap(), claimed);
+    assert_eq!(warm_databases::claim(&db, TenantId::generate(), &wanted).await.unwrap(), None);
+    assert_eq!(warm_databases::claimed_by(&db, tenant).await.unwrap(), claimed);
 }

@@ -40,7 +40,7 @@ fn seed() -> Vec<(&'static str, Value)> {
 }
 
 /// A query for the rows that are there and are not of the seed, one text each. What the seed has and the tenant lacks,
-/// [`super::verify_preseed`] finds.
+/// [`super::verify_seed`] finds.
 pub fn additions_sql() -> String {
     let seed: Vec<String> = seed()
         .iter()

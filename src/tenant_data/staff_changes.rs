@@ -41,10 +41,10 @@ pub enum StaffError {
     LastOwner,
     /// They may do more than whoever wants to change them, or would.
     #[error("the role permits more than its giver may")]
-    BeyondGiver,
+    PrivilegeEscalation,
     /// An identity provider says who they are and what they may do.
     #[error("an identity provider keeps this account")]
-    KeptElsewhere,
+    ManagedByIdentityProvider,
     /// It makes or unmakes an owner, or gives what gives rights.
     #[error("whoever changes this has to prove once more who they are")]
     StepUpRequired,
@@ -100,12 +100,12 @@ async fn role(db: &impl OnTenant, name: &str) -> Result<Role, StaffError> {
 }
 
 fn covered(by: &Rights, role: &Role) -> Result<(), StaffError> {
-    by.cover(role).then_some(()).ok_or(StaffError::BeyondGiver)
+    by.includes(role).then_some(()).ok_or(StaffError::PrivilegeEscalation)
 }
 
 /// Does a role make an owner, or somebody who can give rights?
 fn is_mighty(role: &Role) -> bool {
-    role.name == OWNER || rights::give_rights(&role.permissions)
+    role.name == OWNER || rights::grants_rights(&role.permissions)
 }
 
 fn stepped_up(by: &Rights, is_needed: bool) -> Result<(), StaffError> {
@@ -138,7 +138,7 @@ pub async fn may_invite(
 }
 
 /// Somebody who is invited, until the transaction ends. `None`: they are not any more.
-pub async fn hold_invited_by(
+pub async fn lock_invited_by(
     transaction: &TenantTransaction,
     id: Uuid,
     by: &Rights,
@@ -227,7 +227,7 @@ pub struct StaffChanges {
 
 /// Somebody who is to be changed by somebody else who may do so, and whether they are the last owner. Owners are locked first,
 /// always in the same order: of two who unmake each other's owner at once, the second sees what the first has left.
-pub async fn hold(
+pub async fn lock(
     transaction: &TenantTransaction,
     id: Uuid,
     by: &Rights,
@@ -262,12 +262,12 @@ pub async fn change(
     by: &Rights,
     now: DateTime<Utc>,
 ) -> Result<(StaffMember, StaffMember), StaffError> {
-    let (before, is_last_owner) = hold(transaction, id, by).await?;
+    let (before, is_last_owner) = lock(transaction, id, by).await?;
     let mut row: ActiveModel = Default::default();
     if (changes.role.is_some() || changes.active.is_some())
         && is_kept_elsewhere(transaction, id).await?
     {
-        return Err(StaffError::KeptElsewhere);
+        return Err(StaffError::ManagedByIdentityProvider);
     }
     if let Some(name) = changes.role.filter(|name| *name != before.role) {
         let after = role(transaction, &name).await?;
@@ -310,17 +310,17 @@ pub async fn change(
 }
 
 /// Somebody who may be removed. Nobody changes that until the transaction has ended.
-pub async fn hold_removable(
+pub async fn lock_removable(
     transaction: &TenantTransaction,
     id: Uuid,
     by: &Rights,
 ) -> Result<StaffMember, StaffError> {
-    let (user, is_last_owner) = hold(transaction, id, by).await?;
+    let (user, is_last_owner) = lock(transaction, id, by).await?;
     if is_last_owner {
         return Err(StaffError::LastOwner);
     }
     if is_kept_elsewhere(transaction, id).await? {
-        return Err(StaffError::KeptElsewhere);
+        return Err(StaffError::ManagedByIdentityProvider);
     }
     stepped_up(by, user.role == OWNER)?;
     Ok(user)
