@@ -1,4 +1,4 @@
-//! The integration tests: one binary, a module a room, in the order of the map. They start a private PostgreSQL
+//! The integration tests: one binary, a module for each module of `src`, in the order of the map. They start a private PostgreSQL
 //! cluster of their own, which goes away with the process.
 
 mod support;
@@ -7,9 +7,12 @@ mod architecture;
 mod command_line;
 mod http;
 mod webhooks;
-mod authentication;
+mod tenants;
 mod operators;
 mod provisioning;
+mod accounts;
+mod fleet;
+mod access;
 mod members;
 mod branches;
 mod tenant_data;

@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::CliFixture;
-use crate::authentication::enroll;
+use crate::accounts::enroll;
 use crate::support::{Staff, TestApp, eventually};
 
 struct Chapel {

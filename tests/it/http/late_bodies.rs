@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use super::quiet::snapshot;
 use super::raw;
 use super::routes::{Furnished, Route, furnished_app, operator_routes, tenant_routes};
-use crate::authentication::in_session;
+use crate::accounts::in_session;
 use crate::operators::Things;
 use crate::support::{Answer, Staff, TestApp, TestOperator};
 

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::quiet::{quiet, send, snapshot};
 use super::routes::{Audience, Furnished, Route, furnished_app, tenant_routes};
-use crate::authentication::in_session;
+use crate::accounts::in_session;
 use crate::support::{Staff, TestApp, eventually, unique};
 
 #[tokio::test]

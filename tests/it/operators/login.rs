@@ -7,7 +7,7 @@ use reqwest::Method;
 use rstest::rstest;
 use serde_json::json;
 
-use crate::authentication::{essence, keys_of};
+use crate::accounts::{essence, keys_of};
 use crate::support::{TestApp, eventually};
 
 #[tokio::test]

@@ -2,19 +2,13 @@
 
 mod fencing;
 mod hooks;
-mod intruders;
 mod line;
 mod repair;
 mod outage;
 mod purge;
-mod reconcile;
 mod rights;
 mod saga;
-mod seats;
 mod service;
-mod spares;
-mod template;
-mod unproven;
 
 use std::time::Duration;
 

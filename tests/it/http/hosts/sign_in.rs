@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{BASE, LOGIN, REFRESH, Tenant, at, fresh_domain, prove, start};
-use crate::authentication::{in_session, join};
+use crate::accounts::{in_session, join};
 
 #[tokio::test]
 async fn a_login_at_the_host_of_a_tenant_is_one_to_that_tenant() {

@@ -1,14 +1,11 @@
-//! Signing in and out, and which tokens are believed.
+//! Signing in and out, sessions, passwords, second factors, addresses and invitations.
 
 mod addresses;
 mod api_keys;
 mod audit;
-mod clerk;
 mod cookies;
 mod flood;
-mod forgeries;
-mod keys;
-mod login;
+pub mod login;
 mod logout;
 mod mfa;
 mod passwords;

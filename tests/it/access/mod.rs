@@ -1,0 +1,5 @@
+//! Which tokens are accepted, and the keys that sign them.
+
+mod clerk;
+mod forgeries;
+mod keys;

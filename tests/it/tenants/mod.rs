@@ -1,0 +1,3 @@
+//! What is done to a tenant, whoever asks for it.
+
+mod unproven;
