@@ -1,4 +1,5 @@
-//! The composition root: the one place that knows every room, and the order in which they start and stop.
+//! The composition root: the only place that creates all modules and defines the order in which
+//! they start and stop.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,51 +28,52 @@ use crate::webhooks::clerk::signature::{Secret, SecretError};
 use crate::webhooks::telnyx::TelnyxWebhooks;
 use crate::webhooks::telnyx::signature::{KeyError, PublicKey};
 
-/// After the last connection has ended, background tasks get at least this long; more where the drain timeout is not
-/// used up. With the default settings the end so comes before a supervisor's usual 30 s.
+/// Minimum time for background tasks to end after the last connection has closed. They get more if
+/// the drain timeout is not used up. With the default settings the process ends before the usual 30
+/// s of a supervisor.
 const TASKS_DRAIN: Duration = Duration::from_secs(3);
-/// What is begun by a command that serves nothing gets this long.
+/// Time for background work of a command that serves no requests.
 const COMMANDS_DRAIN: Duration = Duration::from_secs(10);
 
-/// Why the application could not start; each says what to do.
+/// Reason why the application could not start. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// No registry is named.
+    /// `registry.url` is not set.
     #[error(
         "registry.url is not set: set NARTHEX_REGISTRY__URL (or DATABASE_URL) to the registry's postgres:// URL"
     )]
     NoRegistryUrl,
-    /// No master key is given.
+    /// `secrets.master_key` is not set.
     #[error(
         "secrets.master_key is not set: set NARTHEX_SECRETS__MASTER_KEY to 32 random bytes in base64 \
          (`openssl rand -base64 32`) and keep it safe; without it the registry's secrets cannot be opened"
     )]
     NoMasterKey,
-    /// The master key is no key.
+    /// The master key is not valid.
     #[error("secrets: {0}")]
     Sealing(#[from] SealingError),
-    /// The provider's key is no key.
+    /// `telnyx.public_key` is not a valid key.
     #[error("telnyx.public_key: {0}")]
     TelnyxKey(#[from] KeyError),
-    /// The secret of Clerk's webhooks is none.
+    /// `clerk.webhook_secret` is not a valid secret.
     #[error("clerk.webhook_secret: {0}")]
     ClerkSecret(#[from] SecretError),
-    /// The registry cannot be used.
+    /// The registry cannot be reached or used.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// More connections than the database server takes.
+    /// The configured connections are more than the database server accepts.
     #[error(transparent)]
     Budget(#[from] BudgetError),
-    /// No calls to the services of others.
+    /// The HTTP client for calls to other services could not be created.
     #[error("the HTTP client for calls to other services could not be made: {0}")]
     Outbound(#[from] reqwest::Error),
-    /// The mail server.
+    /// The `smtp` settings are not valid.
     #[error(transparent)]
     Mail(#[from] MailError),
-    /// Signing keys or revocations.
+    /// The signing keys or the revocations could not be loaded.
     #[error(transparent)]
     Access(#[from] AccessError),
-    /// Password hashing.
+    /// The password hasher could not be created, for example because of its cost settings.
     #[error(transparent)]
     Passwords(#[from] PasswordError),
 }
@@ -85,42 +87,42 @@ impl From<PlanError> for StartError {
     }
 }
 
-/// Every room, open.
+/// All modules, ready for use.
 pub struct App {
-    /// The control database.
+    /// The registry: tenants, runs, inbox, secrets, operators.
     pub registry: Registry,
-    /// Tenants and their databases.
+    /// The tenant router: connections to tenants' databases.
     pub router: TenantRouter,
-    /// The database servers.
+    /// The database servers, their template and their warm databases.
     pub fleet: Fleet,
-    /// Makes tenants.
+    /// Provisioning: runs that create, repair and purge tenants.
     pub provisioner: Provisioner,
-    /// Changes tenants in the registry.
+    /// Changes of tenants in the registry.
     pub tenants: Tenants,
-    /// What staff change of their own tenant.
+    /// Changes that staff make to their own tenant.
     pub own_tenant: OwnTenant,
-    /// Ends tenants whose time is over.
+    /// Deletion and purge of tenants whose time is over.
     pub purges: Purges,
-    /// Judges callers.
+    /// Verifies tokens and reads callers' rights.
     pub access: Authenticator,
-    /// Staff and their credentials.
+    /// Accounts of staff: sign-in, sessions, credentials.
     pub accounts: Accounts,
-    /// People who run the installation.
+    /// Operators of the installation.
     pub operators: Operators,
-    /// Inbound messages.
+    /// Webhooks of Telnyx: inbound messages.
     pub telnyx: TelnyxWebhooks,
-    /// Organizations, users and memberships of Clerk.
+    /// Webhooks of Clerk: organizations, users and memberships.
     pub clerk: ClerkWebhooks,
-    /// Letters to people.
+    /// Sends emails.
     pub mailer: Mailer,
-    /// Start and stop.
+    /// Drain and stop of the process.
     pub life: Lifecycle,
     settings: Settings,
     clock: Clock,
 }
 
 impl App {
-    /// Opens every room. Nothing listens and no job runs yet.
+    /// Creates all modules. Nothing listens and no job runs yet.
     pub async fn open(settings: Settings, clock: Clock) -> Result<Self, StartError> {
         let url = settings.registry.url.as_ref().ok_or(StartError::NoRegistryUrl)?;
         let master_key = settings.secrets.master_key.as_ref().ok_or(StartError::NoMasterKey)?;
@@ -226,19 +228,20 @@ impl App {
         })
     }
 
-    /// By the application's clock.
+    /// The time of the application's clock.
     pub fn now(&self) -> DateTime<Utc> {
         self.clock.now()
     }
 
-    /// For so long a deleted tenant can be restored.
+    /// Time in which a deleted tenant can be restored.
     pub fn deletion_grace(&self) -> Duration {
         self.settings.provisioning.deletion_grace
     }
 
-    /// Serves requests on the `listeners` and runs the jobs, until the life's drain is over: readiness fails, the
-    /// listeners close after `http.drain_delay`, requests in flight finish, and only then loops end, because a request
-    /// may need any of them. `false`: something ended that should have gone on.
+    /// Serves requests on the `listeners` and runs the jobs until the drain is over: readiness
+    /// fails, the listeners close after `http.drain_delay`, requests in flight finish, and only
+    /// then do loops end, because a request may need any of them. Returns `false` if a background
+    /// task ended unexpectedly, or tasks did not end in time.
     pub async fn serve(self, listeners: Listeners) -> bool {
         if self.settings.telnyx.public_key.is_none() {
             tracing::warn!("telnyx.public_key is not set: every inbound message will be refused");
@@ -286,7 +289,7 @@ impl App {
         drained && !self.life.has_failed()
     }
 
-    /// Ends an application that was opened and never served.
+    /// Closes an application that was opened but never served requests.
     pub async fn close(self) {
         self.life.stop();
         self.life.drained(COMMANDS_DRAIN).await;

@@ -1,7 +1,6 @@
-//! Audit logs: who has done what, when, from where, in which request. The registry has one for operators, every tenant's
-//! database one for its staff. The entries are chained: the hash of each depends, under a key that is sealed in the
-//! registry, on all before it, so that whoever can write the table and nothing else cannot change or remove an entry
-//! unseen. The newest ones can be cut off: that shows against a head that was noted before.
+//! Audit logs: actor, action, time, address and request of each change. The registry has a log for
+//! operators, and every tenant's database has one for its staff. The entries of a log form a hash
+//! chain: see [`Chain`].
 
 use std::net::IpAddr;
 
@@ -16,41 +15,41 @@ use crate::identifiers::new_id;
 use crate::paging::{Page, PageRequest, Position};
 use crate::sealing::LookupHasher;
 
-/// Entries that are read at once to be verified.
+/// Number of entries that verification reads at once.
 const BATCH: i64 = 1000;
 
-/// Of what sort somebody is.
+/// Kind of actor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
 pub enum ActorKind {
     /// A member of a tenant's staff.
     Staff,
-    /// A program of a tenant's.
+    /// A service client of a tenant, by its API key.
     ApiKey,
-    /// An operator of this installation, by the API.
+    /// An operator of this installation, through the API.
     Operator,
-    /// Whoever gave a command on a machine of the installation.
+    /// A person who ran a command on a machine of the installation.
     Command,
 }
 
-/// Who does something.
+/// The actor of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
-    /// Of what sort.
+    /// Kind of actor.
     pub kind: ActorKind,
-    /// Their id, where they have one.
+    /// Id of the actor; `None` for a command.
     pub id: Option<Uuid>,
-    /// Their name, as it is when they do it.
+    /// Name of the actor at the time of the change.
     pub name: String,
 }
 
 impl Actor {
-    /// Whoever gave a command; `name` as in the history of runs.
+    /// The actor of a command; `name` as in the history of runs.
     pub fn command(name: &str) -> Self {
         Self { kind: ActorKind::Command, id: None, name: name.to_owned() }
     }
 
-    /// How the history of runs names them.
+    /// The actor's name in the history of runs.
     pub fn label(&self) -> String {
         match self.kind {
             ActorKind::Operator => format!("operator:{}", self.name),
@@ -59,47 +58,50 @@ impl Actor {
     }
 }
 
-/// From where somebody calls.
+/// The client of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// The address.
+    /// IP address of the client.
     pub ip: IpAddr,
-    /// What the client calls itself, shortened.
+    /// `User-Agent` of the client, shortened.
     pub user_agent: Option<String>,
-    /// Of the request.
+    /// Id of the request.
     pub request_id: Option<String>,
 }
 
-/// By what an operator may do something, who calls by the API. It is asked again in the transaction that writes the entry.
+/// The right by which an operator makes a change through the API. It is checked again in the
+/// transaction that writes the audit log entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warrant {
-    /// Which operator.
+    /// The id of the operator.
     pub operator: Uuid,
-    /// In which session.
+    /// The id of the operator's session.
     pub session: Uuid,
-    /// The least role that may do it, by its name. `None`: it concerns their own account.
+    /// Name of the lowest role that may make the change. `None` if the change concerns the
+    /// operator's own account.
     pub role: Option<String>,
-    /// Is a second factor needed?
+    /// True if the change needs a second factor.
     pub second_factor: bool,
 }
 
-/// Who does something, and from where.
+/// The actor of a change and the request that it came with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// Who.
+    /// The actor.
     pub actor: Actor,
-    /// From which address.
+    /// IP address of the client; `None` for a command.
     pub ip: Option<IpAddr>,
-    /// With what client.
+    /// `User-Agent` of the client.
     pub user_agent: Option<String>,
-    /// In which request.
+    /// Id of the request.
     pub request_id: Option<String>,
-    /// Of an operator, who may have lost it since the request began.
+    /// Set for an operator, whose right is checked again because it may have changed since the
+    /// request began.
     pub warrant: Option<Warrant>,
 }
 
 impl Origin {
-    /// Of somebody who calls.
+    /// The origin of an actor's request.
     pub fn of(actor: Actor, client: Option<&Client>) -> Self {
         Self {
             actor,
@@ -110,7 +112,7 @@ impl Origin {
         }
     }
 
-    /// The same, who has been asked already.
+    /// The same origin without a warrant, for an operator whose right needs no second check.
     #[must_use]
     pub fn judged(&self) -> Self {
         Self { warrant: None, ..self.clone() }
@@ -123,66 +125,66 @@ impl From<Actor> for Origin {
     }
 }
 
-/// What is done. Holds no secret, and of what a tenant keeps no more than ids and names.
+/// An audited action. It contains no secrets, and of a tenant's data only ids and names.
 #[derive(Clone, Debug)]
 pub struct AuditEvent {
-    /// Noun and past participle: `member.created`.
+    /// Noun and past participle, such as `member.created`.
     pub action: &'static str,
-    /// Kind and id of what it is done to.
+    /// Kind and id of the changed object.
     pub target: Option<(&'static str, String)>,
-    /// What else there is to know: an object.
+    /// Further details, as a JSON object.
     pub detail: serde_json::Value,
 }
 
 impl AuditEvent {
-    /// An act on something, of which there is no more to know.
+    /// An action on an object, without details.
     pub fn on(action: &'static str, kind: &'static str, id: impl std::fmt::Display) -> Self {
         let target = Some((kind, id.to_string()));
         Self { action, target, detail: serde_json::json!({}) }
     }
 
-    /// With more to know.
+    /// The same action with details.
     #[must_use]
     pub fn with(self, detail: serde_json::Value) -> Self {
         Self { detail, ..self }
     }
 }
 
-/// An entry as it is kept.
+/// A stored entry.
 #[derive(Clone, Debug, FromQueryResult)]
 pub struct Entry {
-    /// 1, 2, 3, without a gap.
+    /// Number of the entry: 1, 2, 3, without a gap.
     pub sequence: i64,
-    /// For whoever refers to it.
+    /// Id of the entry, for references.
     pub id: Uuid,
-    /// By the clock of the process.
+    /// Time by the clock of the process.
     pub occurred_at: DateTime<Utc>,
-    /// An [`ActorKind`].
+    /// Name of an [`ActorKind`].
     pub actor_kind: String,
-    /// Who.
+    /// Id of the actor.
     pub actor_id: Option<Uuid>,
-    /// Their name then.
+    /// Name of the actor at that time.
     pub actor_name: String,
-    /// What was done.
+    /// The action, such as `member.created`.
     pub action: String,
-    /// To what kind of thing.
+    /// Kind of the changed object.
     pub target_kind: Option<String>,
-    /// To which.
+    /// Id of the changed object.
     pub target_id: Option<String>,
-    /// JSON, as text: its hash is that of these very bytes.
+    /// JSON as text, because the hash covers exactly these bytes.
     pub detail: String,
-    /// From where.
+    /// IP address of the client.
     pub ip: Option<String>,
-    /// With what client.
+    /// `User-Agent` of the client.
     pub user_agent: Option<String>,
-    /// In which request.
+    /// Id of the request.
     pub request_id: Option<String>,
-    /// Of the chain up to here. Nobody writes an entry without one by way of this program.
+    /// Hash of this entry and all entries before it. Narthex writes no entry without a hash.
     pub hash: Option<Vec<u8>>,
 }
 
 impl Entry {
-    /// Its bytes, in which no two different entries agree.
+    /// Unambiguous serialization for the hash: two different entries never have the same bytes.
     fn bytes(&self) -> Vec<u8> {
         let text = serde_json::json!([
             self.sequence,
@@ -207,15 +209,19 @@ impl Entry {
     }
 }
 
-/// The chain of one log.
+/// The hash chain of one log. The hash of each entry covers all entries before it, under a key that
+/// is sealed in the registry. An attacker who can only write the table cannot change or remove an
+/// entry unnoticed, except the newest ones; a comparison with an earlier [`Head`] shows that they
+/// are missing.
 pub struct Chain<'a> {
-    /// Whose: an entry that is moved to another log does not fit there.
+    /// Name of the log. It is part of the hash, so an entry that is moved to another log does not
+    /// verify there.
     pub name: String,
-    /// Has the key.
+    /// Computes the hashes with the sealed key.
     pub hasher: &'a LookupHasher,
 }
 
-/// Appends must come one after the other. The lock is held until the transaction ends.
+/// Serializes appends. The lock is held until the transaction ends.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('narthex.audit_log', 0))";
 const LAST: &str =
     "SELECT sequence, hash FROM audit_log WHERE sequence > 0 ORDER BY sequence DESC LIMIT 1";
@@ -224,7 +230,8 @@ INSERT INTO audit_log (sequence, id, occurred_at, actor_kind, actor_id, actor_na
     detail, ip, user_agent, request_id, hash)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
 
-/// Writes an entry. Belongs at the end of the transaction that does it: others wait from here on.
+/// Appends an entry. Call it at the end of a transaction, because other transactions wait for the
+/// lock from here on.
 pub async fn append(
     transaction: &impl ConnectionTrait,
     chain: &Chain<'_>,
@@ -239,7 +246,7 @@ pub async fn append(
     let mut entry = Entry {
         sequence: last.sequence + 1,
         id: new_id(),
-        // As much of it as the database keeps.
+        // The precision that PostgreSQL stores, so that the hash can be verified later.
         occurred_at: now.trunc_subsecs(6),
         actor_kind: origin.actor.kind.to_value(),
         actor_id: origin.actor.id,
@@ -275,16 +282,16 @@ pub async fn append(
     Ok(())
 }
 
-/// Which entries are asked for; absent: of every kind.
+/// Filter for entries. A field that is `None` matches all entries.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Of whom.
+    /// Id of the actor.
     pub actor_id: Option<Uuid>,
-    /// What was done.
+    /// The action, such as `member.created`.
     pub action: Option<String>,
-    /// Kind of what it was done to.
+    /// Kind of the changed object.
     pub target_kind: Option<String>,
-    /// Id of what it was done to.
+    /// Id of the changed object.
     pub target_id: Option<String>,
 }
 
@@ -295,7 +302,8 @@ WHERE sequence > 0 AND hash IS NOT NULL AND ($1::uuid IS NULL OR actor_id = $1) 
   AND ($5::timestamptz IS NULL OR (occurred_at, id) < ($5, $6::uuid))
 ORDER BY occurred_at DESC, id DESC LIMIT $7";
 
-/// Entries of the chain, the newest first. Whether they are genuine, [`verify`] says; what stands outside the chain is not shown.
+/// Lists entries of the chain, newest first. Does not verify them: see [`verify`]. Entries outside
+/// the chain are not listed.
 pub async fn list(
     db: &impl ConnectionTrait,
     filter: Filter,
@@ -316,27 +324,28 @@ pub async fn list(
     Ok(Page::cut(rows, page.limit, |row| Position { at: row.occurred_at, id: row.id }))
 }
 
-/// Where a chain ends.
+/// The end of a chain.
 #[derive(Clone, Debug, Default, PartialEq, Eq, FromQueryResult)]
 pub struct Head {
-    /// Number of the last entry; 0: there is none.
+    /// Number of the last entry; 0 if there is none.
     pub sequence: i64,
-    /// Its hash.
+    /// Hash of the last entry.
     pub hash: Option<Vec<u8>>,
 }
 
-/// What is wrong with a log.
+/// Evidence of tampering with a log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Tampering {
-    /// An entry is not what was written, or not in its place.
+    /// The entry is not as it was written, or an entry before it was removed.
     #[error("entry {0} is not what was written, or something before it was removed")]
     Altered(i64),
-    /// Entries are missing.
+    /// The entry with this number is missing.
     #[error("entry {0} is missing")]
     Missing(i64),
 }
 
-/// Reads the whole log and follows its chain. `noted`: where it was seen to end before; that must still be in it.
+/// Reads the whole log and verifies its chain. `noted`: a head from an earlier verification, which
+/// must still be in the chain.
 pub async fn verify(
     db: &impl ConnectionTrait,
     chain: &Chain<'_>,

@@ -1,4 +1,5 @@
-//! The one source of "now". Everything that compares or records times gets a [`Clock`], so that tests can move it.
+//! The only source of the current time. Code that compares or records times gets a [`Clock`], so
+//! that tests can move it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -13,18 +14,18 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// The system's clock.
+    /// A clock with the system's time and no offset.
     pub fn system() -> Self {
         Self::default()
     }
 
-    /// The current time, truncated to microseconds: what PostgreSQL can store and give back unchanged.
+    /// The current time, truncated to microseconds, which is the precision of PostgreSQL.
     pub fn now(&self) -> DateTime<Utc> {
         DateTime::from_timestamp_micros(self.now_us()).unwrap_or_default()
     }
 
-    /// The same in microseconds since 1970, for what needs no date: to work one out costs more than the look at the
-    /// system's clock.
+    /// The current time in microseconds since 1970, for code that needs no date: computing a date
+    /// costs more than reading the system clock.
     pub fn now_us(&self) -> i64 {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let system = i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX);

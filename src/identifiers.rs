@@ -1,4 +1,5 @@
-//! Identifiers and addresses: parsed once at the edge, trusted afterwards.
+//! Identifiers and addresses. They are parsed once, when they enter the process, and are valid
+//! afterwards.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +12,7 @@ mod phone_number;
 
 pub use phone_number::{LineNumber, PhoneNumber, canonical_address, searched_digits};
 
-/// Which tenant. A UUID v7, made at registration.
+/// Id of a tenant: a UUID v7, made at registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TenantId(pub Uuid);
@@ -23,18 +24,19 @@ impl fmt::Display for TenantId {
 }
 
 impl TenantId {
-    /// A fresh tenant id.
+    /// Makes the id of a new tenant.
     pub fn generate() -> Self {
         Self(new_id())
     }
 
-    /// The name of the tenant's database and of its login role: `tenant_` and 32 hexadecimal digits.
-    /// Made from the UUID alone, so that no text of a user ever reaches DDL.
+    /// The name of the tenant's database and of its login role: `tenant_` and 32 hexadecimal
+    /// digits. It is made from the UUID alone, so that no user input reaches DDL.
     pub fn database_name(&self) -> String {
         format!("tenant_{}", self.0.simple())
     }
 
-    /// Whose database or role is called so, if its name is one that we make.
+    /// The tenant of a database or role. `None` if the name does not have the form that
+    /// [`Self::database_name`] makes.
     pub fn of_database(name: &str) -> Option<Self> {
         let digits = name.strip_prefix("tenant_")?;
         let id = Self(Uuid::try_parse(digits).ok()?);
@@ -42,17 +44,17 @@ impl TenantId {
     }
 }
 
-/// An id that sorts by creation time (UUID v7), for rows.
+/// A new id that sorts by creation time (UUID v7), for rows.
 pub fn new_id() -> Uuid {
     Uuid::now_v7()
 }
 
-/// An id that nobody can guess (UUID v4), for things that are found by their id alone.
+/// A new id that cannot be guessed (UUID v4), for objects that are found by their id alone.
 pub fn unguessable_id() -> Uuid {
     Uuid::new_v4()
 }
 
-/// The member of an enum that a database writes so; else a text that names all of them.
+/// Parses the database value of an enum. The error message names all values.
 pub fn word<E>(text: &str) -> Result<E, String>
 where
     E: sea_orm::ActiveEnum<Value = String> + sea_orm::Iterable,
@@ -63,7 +65,7 @@ where
     })
 }
 
-/// Why a text is not the address or number it was meant to be. The message is safe to show.
+/// Reason why a text is not a valid address, number or name. The message is safe to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidAddress {
     /// Not an email address that mail can be sent to.
@@ -77,29 +79,30 @@ pub enum InvalidAddress {
         "is neither a valid phone number in E.164 format, such as +13125550101, nor a short code of 5 or 6 digits"
     )]
     LineNumber,
-    /// Not a slug.
+    /// Not a valid slug, or a reserved one.
     #[error(
         "must be 3 to 40 lower-case letters, digits or hyphens, must begin and end with a letter or digit, and must not be reserved"
     )]
     Slug,
-    /// Not a name of the IANA time zone database.
+    /// Not a time zone name of the IANA database.
     #[error("is not a time zone of the IANA database, such as America/Chicago")]
     Timezone,
-    /// Not the name of a domain.
+    /// Not a domain name.
     #[error("is not a domain name such as app.example.org, without scheme, port or path")]
     DomainName,
 }
 
-/// A longer text is refused before it is normalised, which takes time that grows faster than the text. In bytes; whatever
-/// is short enough in the end is shorter than this before.
+/// In bytes. Longer texts are refused before normalization, whose cost grows faster than the
+/// length. A text that is short enough after normalization is shorter than this before it.
 const LONGEST_UNREAD: usize = 2048;
 
-/// A normalised email address: trimmed, NFC, lower case, the domain in its ASCII (IDNA) form; plus-tags are kept.
+/// A normalized email address: trimmed, NFC, lower case, the domain in ASCII (IDNA) form. Plus-tags
+/// are kept.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EmailAddress(String);
 
 impl EmailAddress {
-    /// The normalised text.
+    /// The normalized text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -120,7 +123,8 @@ impl FromStr for EmailAddress {
             .with_required_tld()
             .without_domain_literal()
             .without_display_text();
-        // RFC 5321 allows 254 octets in a path; quoted local parts are legal but no mailbox of a person has one.
+        // RFC 5321 allows 254 octets in a path. Quoted local parts are legal, but personal
+        // mailboxes do not have them.
         let plain = !normalised.contains(['"', '\\']) && !normalised.chars().any(char::is_control);
         if normalised.len() > 254
             || !plain
@@ -132,7 +136,7 @@ impl FromStr for EmailAddress {
     }
 }
 
-/// Names that a tenant may not take, because hosts and paths of our own use them.
+/// Slugs that a tenant may not take, because the installation's own hosts and paths use them.
 const RESERVED_SLUGS: &[&str] = &[
     "account",
     "accounts",
@@ -186,8 +190,9 @@ const RESERVED_SLUGS: &[&str] = &[
     "www",
 ];
 
-/// Names to which programs send passwords and configuration by themselves, wherever they find them below a domain, or
-/// that mean this very machine. No new tenant takes one; those that have one already keep it, and their host.
+/// Names below a domain to which programs send passwords or configuration automatically, or that
+/// mean the local machine. A new tenant cannot take one. A tenant that already has one keeps it and
+/// its host.
 const RISKY_SLUGS: &[&str] = &[
     "abuse",
     "autoconfig",
@@ -247,18 +252,18 @@ const RISKY_SLUGS: &[&str] = &[
     "www2",
 ];
 
-/// A tenant's name in hosts and URLs: 3 to 40 of `[a-z0-9-]`.
+/// A tenant's name in hosts and URLs: 3 to 40 characters of `[a-z0-9-]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Slug(String);
 
 impl Slug {
-    /// The text.
+    /// The slug as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// A slug made from an organization's name: letters without marks, digits, single hyphens. `None` where
-    /// nothing usable is left (a name in another script, or a reserved one).
+    /// Makes a slug from an organization's name: letters without marks, digits, single hyphens.
+    /// `None` if nothing usable is left (a name in another script, or a reserved one).
     pub fn derive(name: &str) -> Option<Self> {
         let mut text = String::new();
         for c in name.nfkd().flat_map(char::to_lowercase) {
@@ -277,7 +282,7 @@ impl Slug {
         text.trim_matches('-').parse().ok()
     }
 
-    /// This slug with a short random ending, for when the plain one is taken.
+    /// This slug with a short random suffix, for use when the plain slug is taken.
     pub fn with_suffix(&self) -> Self {
         let random = Uuid::new_v4().simple().to_string();
         let base = self.0[..self.0.len().min(32)].trim_end_matches('-');
@@ -286,12 +291,13 @@ impl Slug {
 }
 
 impl Slug {
-    /// Is it kept for hosts and paths of our own?
+    /// True if the slug is reserved for the installation's own hosts and paths.
     pub fn is_reserved(text: &str) -> bool {
         RESERVED_SLUGS.contains(&text)
     }
 
-    /// Would it be taken for something else? `xn--` begins a name in another script (RFC 5891).
+    /// True if the slug could be taken for another name. `xn--` begins a name in another script
+    /// (RFC 5891).
     fn is_risky(text: &str) -> bool {
         RISKY_SLUGS.contains(&text) || text.starts_with("xn--")
     }
@@ -311,21 +317,22 @@ impl FromStr for Slug {
     }
 }
 
-/// The longest domain name as text, without the dot at its end (RFC 1035, section 2.3.4).
+/// Longest domain name as text, without the dot at its end (RFC 1035, section 2.3.4).
 const LONGEST_DOMAIN_NAME: usize = 253;
 
-/// The name of a domain: lower case, in its ASCII (IDNA) form, without a dot at its end. No address of a machine.
+/// A domain name: lower case, ASCII (IDNA) form, without a dot at its end. IP addresses are
+/// refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct DomainName(String);
 
 impl DomainName {
-    /// The text.
+    /// The domain name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Has this text, which is normalised already, the form of a domain name?
+    /// True if this text, which must be normalized already, has the form of a domain name.
     pub fn is_formed(text: &str) -> bool {
         let label = |label: &str| {
             (1..=63).contains(&label.len())
@@ -333,7 +340,7 @@ impl DomainName {
                 && !label.starts_with('-')
                 && !label.ends_with('-')
         };
-        // What ends in a number is the address of a machine, however it is written (WHATWG URL, section 3.5).
+        // A host that ends in a number is an IP address in some notation (WHATWG URL, section 3.5).
         let top = text.rsplit('.').next().unwrap_or_default();
         text.len() <= LONGEST_DOMAIN_NAME
             && text.split('.').all(label)
@@ -368,10 +375,10 @@ impl TryFrom<String> for DomainName {
 pub struct Timezone(&'static str);
 
 impl Timezone {
-    /// Coordinated universal time, for those who state none.
+    /// Coordinated universal time, the default of tenants that state no zone.
     pub const UTC: Self = Self("UTC");
 
-    /// The zone's name.
+    /// Name of the zone in the IANA database.
     pub fn as_str(&self) -> &'static str {
         self.0
     }
@@ -406,7 +413,7 @@ mod tests {
     #[rstest]
     #[case("  Ada.Lovelace+news@Example.ORG ", "ada.lovelace+news@example.org")]
     #[case("josé@münchen.example", "josé@xn--mnchen-3ya.example")]
-    // "e" with a combining accent and the composed letter are one address.
+    // "e" with a combining accent and the composed letter give the same address.
     #[case("jose\u{301}@example.org", "jos\u{e9}@example.org")]
     fn emails_are_normalised(#[case] given: &str, #[case] expected: &str) {
         assert_eq!(given.parse::<EmailAddress>().unwrap().as_str(), expected);

@@ -1,4 +1,4 @@
-//! Everything that runs by itself, in one list. A job only wakes: what is due, the rooms below know.
+//! All periodic jobs, in one list. A job only calls its module; the module decides what is due.
 
 use std::future::Future;
 use std::time::Duration;
@@ -13,25 +13,26 @@ use crate::tenants::Purges;
 use crate::webhooks::clerk::ClerkWebhooks;
 use crate::webhooks::telnyx::TelnyxWebhooks;
 
-/// What the jobs wake.
+/// The modules that the jobs call.
 pub struct Jobs {
-    /// Parked events of messages.
+    /// Delivers parked events of messages.
     pub telnyx: TelnyxWebhooks,
-    /// Deliveries of the identity provider.
+    /// Works on deliveries of the identity provider.
     pub clerk: ClerkWebhooks,
-    /// Runs.
+    /// Works on runs.
     pub provisioner: Provisioner,
-    /// Tenants whose time is over.
+    /// Deletes and purges tenants whose time is over.
     pub purges: Purges,
-    /// Warm databases, and the comparison of the servers with the registry.
+    /// Makes warm databases, and compares the servers with the registry.
     pub fleet: Fleet,
-    /// Addresses whose change was cut off.
+    /// Finalizes addresses whose change was interrupted.
     pub email_index: EmailIndexSync,
 }
 
-/// Starts the jobs of this replica; they go on through the drain and end at the stop of `life`. Beside these run the
-/// pool reaper (`tenant_router`), the reading of revocations and signing keys (`access`) and the check of the registry
-/// (`http::readiness`), which belong to the state they keep.
+/// Starts the jobs of this replica. They continue during the drain and end at the stop of `life`.
+/// Further background tasks belong to the modules whose state they maintain: the pool reaper
+/// (`tenant_router`), the refresh of revocations and signing keys (`access`) and the check of the
+/// registry (`http::readiness`).
 pub fn start(life: &Lifecycle, jobs: Jobs) {
     let Jobs { telnyx, clerk, provisioner, purges, fleet, email_index } = jobs;
     every(life, "addresses", seconds(60), email_index, |index| async move {
@@ -102,19 +103,19 @@ const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// Why a job did not do what it should. That the registry is away is said here too: what fails with a time limit looks the same,
-/// and nothing else may tell of it.
+/// Failure of a job. An unavailable registry is reported too: a timeout of another cause looks the
+/// same, and may be reported nowhere else.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// A job that fails says so aloud once in this time.
+/// A failing job logs a warning at most once in this time.
 const BETWEEN_COMPLAINTS: Duration = Duration::from_secs(60);
 
-/// When a job has complained last.
+/// Time of the job's last warning.
 #[derive(Default)]
 struct Complaints(Option<Instant>);
 
 impl Complaints {
-    /// May it complain now? Then it has.
+    /// True if a warning may be logged now; then it also records the time.
     fn is_due(&mut self) -> bool {
         let is_due = self.0.is_none_or(|last| last.elapsed() >= BETWEEN_COMPLAINTS);
         if is_due {
@@ -131,7 +132,7 @@ impl Complaints {
     }
 }
 
-/// Runs `job` on `subject` again and again, `period` after its last end.
+/// Runs `job` on `subject` repeatedly, with a pause of `period` after each end.
 fn every<S, F>(
     life: &Lifecycle,
     name: &'static str,
@@ -146,7 +147,8 @@ fn every<S, F>(
     life.spawn(name, async move {
         let mut complaints = Complaints::default();
         loop {
-            // A job can be dropped at any point: what it had taken up, its lease gives free again.
+            // A job can be dropped at any point: the leases of its work expire, and another process
+            // takes the work up.
             let permit = async {
                 tokio::time::sleep(period).await;
                 job(subject.clone()).await

@@ -1,8 +1,4 @@
-//! Start, drain, stop: one object that every long-lived task hangs on.
-//!
-//! The end comes in two stages. At the *drain* readiness fails; whatever a request needs goes on, because requests still
-//! come. At the *stop*, once the last of them has been answered, loops end. What is not finished then is written down
-//! and goes on elsewhere.
+//! Start, drain and stop of the process: one object that every long-lived task uses.
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,7 +6,12 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Clones share the same life.
+/// The state of the process. Clones share it.
+///
+/// A process ends in two stages. At the *drain*, readiness fails, but everything that a request
+/// needs continues, because requests still come. At the *stop*, after the last request was
+/// answered, loops end. Unfinished work is recorded in the registry, and another process continues
+/// it.
 #[derive(Clone, Debug, Default)]
 pub struct Lifecycle {
     drain: CancellationToken,
@@ -20,22 +21,23 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// A life that has just begun.
+    /// The state of a process that has just started.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Begins the drain: readiness fails, requests are served a while longer.
+    /// Starts the drain: readiness fails, and requests are served a while longer.
     pub fn drain(&self) {
         self.drain.cancel();
     }
 
-    /// Has the drain begun?
+    /// True after the drain has started.
     pub fn is_draining(&self) -> bool {
         self.drain.is_cancelled()
     }
 
-    /// Resolves when nobody new should be let in: `delay` after the drain has begun, or at once at the stop.
+    /// Resolves when no new connections should be accepted: `delay` after the start of the drain,
+    /// or at once at the stop.
     pub async fn closing(&self, delay: Duration) {
         let delayed = async {
             self.drain.cancelled().await;
@@ -47,30 +49,30 @@ impl Lifecycle {
         }
     }
 
-    /// Stops: loops end. What still drains is cut short to the requests in flight.
+    /// Stops: loops end. A drain in progress is shortened to the requests in flight.
     pub fn stop(&self) {
         self.drain.cancel();
         self.stop.cancel();
     }
 
-    /// Resolves when loops should end.
+    /// Resolves at the stop, when loops should end.
     pub async fn stopping(&self) {
         self.stop.cancelled().await;
     }
 
-    /// Has the stop come?
+    /// True after the stop.
     pub fn is_stopping(&self) -> bool {
         self.stop.is_cancelled()
     }
 
-    /// Did a task that should run for ever end by itself?
+    /// True if a task that must run until the stop ended earlier.
     pub fn has_failed(&self) -> bool {
         self.failed.is_cancelled()
     }
 
-    /// Runs a task that must live as long as the process: ending before the stop, or panicking, stops the
-    /// whole process with a failure, because a gateway without one of its loops is broken in silence. For the same
-    /// reason without a drain.
+    /// Runs a task that must live as long as the process. If it ends before the stop, or panics,
+    /// the whole process stops without a drain and with a failure, because a gateway without one of
+    /// its loops is broken without a visible sign.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let life = self.clone();
         self.tasks.spawn(async move {
@@ -83,8 +85,8 @@ impl Lifecycle {
         });
     }
 
-    /// Runs work that was promised to somebody and should be finished before the process ends, even if the
-    /// client that asked for it goes away.
+    /// Runs work that should finish before the process ends, even if the client that requested it
+    /// disconnects.
     pub fn spawn_work<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -92,7 +94,8 @@ impl Lifecycle {
         self.tasks.spawn(work)
     }
 
-    /// Waits until every task has ended, at most `deadline`. `false`: some had to be left behind.
+    /// Waits until all tasks have ended, for at most `deadline`. Returns `false` if tasks are still
+    /// running.
     pub async fn drained(&self, deadline: Duration) -> bool {
         self.tasks.close();
         tokio::time::timeout(deadline, self.tasks.wait()).await.is_ok()

@@ -1,5 +1,5 @@
-//! How often somebody may do something: one bucket for each of them that fills by itself (GCRA, the leaky bucket as a
-//! meter of ITU-T I.371). Buckets are few numbers in a memory of bounded size, in this process alone.
+//! Rate limits: one bucket for each key, refilled continuously (GCRA, the leaky bucket as a meter
+//! of ITU-T I.371). Each process has its own buckets, in memory of bounded size.
 
 mod pool;
 mod compute_permits;
@@ -19,11 +19,11 @@ pub use pool::{Exhausted, Held, Pool};
 
 use crate::clock::Clock;
 
-/// Of the buckets that were not full, so many are remembered; then the least used make room.
+/// Number of buckets that are kept. Above it, the least used buckets are removed.
 const REMEMBERED: u64 = 100_000;
 
-/// So many in so long, such as `10/15m`: all of them at once if nothing came before, and then one after the other as time
-/// goes by.
+/// A rate, such as `10/15m`: 10 at once if there were none before, then one each time a tenth of
+/// the 15 minutes has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Rate {
@@ -31,16 +31,16 @@ pub struct Rate {
     period: Duration,
 }
 
-/// The text is no rate.
+/// The text is not a valid rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be a number and a time, such as `10/15m`")]
 pub struct NoRate;
 
 impl Rate {
-    /// One a second.
+    /// One per second.
     pub const ONE_A_SECOND: Self = Self { count: 1, period: Duration::from_secs(1) };
 
-    /// At least one in a time longer than zero, and at most one in a microsecond.
+    /// Accepts at least one in a period longer than zero, and at most one per microsecond.
     pub fn new(count: u32, period: Duration) -> Result<Self, NoRate> {
         let is_possible = count >= 1
             && period <= Duration::from_secs(366 * 24 * 3600)
@@ -48,12 +48,12 @@ impl Rate {
         if is_possible { Ok(Self { count, period }) } else { Err(NoRate) }
     }
 
-    /// How many.
+    /// Number of permitted uses in a period.
     pub fn count(self) -> u32 {
         self.count
     }
 
-    /// In how long.
+    /// Length of the period.
     pub fn period(self) -> Duration {
         self.period
     }
@@ -86,16 +86,16 @@ impl TryFrom<String> for Rate {
     }
 }
 
-/// What is left in somebody's bucket.
+/// State of a bucket after a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimitState {
-    /// What it holds when it is full, and how long it takes to fill.
+    /// Size of the bucket, and the time in which it fills.
     pub rate: Rate,
-    /// How often they may go on at once.
+    /// Number of uses that are possible at once.
     pub remaining: u32,
-    /// Until it is full again.
+    /// Time until the bucket is full again.
     pub full_in: Duration,
-    /// Until they may go on; zero where they may now.
+    /// Time until the next use is possible; zero if it is possible now.
     pub wait: Duration,
 }
 
@@ -103,29 +103,30 @@ pub struct RateLimitState {
 #[derive(Clone)]
 pub struct Limiter<K> {
     rate: Rate,
-    /// When the bucket will be full, in microseconds since 1970.
+    /// Time when the bucket will be full, in microseconds since 1970.
     buckets: Cache<K, Arc<AtomicI64>>,
     clock: Clock,
 }
 
 impl<K: Hash + Eq + Send + Sync + 'static> Limiter<K> {
-    /// Every bucket is full at first.
+    /// Creates a limiter whose buckets are all full.
     pub fn new(rate: Rate, clock: Clock) -> Self {
         let buckets = Cache::builder().max_capacity(REMEMBERED).time_to_idle(rate.period).build();
         Self { rate, buckets, clock }
     }
 
-    /// Takes one out of the bucket; `Err`: it is empty, and nothing was taken.
+    /// Takes one from the bucket. `Err`: the bucket is empty, and nothing was taken.
     pub fn take(&self, key: K) -> Result<RateLimitState, RateLimitState> {
         let (now, one) = (self.clock.now_us(), self.rate.one_us());
         let bucket = match self.buckets.get(&key) {
             Some(bucket) => bucket,
-            // Costs an allocation, also where there is a bucket.
+            // `get_with` allocates even if the bucket exists.
             None => self.buckets.get_with(key, || Arc::new(AtomicI64::new(now))),
         };
         let mut seen = bucket.load(Ordering::Relaxed);
         loop {
-            // A full bucket gets no fuller. A clock that was put back shuts nobody out for longer than a period.
+            // A bucket cannot hold more than its size. The upper bound limits the wait to one
+            // period after the clock was set back.
             let before = seen.clamp(now, now + self.rate.period_us());
             let fits = before + one - now <= self.rate.period_us();
             let after = if fits { before + one } else { before };
@@ -137,7 +138,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> Limiter<K> {
         }
     }
 
-    /// Puts back what was taken for something that is not counted after all.
+    /// Puts one back, for a use that should not count.
     pub fn give_back(&self, key: &K) {
         if let Some(bucket) = self.buckets.get(key) {
             bucket.fetch_sub(self.rate.one_us(), Ordering::Relaxed);
@@ -157,7 +158,8 @@ impl<K: Hash + Eq + Send + Sync + 'static> Limiter<K> {
     }
 }
 
-/// Whoever has an IPv6 address has a whole network of them.
+/// The network of an address: the /64 of an IPv6 address, because one client has all its addresses;
+/// an IPv4 address itself.
 pub fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
@@ -199,7 +201,7 @@ mod tests {
         assert_eq!(refused.remaining, 0);
         assert!(refused.wait > Duration::from_secs(9) && refused.wait <= Duration::from_secs(10));
         assert!(refused.full_in > Duration::from_secs(29));
-        // Nobody else pays for it, and being refused costs nothing more.
+        // Other keys are not affected, and a refused use takes nothing.
         assert_eq!(limiter.take("b").unwrap().remaining, 2);
         clock.advance(TimeDelta::seconds(10));
         assert_eq!(limiter.take("a").unwrap().remaining, 0);

@@ -1,5 +1,5 @@
-//! Letters to people, by SMTP. Sending goes on behind the back of the request: whoever asked learns nothing from how
-//! long it takes, or whether it happens at all.
+//! Emails, sent by SMTP in the background: the response to a request does not show how long sending
+//! takes, or whether an email is sent at all.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,41 +16,42 @@ use crate::identifiers::EmailAddress;
 use crate::lifecycle::Lifecycle;
 use crate::plain_text::is_control;
 
-/// Letters under way at once; further ones are not sent, and their senders have to ask again.
+/// Maximum number of emails that are being sent at once. Further emails are dropped, and users have
+/// to request them again.
 const UNDER_WAY: usize = 200;
-/// One attempt.
+/// Time limit of one attempt.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// Between attempts. What a server refuses for good is not tried again.
+/// Pauses between attempts. An email that a server refuses permanently is not tried again.
 const PAUSES: [Duration; 3] =
     [Duration::from_secs(1), Duration::from_secs(10), Duration::from_secs(60)];
-/// Instead of a URL: letters go into the log, where `narthex dev` shows them.
+/// Value of `smtp.url` that writes emails to the log, where `narthex dev` shows them.
 const LOG: &str = "log:";
 
-/// Why letters cannot be sent.
+/// Reason why emails cannot be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum MailError {
-    /// Not the URL of a mail server.
+    /// `smtp.url` is not the URL of a mail server with TLS.
     #[error(
         "smtp.url must be smtps://user:password@host:465 or smtp://host:587?tls=required (without TLS to this machine \
          alone)"
     )]
     BadUrl,
-    /// Not an address.
+    /// `smtp.from` is not a valid sender address.
     #[error("smtp.from must be an address such as `Church office <office@example.org>`")]
     BadFrom,
-    /// A server without a sender.
+    /// `smtp.url` is set and `smtp.from` is not.
     #[error("smtp.from is not set: who are letters from?")]
     NoFrom,
 }
 
-/// A letter.
+/// An email to one recipient.
 #[derive(Clone, Debug)]
 pub struct Email {
-    /// To whom.
+    /// Address of the recipient.
     pub to: EmailAddress,
-    /// In one line.
+    /// Subject, in one line.
     pub subject: String,
-    /// Plain text. What strangers have written stands in it only as [`quoted`](crate::plain_text::quoted).
+    /// Plain text. Text from other users may appear only as [`quoted`](crate::plain_text::quoted).
     pub text: String,
 }
 
@@ -62,11 +63,11 @@ struct SmtpServer {
 enum Post {
     Smtp(Box<SmtpServer>),
     Log,
-    /// None is set.
+    /// No mail server is configured.
     Nowhere,
 }
 
-/// Sends letters. Clones share the limit.
+/// Sends emails. Clones share the limit.
 #[derive(Clone)]
 pub struct Mailer {
     post: Arc<Post>,
@@ -76,7 +77,7 @@ pub struct Mailer {
 }
 
 impl Mailer {
-    /// A mailer for the server of the settings. Nothing is connected yet.
+    /// Creates a mailer for the configured server. It does not connect yet.
     pub fn new(
         settings: &SmtpSettings,
         public_url: Option<PublicUrl>,
@@ -97,22 +98,23 @@ impl Mailer {
         Ok(Self { post: Arc::new(post), public_url, under_way, life })
     }
 
-    /// Where `narthex dev` shows letters.
+    /// The URL that makes `narthex dev` show emails in its log.
     pub fn log_url() -> SecretString {
         SecretString::from(LOG)
     }
 
-    /// Does the log get to see them? With what is in them, whoever reads it could take over accounts.
+    /// True if emails are written to the log. A reader of the log could then take over accounts.
     pub fn writes_into_log(settings: &SmtpSettings) -> bool {
         settings.url.as_ref().is_some_and(|url| url.expose_secret() == LOG)
     }
 
-    /// Can letters be sent at all?
+    /// True if emails can be sent.
     pub fn is_configured(&self) -> bool {
         !matches!(*self.post, Post::Nowhere)
     }
 
-    /// Where a letter sends its reader: a page of ours that takes the token; without `http.public_url` the token itself.
+    /// The link in an email: a page of the application that takes the token. Without
+    /// `http.public_url` it is the token itself.
     pub fn link(&self, page: &str, token: &str) -> String {
         match &self.public_url {
             Some(url) => url.at(&format!("{page}?token={token}")),
@@ -120,7 +122,8 @@ impl Mailer {
         }
     }
 
-    /// Sends a letter in the background, with some patience.
+    /// Sends an email in the background, with up to three retries. It is dropped if too many emails
+    /// are being sent.
     pub fn send(&self, email: Email) {
         let Ok(place) = self.under_way.clone().try_acquire_owned() else {
             tracing::error!("too many letters are under way; one is not sent");
@@ -131,7 +134,7 @@ impl Mailer {
             let _place = place;
             match &*post {
                 Post::Nowhere => tracing::error!("smtp.url is not set: a letter is not sent"),
-                // At the level that `narthex dev` shows.
+                // A log level that `narthex dev` shows.
                 Post::Log => tracing::warn!(
                     to = email.to.as_str(),
                     subject = email.subject,

@@ -1,4 +1,4 @@
-//! Parts of lists: where one begins, and where the next one goes on.
+//! Pages of lists, with keyset pagination.
 
 use std::cmp::Reverse;
 
@@ -9,40 +9,40 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-/// Where a list goes on: after the row with this time and id, newest first.
+/// Position in a list: after the row with this time and id, newest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// The row's place in time.
+    /// Creation time of the row.
     pub at: DateTime<Utc>,
-    /// Decides between rows of one time.
+    /// Id of the row; it orders rows with equal times.
     pub id: Uuid,
 }
 
-/// Which part of a list is asked for.
+/// A request for a page.
 #[derive(Clone, Copy, Debug)]
 pub struct PageRequest {
-    /// Rows at most.
+    /// Maximum number of rows.
     pub limit: u64,
-    /// Begin behind this row; at the newest where absent.
+    /// Start after this row; `None` starts at the newest row.
     pub after: Option<Position>,
 }
 
-/// A part of a list.
+/// A page of a list.
 #[derive(Clone, Debug)]
 pub struct Page<T> {
     /// The rows, newest first.
     pub rows: Vec<T>,
-    /// Where the next part begins; `None` at the end.
+    /// Position of the next page; `None` on the last page.
     pub next: Option<Position>,
 }
 
 impl<T> Page<T> {
-    /// The same part, of other things.
+    /// The same page with converted rows.
     pub fn map<U>(self, change: impl FnMut(T) -> U) -> Page<U> {
         Page { rows: self.rows.into_iter().map(change).collect(), next: self.next }
     }
 
-    /// A part of a list that is short enough to be read whole.
+    /// Cuts a page out of a list that was read completely.
     pub fn of_all(mut rows: Vec<T>, page: PageRequest, position: impl Fn(&T) -> Position) -> Self {
         let place = |row: &T| {
             let Position { at, id } = position(row);
@@ -55,7 +55,7 @@ impl<T> Page<T> {
         Self::cut(rows, page.limit, position)
     }
 
-    /// Made from one row more than was asked for: the surplus row tells whether there is a next part.
+    /// Makes a page from up to `limit + 1` rows. The extra row shows that there is a next page.
     pub fn cut(mut rows: Vec<T>, limit: u64, position: impl Fn(&T) -> Position) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let more = rows.len() > limit;
@@ -70,7 +70,7 @@ pub fn keyset(position: Position) -> [sea_orm::Value; 2] {
     [position.at.into(), position.id.into()]
 }
 
-/// A part of a query, by its columns `created_at` and `id`, the newest first.
+/// Reads a page of a query, ordered by the columns `created_at` and `id`, newest first.
 pub async fn newest_first<E: EntityTrait>(
     db: &impl ConnectionTrait,
     mut query: Select<E>,

@@ -1,5 +1,6 @@
-//! Password hashing with Argon2id (RFC 9106), off the async threads and bounded: a flood of logins waits in a
-//! short line and is then turned away, and everything else keeps its processor and its memory.
+//! Password hashing with Argon2id (RFC 9106), outside the async threads and with a bounded number
+//! of permits. A flood of sign-ins waits in a short queue and is then refused; other requests keep
+//! their processor time and memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,18 +15,18 @@ use zxcvbn::{Score, zxcvbn};
 use crate::configuration::Argon2Settings;
 use crate::limits::{ComputePermits, NoComputePermit};
 
-/// Of a new password, and of each word about its owner, so many characters are compared with what is common. The
-/// estimate tries every substitution of every part: at worst that costs a tenth of a second for 40 characters, about as
-/// much as a hash, and more than a second for 100.
+/// Number of characters of a password, and of each word about its owner, that are used for the
+/// strength estimate. The estimate tries every substitution of every part: in the worst case it
+/// takes 0.1 s for 40 characters, about as long as a hash, and more than 1 s for 100.
 const ESTIMATED_CHARS: usize = 40;
 
-/// Why a password could not be hashed or compared.
+/// Reason why a password could not be hashed or compared.
 #[derive(Debug, thiserror::Error)]
 pub enum PasswordError {
-    /// Too many hashes are under way; try again soon.
+    /// No permit was free in time; the client can try again soon.
     #[error("too many passwords are being checked at once")]
     Busy,
-    /// A new password is among the first that anybody would try.
+    /// The new password is too easy to guess.
     #[error("the password is too common")]
     TooCommon,
     /// The cost parameters are out of range, or a stored hash is not a PHC string.
@@ -33,8 +34,8 @@ pub enum PasswordError {
     Broken(String),
 }
 
-/// Sixteen bits of a password, to see that two are not the same one. Whoever gets hold of them has gained next to nothing:
-/// one guess in 65,536 passes.
+/// Sixteen bits of a password's digest, to see that two passwords differ. An attacker gains almost
+/// nothing from them: one guess in 65,536 matches.
 pub fn fingerprint(password: &SecretString) -> u16 {
     let digest = digest::digest(&digest::SHA256, password.expose_secret().as_bytes());
     digest.as_ref().iter().take(2).fold(0, |bits, byte| bits << 8 | u16::from(*byte))
@@ -49,8 +50,8 @@ impl From<NoComputePermit> for PasswordError {
     }
 }
 
-/// Is it among the first million that somebody would try who knows these words about its owner? Costs milliseconds: not
-/// for async threads.
+/// True if an attacker who knows these words about the owner would try the password among the first
+/// million guesses. Takes milliseconds: do not call it on async threads.
 pub fn is_common(password: &str, about: &[&str]) -> bool {
     let about: Vec<&str> = about.iter().map(|word| beginning(word)).collect();
     zxcvbn(beginning(password), &about).score() < Score::Two
@@ -60,17 +61,18 @@ fn beginning(text: &str) -> &str {
     text.char_indices().nth(ESTIMATED_CHARS).map_or(text, |(end, _)| &text[..end])
 }
 
-/// Hashes and verifies passwords, at most a few at a time.
+/// Hashes and verifies passwords, a few at a time.
 pub struct Passwords {
     hasher: Argon2<'static>,
     permits: ComputePermits,
-    /// What a password is compared with when there is no account, so that both cases cost the same.
+    /// Hash that a password is compared with if there is no account, so that both cases cost the
+    /// same.
     decoy: String,
     hashes: Arc<AtomicU64>,
 }
 
 impl Passwords {
-    /// Prepares a hasher with this cost; one hash of a random text is made as the decoy.
+    /// Creates a hasher with this cost. Hashes one random text as the decoy.
     pub fn new(cost: &Argon2Settings) -> Result<Self, PasswordError> {
         let params = Params::new(cost.memory_kib, cost.iterations, cost.parallelism, None)
             .map_err(|e| PasswordError::Broken(e.to_string()))?;
@@ -79,13 +81,14 @@ impl Passwords {
         Ok(Self { hasher, permits: ComputePermits::default(), decoy, hashes: Arc::default() })
     }
 
-    /// The PHC string of `password`.
+    /// Hashes `password`; the result is a PHC string.
     pub async fn hash(&self, password: SecretString) -> Result<String, PasswordError> {
         let hasher = self.hasher.clone();
         self.in_turn(move || hash_with(&hasher, password.expose_secret())).await
     }
 
-    /// The PHC string of a password that is to be somebody's from now on, and of whom these words are known.
+    /// Hashes a new password of an account. `about` contains words about its owner, which the
+    /// password must not be based on.
     ///
     /// # Errors
     ///
@@ -106,7 +109,8 @@ impl Passwords {
         self.hash(password).await
     }
 
-    /// Does `password` match? Without a `stored` hash the answer is no, after the same amount of work.
+    /// True if `password` matches the `stored` hash. Without a `stored` hash it returns false after
+    /// the same amount of work.
     pub async fn verify(
         &self,
         password: SecretString,
@@ -125,7 +129,8 @@ impl Passwords {
         Ok(matches && known)
     }
 
-    /// Does a hash cost less, or more, than the settings say? Only one that we have made.
+    /// True if the hash has another cost than the settings. False for a text that is not a PHC
+    /// string.
     pub fn is_outdated(&self, stored: &str) -> bool {
         let Ok(hash) = PasswordHash::new(stored) else { return false };
         let today = self.hasher.params();
@@ -135,7 +140,7 @@ impl Passwords {
         })
     }
 
-    /// How many hashes have been computed, for whatever reason.
+    /// Number of hashes computed since the start, for any purpose.
     pub fn hashes(&self) -> u64 {
         self.hashes.load(Ordering::Relaxed)
     }

@@ -1,25 +1,26 @@
-//! Texts of strangers (names, reasons, errors) on their way to a letter, a log or a terminal, where a character can be more
-//! than a character.
+//! Text from users (names, reasons, errors) in emails, logs and terminals, where some characters
+//! have a special effect.
 
 use std::fmt::Write as _;
 
-/// Of a name that is quoted in a letter, so many characters are shown.
+/// Maximum number of characters of a name that is quoted in an email.
 const LONGEST_QUOTED: usize = 60;
 
-/// Does a character move the cursor, end the line, or show what follows in another order than it is written? Such characters
-/// have no place in a name.
+/// True if a character moves the cursor, ends the line, or changes the order in which the following
+/// text is shown. Names must not contain such characters.
 pub fn is_control(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{2028}' | '\u{2029}'
-            // Embeddings, overrides and isolates of direction (Unicode Standard Annex 9).
+            // Embeddings, overrides and isolates of text direction (Unicode Standard Annex 9).
             | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
             // Interlinear annotations and tags.
             | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Characters that are seen by nobody, by which one name could pass for another. Those that join letters and choose the look of a
-/// character are not among them: scripts and emoji need them (Unicode, `Default_Ignorable_Code_Point`, and the blank of Braille).
+/// True for invisible characters, which can make two different names look the same (Unicode,
+/// `Default_Ignorable_Code_Point`, and the Braille blank). Joiners and variation selectors are not
+/// included, because scripts and emoji need them.
 pub fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
@@ -27,12 +28,13 @@ pub fn is_invisible(c: char) -> bool {
         | '\u{feff}' | '\u{ffa0}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}')
 }
 
-/// Joiners of letters and selectors of a look: seen only by what they do to others.
+/// Joiners and variation selectors. They are visible only by their effect on other characters.
 fn is_joiner(c: char) -> bool {
     matches!(c, '\u{180b}'..='\u{180f}' | '\u{200c}' | '\u{200d}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}')
 }
 
-/// What is wrong with a text as the name of a person, an organization or a role: a name is one line, and what is in it is seen.
+/// The error of a text that is not valid as the name of a person, an organization or a role. A name
+/// has one line and no invisible characters.
 pub fn fault_of_name(name: &str) -> Option<&'static str> {
     if name.chars().any(is_control) {
         return Some("must not contain control characters or line breaks");
@@ -44,7 +46,8 @@ pub fn fault_of_name(name: &str) -> Option<&'static str> {
     None
 }
 
-/// The text with every such character written out, as `\u{1b}` or `\n`: for one line on a terminal.
+/// The text with each control or invisible character escaped, as `\u{1b}` or `\n`, for one line on
+/// a terminal.
 pub fn harmless(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
@@ -60,25 +63,27 @@ fn escape(c: char, shown: &mut String) {
     }
 }
 
-/// As [`harmless`], for a text of several lines that we have laid out ourselves. Further lines are indented by `indent`.
+/// As [`harmless`], for a text with line breaks that Narthex itself has made. Lines after the first
+/// are indented by `indent`.
 pub fn harmless_lines(text: &str, indent: &str) -> String {
     let mut lines = text.split('\n');
     let mut shown = harmless(lines.next().unwrap_or_default());
     for line in lines {
         let indent = if line.is_empty() { "" } else { indent };
-        // Writing into a text does not fail.
+        // Writing into a `String` cannot fail.
         let _ = write!(shown, "\n{indent}{}", harmless(line));
     }
     shown
 }
 
-/// As [`harmless`], for a document in JSON, which stays the same one: such characters are in its texts alone.
+/// As [`harmless`], for a JSON document. Its value stays the same, because such characters occur
+/// only inside its strings.
 pub fn harmless_json(document: &str) -> String {
     let mut shown = String::with_capacity(document.len());
     for c in document.chars() {
         if c != '\n' && (is_control(c) || is_invisible(c)) {
             for unit in c.encode_utf16(&mut [0; 2]) {
-                // Writing into a text does not fail.
+                // Writing into a `String` cannot fail.
                 let _ = write!(shown, "\\u{unit:04x}");
             }
         } else {
@@ -88,7 +93,7 @@ pub fn harmless_json(document: &str) -> String {
     shown
 }
 
-/// A name that somebody gives on the command line: in one line, of 1 to `MOST` characters.
+/// Parses a name from the command line: one line, 1 to `MOST` characters.
 pub fn name<const MOST: usize>(text: &str) -> Result<String, String> {
     let name = text.trim();
     if !(1..=MOST).contains(&name.chars().count()) {
@@ -100,7 +105,8 @@ pub fn name<const MOST: usize>(text: &str) -> Result<String, String> {
     }
 }
 
-/// A name in quotation marks, for a letter: in one line, short, and with nothing that a mail program makes a link of.
+/// A name in quotation marks, for an email: one line, short, without text that a mail program turns
+/// into a link.
 pub fn quoted(name: &str) -> String {
     let spaced = |c: char| is_control(c) || is_invisible(c) || c.is_whitespace();
     let words: Vec<&str> = name.split(spaced).filter(|word| !word.is_empty()).collect();
@@ -115,7 +121,8 @@ pub fn quoted(name: &str) -> String {
         match c {
             '@' => shown.push_str(" at "),
             '/' | '\\' if is_followed => shown.push_str(" / "),
-            // What stands between the parts of a host name, in any script (UTS 46), or behind the name of a scheme.
+            // Separators of host names in any script (UTS 46), and the colon after the name of a
+            // URL scheme.
             '.' | ':' | '\u{3002}' | '\u{ff0e}' | '\u{ff61}' if is_followed => {
                 shown.push(c);
                 shown.push(' ');

@@ -1,5 +1,6 @@
-//! Secrets at rest: AES-256-GCM under a master key that is named in the sealed bytes, bound to the row that
-//! holds them; and the keyed hashes by which the registry finds emails and phone numbers without knowing them.
+//! Encryption of secrets at rest (AES-256-GCM). The sealed bytes name the master key, and the AAD
+//! binds them to their row. Also the keyed hashes by which the registry finds emails and phone
+//! numbers without their plain text.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,7 +12,7 @@ const FORMAT: u8 = 1;
 const KEY_ID_LEN: usize = 4;
 const HEADER_LEN: usize = 1 + KEY_ID_LEN + NONCE_LEN;
 
-/// Why a secret could not be sealed or opened.
+/// Reason why a secret could not be sealed or opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SealingError {
     /// A master key is not 32 bytes in base64.
@@ -28,14 +29,15 @@ pub enum SealingError {
     NoRandomness,
 }
 
-/// The master keys: the first seals, all of them open.
+/// The master keys. The first one seals; all of them open.
 pub struct Sealer {
     keys: Vec<([u8; KEY_ID_LEN], LessSafeKey)>,
     random: SystemRandom,
 }
 
 impl Sealer {
-    /// Takes the current master key and those it replaced, each 32 bytes in base64.
+    /// Creates a sealer with the current master key and the keys that it replaced, each 32 bytes in
+    /// base64.
     pub fn new<'a>(
         current: &'a str,
         previous: impl IntoIterator<Item = &'a str>,
@@ -50,12 +52,13 @@ impl Sealer {
         Ok(Self { keys, random: SystemRandom::new() })
     }
 
-    /// With one key of 32 bytes.
+    /// Creates a sealer with a single key of 32 bytes.
     pub fn with_key(key: &[u8]) -> Result<Self, SealingError> {
         Ok(Self { keys: vec![named_key(key)?], random: SystemRandom::new() })
     }
 
-    /// Seals `plain` for the row that `aad` names (`table.column/id`): it opens for that row alone.
+    /// Seals `plain` for the row that `aad` names (`table.column/id`). The result can be opened
+    /// only for that row.
     pub fn seal(&self, aad: &str, plain: &[u8]) -> Result<Vec<u8>, SealingError> {
         let (id, key) = self.keys.first().ok_or(SealingError::UnknownKey)?;
         let nonce: [u8; NONCE_LEN] = self.random_bytes()?;
@@ -74,13 +77,13 @@ impl Sealer {
         Ok(sealed)
     }
 
-    /// How every value begins that is sealed under today's key.
+    /// The first bytes of every value that is sealed under the current key.
     pub fn mark(&self) -> Result<Vec<u8>, SealingError> {
         let (id, _) = self.keys.first().ok_or(SealingError::UnknownKey)?;
         Ok([&[FORMAT], id.as_slice()].concat())
     }
 
-    /// Opens what [`Sealer::seal`] made for the same row.
+    /// Opens a value that [`Sealer::seal`] made for the same row.
     pub fn open(&self, aad: &str, sealed: &[u8]) -> Result<Vec<u8>, SealingError> {
         let (header, body) = sealed.split_at_checked(HEADER_LEN).ok_or(SealingError::Unreadable)?;
         let (format_and_id, nonce) = header.split_at(1 + KEY_ID_LEN);
@@ -101,7 +104,7 @@ impl Sealer {
         Ok(plain.to_vec())
     }
 
-    /// `N` random bytes.
+    /// `N` bytes from the system's random generator.
     pub fn random_bytes<const N: usize>(&self) -> Result<[u8; N], SealingError> {
         random_bytes(&self.random)
     }
@@ -121,17 +124,18 @@ fn random_bytes<const N: usize>(random: &SystemRandom) -> Result<[u8; N], Sealin
     Ok(bytes)
 }
 
-/// A fresh master key in base64, for an instance that makes its own (`narthex dev`).
+/// A new master key in base64, for an instance that makes its own (`narthex dev`).
 pub fn generate_master_key() -> Result<String, SealingError> {
     Ok(STANDARD.encode(random_bytes::<32>(&SystemRandom::new())?))
 }
 
-/// HMAC-SHA-256 under a key of the registry's own. The key is sealed in the registry, so the hashes outlive a
-/// change of the master key. Each kind of value has its own prefix: equal texts of two kinds never collide.
+/// HMAC-SHA-256 under the registry's own key. That key is sealed in the registry, so the hashes
+/// stay valid when the master key changes. Each kind of value has its own prefix, so equal texts of
+/// two kinds have different hashes.
 pub struct LookupHasher(hmac::Key);
 
 impl LookupHasher {
-    /// A hasher with this 32-byte key.
+    /// Creates a hasher with this 32-byte key.
     pub fn new(key: &[u8]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, key))
     }
@@ -151,12 +155,13 @@ impl LookupHasher {
         self.hash("idempotency-key", key)
     }
 
-    /// The hash by which a repeated request is told from another one with the same key.
+    /// The hash of a request, to distinguish a repeated request from another one with the same
+    /// idempotency key.
     pub fn request(&self, request: &str) -> Vec<u8> {
         self.hash("request", request)
     }
 
-    /// The hash of an entry of an audit log and all before it.
+    /// The hash of an audit log entry and all entries before it.
     pub fn audit(&self, log: &str, previous: &[u8], entry: &[u8]) -> Vec<u8> {
         let mut context = hmac::Context::with_key(&self.0);
         for part in [b"audit:".as_slice(), log.as_bytes(), b":", previous, b":", entry] {
@@ -165,12 +170,12 @@ impl LookupHasher {
         context.sign().as_ref().to_vec()
     }
 
-    /// Proves that bytes were made here: nobody else can make the tag.
+    /// An authentication tag, which proves that this installation made the bytes.
     pub fn tag(&self, bytes: &[u8]) -> Vec<u8> {
         hmac::sign(&self.0, &tagged(bytes)).as_ref().to_vec()
     }
 
-    /// A secret that follows from another one, and that nobody else can work out from it.
+    /// A secret derived from another one. It cannot be computed without the key.
     pub fn successor(&self, secret: &[u8]) -> [u8; 32] {
         let mut successor = [0; 32];
         let context = [b"successor:".as_slice(), secret].concat();
@@ -178,13 +183,13 @@ impl LookupHasher {
         successor
     }
 
-    /// Is this the tag of the bytes? Compared in constant time.
+    /// True if `tag` is the tag of `bytes`. Compared in constant time.
     pub fn has_tagged(&self, bytes: &[u8], tag: &[u8]) -> bool {
         hmac::verify(&self.0, &tagged(bytes), tag).is_ok()
     }
 
-    /// Names this installation towards the database servers it uses: what it makes there bears this mark. The same for
-    /// ever, and says nothing of the key.
+    /// The id of this installation in ownership tags on database servers. It never changes and
+    /// reveals nothing of the key.
     pub fn installation(&self) -> String {
         hex::encode(&self.hash("installation", "")[..8])
     }

@@ -1,4 +1,4 @@
-//! What the process says about itself: log lines on standard error.
+//! Logging: log lines on standard error.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -8,11 +8,11 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::configuration::{LogFormat, LogSettings};
 use crate::plain_text::harmless_lines;
 
-/// Before the further lines of an entry.
+/// Indentation of the further lines of an entry.
 const INDENT: &str = "    ";
 
-/// Starts logging. A filter that cannot be read is replaced by `info`, with a warning. Calling it again changes
-/// nothing.
+/// Starts logging. An invalid filter is replaced by `info`, with a warning. Repeated calls have no
+/// effect.
 pub fn start(settings: &LogSettings) {
     let (filter, fault) = match EnvFilter::try_new(&settings.filter) {
         Ok(filter) => (filter, None),
@@ -33,17 +33,18 @@ pub fn start(settings: &LogSettings) {
     }
 }
 
-/// Writes entries so that no text in one of them passes for another entry: further lines are indented, and characters that mean
-/// something to a terminal are written out.
+/// Writes log entries so that text inside an entry cannot look like another entry: further lines
+/// are indented, and terminal control characters are escaped.
 struct Entries<W>(W);
 
 impl<W: Write> Write for Entries<W> {
-    /// The formatter writes each entry at once.
+    /// The formatter writes each entry with one call.
     fn write(&mut self, entry: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(entry);
         let text = text.strip_suffix('\n').unwrap_or(&text);
         let mut shown = String::with_capacity(text.len() + 1);
-        // The formatter's own colours; those of others it writes out itself, and they would do no harm.
+        // Keeps the formatter's own colours. The formatter has already escaped colour codes in log
+        // values, and colours would do no harm.
         let mut rest = text;
         while let Some((before, code)) = rest.split_once("\x1b[") {
             shown.push_str(&harmless_lines(before, INDENT));

@@ -1,4 +1,5 @@
-//! The authenticator: who shows this text, what may they do now, and who has been shut out.
+//! The authenticator: verifies tokens and API keys, reads the rights of callers, and revokes
+//! sessions.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,18 +25,18 @@ use crate::tenant_data::api_keys;
 use crate::tenant_data::rights::{self, Rights};
 use crate::tenant_router::OnTenant;
 
-/// The least role that may look into tenants.
+/// The lowest role that may open impersonation sessions.
 const LEAST_IMPERSONATOR: Role = Role::Support;
 
-/// An operator whose token is good.
+/// An operator with a valid token and a live session.
 pub struct OperatorCaller {
-    /// What the token says.
+    /// The claims of the operator's token.
     pub claims: OperatorClaims,
-    /// As they are now.
+    /// The operator's row, read for this request.
     pub operator: Operator,
 }
 
-/// Judges tokens and rights. Clones share everything.
+/// Verifies tokens and API keys, and reads the rights of a caller. Clones share all state.
 #[derive(Clone)]
 pub struct Authenticator {
     pub(super) registry: Registry,
@@ -47,7 +48,8 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// Loads the signing keys (at the very first start: makes one) and the revocations, and follows both until `life` stops.
+    /// Loads the signing keys and the revocations, and reads changes of both until `life` stops.
+    /// The very first start creates the first signing key.
     pub async fn open(
         registry: Registry,
         settings: &Settings,
@@ -71,24 +73,26 @@ impl Authenticator {
         })
     }
 
-    /// Makes and verifies the access tokens of tenants.
+    /// Issues and verifies the access tokens of staff.
     pub fn tokens(&self) -> &Tokens {
         &self.tokens
     }
 
-    /// Makes and verifies the access tokens of operators.
+    /// Issues and verifies the access tokens of operators.
     pub fn operator_tokens(&self) -> &OperatorTokens {
         &self.operator_tokens
     }
 
-    /// Makes new keys for tokens to be signed with, for each audience one: see [`SigningKeys`]. Returns their ids.
+    /// Creates a new signing key for each audience (see [`SigningKeys`]) and returns the ids of the
+    /// keys: tenants first, operators second.
     pub async fn rotate_keys(&self, at_once: bool) -> Result<[String; 2], RegistryError> {
         let tenants = self.tokens.rotate_keys(at_once).await?;
         Ok([tenants, self.operator_tokens.rotate_keys(at_once).await?])
     }
 
-    /// Who shows this text. What we have not signed may be a token of Clerk: each of the two looks for its own algorithm,
-    /// and nothing else, among its own keys.
+    /// Identifies the caller from a token or an API key. A token that Narthex did not sign may be a
+    /// token of Clerk: each of the two verifiers accepts only its own algorithm and only its own
+    /// keys.
     pub async fn authenticate(&self, text: &str) -> Result<Caller, AccessError> {
         if let Some(key) = ServiceKey::read(&self.registry, text) {
             return Ok(Caller::Service(key?));
@@ -106,7 +110,8 @@ impl Authenticator {
         })
     }
 
-    /// What a token of a member of staff says, whatever its age: which session is to end. `None`: it says nothing that counts.
+    /// Claims of a staff token of any age, to find the session that is to end. Returns `None` if
+    /// the token is invalid.
     pub async fn claims_at_any_age(&self, token: &str) -> Result<Option<Arc<Claims>>, AccessError> {
         use AccessError::{NotStaff, Token};
         let claims = match self.authenticate(token).await {
@@ -129,12 +134,13 @@ impl Authenticator {
         }
     }
 
-    /// Has an identity provider made this token?
+    /// True if the identity provider issued this token.
     pub fn is_clerks(&self, claims: &Claims) -> bool {
         self.clerk.as_ref().as_ref().is_some_and(|clerk| clerk.has_issued(claims))
     }
 
-    /// What a caller may do; `InvalidToken` where they may not call at all any more.
+    /// The caller's current rights. Fails with [`TokenError::Invalid`] if the caller may not call
+    /// any more. Records the use of an API key.
     pub async fn rights(
         &self,
         db: &impl OnTenant,
@@ -149,7 +155,7 @@ impl Authenticator {
         Ok(rights)
     }
 
-    /// As [`Self::rights`], without a trace.
+    /// As [`Self::rights`], but does not record the use of an API key.
     pub(super) async fn read_rights(
         &self,
         db: &impl OnTenant,
@@ -167,7 +173,8 @@ impl Authenticator {
         Ok(found.ok_or(TokenError::Invalid)?)
     }
 
-    /// The role of an operator who was let in, if they are still signed in and may still look into tenants.
+    /// The role of the operator of an impersonation session. `None` if the operator is signed out
+    /// or has lost the right to impersonate.
     async fn role_of_impersonator(&self, claims: &Claims) -> Result<Option<Role>, RegistryError> {
         let Some(session) = claims.imp else { return Ok(None) };
         let db = self.registry.connect().await?;
@@ -175,23 +182,24 @@ impl Authenticator {
         Ok(found.map(|found| found.role).filter(|role| *role >= LEAST_IMPERSONATOR))
     }
 
-    /// Has the caller been shut out since their rights were read? In memory, for every request.
+    /// True if the caller's session or key was revoked after the rights were read. Reads only
+    /// memory, so that every request can ask.
     pub fn has_revoked(&self, rights: &Rights) -> bool {
         rights.actor.id.is_some_and(|id| self.is_revoked(id))
     }
 
-    /// Has this session, key or impersonation been ended before its time?
+    /// True if this session, key or impersonation session was ended before its time.
     pub fn is_revoked(&self, id: Uuid) -> bool {
         self.revocations.is_revoked(id)
     }
 
-    /// Ends sessions, keys or impersonations of a tenant, for as long as a token lives that was made just now: here at once, on every
-    /// replica within a second.
+    /// Revokes sessions, keys or impersonation sessions of a tenant for the life of an access
+    /// token: at once on this replica, within a second on every other replica.
     pub async fn revoke(&self, tenant: TenantId, ids: &[Uuid]) -> Result<(), RegistryError> {
         self.revoke_for(tenant, ids, self.tokens.life()).await
     }
 
-    /// As [`Self::revoke`], of what could be used for `life`.
+    /// As [`Self::revoke`], for ids that could be used for `life`.
     pub async fn revoke_for(
         &self,
         tenant: TenantId,
@@ -201,12 +209,14 @@ impl Authenticator {
         self.revocations.revoke(tenant, ids, life).await
     }
 
-    /// What an operator's token says, if its signature and its age are good.
+    /// Claims of an operator's token, if its signature is good and it has not expired. The session
+    /// is not checked.
     pub async fn verify_operator(&self, token: &str) -> Result<OperatorClaims, AccessError> {
         Ok(self.operator_tokens.verify(token).await?)
     }
 
-    /// Who an operator's token speaks for, if its session lives, and they may still sign in.
+    /// The operator of a verified token. Fails with [`TokenError::Revoked`] if the session has
+    /// ended or the operator may not sign in any more.
     pub async fn authenticate_operator(
         &self,
         claims: OperatorClaims,

@@ -1,5 +1,6 @@
-//! Who calls: a member of staff by a token of theirs, a program by a key of its tenant, or an operator who has been let in
-//! for a while. From the text that they show alone; what they may do, their tenant's database says.
+//! Callers: a member of staff with a token, a service client with an API key, or an operator in an
+//! impersonation session. The token or the key identifies the caller; the tenant's database says
+//! what the caller may do.
 
 use std::sync::Arc;
 
@@ -14,24 +15,24 @@ use crate::identifiers::TenantId;
 use crate::registry::Registry;
 use crate::registry::RegistryError;
 
-/// Every key of a tenant's program begins so, that it is known for what it is wherever it turns up.
+/// Prefix of every API key of a service client, so that a key is recognized wherever it turns up.
 const KEY_PREFIX: &str = "nxk_";
 const SECRET_BYTES: usize = 32;
 const TAG_BYTES: usize = 32;
 
-/// Somebody whose token or key is good.
+/// A caller whose token or key is good.
 #[derive(Clone, Debug)]
 pub enum Caller {
-    /// A member of staff.
+    /// A member of staff, with the claims of the access token.
     Staff(Arc<Claims>),
-    /// A program.
+    /// A service client, with its API key.
     Service(ServiceKey),
-    /// An operator who acts in the tenant for a while: `sid` is the impersonation.
+    /// An operator in an impersonation session; `sid` is the id of that session.
     Operator(Arc<Claims>),
 }
 
 impl Caller {
-    /// The tenant in which they can act, and the only one.
+    /// The only tenant that the caller may act in.
     pub fn tenant(&self) -> TenantId {
         match self {
             Self::Staff(claims) | Self::Operator(claims) => claims.tid,
@@ -39,8 +40,8 @@ impl Caller {
         }
     }
 
-    /// By which what they may do is remembered. A new token is not judged by what is remembered of an older one with
-    /// another role.
+    /// Cache key for the caller's rights: tenant, subject, role. The role is part of the key, so
+    /// that a new token with another role does not use the cached rights of an older token.
     pub fn fingerprint(&self) -> (TenantId, Uuid, String) {
         match self {
             Self::Staff(claims) => (claims.tid, claims.sub, claims.role.clone()),
@@ -54,13 +55,13 @@ impl Caller {
     }
 }
 
-/// The key of a tenant's program: the tenant, 32 random bytes, and a tag that nobody else can make, so that a made-up one
-/// costs no look in anybody's database.
+/// API key of a service client: the tenant's id, 32 random bytes, and an HMAC tag of both. The tag
+/// makes it possible to refuse a forged key without a query.
 #[derive(Clone)]
 pub struct ServiceKey {
-    /// Whose.
+    /// The tenant that issued the key.
     pub tenant: TenantId,
-    /// By which its tenant knows it.
+    /// SHA-256 of the key's text. The tenant's database stores only this hash.
     pub hash: [u8; 32],
 }
 
@@ -71,7 +72,7 @@ impl std::fmt::Debug for ServiceKey {
 }
 
 impl ServiceKey {
-    /// A new key, and its text, which is shown once.
+    /// Creates a key. Returns the key and its text, which is shown once.
     pub fn generate(
         registry: &Registry,
         tenant: TenantId,
@@ -83,7 +84,7 @@ impl ServiceKey {
         Ok((Self { tenant, hash: hash(&text) }, text))
     }
 
-    /// `None`: it does not look like a key at all. The tag is compared in constant time.
+    /// Returns `None` if the text does not look like a key. The tag is compared in constant time.
     pub(super) fn read(registry: &Registry, text: &str) -> Option<Result<Self, TokenError>> {
         let encoded = text.strip_prefix(KEY_PREFIX)?;
         let read = || {

@@ -1,4 +1,4 @@
-//! Why a caller is refused, or cannot be judged now.
+//! Reasons why a caller is refused or cannot be checked now.
 
 use sea_orm::DbErr;
 
@@ -6,22 +6,23 @@ use crate::registry::RegistryError;
 use crate::sealing::SealingError;
 use crate::tenant_router::RouterError;
 
-/// Why a token is not believed.
+/// Reason why a token is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// Not ours, altered, or not a token at all.
+    /// Not signed by a known key, altered, or not a token at all.
     #[error("the access token is not valid")]
     Invalid,
-    /// It was good, and its time is over.
+    /// The token was valid and has expired.
     #[error("the access token has expired")]
     Expired,
-    /// Its session has been ended.
+    /// The session of the token has been ended.
     #[error("the session of the access token has been ended")]
     Revoked,
-    /// Somebody acts as the user at the identity provider. What they did would stand in the audit log as the user's doing.
+    /// An impersonation at the identity provider. The audit log would record the impersonator's
+    /// changes as changes by the user.
     #[error("the access token is of somebody who acts as another at the identity provider")]
     Impersonated,
-    /// The keys of its issuer cannot be read now, so that nobody can tell whether it is good.
+    /// The keys of the issuer cannot be read now, so the token can be neither accepted nor refused.
     #[error("the keys of the token's issuer cannot be read: {0}")]
     KeysUnavailable(String),
     /// A new token could not be signed.
@@ -29,16 +30,16 @@ pub enum TokenError {
     Unsigned(String),
 }
 
-/// Why a caller may not do what they want, or why that cannot be said now.
+/// Reason why a request is refused, or why it cannot be decided now.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     /// The token is not accepted, or a new one could not be made.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// The tenant that the request names, by host or by slug, is not the tenant of what it shows.
+    /// The host or the slug of the request names another tenant than the token or key.
     #[error("the host belongs to another organization")]
     TenantMismatch,
-    /// A service client or an operator asks for what only members of staff have.
+    /// The request is for members of staff only; the caller is a service client or an operator.
     #[error("only members of staff have an account")]
     NotStaff,
     /// The caller lacks the permission that the change needs.
@@ -47,7 +48,7 @@ pub enum AccessError {
     /// The tenant requires a second factor, and the caller has none.
     #[error("the caller has to set up a second factor first")]
     MustEnroll,
-    /// The caller has to prove their identity once more.
+    /// The caller has to do a step-up first.
     #[error("the caller has to prove once more who they are")]
     StepUpRequired,
     /// The tenant cannot be served, or its database cannot be reached.
@@ -70,7 +71,8 @@ impl From<SealingError> for AccessError {
     }
 }
 
-/// Lets `?` make an error that has a variant `Access` from what an [`AccessError`] is made from.
+/// Implements `From` for an error enum with a variant `Access`, for every error that converts into
+/// [`AccessError`], so that `?` works.
 macro_rules! from_access_causes {
     ($($error:ident),+) => {
         $crate::access::from_access_causes!(@each [$($error),+]

@@ -1,5 +1,5 @@
-//! Who is calling: access tokens and the keys that sign them, keys of service clients, tokens of an identity provider, and what
-//! revokes them. It knows neither passwords nor email.
+//! Identification of callers: access tokens and their signing keys, API keys, tokens of an identity
+//! provider, and revocations. This module knows neither passwords nor email.
 
 mod authenticator;
 mod caller;

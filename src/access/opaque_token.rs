@@ -1,5 +1,5 @@
-//! Refresh tokens, and those in letters: opaque to the client. They name the tenant, so that a token leads to its database,
-//! and carry 32 random bytes; of these only the SHA-256 is kept.
+//! Opaque tokens: refresh tokens and the tokens in emails. A token contains the tenant's id, which
+//! leads to the tenant's database, and 32 random bytes. Only the SHA-256 of a token is stored.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -22,12 +22,13 @@ impl OpaqueToken {
         Ok(Self { tenant, secret: sealer.random_bytes()? })
     }
 
-    /// The token that takes the place of this one, the same whoever asks: it is never stored, and can be answered again.
+    /// The token that replaces this one. It is derived, so it needs no storage and a repeated
+    /// refresh gets the same token.
     pub(crate) fn successor(&self, hasher: &LookupHasher) -> Self {
         Self { tenant: self.tenant, secret: hasher.successor(&self.bytes()) }
     }
 
-    /// `None`: no text of ours.
+    /// Returns `None` if the text is not in the format of these tokens.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (tenant, secret) = bytes.split_at_checked(TENANT_BYTES)?;
@@ -41,7 +42,8 @@ impl OpaqueToken {
         URL_SAFE_NO_PAD.encode(self.bytes())
     }
 
-    /// The tenant is part of what is hashed: a token altered to name another tenant is unknown there.
+    /// The hash covers the tenant's id: a token that is altered to name another tenant is unknown
+    /// in that tenant.
     pub(crate) fn hash(&self) -> Vec<u8> {
         digest::digest(&digest::SHA256, &self.bytes()).as_ref().to_vec()
     }

@@ -1,4 +1,5 @@
-//! Access tokens of operators: as those of a tenant's staff, with keys and an audience of their own.
+//! Access tokens of operators. They work as the tokens of staff do, with their own keys and their
+//! own audience.
 
 use chrono::TimeDelta;
 use jsonwebtoken::Validation;
@@ -16,28 +17,29 @@ use crate::registry::people::operators::{Operator, Role};
 /// `aud` of the tokens of operators.
 const AUDIENCE: &str = "narthex:operator";
 
-/// What a token says. Times are seconds since 1970 (RFC 7519).
+/// Claims of an operator's token. Times are seconds since 1970 (RFC 7519).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperatorClaims {
-    /// Who made it.
+    /// Issuer: `auth.issuer` of the installation.
     pub iss: String,
-    /// For whom it is meant.
+    /// Audience: `narthex:operator`.
     pub aud: String,
-    /// Which operator.
+    /// The operator's id.
     pub sub: Uuid,
-    /// In which session.
+    /// The id of the operator's session.
     pub sid: Uuid,
-    /// In which role when it was made. What counts is the role of today.
+    /// The operator's role when the token was made. Authorization uses the current role.
     pub role: Role,
-    /// When it was made.
+    /// Time of issue.
     pub iat: i64,
-    /// When its time is over.
+    /// Time of expiry.
     pub exp: i64,
-    /// Its own id.
+    /// The id of the token.
     pub jti: Uuid,
 }
 
-/// Makes and verifies them. Nothing is remembered: operators are few.
+/// Issues and verifies operators' tokens. Verified tokens are not cached, because operators are
+/// few.
 pub struct OperatorTokens {
     keys: SigningKeys,
     issuer: String,
@@ -58,17 +60,17 @@ impl OperatorTokens {
         }
     }
 
-    /// How long a session and its token are good for.
+    /// Life of a session and of its token.
     pub fn life(&self) -> TimeDelta {
         self.life
     }
 
-    /// Makes a new key: see [`SigningKeys::rotate`].
+    /// Creates a new signing key: see [`SigningKeys::rotate`].
     pub async fn rotate_keys(&self, at_once: bool) -> Result<String, RegistryError> {
         self.keys.rotate(self.life, at_once).await
     }
 
-    /// A new token.
+    /// Issues a token for a session of `operator`.
     pub fn issue(&self, operator: &Operator, session: Uuid) -> Result<String, TokenError> {
         let now = self.clock.now();
         self.keys.sign(&OperatorClaims {
@@ -83,7 +85,8 @@ impl OperatorTokens {
         })
     }
 
-    /// What a token says, if it is one of ours and its time is not over. Whether its session lives is judged elsewhere.
+    /// Claims of a token, if its signature is good and it has not expired. The session is not
+    /// checked.
     pub async fn verify(&self, token: &str) -> Result<OperatorClaims, TokenError> {
         let (claims, _) = self.keys.verify::<OperatorClaims>(token, &self.validation).await?;
         if claims.exp <= self.clock.now().timestamp() {

@@ -1,5 +1,6 @@
-//! A request's rights are asked twice: when its headers are read, before its body is paid for, and again in the transaction that
-//! changes something. Between the two lies the body, which the client sends when it likes; what counts is the second answer.
+//! The rights of a request are checked twice: when its headers are read, before the body is read,
+//! and again in the transaction that makes the change. The client decides when it sends the body,
+//! so only the second check counts.
 
 use sea_orm::{DbErr, TransactionSession, TransactionTrait};
 
@@ -14,21 +15,23 @@ use crate::tenant_data::staff::StaffMember;
 use crate::tenant_data::{audit_log, sessions};
 use crate::tenant_router::{TenantDb, TenantTransaction};
 
-/// A caller who wants to change something in their tenant.
+/// A caller who wants to change something in the caller's tenant.
 #[derive(Clone, Debug)]
 pub struct Principal {
-    /// Who.
+    /// The authenticated caller.
     pub caller: Caller,
-    /// From where, for the audit log.
+    /// Address, user agent and request id of the client, for the audit log.
     pub client: Option<Client>,
-    /// What the change needs. `None`: it concerns the caller's own account.
+    /// The permission that the change needs. `None` if it concerns the caller's own account.
     pub permission: Option<&'static str>,
-    /// Can the change give or take rights, or end sessions? It then runs when no other change of the tenant does.
+    /// True if the change can grant or revoke rights, or end sessions. Such a change never runs at
+    /// the same time as another change of the tenant.
     pub changes_rights: bool,
 }
 
 impl Principal {
-    /// Of a member of staff; programs and operators have no account.
+    /// The claims of a member of staff. Service clients and operators have no account; they get
+    /// [`TokenError::Invalid`].
     pub fn claims(&self) -> Result<&Claims, AccessError> {
         match &self.caller {
             Caller::Staff(claims) => Ok(claims),
@@ -38,8 +41,8 @@ impl Principal {
 }
 
 impl Authenticator {
-    /// Changes something in a tenant, with an entry in its audit log, for a caller who may do so when it is done: session,
-    /// role and permissions are read in the transaction, and stay so until it has ended.
+    /// Runs a change in a tenant and writes its audit log entry in the same transaction. Session,
+    /// role and permissions are checked in the transaction and stay locked until it ends.
     pub async fn change_by<T, A, E, F>(
         &self,
         db: &TenantDb,
@@ -60,8 +63,9 @@ impl Authenticator {
         audit_log::change(db, hasher, now, judged).await
     }
 
-    /// Reads something in a tenant for a caller who is about to change something there, and is judged already: what is written
-    /// elsewhere before the change itself must not be written for just anybody.
+    /// Checks the caller's rights and reads something in a tenant, before a change that also writes
+    /// outside the tenant's database. That write must not happen for a caller without the
+    /// permission.
     pub async fn look_by<T, E, F>(&self, db: &TenantDb, by: &Principal, look: F) -> Result<T, E>
     where
         F: AsyncFnOnce(&TenantTransaction, &Rights) -> Result<T, E>,
@@ -77,8 +81,8 @@ impl Authenticator {
         looked
     }
 
-    /// What a caller may do now, and until the transaction ends. Refused: their session is over, they may not call any more, or
-    /// are not permitted what they want.
+    /// The caller's rights, locked until the transaction ends. Fails if the session has ended, the
+    /// caller may not call any more, or the caller lacks the permission.
     pub async fn authorize(
         &self,
         transaction: &TenantTransaction,
@@ -96,12 +100,12 @@ impl Authenticator {
         }
         let Some(permission) = by.permission else { return Ok(rights) };
         self.require(&rights, permission)?;
-        // Asked only for what may need it.
+        // Only changes that can grant or revoke rights need the step-up.
         let has_stepped_up = by.changes_rights && self.has_stepped_up(&by.caller).await?;
         Ok(Rights { has_stepped_up, ..rights })
     }
 
-    /// Fails where a caller is not permitted something.
+    /// Fails if the caller lacks the permission.
     pub fn require(&self, rights: &Rights, permission: &'static str) -> Result<(), AccessError> {
         if rights.must_enroll {
             return Err(AccessError::MustEnroll);
@@ -112,8 +116,8 @@ impl Authenticator {
         }
     }
 
-    /// Does the session of a token go on? One of an identity provider has no row in the tenant's database: the registry knows
-    /// whether it was ended here.
+    /// True if the session of the token is open. A session of an identity provider has no row in
+    /// the tenant's database; for such a session the revocations say whether it was ended.
     async fn is_open(
         &self,
         transaction: &TenantTransaction,
@@ -127,7 +131,8 @@ impl Authenticator {
         Ok(sessions::is_open(transaction, claims.sub, claims.sid, now).await?)
     }
 
-    /// Changes something in a tenant for an origin that is judged already: see [`audit_log::change`].
+    /// Runs a change in a tenant for an origin that is already authorized: see
+    /// [`audit_log::change`].
     pub async fn change<T, E, F>(&self, db: &TenantDb, origin: &Origin, change: F) -> Result<T, E>
     where
         F: AsyncFnOnce(&TenantTransaction) -> Result<(T, AuditEvent), E>,
@@ -141,7 +146,7 @@ impl Authenticator {
         audit_log::change(db, hasher, now, noted).await
     }
 
-    /// Writes down what a member of staff is doing to an account, in the transaction that does it.
+    /// Writes the audit log entry of a member of staff's action, in the transaction of that action.
     pub async fn record(
         &self,
         transaction: &TenantTransaction,

@@ -1,5 +1,5 @@
-//! Sessions that have ended before their access tokens did. Every request asks here, so the answer is in memory;
-//! every replica reads what is new twice a second.
+//! Revoked sessions, API keys and impersonation sessions. Every request checks them, so they are
+//! kept in memory; every replica reads new ones twice a second.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,24 +15,26 @@ use crate::lifecycle::Lifecycle;
 use crate::registry::people::revoked_tokens::{self, Revocation};
 use crate::registry::{Registry, RegistryError};
 
-/// A revocation made on another replica is known here after this long at the latest, as long as the registry
-/// answers within the other half of a second.
+/// Period of the reads. If the registry answers within 500 ms, a revocation from another replica
+/// takes effect here within one second.
 const PERIOD: Duration = Duration::from_millis(500);
-/// After a longer silence of the registry than the overlap of the reads, everything is read again.
+/// A read of new rows covers the last 15 seconds. If the last successful read is older than this,
+/// all revocations are read again.
 const OVERLAP: Duration = Duration::from_secs(10);
 const CLEAN_UP_EVERY: Duration = Duration::from_secs(300);
 
-/// The revoked sessions. Clones share them.
+/// The revocations in memory. Clones share them.
 #[derive(Clone)]
 pub struct Revocations {
     registry: Registry,
-    /// Session, and when the last of its access tokens expires by itself.
+    /// Session, and the time when its last access token expires by itself.
     revoked: Arc<RwLock<HashMap<Uuid, DateTime<Utc>>>>,
     clock: Clock,
 }
 
 impl Revocations {
-    /// Reads them all, then keeps reading what is new until `life` stops: in the drain requests still come.
+    /// Reads all revocations, then reads new ones until `life` stops; during the drain, requests
+    /// still need them.
     pub(super) async fn load(
         registry: Registry,
         life: &Lifecycle,
@@ -50,13 +52,13 @@ impl Revocations {
         Ok(revocations)
     }
 
-    /// Has this session been ended?
+    /// True if this session was revoked.
     pub fn is_revoked(&self, session: Uuid) -> bool {
         self.revoked.read().contains_key(&session)
     }
 
-    /// Ends sessions of a tenant: here at once, on every replica within a second. `token_life`: how long an access
-    /// token made just now would live.
+    /// Revokes sessions of a tenant: at once on this replica, within a second on every other
+    /// replica. `token_life`: life of an access token that is issued now.
     pub(super) async fn revoke(
         &self,
         tenant: TenantId,
@@ -99,11 +101,11 @@ impl Revocations {
         let mut last_clean_up = last_read;
         loop {
             tokio::time::sleep(PERIOD).await;
-            // What a read sees dates from its beginning.
+            // The snapshot of a read dates from its start.
             let begun = tokio::time::Instant::now();
             match self.read(last_read.elapsed() > OVERLAP).await {
                 Ok(()) => last_read = begun,
-                // Readiness says aloud that the registry is away.
+                // Readiness reports that the registry is unavailable.
                 Err(error) => tracing::debug!(%error, "revocations could not be read"),
             }
             if last_clean_up.elapsed() > CLEAN_UP_EVERY {

@@ -1,5 +1,5 @@
-//! jsonwebtoken's signatures, done by ring. EdDSA with Ed25519 and nothing else: a token cannot talk us into
-//! another algorithm, because there is none.
+//! Cryptography provider for jsonwebtoken, based on ring. It supports only EdDSA with Ed25519, so a
+//! token cannot select another algorithm.
 
 use std::sync::Once;
 
@@ -12,7 +12,7 @@ use ring::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
 static PROVIDER: CryptoProvider =
     CryptoProvider { signer_factory, verifier_factory, key_utils: KeyUtils::new_unimplemented() };
 
-/// Makes ring the provider of this process. Safe to call again.
+/// Installs ring as the provider of this process. Repeated calls have no effect.
 pub(super) fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -56,7 +56,7 @@ impl JwtVerifier for Ed25519Verifier {
     }
 }
 
-/// The key's bytes are the 32-byte seed.
+/// `key` holds the 32-byte seed.
 fn signer_factory(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>> {
     if *algorithm != Algorithm::EdDSA || key.family() != AlgorithmFamily::Ed {
         return Err(ErrorKind::InvalidAlgorithm.into());
@@ -66,7 +66,7 @@ fn signer_factory(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn Jw
     Ok(Box::new(Ed25519Signer(pair)))
 }
 
-/// The key's bytes are the 32-byte public key.
+/// `key` holds the 32-byte public key.
 fn verifier_factory(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
     if *algorithm != Algorithm::EdDSA || key.family() != AlgorithmFamily::Ed {
         return Err(ErrorKind::InvalidAlgorithm.into());

@@ -1,4 +1,4 @@
-//! The key ring: which keys sign, and which are believed.
+//! The key ring: the keys that sign tokens and the keys that verify them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::registry::secrets::signing_keys::{self, Audience, StoredKey};
 use crate::registry::{Registry, RegistryError};
 use crate::sealing::SealingError;
 
-/// A key as everybody may see it (RFC 7517, RFC 8037).
+/// A public key in JWK format (RFC 7517, RFC 8037).
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct PublicJwk {
     /// Key type: `OKP`.
@@ -34,12 +34,12 @@ pub struct PublicJwk {
     pub crv: &'static str,
     /// The public key, base64url.
     pub x: String,
-    /// By which a token names the key.
+    /// Key id; the header of a token names it.
     pub kid: String,
-    /// `sig`.
+    /// Public key use: `sig`.
     #[serde(rename = "use")]
     pub usage: &'static str,
-    /// `EdDSA`.
+    /// Algorithm: `EdDSA`.
     pub alg: &'static str,
 }
 
@@ -65,18 +65,20 @@ impl SigningKey {
     }
 }
 
-/// So long a new key is published before it signs: whoever keeps our public keys has it by then, replicas included.
+/// A new key is published this long before it signs. All replicas and all caches of the public keys
+/// have the key by then.
 const PUBLISHED_BEFORE: TimeDelta = TimeDelta::minutes(10);
-/// Beyond the life of the tokens that a key has signed.
+/// Added to the life of the tokens that a key has signed.
 const MARGIN: TimeDelta = TimeDelta::minutes(1);
-/// Longer texts are not looked at: ours have some 500 bytes.
+/// Longer texts are refused. The tokens of Narthex have about 500 bytes.
 pub(super) const MAX_TOKEN_BYTES: usize = 4096;
-/// How often a replica looks whether there are other keys.
+/// How often a replica reads the keys.
 const PERIOD: Duration = Duration::from_secs(5);
-/// A token that names a key nobody knows makes it look at once, but no more often than this.
+/// A token with an unknown key id makes a replica read the keys at once, but not more often than
+/// this.
 const REFRESH_PAUSE: Duration = Duration::from_secs(1);
 
-/// Every key that is believed at a moment.
+/// All keys that verify tokens at one moment.
 pub struct KeyRing(Vec<SigningKey>);
 
 impl KeyRing {
@@ -85,7 +87,7 @@ impl KeyRing {
         if keys.is_empty() { Err(SealingError::Unreadable.into()) } else { Ok(Self(keys)) }
     }
 
-    /// The newest one that everybody knows by now, else the oldest.
+    /// The newest key that was published long enough ago, else the oldest key.
     pub(super) fn signing(&self, now: DateTime<Utc>) -> Option<&SigningKey> {
         let is_known = |key: &&SigningKey| key.created_at + PUBLISHED_BEFORE <= now;
         self.0.iter().find(is_known).or(self.0.last())
@@ -95,7 +97,7 @@ impl KeyRing {
         self.0.iter().find(|key| key.kid == kid && key.retired_at.is_none_or(|at| at > now()))
     }
 
-    /// The public halves.
+    /// The public keys, for publication.
     pub fn public(&self) -> Vec<PublicJwk> {
         self.0
             .iter()
@@ -111,7 +113,7 @@ impl KeyRing {
     }
 }
 
-/// The key ring of today. Clones share it.
+/// The current key ring, refreshed in the background. Clones share it.
 #[derive(Clone)]
 pub struct SigningKeys {
     registry: Registry,
@@ -122,8 +124,9 @@ pub struct SigningKeys {
 }
 
 impl SigningKeys {
-    /// Reads the keys of an audience from the registry; makes the first one where there is none. Of replicas that start for the
-    /// first time at once, one makes the key and the others wait for it. Follows changes until `life` stops.
+    /// Reads the keys of an audience from the registry and creates the first key if there is none.
+    /// If several replicas start for the first time at once, one creates the key and the others
+    /// wait for it. Reads changes until `life` stops.
     pub async fn load(
         registry: Registry,
         audience: Audience,
@@ -140,7 +143,8 @@ impl SigningKeys {
         };
         let mut keys = active().await?;
         if keys.is_empty() {
-            // Replicas from before there were operators sign with the newest key that they know.
+            // Replicas of a version before operators existed sign with the newest key that they
+            // know. The operators' key must not be the newest.
             let since = match audience {
                 Audience::Tenant => now,
                 Audience::Operator => DateTime::UNIX_EPOCH,
@@ -164,12 +168,12 @@ impl SigningKeys {
         Ok(keys)
     }
 
-    /// Those of this moment.
+    /// The current keys.
     pub fn ring(&self) -> Arc<KeyRing> {
         self.ring.read().clone()
     }
 
-    /// Looks whether there are other keys, unless it was done a moment ago.
+    /// Reads the keys again, unless the last read was less than one second ago.
     pub(super) async fn refresh(&self) {
         {
             let mut last_refresh = self.last_refresh.lock();
@@ -178,7 +182,7 @@ impl SigningKeys {
             }
             *last_refresh = Instant::now();
         }
-        // Readiness says aloud that the registry is away.
+        // Readiness reports that the registry is unavailable.
         if let Err(error) = self.read().await {
             tracing::debug!(%error, "the signing keys could not be read");
         }
@@ -193,7 +197,7 @@ impl SigningKeys {
         Ok(())
     }
 
-    /// A token that says this.
+    /// Signs a token with these claims.
     pub(super) fn sign(&self, claims: &impl Serialize) -> Result<String, TokenError> {
         let (ring, now) = (self.ring(), self.clock.now());
         let none = || TokenError::Unsigned("there is no key".to_owned());
@@ -202,7 +206,7 @@ impl SigningKeys {
         encode(&header, claims, &key.encoding).map_err(|e| TokenError::Unsigned(e.to_string()))
     }
 
-    /// What a token says, and the key that has signed it, if it is one of these.
+    /// Verifies a token. Returns its claims and the id of the key that signed it.
     pub(super) async fn verify<C: DeserializeOwned>(
         &self,
         token: &str,
@@ -231,8 +235,9 @@ impl SigningKeys {
         }
     }
 
-    /// Makes a new key. It signs once everybody knows it; the others are believed until the last token that they have signed
-    /// has expired. `at_once`: they are believed no more, and everybody has to refresh their session. Returns its id.
+    /// Creates a new key and returns its id. The key signs after all replicas know it. The older
+    /// keys verify tokens until the last token that they signed has expired. `at_once`: the older
+    /// keys are invalid immediately, and every client has to refresh its session.
     pub(super) async fn rotate(
         &self,
         token_life: TimeDelta,
@@ -266,7 +271,8 @@ fn generate(
     Ok(StoredKey { kid, public_key, seed, created_at: now, retired_at: None, audience })
 }
 
-/// How a token of ours is judged: by its algorithm, issuer and audience. Its age is judged by our own clock.
+/// Validation by algorithm, issuer and audience. The expiry is checked by the caller with
+/// [`Clock`].
 pub(super) fn validation(issuer: &str, audience: &str) -> Validation {
     let mut validation = Validation::new(Algorithm::EdDSA);
     validation.set_audience(&[audience]);

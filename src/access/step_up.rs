@@ -1,5 +1,6 @@
-//! What can take an account or an organization over asks more than a token that lies somewhere: password and second factor, once
-//! more, in the same session and a few minutes ago. A sign-in does not count: its token may be the one that was stolen.
+//! Step-up: operations that could take over an account or an organization need more than a token.
+//! They need password and second factor again, in the same session, at most a few minutes ago. A
+//! sign-in does not count as a step-up, because its token may be the stolen one.
 
 use super::authenticator::Authenticator;
 use super::caller::Caller;
@@ -7,8 +8,8 @@ use crate::registry::RegistryError;
 use crate::registry::people::step_ups;
 
 impl Authenticator {
-    /// Has a caller proven once more who they are? Service clients cannot. The token of an identity provider says when its user last
-    /// showed what it asks of them.
+    /// True if the caller's step-up is still fresh. Service clients and operators cannot do one
+    /// here. A token of an identity provider says when its user was last verified there.
     pub async fn has_stepped_up(&self, caller: &Caller) -> Result<bool, RegistryError> {
         let now = self.clock.now();
         match caller {

@@ -1,5 +1,5 @@
-//! Access tokens: JWTs signed with Ed25519. A token is verified once; afterwards it is known by its digest until
-//! it expires, because one signature costs more than the query behind it.
+//! Access tokens: JWTs signed with Ed25519. A verified token is cached by its digest until it
+//! expires, because checking a signature costs more than the query that follows it.
 
 use std::sync::Arc;
 
@@ -21,61 +21,63 @@ use crate::registry::RegistryError;
 /// `aud` of the tokens of a tenant's staff.
 pub(super) const AUDIENCE: &str = "narthex:tenant";
 const REMEMBERED_TOKENS: u64 = 50_000;
-/// A proof of identity counts this long: see `step_up.rs`.
+/// Life of a step-up: see `step_up.rs`.
 pub const PROOF_LIFE: TimeDelta = TimeDelta::minutes(5);
-/// An impersonation session lasts at most this long, and so does its token.
+/// Maximum life of an impersonation session and of its token.
 pub const MAX_IMPERSONATION: TimeDelta = TimeDelta::minutes(60);
 
-/// What a token says. Times are seconds since 1970 (RFC 7519).
+/// Claims of an access token. Times are seconds since 1970 (RFC 7519).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
-    /// Who made it.
+    /// Issuer: `auth.issuer` of the installation, or the identity provider.
     pub iss: String,
-    /// For whom it is meant.
+    /// Audience: `narthex:tenant`.
     pub aud: String,
-    /// Which member of staff.
+    /// The id of the member of staff, or of the operator in an impersonation session.
     pub sub: Uuid,
-    /// Of which tenant.
+    /// The tenant's id.
     pub tid: TenantId,
-    /// In which session.
+    /// The id of the session, or of the impersonation session.
     pub sid: Uuid,
-    /// In which role.
+    /// The role's name when the token was made.
     pub role: String,
-    /// When it was made.
+    /// Time of issue.
     pub iat: i64,
-    /// When its time is over.
+    /// Time of expiry.
     pub exp: i64,
-    /// Its own id.
+    /// The id of the token.
     pub jti: Uuid,
-    /// That of an operator who acts in the tenant for a while: their session, with which it ends. `sid` is the impersonation
-    /// then, `sub` the operator.
+    /// Only in the token of an impersonation session: the id of the operator's own session, with
+    /// which it ends. `sid` is then the impersonation session and `sub` the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imp: Option<Uuid>,
-    /// Of a session that an identity provider keeps: until when what they have shown it counts as proven. Never in a token of ours.
+    /// Only for a session of an identity provider: the time until which the user's last
+    /// verification counts as a step-up, in seconds since 1970. Always `None` in a token that
+    /// Narthex issued.
     #[serde(skip)]
     pub proven_until: Option<i64>,
 }
 
-/// Whom a new token speaks for.
+/// The subject of a new token.
 pub struct Subject {
-    /// Of which tenant.
+    /// The tenant's id.
     pub tenant: TenantId,
-    /// Which member of staff.
+    /// The id of the member of staff.
     pub staff: Uuid,
-    /// In which session.
+    /// The id of the session.
     pub session: Uuid,
-    /// In which role.
+    /// The role's name.
     pub role: String,
 }
 
-/// A token that was verified, and the key that has signed it.
+/// A verified token and the id of the key that signed it.
 #[derive(Clone)]
 struct VerifiedToken {
     claims: Arc<Claims>,
     kid: Arc<str>,
 }
 
-/// Makes and verifies access tokens.
+/// Issues and verifies access tokens.
 pub struct Tokens {
     keys: SigningKeys,
     issuer: String,
@@ -87,7 +89,7 @@ pub struct Tokens {
 
 impl Tokens {
     pub(super) fn new(keys: SigningKeys, settings: &AuthSettings, clock: Clock) -> Self {
-        // Age is judged by our own clock, on remembered tokens too.
+        // The expiry is checked with `clock`, for cached tokens too.
         let validation = signing_keys::validation(&settings.issuer, AUDIENCE);
         let remembered = Cache::builder()
             .max_capacity(REMEMBERED_TOKENS)
@@ -103,27 +105,28 @@ impl Tokens {
         }
     }
 
-    /// How long a new token is good for.
+    /// Life of a new token.
     pub fn life(&self) -> TimeDelta {
         self.life
     }
 
-    /// Makes a new key for tokens to be signed with: see [`SigningKeys::rotate`].
+    /// Creates a new signing key: see [`SigningKeys::rotate`].
     pub async fn rotate_keys(&self, at_once: bool) -> Result<String, RegistryError> {
         self.keys.rotate(self.life.max(MAX_IMPERSONATION), at_once).await
     }
 
-    /// The keys by which others can verify our tokens.
+    /// The public keys, with which other services can verify the tokens.
     pub fn public_keys(&self) -> Vec<PublicJwk> {
         self.keys.ring().public()
     }
 
-    /// A new token for a member of staff.
+    /// Issues a token for a member of staff.
     pub fn issue(&self, subject: Subject) -> Result<String, TokenError> {
         self.issue_for(subject, self.life, None)
     }
 
-    /// A new token that is good for so long. `impersonation`: it is that of an operator who acts in the tenant, from this session of theirs.
+    /// Issues a token with this life. `impersonation`: the id of the operator's own session, if the
+    /// token is for an impersonation session.
     pub fn issue_for(
         &self,
         subject: Subject,
@@ -147,7 +150,8 @@ impl Tokens {
         self.keys.sign(&claims)
     }
 
-    /// What a token says, if it is one of ours and its time is not over. Revocation is judged elsewhere.
+    /// Claims of a token, if its signature is good and it has not expired. Does not check
+    /// revocations.
     pub async fn verify(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Invalid);
@@ -171,7 +175,8 @@ impl Tokens {
         Ok(claims)
     }
 
-    /// As [`Tokens::verify`], of a token whose time may be over: it says which session is to end, and is good for nothing else.
+    /// As [`Tokens::verify`], but accepts an expired token. Use it only to find the session that is
+    /// to end.
     pub(super) async fn verify_at_any_age(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Invalid);
@@ -181,7 +186,7 @@ impl Tokens {
         Ok(claims)
     }
 
-    /// A key that was given up takes what it has signed with it.
+    /// Refuses tokens of a key that is no longer valid, including cached ones.
     fn unless_given_up(&self, kid: &str) -> Result<(), TokenError> {
         self.keys.ring().find(kid, || self.clock.now()).map(drop).ok_or(TokenError::Invalid)
     }

@@ -1,4 +1,4 @@
-//! Which accounts an email address has, in which tenants.
+//! Lookup of the accounts of an email address in all tenants.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::registry::tenants::{Status, Tenant, email_index};
 use crate::tenant_data::staff::{self, StaffMember};
 use crate::tenant_router::{HostName, TenantRouter};
 
-/// Finds accounts by address.
+/// Finds the accounts of an email address.
 #[derive(Clone)]
 pub struct AccountLookup {
     pub(super) registry: Registry,
@@ -17,8 +17,8 @@ pub struct AccountLookup {
 }
 
 impl AccountLookup {
-    /// The tenant that a client means: by its slug, or by the host that it calls. Both are the client's own words, so that
-    /// nothing is told of who there is.
+    /// The slug of the tenant that a request names, in its body or by its host. Both come from the
+    /// client, so the comparison reveals nothing about existing tenants.
     pub async fn named_tenant(
         &self,
         slug: Option<String>,
@@ -30,8 +30,8 @@ impl AccountLookup {
         }
     }
 
-    /// The slug that a host stands for. One below our own domain is not looked up: a slug that nobody has finds no
-    /// account, in the same time as an address that nobody has.
+    /// The slug of the tenant that a host belongs to. A host below the installation's domain is not
+    /// looked up: an unknown slug finds no account and takes the same time as an unknown address.
     async fn slug_at(&self, host: Option<&HostName<'_>>) -> Result<Option<String>, AccessError> {
         let directory = self.router.directory();
         let holder = match host {
@@ -43,8 +43,9 @@ impl AccountLookup {
         Ok(directory.tenant(holder).await?.map(|tenant| tenant.slug.clone()))
     }
 
-    /// The accounts of an address, each read and its connection given back before any password is hashed. A tenant that cannot
-    /// be reached has none: to say that it cannot would say that it has, before anybody has proven anything.
+    /// The accounts of an address. Each account's connection is returned to its pool before a
+    /// password is hashed. A tenant that cannot be reached counts as a tenant without the account:
+    /// an error would reveal the account before the caller has proven anything.
     pub async fn accounts(
         &self,
         email: &EmailAddress,

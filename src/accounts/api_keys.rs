@@ -1,4 +1,4 @@
-//! Keys of tenants' programs: made, and taken back on every replica.
+//! API keys of service clients: creation and revocation.
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -13,13 +13,14 @@ use crate::tenant_data::api_keys::{self, ApiKey};
 use crate::tenant_data::rights::{self, Rights};
 use crate::tenant_router::TenantTransaction;
 
-/// So many characters of a key are kept in clear, by which people tell theirs apart.
+/// Number of characters of a key that are stored in plain text, so that people can recognize the
+/// key in a list.
 const HINT: usize = 4;
 
-/// Why a key is not made or not revoked.
+/// Reason why a key is not created or not revoked.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiKeyError {
-    /// The key would have a permission that its maker lacks.
+    /// The key would have this permission, and its creator does not have it.
     #[error("a key would be permitted `{0}`, and its maker is not")]
     PrivilegeEscalation(String),
     /// The caller is refused, or a database cannot be reached.
@@ -29,17 +30,17 @@ pub enum ApiKeyError {
 
 from_access_causes!(ApiKeyError);
 
-/// What a key is to be.
+/// The properties of a new key.
 pub struct WantedKey {
-    /// For people.
+    /// Name for display.
     pub name: String,
-    /// Of those that its maker has.
+    /// The permissions of the key. Its creator must have all of them.
     pub permissions: Vec<String>,
-    /// From then on it is good no more.
+    /// Time from which the key is refused. `None`: the key does not expire.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// Makes and revokes keys of service clients.
+/// Creates and revokes keys of service clients.
 #[derive(Clone)]
 pub struct ApiKeys {
     pub(super) access: Authenticator,
@@ -48,7 +49,8 @@ pub struct ApiKeys {
 }
 
 impl ApiKeys {
-    /// Makes a key. Its text is returned this once. Nobody gives what they have not.
+    /// Creates a key and returns its text, which is shown only once. A creator can grant only
+    /// permissions of its own.
     pub async fn make(
         &self,
         transaction: &TenantTransaction,
@@ -64,7 +66,8 @@ impl ApiKeys {
             return Err(AccessError::StepUpRequired.into());
         }
         let created_by = match by.actor.kind {
-            // What is made with a key ends with what its maker has made.
+            // A key that was created with another key has the same creator as that key. It is
+            // revoked together with all keys of that member of staff.
             ActorKind::ApiKey => api_keys::made_by(transaction, by.actor.id).await?,
             _ => staff,
         };
@@ -88,8 +91,10 @@ impl ApiKeys {
         Ok(((key, text), event))
     }
 
-    /// A key is good no more: here at once, on every replica within a second. `None`: there is none with this id. Of one that was
-    /// taken back before the other replicas hear again, because a first attempt may have stopped half-way; but that is no act.
+    /// Revokes a key: at once on this replica, within a second on every other replica. Returns
+    /// `None` if there is no key with this id, and `Some(None)` if the key was already revoked. The
+    /// revocation is sent to the other replicas in both cases, because an earlier attempt may have
+    /// failed half-way; the audit log gets no second entry.
     pub async fn revoke(
         &self,
         transaction: &TenantTransaction,

@@ -1,4 +1,4 @@
-//! Proofs of identity: password and second factor, checked and counted.
+//! Verification of staff credentials: password and second factor. Failed attempts are counted.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -24,16 +24,16 @@ use crate::tenant_data::sessions;
 use crate::tenant_data::staff::{self, StaffMember};
 use crate::tenant_router::{TenantDb, TenantRouter};
 
-/// What is shown beside a password.
+/// The second factor in a request.
 #[derive(Clone)]
 pub enum SecondFactor {
-    /// Six digits of an authenticator app.
+    /// A code of six digits from an authenticator app.
     Totp(SecretString),
-    /// A code for when the app is lost.
+    /// A recovery code, for a user who has lost the authenticator app.
     RecoveryCode(SecretString),
 }
 
-/// Checks what proves an identity.
+/// Verifies passwords and second factors.
 #[derive(Clone)]
 pub struct CredentialChecker {
     pub(super) registry: Registry,
@@ -41,20 +41,21 @@ pub struct CredentialChecker {
     pub(super) lookup: AccountLookup,
     pub(super) hasher: Arc<Passwords>,
     pub(super) throttle: Arc<LoginThrottle>,
-    /// Can addresses be proven by email at all?
+    /// True if email is configured, so that users can prove their addresses.
     pub(super) addresses_are_proven: bool,
     pub(super) clock: Clock,
 }
 
 impl CredentialChecker {
-    /// Is the address of somebody who signs in theirs? Anybody can register with the address of another, and would be at home
-    /// wherever they please. Without email nobody can prove it.
+    /// True if the user's address is proven. Anyone can register with a foreign address, so an
+    /// unproven account must not make a network a known one. Without email no address can be
+    /// proven, and every address counts as proven.
     pub fn is_proven(&self, user: &StaffMember) -> bool {
         user.email_verified_at.is_some() || !self.addresses_are_proven
     }
 
-    /// Something that proves who somebody is, and is counted where it fails. `is_theirs`: is the address of whoever has proven it
-    /// theirs?
+    /// Runs a proof of identity and counts it if it fails. `is_theirs`: true if the address of the
+    /// proven account is proven to belong to its user.
     pub async fn counted<T, E: SignInFailure>(
         &self,
         email: &EmailAddress,
@@ -68,7 +69,7 @@ impl CredentialChecker {
         self.throttle.counted(account, network, is_at_home, is_theirs, proof).await
     }
 
-    /// As [`Self::counted`], of somebody who is known.
+    /// As [`Self::counted`], for a known user.
     pub async fn counted_for<T, E: SignInFailure>(
         &self,
         user: &StaffMember,
@@ -76,13 +77,13 @@ impl CredentialChecker {
         proof: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         match user.email.parse() {
-            // Who has got hold of a token must not guess here what he could not guess at the door.
+            // A stolen token must not allow more guesses than a sign-in allows.
             Ok(email) => self.counted(&email, client, |_| self.is_proven(user), proof).await,
             Err(_) => proof.await,
         }
     }
 
-    /// Has anybody with this address a session that was last used from this network?
+    /// True if a user with this address has a session that was last used from this network.
     async fn is_signed_in_from(&self, email: &EmailAddress, network: IpAddr) -> bool {
         let Ok(accounts) = self.lookup.accounts(email, None).await else { return false };
         for (tenant, user) in accounts.into_iter().filter(|(_, user)| self.is_proven(user)) {
@@ -95,7 +96,8 @@ impl CredentialChecker {
         false
     }
 
-    /// Somebody who is signed in shows all that a sign-in would ask of them; counted like one.
+    /// Verifies everything that a sign-in needs, for a signed-in user. Failures count as failed
+    /// sign-ins.
     pub async fn prove(
         &self,
         tenant: &Arc<Tenant>,
@@ -104,14 +106,15 @@ impl CredentialChecker {
         client: &Client,
     ) -> Result<StaffMember, CredentialError> {
         let user = self.prove_again(tenant, by, password, factor.clone(), client).await?;
-        // Without a code, for whoever has none.
+        // A request without a code is enough only for a user without a second factor.
         match factor.is_none() && user.mfa_enabled {
             true => Err(CredentialError::MfaRequired),
             false => Ok(user),
         }
     }
 
-    /// Somebody who is signed in proves once more that they are who they are; counted like a sign-in.
+    /// Verifies the password of a signed-in user, and the second factor if the request has one.
+    /// Failures count as failed sign-ins.
     pub(super) async fn prove_again(
         &self,
         tenant: &Arc<Tenant>,
@@ -144,7 +147,8 @@ impl CredentialChecker {
         Ok(user)
     }
 
-    /// Asks whoever has a second factor for it. What was shown is used up.
+    /// Verifies the second factor of a user who has one. A code is used up and cannot be used
+    /// again.
     pub(super) async fn check_factor(
         &self,
         db: &TenantDb,
@@ -175,7 +179,7 @@ impl CredentialChecker {
         is_good.then_some(()).ok_or(CredentialError::InvalidCredentials)
     }
 
-    /// The secret of a second factor, opened.
+    /// Decrypts the secret of a second factor.
     pub(super) fn open_secret(
         &self,
         tenant: Uuid,
@@ -188,7 +192,8 @@ impl CredentialChecker {
     }
 }
 
-/// An account that an identity provider keeps has no password here, which looks like no account from outside.
+/// The password hash of a user. `None` for an account of an identity provider; to the client, such
+/// an account looks like an unknown one.
 pub fn password_of(user: &StaffMember) -> Option<String> {
     Some(user.password_hash.clone()).filter(|hash| hash != NO_PASSWORD)
 }

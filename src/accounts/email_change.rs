@@ -1,4 +1,5 @@
-//! Another address for somebody on the staff, who proves by letter that it is theirs.
+//! Change of a staff member's email address. The user proves the new address with a token from an
+//! email.
 
 use std::sync::Arc;
 
@@ -25,10 +26,10 @@ use crate::tenant_data::staff;
 use crate::tenant_data::staff_changes;
 use crate::tenant_router::TenantRouter;
 
-/// So long the letter is good.
+/// Life of the token in the email.
 const LETTER_LIFE: TimeDelta = TimeDelta::hours(24);
 
-/// Moves accounts to other addresses.
+/// Changes the email addresses of accounts.
 #[derive(Clone)]
 pub struct EmailChanges {
     pub(super) access: Authenticator,
@@ -43,8 +44,8 @@ pub struct EmailChanges {
 }
 
 impl EmailChanges {
-    /// Sends a letter to the address that is to be somebody's from now on. Asks for the password: who has got hold of a
-    /// token must not take the account along.
+    /// Sends an email with a token to the new address. Requires the password, so that a stolen
+    /// token is not enough to take over the account.
     pub async fn request(
         &self,
         tenant: &Arc<Tenant>,
@@ -53,7 +54,7 @@ impl EmailChanges {
         client: &Client,
     ) -> Result<(), EmailError> {
         let user = self.credentials.prove_again(tenant, by, password, None, client).await?;
-        // The password alone is not all that a sign-in asks for.
+        // A sign-in to this account needs more than the password, so a step-up is required as well.
         if user.mfa_enabled && !self.access.has_stepped_up(&by.caller).await? {
             return Err(AccessError::StepUpRequired.into());
         }
@@ -93,8 +94,8 @@ impl EmailChanges {
         Ok(())
     }
 
-    /// Somebody has got the letter at their new address: they have it from now on. Both addresses are in the index while it
-    /// happens, and the tenant's database says which of them counts.
+    /// Changes the address, with the token from the email. Until the change is complete, the index
+    /// contains both addresses; the tenant's database says which of them is valid.
     pub async fn confirm(&self, token: &str, client: &Client) -> Result<(), RedeemError> {
         let refused = || RedeemError::InvalidToken;
         let (token, tenant, db) = self.tokens.locate(token).await?;
@@ -117,14 +118,15 @@ impl EmailChanges {
             let purpose = Purpose::EmailChange;
             let taken = one_time_tokens::take(transaction, token.hash(), purpose, now).await?;
             taken.ok_or_else(refused)?;
-            // Nobody changes them meanwhile, and they have the address that was marked.
+            // The row is locked, so it cannot change any more; and the address must still be the
+            // marked one.
             let is_same = staff::lock_active(transaction, &user).await?;
             let now_has = staff::find_active(transaction, staff_id).await?;
             if !is_same || now_has.is_none_or(|now| now.email != user.email) {
                 return Err(refused());
             }
             staff_changes::set_email(transaction, staff_id, new.as_str(), now).await?;
-            // What was sent to the old one is good no more.
+            // Tokens that were sent to the old address become invalid.
             one_time_tokens::remove_all(transaction, staff_id).await?;
             let event = AuditEvent::on("email.changed", "staff", staff_id);
             Ok(((), event.with(json!({"from": old.as_str(), "to": new.as_str()}))))
@@ -135,14 +137,16 @@ impl EmailChanges {
         self.index.settle(&new, id, marks.1, AddressStatus::Staff).await;
         self.index.settle(&old, id, marks.0, AddressStatus::Unknown).await;
         let old_hash = self.registry.hasher().email(&old);
-        // A stranger's address can be given up again and again. Whose address is proven always hears that it counts no more.
+        // Changes of an unproven address can be repeated without limit, so their emails are
+        // throttled. A proven address always gets this email.
         if user.email_verified_at.is_none()
             && self.throttle.take(old_hash, Purpose::EmailChange).is_err()
         {
             return Ok(());
         }
         let organization = name_for(&tenant, &user);
-        // An address that was never proven may be that of a stranger, and the new one is a text of whoever gave it.
+        // An unproven old address may belong to another person, and the new address is text from
+        // the person who requested the change.
         let with = match user.email_verified_at {
             Some(_) => new.as_str(),
             None => "another address",

@@ -1,5 +1,6 @@
-//! The addresses of staff, across both databases: the tenant's own says who has which, the registry's index where to look.
-//! An address is in the index before anybody has it and until nobody has it, wherever an act on it is cut off.
+//! Synchronization of the registry's email index with the tenants. A tenant's database says which
+//! user has an address; the index says which tenants to search. An address is in the index before a
+//! user gets it and stays there until no user has it, even if a change is interrupted.
 
 use std::time::Duration;
 
@@ -10,11 +11,11 @@ use crate::registry::{Registry, RegistryError};
 use crate::tenant_data::staff_changes::{self, INVITED};
 use crate::tenant_router::TenantRouter;
 
-/// Longer than any request: whoever has marked an address so long ago has come to an end.
+/// Longer than any request takes. A request that marked an address this long ago has ended.
 const UNSETTLED_FOR: Duration = Duration::from_secs(5 * 60);
 const SETTLED_AT_ONCE: i64 = 100;
 
-/// Keeps the index in step with the tenants.
+/// Keeps the index in step with the tenants' databases.
 #[derive(Clone)]
 pub struct EmailIndexSync {
     pub(super) registry: Registry,
@@ -22,7 +23,7 @@ pub struct EmailIndexSync {
 }
 
 impl EmailIndexSync {
-    /// Somebody may come to have the address, or to have it no more.
+    /// Marks an address as pending, before a user gets it or loses it.
     pub(super) async fn mark(
         &self,
         email: &EmailAddress,
@@ -32,7 +33,7 @@ impl EmailIndexSync {
         email_index::mark(&registry, self.registry.hasher().email(email), tenant).await
     }
 
-    /// What fails here, the job does later.
+    /// Writes the final status of a marked address. On failure, the periodic job does it later.
     pub(super) async fn settle(
         &self,
         email: &EmailAddress,
@@ -50,7 +51,8 @@ impl EmailIndexSync {
         }
     }
 
-    /// Settles the addresses that somebody marked and never settled: asks each tenant whether it knows them. Returns how many.
+    /// Finalizes addresses that stayed pending: asks each tenant whether a user has the address.
+    /// Returns the number of finalized addresses.
     pub async fn settle_all(&self) -> Result<usize, RegistryError> {
         let registry = self.registry.connect().await?;
         let due = email_index::unsettled(&registry, UNSETTLED_FOR, SETTLED_AT_ONCE).await?;
@@ -83,7 +85,7 @@ impl EmailIndexSync {
                     settled += 1;
                 }
                 Ok(None) => {}
-                // Suspended, or out of reach: it waits.
+                // The tenant is suspended or cannot be reached; a later run tries again.
                 Err(error) => {
                     tracing::debug!(tenant = %address.tenant_id, %error, "an address stays unsettled");
                     let registry = self.registry.connect().await?;
@@ -94,7 +96,8 @@ impl EmailIndexSync {
         Ok(settled)
     }
 
-    /// Without it, somebody else could register with the new address; it is tried once.
+    /// Moves an owner's claim to the new address, so that no other person can register with it.
+    /// Tried once.
     pub(super) async fn move_claim(
         &self,
         tenant: TenantId,

@@ -1,4 +1,5 @@
-//! Emails that are asked for: counted for each address and purpose, and invitations for each tenant.
+//! Rate limits of emails that clients request: for each address and purpose, and of invitations for
+//! each tenant.
 
 use crate::clock::Clock;
 use crate::configuration::LimitsSettings;
@@ -6,11 +7,11 @@ use crate::identifiers::TenantId;
 use crate::limits::{Limiter, RateLimitState};
 use crate::tenant_data::one_time_tokens::Purpose;
 
-/// Without buckets nothing is counted.
+/// `None` if rate limits are disabled.
 pub struct EmailThrottle(Option<Buckets>);
 
 struct Buckets {
-    /// Keyed hash of the address, and the purpose.
+    /// Key: keyed hash of the address, and the purpose.
     emails: Limiter<Vec<u8>>,
     invitations: Limiter<TenantId>,
 }
@@ -23,14 +24,14 @@ impl EmailThrottle {
         }))
     }
 
-    /// An email to the address with this keyed hash. Each purpose is counted by itself: invitations again and again must not keep an
-    /// account from a new password.
+    /// Counts an email to the address with this keyed hash. Each purpose has its own limit, so that
+    /// many invitations cannot block the password reset of an account.
     pub fn take(&self, mut email_hash: Vec<u8>, purpose: Purpose) -> Result<(), RateLimitState> {
         email_hash.push(purpose as u8);
         self.0.as_ref().map_or(Ok(()), |buckets| buckets.emails.take(email_hash).map(drop))
     }
 
-    /// An invitation of the tenant.
+    /// Counts an invitation by the tenant.
     pub fn take_invitation(&self, tenant: TenantId) -> Result<(), RateLimitState> {
         self.0.as_ref().map_or(Ok(()), |buckets| buckets.invitations.take(tenant).map(drop))
     }

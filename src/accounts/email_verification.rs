@@ -1,4 +1,4 @@
-//! Proofs that an address belongs to its account: an email with a token that is good once.
+//! Verification of email addresses: an email with a token that can be used once.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::tenant_router::{TenantDb, TenantTransaction};
 
 const VERIFICATION_LIFE: TimeDelta = TimeDelta::hours(24);
 
-/// Asks for proofs of addresses, and takes them.
+/// Sends verification emails and redeems their tokens.
 #[derive(Clone)]
 pub struct EmailVerification {
     pub(super) access: Authenticator,
@@ -35,7 +35,8 @@ pub struct EmailVerification {
 }
 
 impl EmailVerification {
-    /// Sends a letter by which somebody proves that their address is theirs, unless one that is still good is on its way.
+    /// Sends a verification email, unless the address is verified or an earlier token is still
+    /// valid.
     pub(super) async fn ask(
         &self,
         db: &TenantDb,
@@ -48,7 +49,8 @@ impl EmailVerification {
         if one_time_tokens::is_any_there(db, user.id, purpose, self.clock.now()).await? {
             return Ok(());
         }
-        // Anybody can register with the address of another, again and again.
+        // Anyone can register with a foreign address again and again, so these emails are
+        // throttled.
         match self.count(user) {
             Ok(()) => self.send(db, user).await,
             Err(_) => Ok(()),
@@ -61,7 +63,7 @@ impl EmailVerification {
         self.throttle.take(account, Purpose::EmailVerification)
     }
 
-    /// Sends the letter again.
+    /// Sends the verification email again.
     pub async fn resend(&self, by: &Principal, db: &TenantDb) -> Result<(), EmailError> {
         let id = by.claims()?.sub;
         let found = async |transaction: &TenantTransaction, _: &Rights| {
@@ -76,7 +78,7 @@ impl EmailVerification {
         Ok(self.send(db, &user).await?)
     }
 
-    /// The first letter to an address that anybody can have registered: nothing of what they have written stands in it.
+    /// Anyone can register any address, so this first email contains no text from the registration.
     async fn send(&self, db: &TenantDb, user: &StaffMember) -> Result<(), CredentialError> {
         let Ok(to) = user.email.parse() else { return Ok(()) };
         let purpose = Purpose::EmailVerification;
@@ -93,7 +95,7 @@ impl EmailVerification {
         Ok(())
     }
 
-    /// Somebody has got the letter: the address is theirs.
+    /// Redeems a token: the address is verified from now on.
     pub async fn verify(&self, token: &str, client: &Client) -> Result<(), RedeemError> {
         let (token, _, db) = self.tokens.locate(token).await?;
         let now = self.clock.now();
@@ -101,7 +103,8 @@ impl EmailVerification {
             let user = take(transaction, &token, Purpose::EmailVerification, now).await?;
             let user = user.ok_or(RedeemError::InvalidToken)?;
             staff::record_verified(transaction, user.id, now).await?;
-            // Whoever asked to move the account away had not proven that it is theirs.
+            // An address change that was requested before the verification may come from another
+            // person.
             one_time_tokens::remove(transaction, user.id, Purpose::EmailChange).await?;
             let event = AuditEvent::on("email.verified", "staff", user.id);
             self.access.record(transaction, &user, client, event).await?;
@@ -111,8 +114,9 @@ impl EmailVerification {
     }
 }
 
-/// What an organization is called in a letter to somebody on its staff. Anybody can register one under the address of another
-/// and give it any name: whoever has not proven that the address is theirs does not read it.
+/// The organization's name in an email to a member of its staff. Anyone can register an
+/// organization with a foreign address and any name, so a user with an unverified address gets a
+/// neutral text instead of the name.
 pub fn name_for(tenant: &Tenant, user: &StaffMember) -> String {
     match user.email_verified_at {
         Some(_) => quoted(&tenant.organization_name),

@@ -1,26 +1,27 @@
-//! The failures that several services of accounts share.
+//! Errors that several account services share.
 
 use crate::access::{AccessError, from_access_causes};
 use crate::limits::RateLimitState;
 use crate::passwords::PasswordError;
 use crate::tenant_data::staff_changes::StaffError;
 
-/// Why a proof of identity is refused.
+/// Reason why a proof of identity is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
-    /// The email, the password or the code is wrong; which of them is not said.
+    /// The email, the password or the code is wrong. The error does not say which, so that it
+    /// reveals no account.
     #[error("the email address or the password is wrong")]
     InvalidCredentials,
-    /// The password is right; a code must be shown as well.
+    /// The password is right; a code of the second factor is required as well.
     #[error("a second factor is asked for")]
     MfaRequired,
-    /// A code was shown, and the account has no second factor.
+    /// The request has a code, but the account has no second factor.
     #[error("there is no second factor")]
     NoSecondFactor,
-    /// An identity provider keeps the password and the second factor.
+    /// The identity provider manages the password and the second factor of this account.
     #[error("an identity provider keeps this account")]
     ManagedByIdentityProvider,
-    /// Too many sign-ins to the account have failed. The same for an account that nobody has.
+    /// Too many failed sign-ins for this address. Unknown addresses get the same error.
     #[error("too many sign-ins have failed")]
     TooManyAttempts(RateLimitState),
     /// Too many passwords are being hashed, or the new one is refused.
@@ -31,19 +32,19 @@ pub enum CredentialError {
     Access(#[from] AccessError),
 }
 
-/// Why a token that came by email is refused.
+/// Reason why a token from an email is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum RedeemError {
-    /// It is unknown, used up or too old.
+    /// The token is unknown, used or expired.
     #[error("the token is not valid")]
     InvalidToken,
     /// The new password is refused, or cannot be hashed now.
     #[error(transparent)]
     Password(#[from] PasswordError),
-    /// The account was changed meanwhile.
+    /// The account was changed at the same time.
     #[error(transparent)]
     Credentials(#[from] CredentialError),
-    /// The staff does not take the change.
+    /// The change of the staff is refused.
     #[error(transparent)]
     Staff(#[from] StaffError),
     /// A database cannot be reached.
@@ -51,16 +52,16 @@ pub enum RedeemError {
     Access(#[from] AccessError),
 }
 
-/// Why no email about an address is sent.
+/// Reason why no email is sent.
 #[derive(Debug, thiserror::Error)]
 pub enum EmailError {
-    /// The account has this address already.
+    /// The account already has this address.
     #[error("this is the account's address already")]
     SameAddress,
     /// `smtp.url` is not set.
     #[error("letters cannot be sent")]
     NotConfigured,
-    /// Too many emails to the address have been asked for.
+    /// Too many emails to this address were requested.
     #[error("too many letters have been asked for")]
     TooMany(RateLimitState),
     /// The proof of identity is refused.
@@ -73,12 +74,14 @@ pub enum EmailError {
 
 from_access_causes!(CredentialError, RedeemError, EmailError);
 
-/// A failure of something that proves an identity, as the throttle and the clock of sign-ins see it.
+/// The error of an operation that verifies an identity, as the login throttle and the response
+/// delay see it.
 pub trait SignInFailure: From<CredentialError> {
-    /// Was something guessed, and guessed wrong?
+    /// True if the client guessed a secret and was wrong.
     fn is_wrong_guess(&self) -> bool;
 
-    /// Is it told only to callers who know the password? It need not wait then.
+    /// True if the error is returned only to a client that knows the password. Its response is not
+    /// delayed.
     fn proves_password(&self) -> bool;
 }
 

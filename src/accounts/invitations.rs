@@ -1,5 +1,5 @@
-//! Invitations to the staff of a tenant: by email, sent again, and accepted. For the address of whoever comes or goes see
-//! `email_index_sync.rs`.
+//! Invitations to the staff of a tenant: sent, sent again, accepted. `email_index_sync.rs`
+//! describes how the email index follows.
 
 use std::sync::Arc;
 
@@ -34,22 +34,22 @@ use crate::tenant_data::staff::StaffMember;
 use crate::tenant_data::staff_changes::{self, INVITED, Invitation, StaffError};
 use crate::tenant_router::{TenantRouter, TenantTransaction};
 
-/// People look into their mail after a weekend.
+/// Long enough for people who read their email only after a weekend.
 const INVITATION_LIFE: TimeDelta = TimeDelta::days(7);
 
-/// Why somebody is not invited.
+/// Reason why an invitation is not sent.
 #[derive(Debug, thiserror::Error)]
 pub enum InvitationError {
     /// `smtp.url` is not set.
     #[error("letters cannot be sent")]
     EmailNotConfigured,
-    /// Too many emails to the address have been asked for.
+    /// Too many emails to this address were requested.
     #[error("too many letters have been asked for")]
     TooManyEmails(RateLimitState),
-    /// The tenant has invited too many.
+    /// The tenant has sent too many invitations.
     #[error("too many were invited")]
     TooManyInvitations(RateLimitState),
-    /// The staff does not take the change.
+    /// The change of the staff is refused.
     #[error(transparent)]
     Staff(#[from] StaffError),
     /// The caller is refused, or a database cannot be reached.
@@ -59,7 +59,7 @@ pub enum InvitationError {
 
 from_access_causes!(InvitationError);
 
-/// Invites people to the staff.
+/// Invites people to the staff of a tenant.
 #[derive(Clone)]
 pub struct Invitations {
     pub(super) access: Authenticator,
@@ -76,7 +76,7 @@ pub struct Invitations {
 }
 
 impl Invitations {
-    /// Asks somebody by letter to join the staff.
+    /// Creates an invited account and sends the invitation by email.
     pub async fn invite(
         &self,
         tenant: &Arc<Tenant>,
@@ -106,7 +106,8 @@ impl Invitations {
             let event = event.with(json!({"email": user.email, "role": user.role}));
             Ok::<_, InvitationError>((user, event))
         });
-        // Where it fails nobody knows whose the address is: the mark goes by itself.
+        // If this fails, it is unknown whether the address is in use; the periodic job finds out
+        // later.
         let user: StaffMember = invited.await?;
         drop(db);
         self.index.settle(&email, id, mark, AddressStatus::Invited).await;
@@ -114,7 +115,7 @@ impl Invitations {
         Ok(user)
     }
 
-    /// Sends the letter once more; the one before is good no more.
+    /// Sends a new invitation; the earlier token becomes invalid.
     pub async fn invite_again(
         &self,
         tenant: &Arc<Tenant>,
@@ -183,7 +184,8 @@ impl Invitations {
 
     fn send(&self, tenant: &Tenant, to: EmailAddress, token: &OpaqueToken) {
         let link = self.mailer.link("join", &token.to_text());
-        // Only an owner whose address is proven invites anybody.
+        // Only an owner with a verified address can invite, so the organization's name is safe to
+        // send.
         let organization = quoted(&tenant.organization_name);
         self.mailer.send(Email {
             to,
@@ -195,7 +197,7 @@ impl Invitations {
         });
     }
 
-    /// Somebody has got the letter, and joins with a password of theirs. They are signed in.
+    /// Accepts an invitation: sets the password and signs the user in.
     pub async fn join(
         &self,
         token: &str,
@@ -204,13 +206,13 @@ impl Invitations {
     ) -> Result<SignedIn, RedeemError> {
         let refused = || RedeemError::InvalidToken;
         let (token, tenant, db) = self.tokens.locate(token).await?;
-        // Before a hash is paid for.
+        // Checked before the costly password hash.
         let found = one_time_tokens::find(&db, token.hash(), Purpose::Invitation).await?;
         let email: EmailAddress =
             found.ok_or_else(refused)?.email.parse().map_err(|_| refused())?;
         drop(db);
         let hash = self.hasher.hash_new(password, Vec::new()).await?;
-        // Marked before and settled after: from now on they are no longer somebody who was only invited.
+        // Marked before and finalized after: the address changes from invited to staff.
         let mark = self.index.mark(&email, TenantId(tenant.id)).await?;
         let (db, now) = (self.router.connect(&tenant).await?, self.clock.now());
         let joined = async |transaction: &TenantTransaction| {
@@ -220,7 +222,7 @@ impl Invitations {
                 Some(token) => staff_changes::join(transaction, token.staff_id, hash, now).await?,
                 None => None,
             };
-            // Taken or too old, it is good no more: that is kept.
+            // The token is deleted also if it has expired, so this outcome is committed.
             let Some(user) = joined else { return Ok(None) };
             let event = AuditEvent::on("staff.joined", "staff", user.id);
             self.access.record(transaction, &user, client, event).await?;

@@ -1,5 +1,5 @@
-//! Guessing at passwords: failed sign-ins are counted for each account and network, and for each account over all
-//! networks from which nobody has signed in to it. A stranger who guesses shuts himself out, and not whom he guesses at.
+//! Limits for failed sign-ins: one per account and network, and one per account for all unknown
+//! networks. Failed sign-ins lock the attacker's network, not the account.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -12,14 +12,14 @@ use crate::clock::Clock;
 use crate::configuration::LimitsSettings;
 use crate::limits::{Limiter, RateLimitState};
 
-/// A network from which somebody has signed in is theirs for so long.
+/// A network from which a user has signed in counts as known for this long.
 const KNOWN_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 const KNOWN_NETWORKS: u64 = 100_000;
 
-/// An account, whether there is one or not: the keyed hash of its address.
+/// Keyed hash of an email address, whether or not it has an account.
 pub(crate) type Account = Vec<u8>;
 
-/// What is known of those who sign in. Without buckets nobody is counted.
+/// Counters of failed sign-ins and the known networks. `None` if rate limits are disabled.
 pub struct LoginThrottle(Option<Buckets>);
 
 struct Buckets {
@@ -28,22 +28,22 @@ struct Buckets {
     known: Cache<(Account, IpAddr), ()>,
 }
 
-/// One attempt, taken out of its buckets before anybody knows how it ends.
+/// An attempt that was counted before its outcome is known.
 struct Attempt {
     key: (Account, IpAddr),
     is_strangers: bool,
 }
 
-/// Why an attempt may not be made.
+/// Reason why an attempt is refused.
 enum Refused {
-    /// Too many from there have failed.
+    /// Too many failed attempts from this network.
     Network(RateLimitState),
-    /// Too many of strangers have failed, and nobody here remembers this network.
+    /// Too many failed attempts from unknown networks, and this network is unknown to this process.
     Strangers(RateLimitState),
 }
 
 impl LoginThrottle {
-    /// With the buckets of these settings.
+    /// Creates the throttle with the limits of these settings.
     pub fn new(settings: &LimitsSettings, clock: &Clock) -> Self {
         Self(settings.enabled.then(|| Buckets {
             by_network: Limiter::new(settings.login, clock.clone()),
@@ -58,14 +58,16 @@ impl LoginThrottle {
         buckets.by_network.take(key.clone()).map_err(Refused::Network)?;
         let is_strangers = !buckets.known.contains_key(&key);
         if is_strangers {
-            // What was taken for the network stays taken: whoever goes on asking is soon turned away by that alone.
+            // The attempt stays counted for the network, so that a client that repeats its request
+            // is soon refused by that limit alone.
             buckets.by_strangers.take(key.0.clone()).map_err(Refused::Strangers)?;
         }
         Ok(Some(Attempt { key, is_strangers }))
     }
 
-    /// Something that proves who somebody is, and is counted where it fails. `is_at_home`: has whoever this is been let in from
-    /// this network before? Asked only where strangers guess.
+    /// Runs a proof of identity and counts it if it fails. `is_at_home`: has this account signed in
+    /// from this network before? It is awaited only if the limit of unknown networks is exhausted.
+    /// `is_theirs`: is the address of the proven account verified?
     pub async fn counted<T, E: SignInFailure>(
         &self,
         account: Account,
@@ -76,7 +78,8 @@ impl LoginThrottle {
     ) -> Result<T, E> {
         let attempt = match self.begin(account.clone(), network) {
             Ok(attempt) => attempt,
-            // While strangers guess, whoever is at home in the account gets in: this process may only have forgotten them.
+            // During an attack, a user from a known network still gets in. This process may have no
+            // record of that network.
             Err(Refused::Strangers(_)) if is_at_home.await => {
                 self.recognize(account.clone(), network)
             }
@@ -86,7 +89,8 @@ impl LoginThrottle {
         };
         let result = proof.await;
         let Some(attempt) = attempt else { return result };
-        // A wrong guess stays counted. Whoever was right is no stranger any more, if the address is theirs.
+        // A wrong guess stays counted. After a success, the network counts as known if the address
+        // is verified.
         if result.as_ref().is_ok_and(is_theirs) {
             self.know(account, network);
         }
@@ -96,20 +100,21 @@ impl LoginThrottle {
         result
     }
 
-    /// Lets an attempt go on that was refused as a stranger's, and was not.
+    /// Admits an attempt that was refused as unknown, from a network that turned out to be known.
     fn recognize(&self, account: Account, network: IpAddr) -> Option<Attempt> {
         self.0.as_ref()?.known.insert((account.clone(), network), ());
         Some(Attempt { key: (account, network), is_strangers: false })
     }
 
-    /// Whoever comes from there is no stranger to the account.
+    /// Records the network as known for the account.
     fn know(&self, account: Account, network: IpAddr) {
         if let Some(buckets) = &self.0 {
             buckets.known.insert((account, network), ());
         }
     }
 
-    /// It has not failed, or not for what was guessed.
+    /// Removes the attempt from the counters: it succeeded, or failed for another reason than a
+    /// wrong guess.
     fn forgive(&self, attempt: Attempt) {
         let Some(buckets) = &self.0 else { return };
         buckets.by_network.give_back(&attempt.key);

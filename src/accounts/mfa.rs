@@ -1,4 +1,4 @@
-//! The second factor of staff: setting it up, asking for it, and taking it off.
+//! Second factors of staff: enrolment, confirmation and removal.
 
 use std::sync::Arc;
 
@@ -17,10 +17,10 @@ use crate::registry::tenants::Tenant;
 use crate::tenant_data::{second_factor, staff};
 use crate::tenant_router::TenantRouter;
 
-/// Why a second factor is not set up or not taken off.
+/// Reason why a second factor is not set up or not removed.
 #[derive(Debug, thiserror::Error)]
 pub enum MfaError {
-    /// The account has a second factor already.
+    /// The account already has a second factor.
     #[error("there is a second factor already")]
     AlreadyEnabled,
     /// The proof of identity is refused.
@@ -33,15 +33,15 @@ pub enum MfaError {
 
 from_access_causes!(MfaError);
 
-/// What an authenticator app needs to know.
+/// The secret for an authenticator app.
 pub struct Enrollment {
-    /// To be scanned.
+    /// `otpauth://` URL, to be shown as a QR code.
     pub otpauth_url: String,
-    /// To be typed in.
+    /// The secret in base32, to be typed in.
     pub secret: String,
 }
 
-/// Sets second factors up and takes them off.
+/// Sets up and removes second factors.
 #[derive(Clone)]
 pub struct Mfa {
     pub(super) access: Authenticator,
@@ -53,8 +53,8 @@ pub struct Mfa {
 }
 
 impl Mfa {
-    /// Makes a secret for an app, in the place of one that was never confirmed. Asks for the password: who has got hold of
-    /// a token must not shut its owner out.
+    /// Creates a secret, which replaces one that was never confirmed. Requires the password, so
+    /// that an attacker with a stolen token cannot lock the user out.
     pub async fn enroll(
         &self,
         tenant: &Arc<Tenant>,
@@ -68,7 +68,7 @@ impl Mfa {
         let sealed = self.registry.tenant_sealer().seal(&aad, secret.bytes())?;
         let db = self.router.connect(tenant).await?;
         let begun = self.access.change_by(&db, by, async |transaction, _| {
-            // Their password may have changed while it was being checked.
+            // The password may have changed while it was verified.
             if !staff::lock_active(transaction, &user).await? {
                 return Err(CredentialError::InvalidCredentials.into());
             }
@@ -83,8 +83,8 @@ impl Mfa {
         Ok(Enrollment { otpauth_url: url.unwrap_or_default(), secret: secret.to_text() })
     }
 
-    /// A code proves that the app has the secret: from now on it is asked for. All other sessions end. Returns the recovery
-    /// codes, which are shown this once.
+    /// Enables the second factor, with a code that proves that the app has the secret. All other
+    /// sessions end. Returns the recovery codes, which are shown only once.
     pub async fn confirm(
         &self,
         tenant: &Arc<Tenant>,
@@ -121,7 +121,7 @@ impl Mfa {
         Ok(codes)
     }
 
-    /// Takes the second factor off, for whoever shows both.
+    /// Removes the second factor. Requires the password and a code.
     pub async fn disable(
         &self,
         tenant: &Arc<Tenant>,

@@ -1,5 +1,5 @@
-//! Staff of tenants: signing in and out, sessions, passwords, second factors, addresses, invitations, API keys. A service of its own
-//! for each of them, with the failures that it really has.
+//! Accounts of staff: sign-in and sign-out, sessions, passwords, second factors, email addresses,
+//! invitations, API keys. Each has its own service with its own errors.
 
 mod account_lookup;
 mod api_keys;
@@ -54,32 +54,32 @@ pub use staff::{StaffAdministration, StaffAdministrationError};
 pub use step_up::StepUp;
 pub(crate) use totp::{TotpSecret, recovery_codes, recovery_hash};
 
-/// The services of accounts. Clones share everything.
+/// All account services. Clones share all state.
 #[derive(Clone)]
 pub struct Accounts {
-    /// Signing in.
+    /// Sign-in with email and password.
     pub sign_in: SignIn,
-    /// Sessions, from the first refresh to signing out.
+    /// Sessions: refresh, list and end.
     pub sessions: Sessions,
-    /// Proofs of identity of callers who are signed in.
+    /// Verification of passwords and second factors of signed-in callers.
     pub credentials: CredentialChecker,
-    /// Proofs that raise a session for a few minutes.
+    /// Step-up of a session for a few minutes.
     pub step_up: StepUp,
-    /// Forgotten and changed passwords.
+    /// Password resets and changes.
     pub passwords: PasswordChanges,
-    /// Second factors.
+    /// Enrolment and removal of second factors.
     pub mfa: Mfa,
-    /// Proofs that an address belongs to its account.
+    /// Verification of email addresses.
     pub email_verification: EmailVerification,
-    /// Moves of an account to another address.
+    /// Changes of email addresses.
     pub email_changes: EmailChanges,
-    /// Invitations to the staff.
+    /// Invitations to the staff of a tenant.
     pub invitations: Invitations,
-    /// Changes of the staff.
+    /// Changes and removals of staff.
     pub staff: StaffAdministration,
-    /// Keys of service clients.
+    /// API keys of service clients.
     pub api_keys: ApiKeys,
-    /// The registry's index of addresses, kept in step with the tenants.
+    /// Synchronization of the registry's email index with the tenants.
     pub email_index: EmailIndexSync,
     hasher: Arc<Passwords>,
     login_throttle: Arc<LoginThrottle>,
@@ -87,7 +87,7 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// The services of accounts, on these parts.
+    /// Creates all account services from the parts that they share.
     pub fn new(
         access: Authenticator,
         registry: Registry,
@@ -108,7 +108,7 @@ impl Accounts {
             lookup: lookup.clone(),
             hasher: hasher.clone(),
             throttle: login_throttle.clone(),
-            // Without email nobody can prove an address.
+            // Without email no address can be proven.
             addresses_are_proven: mailer.is_configured(),
             clock: clock.clone(),
         };
@@ -228,12 +228,12 @@ impl Accounts {
         &self.hasher
     }
 
-    /// Counts failed sign-ins.
+    /// Counts failed sign-ins of staff and operators.
     pub fn login_throttle(&self) -> &Arc<LoginThrottle> {
         &self.login_throttle
     }
 
-    /// Can people prove that an address is theirs?
+    /// True if email is configured, so that users can prove their addresses.
     pub fn sends_email(&self) -> bool {
         self.mailer.is_configured()
     }

@@ -1,4 +1,5 @@
-//! Tokens that are sent by email: good once, for a while, and as long as the account still has the address.
+//! Tokens in emails: each is valid once, until it expires, and only while the account has the
+//! address that the email was sent to.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::tenant_data::one_time_tokens::{self, OneTimeToken, Purpose};
 use crate::tenant_data::staff::{self, StaffMember};
 use crate::tenant_router::{TenantDb, TenantRouter, TenantTransaction};
 
-/// Makes and redeems tokens that are sent by email.
+/// Issues and redeems tokens that are sent by email.
 #[derive(Clone)]
 pub struct OneTimeTokens {
     pub(super) registry: Registry,
@@ -25,7 +26,7 @@ pub struct OneTimeTokens {
 }
 
 impl OneTimeTokens {
-    /// A new token for somebody, as it is sent.
+    /// Issues a token for a user and returns its text.
     pub async fn issue(
         &self,
         db: &TenantDb,
@@ -37,7 +38,7 @@ impl OneTimeTokens {
         let token = OpaqueToken::generate(tenant, self.registry.sealer())?;
         let now = self.clock.now();
         let issued = async |transaction: &TenantTransaction| {
-            // They may have been removed meanwhile.
+            // The user may have been removed in the meantime.
             if !staff::lock_active(transaction, user).await? {
                 return Err(CredentialError::InvalidCredentials);
             }
@@ -50,7 +51,8 @@ impl OneTimeTokens {
         Ok(token.to_text())
     }
 
-    /// A token that somebody brings, and the database in which it may be.
+    /// Parses a token and connects to the database of the tenant that it names. Does not check
+    /// whether the token exists.
     pub async fn locate(
         &self,
         text: &str,
@@ -63,7 +65,8 @@ impl OneTimeTokens {
     }
 }
 
-/// Whose token it is: it is used up, and good only if they are still there and have the address it was sent to.
+/// Redeems a token and returns its user. `None` if the token is unknown or expired, or if its user
+/// is gone or has another address now.
 pub async fn take(
     transaction: &TenantTransaction,
     token: &OpaqueToken,

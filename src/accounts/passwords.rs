@@ -1,4 +1,4 @@
-//! Passwords: forgotten and set anew by email, or changed by whoever knows the old one.
+//! Passwords of staff: reset by email, or changed with the old password.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,22 +29,22 @@ use crate::tenant_data::staff;
 use crate::tenant_data::{api_keys, rights, second_factor};
 use crate::tenant_router::{HostName, TenantRouter, TenantTransaction};
 
-/// Each takes a connection for a moment; what comes on top is not written.
+/// Each email needs a connection for a moment. Requests above this number send no email.
 const EMAILS_AT_ONCE: usize = 16;
-/// Whoever asks for a new password sits in front of their mail.
+/// A user who requests a reset is waiting for the email, so a short life is enough.
 const RESET_LIFE: TimeDelta = TimeDelta::hours(1);
-/// A letter that was asked for is written within this, or not at all.
+/// Time limit for writing reset emails. After it, no further email is sent.
 const WRITING: Duration = Duration::from_secs(30);
 
-/// The two passwords of a change.
+/// A change of password.
 pub struct PasswordChange {
-    /// The password that counts now.
+    /// The current password.
     pub current: SecretString,
-    /// The password that is to count.
+    /// The new password.
     pub new: SecretString,
 }
 
-/// Sets new passwords.
+/// Resets and changes passwords.
 #[derive(Clone)]
 pub struct PasswordChanges {
     pub(super) access: Authenticator,
@@ -57,7 +57,7 @@ pub struct PasswordChanges {
     pub(super) tokens: OneTimeTokens,
     pub(super) throttle: Arc<EmailThrottle>,
     pub(super) mailer: Mailer,
-    /// Emails that are being written at once.
+    /// One permit for each reset request that is being worked on.
     pub(super) permits: Arc<Semaphore>,
     pub(super) life: Lifecycle,
     pub(super) clock: Clock,
@@ -69,8 +69,9 @@ pub fn email_permits() -> Arc<Semaphore> {
 }
 
 impl PasswordChanges {
-    /// Sends a letter to everybody with this address by which they can set a new password. It is written behind the back of
-    /// the request, which learns nothing of whether there is anybody. `tenant`, or the tenant of `host`: only there.
+    /// Sends a reset email to each account of the address. The emails are sent by a background
+    /// task, so that neither the response nor its time shows whether an account exists. If `tenant`
+    /// or `host` names a tenant, only its account gets an email.
     pub async fn request_reset(
         &self,
         email: EmailAddress,
@@ -84,7 +85,7 @@ impl PasswordChanges {
             tracing::warn!("a letter for a new password was asked for and is not sent");
             return Ok(());
         };
-        // Nobody is told: the answer would say who has asked before.
+        // Not reported: an error would reveal that a reset was requested before.
         let email_hash = self.registry.hasher().email(&email);
         if self.throttle.take(email_hash, Purpose::PasswordReset).is_err() {
             return Ok(());
@@ -112,7 +113,7 @@ impl PasswordChanges {
     ) -> Result<(), CredentialError> {
         let accounts = self.lookup.accounts(email, tenant).await?;
         for (tenant, user) in accounts {
-            // Whom an identity provider keeps changes the password there.
+            // The identity provider changes the passwords of its users.
             if password_of(&user).is_none() {
                 continue;
             }
@@ -133,7 +134,7 @@ impl PasswordChanges {
         Ok(())
     }
 
-    /// Sets a new password by a token from a letter. All sessions end.
+    /// Sets a new password with the token of an email. All sessions end.
     pub async fn reset(
         &self,
         token: &str,
@@ -142,7 +143,7 @@ impl PasswordChanges {
     ) -> Result<(), RedeemError> {
         let refused = || RedeemError::InvalidToken;
         let (token, tenant, db) = self.tokens.locate(token).await?;
-        // Before a hash is paid for.
+        // Checked before the costly password hash.
         let found = one_time_tokens::find(&db, token.hash(), Purpose::PasswordReset).await?;
         found.ok_or_else(refused)?;
         drop(db);
@@ -156,13 +157,14 @@ impl PasswordChanges {
                 return Err(refused());
             }
             if user.email_verified_at.is_none() {
-                // Somebody else may have registered with this address: nothing that they made outlives its first proof.
+                // Another person may have registered with this address. What that person created
+                // must not survive the first proof of the address.
                 second_factor::remove(transaction, user.id, now).await?;
                 let keys = api_keys::revoke_made_by(transaction, user.id, now).await?;
                 self.access.revoke(token.tenant, &keys).await?;
             }
             staff::record_verified(transaction, user.id, now).await?;
-            // Whoever was in before may be waiting to move the account to an address of theirs.
+            // An attacker who had access may have requested a change of the address.
             one_time_tokens::remove_all(transaction, user.id).await?;
             self.sessions.end_all(transaction, token.tenant, user.id, None, now).await?;
             let event = AuditEvent::on("password.reset", "staff", user.id);
@@ -172,7 +174,7 @@ impl PasswordChanges {
         db.begin().await?.run(reset).await
     }
 
-    /// Sets a new password for somebody who knows the old one. Their other sessions end.
+    /// Sets a new password for a user who knows the old one. The user's other sessions end.
     pub async fn change(
         &self,
         tenant: &Arc<Tenant>,
@@ -186,11 +188,12 @@ impl PasswordChanges {
         let claims = by.claims()?;
         self.access
             .change_by(&db, by, async |transaction, _| {
-                // Whoever knows the old password alone must not undo a reset that has just been made against them.
+                // Knowledge of the old password alone must not undo a reset that was made in the
+                // meantime.
                 if !staff::set_password(transaction, &user, hash, now).await? {
                     return Err(CredentialError::InvalidCredentials);
                 }
-                // An address that somebody wants to move the account to is asked for anew.
+                // A pending change of the address has to be requested again.
                 one_time_tokens::remove_all(transaction, user.id).await?;
                 self.sessions
                     .end_all(transaction, claims.tid, user.id, Some(claims.sid), now)

@@ -1,4 +1,4 @@
-//! Sessions: opened at sign-in, prolonged by a refresh token, ended by signing out.
+//! Sessions of staff: opened by a sign-in, extended with a refresh token, ended by a sign-out.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::tenant_data::sessions::{self, NewSession, Rotation, Session};
 use crate::tenant_data::staff::{self, StaffMember};
 use crate::tenant_router::{HostName, TenantDb, TenantRouter, TenantTransaction};
 
-/// Why a session is not prolonged or not ended.
+/// Reason why a session is not extended or not ended.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     /// The refresh token is unknown, expired, used or revoked.
@@ -41,29 +41,29 @@ pub enum SessionError {
 
 from_access_causes!(SessionError);
 
-/// What a client calls with.
+/// The tokens of a session.
 pub struct TokenPair {
-    /// For each request.
+    /// Access token, sent with each request.
     pub access_token: String,
-    /// For the next pair; good once.
+    /// Refresh token. It is exchanged once for the next pair.
     pub refresh_token: String,
     /// Seconds until the access token expires.
     pub expires_in: i64,
-    /// Seconds until the refresh token does.
+    /// Seconds until the refresh token expires.
     pub refresh_expires_in: i64,
 }
 
-/// Somebody who has signed in.
+/// A user who has signed in.
 pub struct SignedIn {
-    /// To which tenant.
+    /// The tenant of the session.
     pub tenant: Arc<Tenant>,
-    /// Who.
+    /// The user's row.
     pub user: StaffMember,
-    /// What they call with from now on.
+    /// The tokens of the new session.
     pub tokens: TokenPair,
 }
 
-/// Opens, prolongs and ends sessions.
+/// Opens, extends and ends sessions.
 #[derive(Clone)]
 pub struct Sessions {
     pub(super) access: Authenticator,
@@ -74,7 +74,7 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// Opens a session for somebody whose identity is proven.
+    /// Opens a session for a user with a proven identity.
     pub async fn open(
         &self,
         db: &TenantDb,
@@ -88,7 +88,7 @@ impl Sessions {
         db.begin().await?.run(opened).await
     }
 
-    /// As [`Self::open`], in one transaction with what makes it theirs.
+    /// As [`Self::open`], in an existing transaction, such as the one that accepts an invitation.
     pub(super) async fn open_in(
         &self,
         transaction: &TenantTransaction,
@@ -99,8 +99,8 @@ impl Sessions {
         let tenant = TenantId(transaction.scope().tenant().id);
         let refresh = OpaqueToken::generate(tenant, self.registry.sealer())?;
         let session = unguessable_id();
-        // They may have been shut out, or their password changed, while it was being checked; whoever did that has ended
-        // the sessions that there were.
+        // The user may have been suspended, or the password changed, while the password was
+        // verified. That change has ended only the sessions that existed then.
         if !staff::lock_active(transaction, user).await? {
             return Err(CredentialError::InvalidCredentials);
         }
@@ -117,10 +117,10 @@ impl Sessions {
         Ok(self.token_pair(tenant, user, session, &refresh)?)
     }
 
-    /// A new pair for a refresh token. One that was used before ends its session on every replica: either the
-    /// client or a thief holds a copy, and we cannot tell which. But a moment after its use it brings the same refresh token
-    /// again, as long as that was not used. At the host of another tenant it is refused and not
-    /// used up.
+    /// Exchanges a refresh token for a new pair. A token that was used before ends its session on
+    /// every replica: the client and a thief both hold a copy, and which of them called is unknown.
+    /// For a moment after its use a token returns the same successor again, if the successor is
+    /// unused. At the host of another tenant the token is refused, but not used up.
     pub async fn refresh(
         &self,
         token: &str,
@@ -143,7 +143,7 @@ impl Sessions {
         let rotation =
             sessions::rotate(&transaction, old.hash(), new.hash(), client, now, life).await?;
         let session = match rotation {
-            // Ended while the tenant could not be reached.
+            // The session was ended while the tenant could not be reached.
             Rotation::Rotated(session) | Rotation::Repeated(session)
                 if self.access.is_revoked(session.id) =>
             {
@@ -183,7 +183,7 @@ impl Sessions {
         Ok(SignedIn { tenant, user, tokens })
     }
 
-    /// The caller's sessions.
+    /// Lists the open sessions of the caller.
     pub async fn list(
         &self,
         db: &TenantDb,
@@ -193,8 +193,9 @@ impl Sessions {
         sessions::list(db, claims.sub, self.clock.now(), page).await
     }
 
-    /// Ends one of the caller's sessions. The registry hears of it before it is committed: should the registry not be there,
-    /// nothing has changed, and the caller can ask again.
+    /// Ends one of the caller's sessions. The registry records the revocation before the tenant's
+    /// transaction commits: if the registry is unavailable, nothing has changed and the caller can
+    /// repeat the request.
     pub async fn end(
         &self,
         db: TenantDb,
@@ -206,16 +207,17 @@ impl Sessions {
                 let (claims, now) = (by.claims()?, self.clock.now());
                 let ended = sessions::revoke_of(transaction, claims.sub, session, now).await?;
                 let was_open = ended.ok_or(SessionError::NotFound)?;
-                // One that has ended before, too: a first attempt may have stopped half-way.
+                // Also for a session that has already ended: an earlier attempt may have failed
+                // half-way.
                 self.access.revoke(claims.tid, &[session]).await?;
                 Ok(((), was_open.then(|| AuditEvent::on("session.ended", "session", session))))
             })
             .await
     }
 
-    /// Ends the sessions of somebody, but perhaps for one, and what was asked for in any: to move the account to another address. The
-    /// registry hears of it before the tenant's transaction commits:
-    /// should it not be there, nothing has changed, and the caller can ask again.
+    /// Ends all sessions of a user, except `but`, and cancels a pending change of the address. The
+    /// registry records the revocations before the tenant's transaction commits: if the registry is
+    /// unavailable, nothing has changed and the caller can repeat the request.
     pub(super) async fn end_all(
         &self,
         transaction: &TenantTransaction,
@@ -227,7 +229,7 @@ impl Sessions {
         let since = now - self.access.tokens().life();
         let ended = sessions::revoke_all(transaction, staff, but, now, since).await?;
         one_time_tokens::remove(transaction, staff, Purpose::EmailChange).await?;
-        // Nor does anything count that was proven in one that goes on.
+        // A step-up in the remaining session becomes invalid as well.
         let registry = self.registry.connect().await?;
         step_ups::forget(&registry, staff).await?;
         drop(registry);
@@ -251,7 +253,7 @@ impl Sessions {
     }
 }
 
-/// The life of a refresh token, and so of a session that nobody uses.
+/// Life of a refresh token, and so of an unused session.
 pub fn refresh_life(settings: &AuthSettings) -> TimeDelta {
     TimeDelta::from_std(settings.refresh_token_ttl).unwrap_or(TimeDelta::days(30))
 }

@@ -1,5 +1,6 @@
-//! Signing in with email and password. An unknown address, a wrong password and an address whose tenant cannot be reached take
-//! the same path, cost the same number of hashes, get the same answer, and get it after the same time.
+//! Sign-in with email and password. An unknown address, a wrong password and an unreachable tenant
+//! take the same path: they cost the same number of hashes and get the same response after the same
+//! time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,16 +23,16 @@ use crate::registry::tenants::{self, Tenant};
 use crate::tenant_data::staff::{self, StaffMember};
 use crate::tenant_router::{HostName, RouterError, TenantDb, TenantRouter};
 
-/// Why a sign-in is refused.
+/// Reason why a sign-in is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
-    /// The credentials are right for several tenants; one must be named.
+    /// The credentials are valid in several tenants; the client must name one.
     #[error("the credentials belong to several organizations")]
     SelectTenant(Vec<TenantChoice>),
     /// The credentials are refused.
     #[error(transparent)]
     Credentials(#[from] CredentialError),
-    /// The tenant is another one than the host names, or cannot be reached.
+    /// The host names another tenant, or the tenant cannot be reached.
     #[error(transparent)]
     Access(#[from] AccessError),
 }
@@ -58,32 +59,32 @@ impl SignInFailure for LoginError {
     }
 }
 
-/// One of several tenants that somebody may sign in to.
+/// One of several tenants that the credentials are valid for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TenantChoice {
-    /// What the next attempt must name.
+    /// Slug to send with the next attempt.
     pub slug: String,
-    /// For people.
+    /// Name of the organization, for display.
     pub organization_name: String,
 }
 
-/// A failure is answered no earlier than this after its request: it covers the look-up in the tenant's database,
-/// which an unknown address does not have.
+/// A failed sign-in is answered this long after its request at the earliest. The delay hides the
+/// query in the tenant's database, which an unknown address does not need.
 pub(crate) const FAILURE_TIME: Duration = Duration::from_millis(400);
 
-/// What somebody signs in with.
+/// The credentials of a sign-in.
 pub struct LoginCredentials {
-    /// The address; a text that is no address has no account.
+    /// The email address. `None` if the text is not an address; such a text has no account.
     pub email: Option<EmailAddress>,
-    /// The password.
+    /// The password in plain text.
     pub password: SecretString,
-    /// Where the account has a second factor.
+    /// The second factor, for accounts that have one.
     pub factor: Option<SecondFactor>,
-    /// Slug of the tenant, for those who are staff of several.
+    /// Slug of the tenant, for users with accounts in several tenants.
     pub tenant: Option<String>,
 }
 
-/// Signs people in.
+/// Signs in members of staff.
 #[derive(Clone)]
 pub struct SignIn {
     pub(super) registry: Registry,
@@ -97,7 +98,8 @@ pub struct SignIn {
 }
 
 impl SignIn {
-    /// Signs somebody in. Where `host` names a tenant, it is to that tenant, as if the credentials named it.
+    /// Signs a user in. If `host` names a tenant, the sign-in is limited to it, as if the
+    /// credentials named it.
     pub async fn login(
         &self,
         mut credentials: LoginCredentials,
@@ -115,7 +117,7 @@ impl SignIn {
         };
         credentials.tenant = named;
         let result = match credentials.email.clone() {
-            // A text that is no address has no account that could be guessed at.
+            // A text that is not an address has no account to protect from guesses.
             None => self.check(credentials, client).await,
             Some(email) => {
                 let is_theirs = |session: &SignedIn| self.credentials.is_proven(&session.user);
@@ -137,7 +139,8 @@ impl SignIn {
             None => Vec::new(),
         };
         if accounts.is_empty() {
-            // Nobody there: one comparison with the decoy, as somebody would have cost.
+            // No account: one comparison with a decoy hash, so that the response takes as long as
+            // for an existing account.
             self.hasher.verify(credentials.password, None).await?;
             return Err(CredentialError::InvalidCredentials.into());
         }
@@ -170,7 +173,8 @@ impl SignIn {
         }
     }
 
-    /// Keeps the password as dear to guess as the settings want it today. If it cannot be done now, the next sign-in does it.
+    /// Hashes the password again if the cost settings have changed. On failure, the next sign-in
+    /// tries again.
     async fn rehash(&self, tenant: &Arc<Tenant>, user: &StaffMember, password: &SecretString) {
         if !self.hasher.is_outdated(&user.password_hash) {
             return;
@@ -183,7 +187,7 @@ impl SignIn {
         }
     }
 
-    /// Signs in somebody whose identity is beyond doubt: the password was right, or the account was made just now.
+    /// Opens a session for a user with a verified password or a new account.
     async fn open(
         &self,
         db: TenantDb,
@@ -196,7 +200,8 @@ impl SignIn {
         Ok(self.signed_in(db, (tenant, user), tokens, now).await)
     }
 
-    /// Somebody whose session is open: what else a sign-in does cannot make it fail any more.
+    /// Finishes a sign-in after its session was opened. Failures are logged and do not fail the
+    /// sign-in.
     pub(super) async fn signed_in(
         &self,
         db: TenantDb,
@@ -214,8 +219,8 @@ impl SignIn {
         SignedIn { tenant, user, tokens }
     }
 
-    /// Signs in the owner of a tenant that was registered just now; with `password`, of one that was registered a while
-    /// ago and may have changed theirs.
+    /// Signs in the owner of a newly registered tenant. `password` is given for a repeated
+    /// registration: the owner may have changed the password since.
     pub async fn sign_in_owner(
         &self,
         tenant: TenantId,
@@ -224,7 +229,8 @@ impl SignIn {
         client: &Client,
     ) -> Result<SignedIn, LoginError> {
         let unknown = || LoginError::from(RouterError::Unknown);
-        // Asked of the registry itself: a look-up that ran while the tenant was being made may be remembered.
+        // Read from the registry, because the directory may hold a negative entry from before the
+        // tenant existed.
         let registry = self.registry.connect().await?;
         let tenant = tenants::find(&registry, tenant).await?.map(Arc::new).ok_or_else(unknown)?;
         drop(registry);
@@ -240,7 +246,7 @@ impl SignIn {
                     is_right.then_some(()).ok_or(CredentialError::InvalidCredentials)
                 };
                 match &user {
-                    // Who guesses here must not guess more often than at the door.
+                    // This path must not allow more guesses than a sign-in allows.
                     Some(user) => self.credentials.counted_for(user, client, proof).await?,
                     None => proof.await?,
                 }
@@ -248,13 +254,14 @@ impl SignIn {
             }
         };
         let db = self.router.connect(&tenant).await?;
-        // A repeated registration brings no code: whoever has a second factor signs in.
+        // A repeated registration has no code, so an owner with a second factor has to use the
+        // sign-in.
         self.credentials.check_factor(&db, &tenant, &user, None).await?;
         self.open(db, tenant, user, client).await
     }
 }
 
-/// Puts a failure off until then. What is said only to those who know the password need not wait.
+/// Delays a failure until `earliest`. Failures that require the password are not delayed.
 pub(crate) async fn wait_for_failure<T, E: SignInFailure>(
     result: &Result<T, E>,
     earliest: Instant,

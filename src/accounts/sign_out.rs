@@ -1,5 +1,5 @@
-//! Signing out. Nobody has to show what they want to end: a token whose time is over says which session it was, and so does
-//! a refresh token alone.
+//! Sign-out. It needs no valid access token: an expired access token or a refresh token alone
+//! identifies the session.
 
 use std::sync::Arc;
 
@@ -15,9 +15,9 @@ use crate::tenant_data::one_time_tokens::{self, Purpose};
 use crate::tenant_data::{audit_log, rights, sessions};
 use crate::tenant_router::TenantTransaction;
 
-/// What somebody who wants to be signed out has shown.
+/// The tokens of a sign-out request.
 pub struct SigningOut {
-    /// Of the tenant with this id.
+    /// The id of the tenant that the tokens belong to.
     pub tenant: TenantId,
     access: Option<Arc<Claims>>,
     refresh: Option<OpaqueToken>,
@@ -30,8 +30,8 @@ impl SigningOut {
 }
 
 impl Sessions {
-    /// Whose session is to end. An access token counts by its signature alone, whatever its age, and a refresh token whether
-    /// or not it was used; where both are shown, one of them is enough.
+    /// Identifies the session to end. An access token needs only a valid signature, at any age; a
+    /// refresh token may be used already. One of the two is enough.
     pub async fn signing_out(
         &self,
         access: Option<&str>,
@@ -53,9 +53,10 @@ impl Sessions {
         Ok(SigningOut { tenant, access, refresh })
     }
 
-    /// Ends a session, or all sessions of the same person. Done before, it changes nothing. The refresh tokens die first: should
-    /// the registry then not take the revocation, the caller hears of it. While the tenant cannot be reached, the registry alone
-    /// remembers the end of the session, and for as long as its refresh token would live.
+    /// Ends a session, or with `everywhere` all sessions of the same user. Repeated calls change
+    /// nothing. The refresh tokens are revoked first; if the registry then fails to record the
+    /// revocation, the caller gets an error. If the tenant cannot be reached, only the registry
+    /// records the end of the session, for the life of its refresh token.
     pub async fn sign_out(
         &self,
         tenant: &Arc<Tenant>,
@@ -63,7 +64,7 @@ impl Sessions {
         everywhere: bool,
         client: &Client,
     ) -> Result<(), SessionError> {
-        // Clerk goes on making tokens of its session, as long as it lets the session live.
+        // Clerk issues new tokens for its session as long as that session lives.
         let is_clerks = leaving.sessions_end_at_clerk(&self.access);
         let (unreachable, ended) =
             match self.end_shown_sessions(tenant, leaving, everywhere, client).await {
@@ -95,7 +96,7 @@ impl Sessions {
     ) -> Result<Vec<Uuid>, SessionError> {
         let now = self.clock.now();
         let db = self.router.connect(tenant).await?;
-        // Anybody can make a refresh token up: an unknown one waits for nobody, and nobody for it.
+        // Anyone can invent a refresh token: an unknown one must not wait for the lock or hold it.
         if leaving.access.is_none() {
             let known = match &leaving.refresh {
                 Some(token) => sessions::find_by_token(&db, token.hash()).await?,
@@ -106,7 +107,8 @@ impl Sessions {
             }
         }
         let transaction = db.begin().await?;
-        // What somebody does in one of these sessions is done before, or not at all.
+        // The lock orders changes made in these sessions: each is complete before the sign-out, or
+        // refused after it.
         rights::lock(&transaction, true).await?;
         let mut theirs: Vec<(Uuid, Uuid)> =
             leaving.access.iter().map(|claims| (claims.sub, claims.sid)).collect();
@@ -120,10 +122,11 @@ impl Sessions {
         for (staff, session) in theirs {
             ended.push(session);
             let was_open = sessions::revoke(&transaction, session, now).await?;
-            // The sessions of Clerk have no row here.
+            // Clerk's sessions have no row in the tenant's database.
             let is_clerks = leaving.sessions_end_at_clerk(&self.access);
             if !was_open && (!is_clerks || self.access.is_revoked(session)) {
-                // A first attempt may have stopped before the registry knew. But what is over ends no other session.
+                // An earlier attempt may have failed before the registry recorded it. A session
+                // that has ended before ends no other sessions.
                 if everywhere {
                     let since = now - self.access.tokens().life();
                     ended.extend(sessions::revoked_since(&transaction, staff, since).await?);
@@ -133,7 +136,7 @@ impl Sessions {
             let event = if everywhere {
                 let since = now - self.access.tokens().life();
                 ended.extend(sessions::revoke_all(&transaction, staff, None, now, since).await?);
-                // Whoever was in may be waiting to move the account to an address of theirs.
+                // An attacker who had access may have requested a change of the address.
                 one_time_tokens::remove(&transaction, staff, Purpose::EmailChange).await?;
                 AuditEvent::on("sessions.ended", "staff", staff)
             } else {
@@ -147,7 +150,8 @@ impl Sessions {
         Ok(ended)
     }
 
-    /// Who may not call any more has no sessions that could end.
+    /// Writes the audit log entry. A user who may not call any more gets none, because that user
+    /// has no open session.
     async fn record_sign_out(
         &self,
         transaction: &TenantTransaction,

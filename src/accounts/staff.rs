@@ -1,4 +1,4 @@
-//! Changes of the staff of a tenant: roles, suspensions, removals, and second factors that were lost.
+//! Administration of staff: roles, suspensions, removals, and resets of lost second factors.
 
 use std::sync::Arc;
 
@@ -19,16 +19,16 @@ use crate::tenant_data::staff_changes::{self, StaffChanges, StaffError};
 use crate::tenant_data::{second_factor, staff};
 use crate::tenant_router::{TenantRouter, TenantTransaction};
 
-/// Why the staff is not changed.
+/// Reason why a change of the staff is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum StaffAdministrationError {
-    /// Callers take their own second factor off with password and code.
+    /// Callers remove their own second factor with password and code instead.
     #[error("the caller's own second factor is taken off with password and code")]
     OwnSecondFactor,
     /// The account has no second factor.
     #[error("there is no second factor")]
     NoSecondFactor,
-    /// The staff does not take the change.
+    /// The change of the staff is refused.
     #[error(transparent)]
     Staff(#[from] StaffError),
     /// The caller is refused, or a database cannot be reached.
@@ -38,7 +38,7 @@ pub enum StaffAdministrationError {
 
 from_access_causes!(StaffAdministrationError);
 
-/// Changes the staff.
+/// Changes, suspends and removes members of staff.
 #[derive(Clone)]
 pub struct StaffAdministration {
     pub(super) access: Authenticator,
@@ -49,7 +49,7 @@ pub struct StaffAdministration {
 }
 
 impl StaffAdministration {
-    /// Changes somebody. Whoever is shut out loses all sessions.
+    /// Changes a member of staff. A change of status ends all of that person's sessions.
     pub async fn change(
         &self,
         tenant: &Arc<Tenant>,
@@ -78,7 +78,8 @@ impl StaffAdministration {
             .await
     }
 
-    /// Takes somebody's second factor off who has lost it, for a manager who may do all that they may.
+    /// Removes a lost second factor of a member of staff. The caller must have all rights of that
+    /// person.
     pub async fn reset_factor(
         &self,
         tenant: &Arc<Tenant>,
@@ -88,7 +89,7 @@ impl StaffAdministration {
         let db = self.router.connect(tenant).await?;
         self.access
             .change_by(&db, by, async |transaction, rights| {
-                // A token that was stolen must not take off what it was stolen in spite of.
+                // A stolen token must not be able to remove the second factor of its own account.
                 if rights.actor.id == Some(id) {
                     return Err(StaffAdministrationError::OwnSecondFactor);
                 }
@@ -101,7 +102,8 @@ impl StaffAdministration {
             .await
     }
 
-    /// As [`Self::reset_factor`], by an operator's command: for an owner whom no other owner can help.
+    /// As [`Self::reset_factor`], by an operator's command: for an owner, if no other owner can do
+    /// it.
     pub async fn reset_factor_by_command(
         &self,
         tenant: &Arc<Tenant>,
@@ -131,7 +133,7 @@ impl StaffAdministration {
         Ok(((), AuditEvent::on("mfa.reset", "staff", id)))
     }
 
-    /// Removes somebody from the staff.
+    /// Removes a member of staff.
     pub async fn remove(
         &self,
         tenant: &Arc<Tenant>,
@@ -165,7 +167,8 @@ impl StaffAdministration {
         {
             self.index.settle(email, tenant_id, mark, AddressStatus::Unknown).await;
         } else if let Ok(other) = removed.email.parse()
-            // They had another address by then: the job asks whose both are now.
+            // The user had another address by then: the job finds out which user has each of the
+            // two addresses.
             && let Err(error) = self.index.mark(&other, tenant_id).await
         {
             tracing::warn!(%error, "an address of somebody who was removed stays in the index");

@@ -1,5 +1,6 @@
-//! Step-up: a member of staff proves their identity once more, for what can take an account or an organization over. What asks for
-//! it, and how long it counts, says `access/step_up.rs`.
+//! Step-up of staff: a member of staff proves their identity again, for operations that could take
+//! over an account or an organization. `access/step_up.rs` says which operations need it and how
+//! long it counts.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::registry::tenants::Tenant;
 use crate::tenant_data::staff;
 use crate::tenant_router::TenantRouter;
 
-/// Raises sessions for a few minutes.
+/// Records step-ups of sessions.
 #[derive(Clone)]
 pub struct StepUp {
     pub(super) access: Authenticator,
@@ -27,7 +28,8 @@ pub struct StepUp {
 }
 
 impl StepUp {
-    /// A member of staff shows all that a sign-in would ask of them; counted like one, and written down either way.
+    /// Verifies everything that a sign-in needs. Failures count as failed sign-ins. The audit log
+    /// gets an entry for a success and for wrong credentials.
     pub async fn prove(
         &self,
         tenant: &Arc<Tenant>,
@@ -42,18 +44,19 @@ impl StepUp {
             Err(CredentialError::InvalidCredentials) => {
                 AuditEvent::on("step_up.refused", "session", session)
             }
-            // Not even looked at.
+            // The credentials were not checked, so there is no audit entry.
             Err(_) => return proven.map(drop),
         };
         let db = self.router.connect(tenant).await?;
         let mut is_recorded = false;
         let noted = self.access.change_by(&db, by, async |transaction, _| {
             if let Ok(user) = &proven {
-                // Their password may have changed while it was being checked.
+                // The password may have changed while it was verified.
                 if !staff::lock_active(transaction, user).await? {
                     return Err(CredentialError::InvalidCredentials);
                 }
-                // Whoever changes it, or shuts them out, waits for this transaction, and then takes the proof back.
+                // A concurrent change of the password or a suspension waits for this transaction,
+                // and then deletes the step-up.
                 let (registry, now) = (self.registry.connect().await?, self.clock.now());
                 is_recorded = true;
                 step_ups::record(&registry, (session, account), now, now + PROOF_LIFE).await?;
@@ -61,7 +64,7 @@ impl StepUp {
             Ok(((), event))
         });
         if let Err(refused) = noted.await {
-            // No entry tells of it.
+            // The audit entry was not written, so the step-up must not count.
             if is_recorded {
                 let registry = self.registry.connect().await?;
                 step_ups::forget_in(&registry, session).await?;

@@ -1,4 +1,5 @@
-//! One-time codes by time (RFC 6238) of an authenticator app, and the recovery codes for whoever has lost theirs.
+//! Time-based one-time codes (RFC 6238) of an authenticator app, and recovery codes for users who
+//! have lost the app.
 
 use chrono::{DateTime, Utc};
 use ring::digest;
@@ -6,18 +7,20 @@ use totp_rs::{Builder, Secret, Totp};
 
 use crate::sealing::{Sealer, SealingError};
 
-/// RFC 4226, section 4: 160 bits are recommended.
+/// In bytes. RFC 4226, section 4, recommends 160 bits.
 const SECRET_BYTES: usize = 20;
-/// A code is good one step before and after its own: clocks differ, and people type slowly.
+/// A code is also accepted one step before and after its own, because clocks differ and people type
+/// slowly.
 const SKEW: u16 = 1;
-/// Seconds. Apps know no other with certainty, as they know no other digest than SHA-1 and no other length than 6.
+/// In seconds. Not all apps support another step, another digest than SHA-1, or another length than
+/// 6 digits.
 const STEP: u64 = 30;
-/// How many recovery codes somebody gets.
+/// Number of recovery codes for each account.
 const RECOVERY_CODES: usize = 10;
-/// 80 bits each: nobody guesses them against their SHA-256 either.
+/// 80 bits each: too many to guess, even from their SHA-256.
 const RECOVERY_BYTES: usize = 10;
 
-/// What an authenticator app and we share.
+/// The secret shared with an authenticator app.
 pub(crate) struct TotpSecret(Vec<u8>);
 
 impl TotpSecret {
@@ -25,7 +28,7 @@ impl TotpSecret {
         Ok(Self(sealer.random_bytes::<SECRET_BYTES>()?.to_vec()))
     }
 
-    /// As it was kept.
+    /// Restores a stored secret.
     pub fn of_bytes(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
@@ -34,19 +37,21 @@ impl TotpSecret {
         &self.0
     }
 
-    /// For whoever types it in.
+    /// The secret in base32, to be typed in.
     pub fn to_text(&self) -> String {
         Secret::from(self.0.as_slice()).to_base32()
     }
 
-    /// For whoever scans it. The names are shown by the app, without the colon that would divide them.
+    /// The `otpauth://` URL for a QR code. The app shows both names; colons are removed from them,
+    /// because a colon separates them.
     pub fn url(&self, issuer: &str, account: &str) -> Option<String> {
         let plain = |text: &str| text.replace(':', " ");
         let named = self.totp().with_issuer(Some(plain(issuer))).with_account_name(plain(account));
         named.build().ok()?.to_url().ok()
     }
 
-    /// The step of a code that is good now and belongs to a later step than `last`. No code is good twice.
+    /// The step of a code that is valid now and belongs to a later step than `last`. `last` makes
+    /// each code valid only once.
     pub fn step_of(&self, code: &str, last: i64, now: DateTime<Utc>) -> Option<i64> {
         let code: String = code.chars().filter(|c| !c.is_whitespace()).collect();
         let totp: Totp = self.totp().build_noncompliant();
@@ -59,7 +64,7 @@ impl TotpSecret {
     }
 }
 
-/// Codes for whoever has lost their app, each good once, in the form `xxxx-xxxx-xxxx-xxxx`.
+/// Creates recovery codes, each valid once, in the form `xxxx-xxxx-xxxx-xxxx`.
 pub(crate) fn recovery_codes(sealer: &Sealer) -> Result<Vec<String>, SealingError> {
     let code = || {
         let text = Secret::from(sealer.random_bytes::<RECOVERY_BYTES>()?.as_slice()).to_base32();
@@ -69,7 +74,7 @@ pub(crate) fn recovery_codes(sealer: &Sealer) -> Result<Vec<String>, SealingErro
     (0..RECOVERY_CODES).map(|_| code()).collect()
 }
 
-/// By which a recovery code is known. However it is written: hyphens, spaces and case do not count.
+/// The hash by which a recovery code is stored. Hyphens, spaces and case are ignored.
 pub(crate) fn recovery_hash(code: &str) -> Vec<u8> {
     let plain: String = code.chars().filter(char::is_ascii_alphanumeric).collect();
     digest::digest(&digest::SHA256, plain.to_ascii_lowercase().as_bytes()).as_ref().to_vec()
@@ -84,7 +89,7 @@ mod tests {
         DateTime::from_timestamp(seconds, 0).unwrap()
     }
 
-    /// RFC 6238, appendix B, the last six of its eight digits.
+    /// Values from RFC 6238, appendix B: the last six of the eight digits.
     #[rstest]
     #[case(59, "287082")]
     #[case(1_111_111_109, "081804")]

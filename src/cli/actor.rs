@@ -1,13 +1,14 @@
-//! Who gives a command: what they do to a run stands in its history under this name.
+//! The name under which a run's history and the audit log record a command.
 
 use nix::unistd::{User, getuid};
 
 use crate::audit::{Actor, Origin};
 
-/// No name in the history is longer.
+/// Characters; the history allows no longer name.
 const LONGEST: usize = 64;
 
-/// `cli:` and the operating system's name of whoever runs the command; behind sudo, of whoever called it.
+/// `cli:` and the operating system's name of the user who runs the command; behind sudo, of the
+/// user who called sudo.
 pub(super) fn actor() -> String {
     let id = getuid();
     let known =
@@ -16,7 +17,7 @@ pub(super) fn actor() -> String {
     named(&caller.unwrap_or_else(known))
 }
 
-/// The same, as what they do is written down in the audit log.
+/// The same name as a request context, for the audit log.
 pub(super) fn origin() -> Origin {
     Actor::command(&actor()).into()
 }

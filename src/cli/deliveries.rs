@@ -1,4 +1,4 @@
-//! `narthex deliveries`: what providers have delivered, and what became of it.
+//! `narthex deliveries`: the deliveries of providers, and their state.
 
 use std::process::ExitCode;
 
@@ -11,21 +11,21 @@ use crate::configuration::Settings;
 use crate::registry::inbox::webhook_deliveries::{self, Delivery, Status};
 use crate::webhooks::clerk::Replayed;
 
-/// The newest are shown; a list that nobody can read helps nobody.
+/// Rows; a longer list would not be readable.
 const MOST_SHOWN: u64 = 1000;
 
 #[derive(Subcommand)]
 pub(super) enum Deliveries {
-    /// The newest deliveries.
+    /// Lists the newest deliveries.
     List {
-        /// Only those that were given up.
+        /// Only deliveries that were given up.
         #[arg(long)]
         failed: bool,
         /// For scripts: one JSON array.
         #[arg(long)]
         json: bool,
     },
-    /// Has deliveries that were given up worked on again, by the gateways that run.
+    /// Makes deliveries that were given up due again. The running gateways process them.
     Replay {
         /// The provider's id of the delivery.
         #[arg(required_unless_present = "all_failed", conflicts_with = "all_failed")]
@@ -98,7 +98,7 @@ async fn replay_all(app: &App) -> Result<(), CommandError> {
         drop(db);
         let before = replayed;
         for delivery in &failed {
-            // Those that somebody else has replayed meanwhile count there.
+            // A delivery that another command has replayed meanwhile is not counted here.
             if app.clerk.replay(&delivery.delivery_id).await? == Replayed::Due {
                 replayed += 1;
             }

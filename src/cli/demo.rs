@@ -1,4 +1,5 @@
-//! `narthex demo`: the whole story against the running dev instance. Every step checks what it tells.
+//! `narthex demo`: a walk-through of the features against the running dev instance. Each step
+//! checks its claim.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,7 +23,7 @@ use crate::webhooks::telnyx::signature::SigningKey;
 
 #[derive(Args)]
 pub(super) struct Demo {
-    /// Of the dev instance.
+    /// Data directory of the dev instance.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 }
@@ -56,7 +57,7 @@ fn settings_of(running: &Running) -> Settings {
     settings
 }
 
-/// One church of the story.
+/// A church of the demo, with its owner's token.
 struct Church {
     name: &'static str,
     id: String,
@@ -73,7 +74,7 @@ struct Story<'a> {
 }
 
 impl Story<'_> {
-    /// Tells a step that has held, with the time since the one before.
+    /// Prints a step that has succeeded, with the time since the step before.
     fn report(&mut self, text: impl AsRef<str>) {
         self.steps += 1;
         say!("{:>7} ms  {}", self.since.elapsed().as_millis(), text.as_ref());
@@ -105,7 +106,7 @@ impl Story<'_> {
     }
 }
 
-/// What a step claims; where it does not hold, the story ends.
+/// Checks the claim of a step. If it does not hold, the demo ends.
 fn require(holds: bool, claim: &str, seen: impl std::fmt::Debug) -> Result<(), CommandError> {
     if holds { Ok(()) } else { Err(CommandError::Other(format!("{claim}; got {seen:?}"))) }
 }
@@ -132,7 +133,7 @@ async fn report(running: &Running, app: &App) -> Result<u32, CommandError> {
     Ok(story.steps)
 }
 
-/// Registers, logs in, gets a number and a first member.
+/// Registers a church, logs its owner in, assigns a number and adds a first member.
 async fn join(
     story: &mut Story<'_>,
     app: &App,
@@ -172,7 +173,8 @@ async fn join(
     Ok(Church { name, id, token, number, member })
 }
 
-/// A number of the range kept for fiction that nobody holds; some other run of the demo may have taken one.
+/// Assigns a free number of the range that is reserved for fiction. An earlier run of the demo may
+/// hold some of them.
 async fn free_number(
     app: &App,
     tenant: &crate::registry::tenants::Tenant,
@@ -190,7 +192,7 @@ async fn free_number(
     Err(CommandError::Other("no free number was found in 100 tries".to_owned()))
 }
 
-/// Neither reads, changes nor removes what is the other's.
+/// Checks that `a` cannot read, change or remove a member of `b`.
 async fn keep_apart(story: &mut Story<'_>, a: &Church, b: &Church) -> Result<(), CommandError> {
     let path = format!("/v1/members/{}", b.member["id"].as_str().unwrap_or_default());
     for (method, body) in [
@@ -224,7 +226,7 @@ async fn conversations(story: &Story<'_>, church: &Church) -> Result<Vec<Value>,
     Ok(list["data"].as_array().cloned().unwrap_or_default())
 }
 
-/// A signed SMS reaches its church, once, and no other.
+/// Checks that a signed SMS reaches its church once, and reaches no other church.
 async fn receive(
     story: &mut Story<'_>,
     provider: &Provider,
@@ -270,7 +272,8 @@ async fn receive(
     Ok(())
 }
 
-/// Forged, stale, unknown.
+/// Checks that a forged and a stale event are refused, and that an event for an unknown number is
+/// parked.
 async fn refuse(
     story: &mut Story<'_>,
     provider: &Provider,
@@ -309,7 +312,7 @@ async fn refuse(
     Ok(())
 }
 
-/// The signature of somebody who does not have the provider's key.
+/// A signature made without the provider's key.
 fn forged(timestamp: i64, body: &str) -> Result<String, CommandError> {
     let seed =
         crate::sealing::generate_master_key().map_err(|e| CommandError::Other(e.to_string()))?;

@@ -1,4 +1,5 @@
-//! `narthex dev`: everything on this machine, from installed PostgreSQL programs and an empty directory.
+//! `narthex dev`: a whole installation on this machine, from installed PostgreSQL programs and an
+//! empty directory.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -32,7 +33,7 @@ use crate::webhooks::telnyx::signature::SigningKey;
 use crate::{registry, sealing, telemetry};
 use local_cluster::{ClusterOptions, LocalCluster, default_data_dir};
 
-/// Hundreds of tenants with a few connections each.
+/// Enough for hundreds of tenants with a few connections each.
 const CLUSTER_CONNECTIONS: u32 = 400;
 
 /// The demo tenants: name, owner's email, number (of the range kept for fiction).
@@ -41,16 +42,17 @@ const DEMO_TENANTS: [(&str, &str, &str); 2] = [
     ("Hope Fellowship", "owner@hope-fellowship.example", "+13125550122"),
 ];
 
-/// Signs in with the password of the demo tenants' owners.
+/// The operator of the dev instance. The password is that of the demo tenants' owners.
 const DEMO_OPERATOR: &str = "operator@narthex.example";
 
-/// Of the newest runs, so many are looked at at the start; and for each open one it waits for so long.
+/// At the start, this many of the newest runs are checked, and each open run gets `FINISH_TIMEOUT`
+/// to finish.
 const RUNS_TO_FINISH: u64 = 100;
 const FINISH_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Args)]
 pub(super) struct Dev {
-    /// Where everything is kept.
+    /// The directory for all data.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Address and port; where absent 127.0.0.1:8080, or a free port if that one is taken.
@@ -85,21 +87,21 @@ async fn serve(
         None => new_instance()?,
     };
     let registry_url = cluster.url("narthex_registry");
-    // No load balancer has to notice anything.
+    // No load balancer has to notice the drain.
     settings.http.drain_delay = Duration::ZERO;
-    // Nor has anybody an authenticator app for this machine alone.
+    // An authenticator app for a dev instance would be too much work.
     settings.auth.operator_mfa_required = false;
     settings.registry.url = Some(SecretString::from(registry_url.clone()));
     settings.secrets.master_key = Some(SecretString::from(instance.master_key.clone()));
     let telnyx_key = SigningKey::from_base64(&instance.telnyx_seed).map_err(other)?;
-    // Whoever runs this reads them.
+    // The developer reads the emails in the log.
     settings.smtp.url.get_or_insert_with(Mailer::log_url);
     settings.telnyx.public_key.get_or_insert_with(|| telnyx_key.public_key().to_base64());
 
     progress("migrating the registry");
     let options = registry::parse_url(&SecretString::from(registry_url.clone()))?;
     schema::migrate(options).await?;
-    // Kept before the first secret is sealed under them.
+    // Stored before the first secret is sealed with it.
     instance.write(data_dir)?;
 
     let app = App::open(settings.clone(), Clock::system()).await?;
@@ -120,7 +122,7 @@ async fn serve(
     Ok(app.serve(listeners).await)
 }
 
-/// What can fail once the rooms are open.
+/// The steps that can fail after the application is open.
 async fn prepare(
     app: &App,
     instance: &Instance,
@@ -157,7 +159,7 @@ fn new_instance() -> Result<Instance, CommandError> {
     })
 }
 
-/// The port that people remember, unless somebody has it and nobody asked for it.
+/// Binds the usual port. A free port is used if the usual one is taken and none was asked for.
 async fn bind(
     asked: Option<SocketAddr>,
     configured: SocketAddr,
@@ -178,7 +180,8 @@ fn url_of(listener: &TcpListener) -> Result<String, CommandError> {
     Ok(format!("http://{address}"))
 }
 
-/// What an earlier start was making when it was cut off, whole or not at all.
+/// Finishes the tenants that an earlier start was creating when it stopped: a tenant is made
+/// completely or not at all.
 async fn finish_what_was_begun(app: &App) -> Result<(), CommandError> {
     let db = app.registry.connect().await?;
     let making = Filter { kind: Some(RunKind::CreateTenant), ..Filter::default() };
@@ -188,13 +191,15 @@ async fn finish_what_was_begun(app: &App) -> Result<(), CommandError> {
         progress("finishing what an earlier start began");
         let planned =
             Planned { run_id: run.id, tenant_id: TenantId(run.tenant_id), owner_id: None };
-        // One that had to be undone is made again; one that waits for something else is no matter of this start.
+        // A demo tenant whose run was undone is registered again. A run that waits for something
+        // else does not concern this start.
         let _ = tokio::time::timeout(FINISH_TIMEOUT, app.provisioner.finish(planned)).await;
     }
     Ok(())
 }
 
-/// Tenants that an older program has made get this one's schema: on this machine nobody else would see to it.
+/// Brings tenants of an older program to this program's schema: on this machine nothing else does
+/// it.
 async fn bring_up_to_date(app: &App) -> Result<(), CommandError> {
     let db = app.registry.connect().await?;
     let all = registry::tenants::list(&db, None).await?;
@@ -213,7 +218,7 @@ async fn bring_up_to_date(app: &App) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Registers the demo tenants at the first start; finds them at every later one.
+/// Registers the demo tenants at the first start, and finds them at later starts.
 async fn demo_tenants(app: &App, instance: &Instance) -> Result<Vec<Tenant>, CommandError> {
     let mut found = Vec::new();
     for (name, email, number) in DEMO_TENANTS {
@@ -240,7 +245,7 @@ async fn demo_tenants(app: &App, instance: &Instance) -> Result<Vec<Tenant>, Com
     Ok(found)
 }
 
-/// Made at the first start, and left alone from then on.
+/// Creates the demo operator at the first start. Later starts leave the operator unchanged.
 async fn demo_operator(app: &App, instance: &Instance) -> Result<(), CommandError> {
     let new = NewOperator {
         email: DEMO_OPERATOR.parse().map_err(other)?,
@@ -281,7 +286,7 @@ async fn register(
     Ok(created.tenant_id)
 }
 
-/// So that the other commands say that nothing runs, instead of knocking at a closed door.
+/// Removes the addresses from the instance file, so that other commands report that nothing runs.
 fn forget_addresses(data_dir: &Path) {
     if let Ok(Some(mut instance)) = Instance::read(data_dir) {
         instance.url = None;

@@ -1,5 +1,5 @@
-//! `narthex doctor`: whatever is not as it should be, and what to do about it. Changes nothing, but notes where audit logs end
-//! that are whole.
+//! `narthex doctor`: problems of the installation, and how to fix them. It changes nothing, except
+//! that it records the heads of intact audit logs.
 
 use std::process::ExitCode;
 
@@ -26,19 +26,20 @@ pub(super) struct Doctor {
     json: bool,
 }
 
-/// Above this the queue of notifications is emptied too slowly, or not at all.
+/// Used fraction of the notification queue. Above it the queue is emptied too slowly, or not at
+/// all.
 const QUEUE_USAGE: f64 = 0.5;
 
-/// Something that is not as it should be.
+/// A problem of the installation.
 #[derive(Debug)]
 struct Finding {
-    /// Stable, for scripts.
+    /// Stable name, for scripts.
     kind: &'static str,
-    /// Where.
+    /// The thing that has the problem.
     about: String,
-    /// In which way.
+    /// The problem, for people.
     detail: String,
-    /// What to do.
+    /// The remedy, for people.
     fix: String,
 }
 
@@ -52,7 +53,7 @@ impl Finding {
 pub(super) async fn run(command: Doctor, settings: Settings) -> Result<ExitCode, CommandError> {
     let url = settings.registry.url.as_ref().ok_or(StartError::NoRegistryUrl)?;
     let pending = schema::status(parse_url(url)?).await?.pending;
-    // With an older schema nothing else can be asked.
+    // The other checks need the newest schema of the registry.
     let found = if pending.is_empty() {
         let app = open_app(settings).await?;
         let found = examine(&app).await;
@@ -97,7 +98,7 @@ async fn examine(app: &App) -> Result<Vec<Finding>, CommandError> {
     Ok(found)
 }
 
-/// The chain of each log, against where it was seen to end before.
+/// Verifies the chain of each audit log, and compares it with its last recorded head.
 async fn audit_logs(app: &App) -> Result<Vec<Finding>, CommandError> {
     let db = app.registry.connect().await?;
     let noted = audit_heads::noted(&db, audit_log::CHAIN).await?;
@@ -107,7 +108,7 @@ async fn audit_logs(app: &App) -> Result<Vec<Finding>, CommandError> {
     let mut found: Vec<_> = judge(app, audit_log::CHAIN, verified).await?.into_iter().collect();
     let newest = template::schema_version();
     for tenant in tenants {
-        // Of an older schema it may have no log yet, and stands among the outdated.
+        // A tenant with an older schema may have no log. It is reported as outdated instead.
         let is_kept = matches!(tenant.status, Status::Active | Status::Suspended);
         if is_kept && tenant.schema_version >= newest {
             found.extend(audit_log_of(app, &tenant).await?);
@@ -116,7 +117,7 @@ async fn audit_logs(app: &App) -> Result<Vec<Finding>, CommandError> {
     Ok(found)
 }
 
-/// The chain of a tenant's own log.
+/// Verifies the audit log of one tenant.
 async fn audit_log_of(app: &App, tenant: &Tenant) -> Result<Option<Finding>, CommandError> {
     let (id, chain) = (TenantId(tenant.id), tenant.id.to_string());
     let registry = app.registry.connect().await?;
@@ -138,7 +139,7 @@ async fn audit_log_of(app: &App, tenant: &Tenant) -> Result<Option<Finding>, Com
     }
 }
 
-/// Notes the end of a log that is whole.
+/// Records the head of an intact log, or reports the tampering.
 async fn judge(
     app: &App,
     chain: &str,
@@ -198,7 +199,7 @@ async fn unreadable_values(app: &App) -> Result<Vec<Finding>, CommandError> {
     Ok(found)
 }
 
-/// Changes of the registry are announced by a queue of its server.
+/// The registry announces its changes through the notification queue of its server.
 fn notification_queue(usage: f64) -> Option<Finding> {
     (usage > QUEUE_USAGE).then(|| Finding {
         kind: "notification_queue",

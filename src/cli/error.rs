@@ -1,4 +1,4 @@
-//! Why a command fails.
+//! Errors of commands.
 
 use local_cluster::ClusterError;
 
@@ -6,7 +6,7 @@ use crate::app::StartError;
 use crate::configuration::ConfigurationError;
 use crate::registry::RegistryError;
 
-/// Why a command failed. Each says what to do; all of them end with exit code 1.
+/// Why a command failed. Each text says what to do; every error ends with exit code 1.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CommandError {
     #[error(transparent)]
@@ -22,13 +22,13 @@ pub(super) enum CommandError {
 }
 
 impl CommandError {
-    /// For failures of the machine (files, sockets) that need their circumstances told.
+    /// For errors of files and sockets, which need the operation in their text.
     pub fn while_doing(what: &str) -> impl FnOnce(std::io::Error) -> Self + '_ {
         move |error| Self::Other(format!("{what}: {error}"))
     }
 }
 
-/// A failure that says by itself what to do.
+/// An error whose own text says what to do.
 pub(super) fn other(error: impl std::fmt::Display) -> CommandError {
     CommandError::Other(error.to_string())
 }

@@ -1,4 +1,4 @@
-//! What a dev instance leaves in its data directory, so that the other commands find it.
+//! The file in the data directory by which other commands find a dev instance.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -12,23 +12,23 @@ use local_cluster::default_data_dir;
 
 const FILE: &str = "instance.json";
 
-/// A dev instance: its secrets, made once, and where it is to be found, written anew at each start.
+/// A dev instance: its secrets, created once, and its addresses, written at each start.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Instance {
-    /// Base64, 32 bytes.
+    /// The master key of the registry. Base64, 32 bytes.
     pub master_key: String,
-    /// Plays the provider's private key. Base64, 32 bytes.
+    /// The private key that stands in for the provider's. Base64, 32 bytes.
     pub telnyx_seed: String,
-    /// Of the owners of the demo tenants.
+    /// Password of the demo tenants' owners.
     pub demo_password: String,
-    /// Where the gateway listens; absent while it is down.
+    /// URL of the gateway; absent while it is down.
     pub url: Option<String>,
-    /// Where the registry is; absent while it is down.
+    /// URL of the registry; absent while it is down.
     pub registry_url: Option<String>,
 }
 
 impl Instance {
-    /// The instance in `directory`, if there is one.
+    /// Reads the instance in `directory`, if there is one.
     pub fn read(directory: &Path) -> Result<Option<Self>, CommandError> {
         let path = directory.join(FILE);
         match std::fs::read(&path) {
@@ -42,7 +42,7 @@ impl Instance {
         }
     }
 
-    /// Writes it for its owner's eyes only; a write cut off in the middle leaves the old one.
+    /// Writes the file, readable for its owner only. An interrupted write leaves the old file.
     pub fn write(&self, directory: &Path) -> Result<(), CommandError> {
         let (path, draft) = (directory.join(FILE), directory.join("instance.json.new"));
         let write = || {
@@ -61,14 +61,14 @@ impl Instance {
     }
 }
 
-/// A dev instance that is up.
+/// A dev instance that is running.
 pub(super) struct Running {
     pub url: String,
     pub registry_url: String,
     pub instance: Instance,
 }
 
-/// The running instance of a data directory, or what to do to have one.
+/// The running instance of a data directory. The error says how to start one.
 pub(super) fn running(data_dir: Option<PathBuf>) -> Result<Running, CommandError> {
     let directory = data_dir.unwrap_or_else(default_data_dir);
     let instance = Instance::read(&directory)?;
@@ -84,8 +84,8 @@ pub(super) fn running(data_dir: Option<PathBuf>) -> Result<Running, CommandError
     })
 }
 
-/// Starts this program anew, in the same process, without the `PG*` variables of the shell. They are about servers
-/// elsewhere, and the driver offers no way to connect without `PGOPTIONS`.
+/// Starts this program again in the same process, without the `PG*` variables of the shell. They
+/// are about other servers, and the driver has no other way to ignore `PGOPTIONS`.
 pub(super) fn drop_postgres_variables() -> Result<(), CommandError> {
     let names = std::env::vars_os().map(|(name, _)| name);
     let foreign: Vec<_> = names.filter(|name| name.as_encoded_bytes().starts_with(b"PG")).collect();

@@ -1,4 +1,5 @@
-//! `narthex keys`: the keys that sign access tokens, and the one under which the registry's secrets are sealed.
+//! `narthex keys`: the keys that sign access tokens, and the master key that seals the registry's
+//! secrets.
 
 use std::process::ExitCode;
 
@@ -12,21 +13,22 @@ use crate::registry::secrets::{resealing, signing_keys};
 
 #[derive(Subcommand)]
 pub(super) enum Keys {
-    /// Those that are believed, the newest first.
+    /// The keys whose tokens are accepted, newest first.
     List {
-        /// For scripts.
+        /// For scripts: one JSON array.
         #[arg(long)]
         json: bool,
     },
-    /// Makes a new key. It signs ten minutes later, when everybody knows it; the others are believed until the last token
-    /// that they have signed has expired.
+    /// Creates a new key. It signs ten minutes later, when every replica has it. Tokens of the
+    /// other keys are accepted until they expire.
     Rotate {
-        /// The other keys have got into wrong hands: nothing that they have signed is believed any more. Everybody who is
-        /// signed in needs a new access token, which their refresh token gets them.
+        /// For stolen keys: tokens of the other keys are not accepted any more. All signed-in users
+        /// need a new access token, which their clients get with their refresh tokens.
         #[arg(long, conflicts_with = "master_key")]
         at_once: bool,
-        /// Instead: everything in the registry that an older master key has sealed is sealed anew under `secrets.master_key`. The
-        /// older ones must be in `secrets.previous_master_keys`. Can be cut off and run again.
+        /// Instead: seals again, with `secrets.master_key`, every value in the registry that an
+        /// older master key has sealed. The older keys must be in `secrets.previous_master_keys`.
+        /// An interrupted run can be repeated.
         #[arg(long)]
         master_key: bool,
     },

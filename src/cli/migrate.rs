@@ -1,4 +1,4 @@
-//! `narthex migrate`: schemas.
+//! `narthex migrate`: schemas of databases.
 
 use std::process::ExitCode;
 
@@ -12,13 +12,13 @@ use crate::telemetry;
 
 #[derive(Subcommand)]
 pub(super) enum Migrate {
-    /// Makes the registry database if it does not exist, and brings its schema up to date.
+    /// Creates the registry database if it does not exist, and brings its schema up to date.
     Registry {
-        /// Only say what would be done.
+        /// Only shows what would be done.
         #[arg(long)]
         dry_run: bool,
     },
-    /// How the registry's schema stands.
+    /// Shows the state of the registry's schema.
     Status,
 }
 

@@ -1,4 +1,4 @@
-//! The command line: one file a command.
+//! The command line: a file for each command.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,7 +38,7 @@ use open::{open_app, quiet};
 #[derive(Parser)]
 #[command(name = "narthex", version, about, disable_help_subcommand = true)]
 pub struct Arguments {
-    /// TOML file with settings; the environment (NARTHEX_<SECTION>__<KEY>) goes before it.
+    /// TOML file with settings; the environment (NARTHEX_<SECTION>__<KEY>) overrides it.
     #[arg(long, global = true, env = "NARTHEX_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -47,45 +47,49 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Everything on this machine: a private PostgreSQL cluster, registry, gateway and two demo tenants.
+    /// Runs everything on this machine: a private PostgreSQL cluster, registry, gateway and two
+    /// demo tenants.
     Dev(dev::Dev),
-    /// The whole story against the running dev instance, step by step; exit code 0 if all of it held.
+    /// Walks through the features against the running dev instance, step by step; exit code 0 if
+    /// every step succeeded.
     Demo(demo::Demo),
     /// Plays a provider towards the running dev instance.
     #[command(subcommand)]
     Simulate(simulate::Simulate),
-    /// The gateway and its background jobs.
+    /// Runs the gateway and its background jobs.
     Serve,
     /// Brings schemas up to date.
     #[command(subcommand)]
     Migrate(migrate::Migrate),
-    /// The tenants in the registry.
+    /// Shows and changes the tenants in the registry.
     #[command(subcommand)]
     Tenants(tenants::Tenants),
-    /// What providers have delivered.
+    /// Shows the deliveries of providers, and replays them.
     #[command(subcommand)]
     Deliveries(deliveries::Deliveries),
-    /// The keys that sign access tokens, and the master key.
+    /// Manages the keys that sign access tokens, and the master key.
     #[command(subcommand)]
     Keys(keys::Keys),
-    /// The PostgreSQL servers that tenants live on.
+    /// Manages the PostgreSQL servers of the tenants.
     #[command(subcommand)]
     Servers(servers::Servers),
-    /// The ledger of provisioning: every run that makes, mends or removes a tenant.
+    /// Shows and controls the provisioning runs, which create, repair and remove tenants.
     #[command(subcommand)]
     Runs(runs::Runs),
-    /// Compares what is on the database servers with the registry, and says what to do. Changes nothing by itself.
+    /// Compares the contents of the database servers with the registry, and says what to do.
+    /// Changes nothing by itself.
     Reconcile(reconcile::Reconcile),
-    /// The operators of this installation: who may call `/v1/admin`.
+    /// Manages the operators of this installation, who may call `/v1/admin`.
     #[command(subcommand)]
     Operators(operators::Operators),
-    /// Looks for whatever is not as it should be, and says what to do. Exit code 1 where anything is found.
+    /// Looks for problems of the installation, and says how to fix them. Exit code 1 if there is
+    /// any.
     Doctor(doctor::Doctor),
     /// Prints the OpenAPI document.
     Openapi,
 }
 
-/// Runs a command to its end.
+/// Runs a command to its end. Errors go to standard error, with exit code 1.
 pub fn run(arguments: Arguments) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

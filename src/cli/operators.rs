@@ -1,4 +1,4 @@
-//! `narthex operators`: who may call `/v1/admin`. The first one is made here.
+//! `narthex operators`: the operators, who may call `/v1/admin`. The first one is created here.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,47 +20,49 @@ use crate::passwords;
 use crate::plain_text::name;
 use crate::registry::people::operators::{self, Operator, OperatorChange, Role, Status};
 
-/// Read at once.
+/// Rows read at once.
 const PART: u64 = 200;
 
 #[derive(Subcommand)]
 pub(super) enum Operators {
-    /// Makes an operator. The password is read from a prompt, standard input or a file.
+    /// Creates an operator. The password is read from a prompt, standard input or a file.
     Create {
-        /// With which they sign in.
+        /// The address with which the operator signs in.
         #[arg(long)]
         email: EmailAddress,
-        /// For people: stands in the audit log.
+        /// For people; the audit log shows it.
         #[arg(long, value_parser = name::<120>)]
         name: String,
         /// viewer, support or admin.
         #[arg(long, value_parser = word::<Role>)]
         role: Role,
-        /// The password is the file's first line.
+        /// File whose first line is the password.
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
     },
-    /// All operators, newest first.
+    /// Lists all operators, newest first.
     List {
         /// For scripts: one JSON array.
         #[arg(long)]
         json: bool,
     },
-    /// Signs an operator out everywhere, and in no more. The last active admin cannot be disabled.
+    /// Disables an operator, who is signed out everywhere and cannot sign in again. The last active
+    /// admin cannot be disabled.
     Disable { email: EmailAddress },
-    /// Lets a disabled operator sign in again.
+    /// Allows a disabled operator to sign in again.
     Enable { email: EmailAddress },
-    /// For an operator who cannot sign in any more: a new password, no second factor, no session.
+    /// Helps an operator who cannot sign in any more: sets a new password, removes the second
+    /// factor, and ends all sessions.
     Reset {
         email: EmailAddress,
-        /// The password is the file's first line.
+        /// File whose first line is the password.
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
     },
 }
 
 pub(super) async fn run(command: Operators, settings: Settings) -> Result<ExitCode, CommandError> {
-    // Asked for before anything is opened: a prompt must not keep connections waiting.
+    // Read before connections are opened, so that they do not wait for the prompt.
     let password = match &command {
         Operators::Create { email, name, password_file, .. } => {
             read_password(password_file.as_ref(), &[email.as_str(), name])?

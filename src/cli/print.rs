@@ -1,5 +1,5 @@
-//! How commands print what they have found. Everything goes through here: names and reasons are texts of strangers, and on a
-//! terminal a character can be a command.
+//! The output of commands. All of it goes through here: names and reasons can be texts of clients,
+//! and a terminal can take a character as a command.
 
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};
@@ -9,18 +9,19 @@ use serde_json::Value;
 
 use crate::plain_text::{harmless, harmless_json, harmless_lines};
 
-/// As `println!`, for a person.
+/// As `println!`, with control characters made harmless.
 macro_rules! say {
     () => { $crate::cli::print::line(format_args!("")) };
     ($($text:tt)*) => { $crate::cli::print::line(format_args!($($text)*)) };
 }
 
-/// A text of ours, perhaps with something of others in it. It may have several lines.
+/// Prints a text of ours, which may contain texts of clients. It may have several lines.
 pub(super) fn line(text: Arguments<'_>) {
     write(harmless_lines(&text.to_string(), ""));
 }
 
-/// In one piece. A reader that has seen enough, as `head`, ends no command; another failure is told.
+/// Writes the text at once. A reader that closes early, such as `head`, is no error; other errors
+/// are reported.
 fn write(mut text: String) {
     text.push('\n');
     let mut out = std::io::stdout().lock();
@@ -32,17 +33,17 @@ fn write(mut text: String) {
     }
 }
 
-/// Why a command has failed.
+/// Prints why a command has failed.
 pub(super) fn failure(text: Arguments<'_>) {
     eprintln!("narthex: {}", harmless_lines(&text.to_string(), ""));
 }
 
-/// For scripts.
+/// Prints one JSON document, for scripts.
 pub(super) fn json(document: &Value) {
     write(harmless_json(&document.to_string()));
 }
 
-/// A value in a cell. What is absent is a dash.
+/// A value in a cell; a dash for an absent value.
 pub(super) fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
@@ -51,7 +52,7 @@ pub(super) fn text(value: &Value) -> String {
     }
 }
 
-/// Rows under the names of their columns.
+/// Prints rows as a table with these columns.
 pub(super) fn table<const N: usize>(columns: [&str; N], rows: &[Value]) {
     let mut table = Table::new();
     table.load_style(NOTHING).set_header(columns);
@@ -61,7 +62,7 @@ pub(super) fn table<const N: usize>(columns: [&str; N], rows: &[Value]) {
     write(table.to_string());
 }
 
-/// One row, a line for each of its fields but those that are lists of rows.
+/// Prints one row, a line for each field. Fields that are lists of rows are left out.
 pub(super) fn fields(row: &Value) {
     let mut table = Table::new();
     table.load_style(NOTHING);

@@ -1,4 +1,4 @@
-//! `narthex reconcile`: what is on the database servers and should not be, or the other way round.
+//! `narthex reconcile`: differences between the database servers and the registry.
 
 use std::process::ExitCode;
 
@@ -13,10 +13,11 @@ use crate::fleet::{Dropped, Finding};
 
 #[derive(Args)]
 pub(super) struct Reconcile {
-    /// Drops the database and the role of this name, if they bear our mark and are nobody's.
+    /// Drops the database and the role of this name, if they have our ownership tag and belong to
+    /// no tenant.
     #[arg(long, value_name = "NAME", requires = "server", conflicts_with = "json")]
     drop: Option<String>,
-    /// The name of the server that they are on.
+    /// Name of the server that has them.
     #[arg(long, value_name = "NAME", requires = "drop")]
     server: Option<String>,
     /// For scripts: one JSON array.

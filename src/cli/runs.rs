@@ -1,4 +1,4 @@
-//! `narthex runs`: the ledger of provisioning, and what an operator can do to a run.
+//! `narthex runs`: the runs of provisioning, and what an operator can do to a run.
 
 use std::process::ExitCode;
 
@@ -21,7 +21,7 @@ use crate::registry::runs::provisioning_runs::{
 
 #[derive(Subcommand)]
 pub(super) enum Runs {
-    /// Runs, newest first.
+    /// Lists runs, newest first.
     List {
         /// pending, running, compensating, completed or failed.
         #[arg(long, value_parser = word::<RunStatus>)]
@@ -29,24 +29,25 @@ pub(super) enum Runs {
         /// create_tenant, announce_tenant, purge_tenant or reprovision_tenant.
         #[arg(long, value_parser = word::<RunKind>)]
         kind: Option<RunKind>,
-        /// Of this tenant, by id or slug. One that was never finished has its id only.
+        /// Only runs of this tenant, by id or slug. A tenant that was never finished has only an
+        /// id.
         #[arg(long)]
         tenant: Option<String>,
-        /// At most so many.
+        /// Rows at most.
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1000))]
         limit: u64,
         /// For scripts: one JSON array.
         #[arg(long)]
         json: bool,
     },
-    /// One run: what it waits for, who works on it, what went wrong, and every step.
+    /// Shows one run: what it waits for, which process works on it, its error, and every step.
     Show {
         run: Uuid,
         /// For scripts: one JSON object.
         #[arg(long)]
         json: bool,
     },
-    /// Everything that happened to a run, oldest first.
+    /// Shows every event of a run, oldest first.
     History {
         run: Uuid,
         /// For scripts: one JSON array.
@@ -55,7 +56,7 @@ pub(super) enum Runs {
     },
     /// Makes the next attempt of a run due now.
     Retry { run: Uuid },
-    /// Has a run undone instead of finished.
+    /// Cancels a run: it is undone instead of finished.
     Cancel { run: Uuid },
 }
 
@@ -116,7 +117,7 @@ async fn list(
     Ok(())
 }
 
-/// Of a list of runs.
+/// The columns of a list of runs.
 pub(super) const COLUMNS: [&str; 7] =
     ["id", "kind", "status", "tenant_id", "created_at", "finished_at", "error_code"];
 
@@ -146,10 +147,10 @@ fn status_name(step: &Step) -> String {
     step.status.to_value()
 }
 
-/// Everything about a run.
+/// Everything about one run, as JSON.
 fn document(app: &App, run: &Run, steps: &[Step]) -> Value {
     let pending = app.provisioner.pending(run, steps);
-    // Whoever works on it waits no longer than the step; whoever has put it down, until the run is due.
+    // A run with a lease waits only for its step. A run without one waits until it is due.
     let next_attempt = match (&pending, &run.lease_owner) {
         (None, _) => None,
         (Some(pending), Some(_)) => pending.step.next_attempt_at,

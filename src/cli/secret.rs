@@ -1,5 +1,5 @@
-//! Secrets come in by a file, a prompt or standard input: what stands on the command line, everybody on the machine
-//! can read.
+//! Secrets are read from a file, a prompt or standard input, because every user of the machine can
+//! read the command line.
 
 use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
@@ -8,10 +8,10 @@ use secrecy::SecretString;
 
 use super::CommandError;
 
-/// No secret is longer, in bytes.
+/// Bytes; a longer secret is refused.
 const LONGEST: u64 = 4096;
 
-/// The first line of the file, of what is typed where a person sits there, else of standard input.
+/// The first line of the file; without a file, of a prompt on a terminal, else of standard input.
 pub(super) fn read_secret(
     file: Option<&PathBuf>,
     prompt: &str,

@@ -1,4 +1,4 @@
-//! `narthex serve`: the gateway against a registry URL.
+//! `narthex serve`: the gateway with a registry URL.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -15,7 +15,7 @@ use crate::mail::Mailer;
 use crate::registry::{RegistryError, require_safe_transport};
 use crate::telemetry;
 
-/// Between two attempts to reach the registry.
+/// Pause between two attempts to reach the registry.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -41,7 +41,8 @@ pub(super) async fn run(settings: Settings) -> Result<ExitCode, CommandError> {
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Opens the application. A registry that does not answer yet, as when both are started together, is waited for.
+/// Opens the application. It waits for a registry that does not answer yet, as when both are
+/// started together.
 async fn open(settings: Settings) -> Result<App, StartError> {
     let deadline = Instant::now() + settings.registry.start_timeout;
     let mut pause = FIRST_PAUSE;
@@ -63,7 +64,7 @@ async fn open(settings: Settings) -> Result<App, StartError> {
     }
 }
 
-/// A listener, and the address that it has got.
+/// A listener, and the address that it is bound to.
 async fn bind(
     listen: SocketAddr,
     setting: &str,

@@ -1,4 +1,4 @@
-//! `narthex servers`: the PostgreSQL servers that tenants live on.
+//! `narthex servers`: the PostgreSQL servers of the tenants.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,43 +19,45 @@ mod url;
 
 #[derive(Subcommand)]
 pub(super) enum Servers {
-    /// All servers with their tenants, oldest first.
+    /// Lists all servers with their tenants, oldest first.
     List {
         /// For scripts: one JSON array.
         #[arg(long)]
         json: bool,
     },
-    /// Registers a server: connects, says what stands against it, closes its common databases, builds the template.
-    /// Its URL (postgres://user:password@host:port?sslmode=...) is read from a prompt, standard input or a file.
+    /// Registers a server: connects, reports what prevents its use, closes its common databases,
+    /// builds the template. Its URL (postgres://user:password@host:port?sslmode=...) is read from a
+    /// prompt, standard input or a file.
     Add {
-        /// What operators call it.
+        /// The name for operators.
         #[arg(long)]
         name: String,
-        /// The URL is the file's first line.
+        /// File whose first line is the URL.
         #[arg(long, value_name = "FILE")]
         url_file: Option<PathBuf>,
-        /// How many tenants it takes.
+        /// Maximum number of tenants.
         #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(i32).range(0..))]
         max_tenants: i32,
-        /// Certificates in PEM of those who may sign for the server; without it, the public authorities.
+        /// File with PEM certificates of the authorities that may sign the server's certificate.
+        /// Without it, the public authorities count.
         #[arg(long, value_name = "FILE")]
         tls_authority: Option<PathBuf>,
     },
-    /// No new tenants from now on, because the server is to be emptied.
+    /// Drains a server: it gets no new tenants from now on, because it is to be emptied.
     Drain { name: String },
-    /// New tenants again, as long as it has room.
+    /// Opens a server: it gets new tenants again, as long as it has room.
     Activate {
         name: String,
-        /// How many tenants it takes from now on.
+        /// New maximum number of tenants.
         #[arg(long, value_parser = clap::value_parser!(i32).range(0..))]
         max_tenants: Option<i32>,
     },
-    /// No new tenants from now on, because the server has enough of them.
+    /// Marks a server as full: it gets no new tenants from now on.
     Full { name: String },
 }
 
 pub(super) async fn run(command: Servers, settings: Settings) -> Result<ExitCode, CommandError> {
-    // Read before anything is opened: a prompt must not keep connections waiting.
+    // Read before connections are opened, so that they do not wait for the prompt.
     let new = match &command {
         Servers::Add { name, url_file, max_tenants, tls_authority } => {
             let url = read_secret(url_file.as_ref(), "URL of the server: ", "the URL")?;
@@ -130,7 +132,7 @@ async fn list(app: &App, as_json: bool) -> Result<(), CommandError> {
         print::json(&Value::Array(rows));
         return Ok(());
     }
-    // The registry's own server has no address here: `registry.url` leads to it.
+    // The registry's own server has no address here, because its address is in `registry.url`.
     let columns = ["name", "state", "tenants", "max_tenants", "host", "port", "tls_mode"];
     print::table(columns, &rows);
     say!("{} server(s)", rows.len());

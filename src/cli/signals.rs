@@ -4,7 +4,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::lifecycle::Lifecycle;
 
-/// Follows the signals for as long as the process lives.
+/// Handles the signals for as long as the process lives.
 pub(super) fn follow(life: &Lifecycle) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -16,18 +16,18 @@ use crate::webhooks::telnyx::signature::{SIGNATURE_HEADER, SigningKey, TIMESTAMP
 
 #[derive(Subcommand)]
 pub(super) enum Simulate {
-    /// A signed SMS webhook, as the provider would send it.
+    /// Sends a signed SMS webhook, as the provider would.
     Sms {
-        /// A number of a tenant.
+        /// A number that a tenant holds.
         #[arg(long)]
         to: LineNumber,
-        /// What is written.
+        /// Text of the message.
         #[arg(long)]
         text: String,
-        /// Who writes.
+        /// Number of the sender.
         #[arg(long, default_value = "+13125550199")]
         from: LineNumber,
-        /// Of the dev instance.
+        /// Data directory of the dev instance.
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,
     },
@@ -45,7 +45,8 @@ pub(super) async fn run(command: Simulate) -> Result<ExitCode, CommandError> {
     Ok(if status == 200 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The dev instance's stand-in for the provider: it has the private key that the gateway's public key belongs to.
+/// The dev instance's stand-in for the provider. It has the private key for the gateway's public
+/// key.
 pub(super) struct Provider {
     client: reqwest::Client,
     url: String,
@@ -62,12 +63,12 @@ impl Provider {
         })
     }
 
-    /// Signs and sends a body.
+    /// Signs a body and sends it.
     pub async fn send(&self, body: &str, timestamp: i64) -> Result<(u16, Value), CommandError> {
         self.send_signed(body, timestamp, &self.key.sign(timestamp, body.as_bytes())).await
     }
 
-    /// Sends a body under any signature.
+    /// Sends a body with any signature.
     pub async fn send_signed(
         &self,
         body: &str,
@@ -91,7 +92,7 @@ impl Provider {
     }
 }
 
-/// An HTTP client that gives up.
+/// An HTTP client with time limits.
 pub(super) fn client() -> Result<reqwest::Client, CommandError> {
     crate::outbound::builder()
         .connect_timeout(Duration::from_secs(5))

@@ -28,69 +28,71 @@ use lookup::owner;
 
 #[derive(Subcommand)]
 pub(super) enum Tenants {
-    /// All tenants, oldest first.
+    /// Lists all tenants, oldest first.
     List {
         /// For scripts: one JSON array.
         #[arg(long)]
         json: bool,
     },
-    /// One tenant, by id or slug.
+    /// Shows one tenant, by id or slug.
     Show {
         tenant: String,
         /// For scripts: one JSON object.
         #[arg(long)]
         json: bool,
     },
-    /// Makes a tenant with its own database. The owner's password is read from a prompt, standard input or a file.
+    /// Creates a tenant with its own database. The owner's password is read from a prompt, standard
+    /// input or a file.
     Create {
         /// The organization's name.
         #[arg(long, value_parser = name::<120>)]
         organization: String,
-        /// Of the owner.
+        /// Email address of the owner.
         #[arg(long)]
         email: EmailAddress,
-        /// Of the owner.
+        /// First name of the owner.
         #[arg(long, value_parser = name::<80>)]
         first_name: String,
-        /// Of the owner.
+        /// Last name of the owner.
         #[arg(long, value_parser = name::<80>)]
         last_name: String,
-        /// IANA name.
+        /// IANA name of the time zone.
         #[arg(long, default_value = "UTC")]
         timezone: Timezone,
-        /// Derived from the name where absent.
+        /// Derived from the organization's name where absent.
         #[arg(long)]
         slug: Option<Slug>,
-        /// The password is the file's first line.
+        /// File whose first line is the password.
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
     },
-    /// Locks everybody of a tenant out. Nothing of it is lost.
+    /// Suspends a tenant: its users cannot sign in or make calls. No data is lost.
     Suspend { tenant: String },
-    /// Lets a suspended tenant in again.
+    /// Resumes a suspended tenant.
     Resume { tenant: String },
-    /// Deletes a tenant: nobody is served any more. For `provisioning.deletion_grace` it can be restored, then it is
-    /// removed for good.
+    /// Deletes a tenant: its users get no answers any more. For `provisioning.deletion_grace` it
+    /// can be restored, then it is removed for good.
     Delete {
         tenant: String,
-        /// Its slug once more.
+        /// The tenant's slug, as a confirmation.
         #[arg(long, value_name = "SLUG")]
         confirm: String,
     },
-    /// Makes a deleted tenant again what it was.
+    /// Restores a deleted tenant to its earlier state.
     Restore { tenant: String },
-    /// Mends a tenant that is damaged or failed: role, database, rights, schema and preseed are made where they are
-    /// missing. What is there stays.
+    /// Repairs a tenant that is damaged or failed: role, database, rights, schema and seed are made
+    /// where they are missing. Everything else stays.
     Provision(provision::Provision),
-    /// Takes the second factor off somebody on a tenant's staff who has lost it, and whom no other owner can help. Be sure who
-    /// asks for it.
+    /// Removes the second factor of a member of a tenant's staff who has lost it, and whom no other
+    /// owner can help. First make sure who asks for it.
     ResetMfa { tenant: String, email: EmailAddress },
-    /// Gives a phone number, or a short code, to a tenant (id or slug); messages that wait for it are delivered at once.
+    /// Assigns a phone number, or a short code, to a tenant (id or slug); parked messages to the
+    /// number are delivered at once.
     AssignNumber { tenant: String, number: LineNumber },
 }
 
 pub(super) async fn run(command: Tenants, settings: Settings) -> Result<ExitCode, CommandError> {
-    // Asked for before anything is opened: a prompt must not keep connections waiting.
+    // Read before connections are opened, so that they do not wait for the prompt.
     let password = match &command {
         Tenants::Create { password_file, .. } => Some(read_password(password_file.as_ref())?),
         Tenants::Provision(command) if command.has_owner() => {
@@ -157,7 +159,7 @@ async fn execute(
     }
 }
 
-/// Assigns the number and makes the events that wait for it due. Returns how many there are.
+/// Assigns the number and makes the parked events for it due. Returns how many there are.
 pub(super) async fn assign_number(
     app: &App,
     tenant: &Tenant,

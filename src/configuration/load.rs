@@ -1,4 +1,4 @@
-//! Reading the settings, and saying everything that is wrong with them at once.
+//! Loads the settings and reports all their errors at once.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -12,23 +12,24 @@ use super::public_url;
 use super::sections::{ClerkSettings, Settings};
 
 const PREFIX: &str = "NARTHEX_";
-/// `NARTHEX_CONFIG` names the file; `NARTHEX_POSTGRES_BIN` is read by the private cluster. Neither is a setting.
+/// `NARTHEX_CONFIG` names the settings file; `NARTHEX_POSTGRES_BIN` is read by the private cluster.
+/// Neither is a setting.
 const NOT_SETTINGS: &[&str] = &["NARTHEX_CONFIG", "NARTHEX_POSTGRES_BIN"];
 
-/// The settings cannot be used; each line names a setting and what to do.
+/// All errors of the settings. Each line names a setting and says what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("the configuration has {} fault(s):\n{}", .0.len(), .0.join("\n"))]
 pub struct ConfigurationError(pub Vec<String>);
 
-/// Reads the settings of this process: the file, then the environment.
+/// Loads the settings of this process from the file and then the environment.
 pub fn load(file: Option<&Path>) -> Result<Settings, ConfigurationError> {
-    // Not `vars`, which panics at a variable that is not UTF-8, whoever it is for.
+    // `std::env::vars` would panic at any variable that is not UTF-8, even a foreign one.
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     load_from(file, environment)
 }
 
-/// As [`load`], with the environment given.
+/// As [`load`], with the given environment.
 pub fn load_from(
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (String, String)>,
@@ -47,7 +48,8 @@ pub fn load_from(
     let config = match builder.build() {
         Ok(config) => config,
         Err(e) => {
-            // The first line says where; the others quote the file, and with it perhaps a secret.
+            // The first line has the position; later lines quote the file, which may contain
+            // secrets.
             faults.push(format!("  {}", e.to_string().lines().next().unwrap_or_default()));
             return Err(ConfigurationError(faults));
         }
@@ -71,7 +73,8 @@ pub fn load_from(
     if faults.is_empty() { Ok(settings) } else { Err(ConfigurationError(faults)) }
 }
 
-/// `NARTHEX_HTTP__LISTEN` becomes `http.listen`; `..._FILE` is replaced by the content of the file it names.
+/// Maps `NARTHEX_HTTP__LISTEN` to `http.listen`. The value of a variable with the suffix `_FILE` is
+/// read from the file that it names.
 fn from_environment(
     environment: impl IntoIterator<Item = (String, String)>,
     faults: &mut Vec<String>,
@@ -121,11 +124,11 @@ impl Sections<'_> {
             return;
         }
         let Ok(mut table) = self.config.get_table(name) else {
-            // Without the value: it may be a secret whose name was cut short.
+            // The message omits the value, because it may be a secret under a truncated name.
             self.faults.push(format!("  {name}: is a section; set its keys, one by one"));
             return;
         };
-        // Every key by itself, so that one that is wrong hides no other.
+        // Each key is deserialized separately, so that one wrong key does not hide another.
         table.retain(|key, value| {
             let alone = HashMap::from([(key.clone(), value.clone())]);
             let read = Value::new(None, alone).try_deserialize::<T>();
@@ -162,7 +165,7 @@ impl TopLevel for Config {
     }
 }
 
-/// Values that are of the right type and still cannot work.
+/// Checks for values that have the right type but cannot work.
 fn check(settings: &Settings, faults: &mut Vec<String>) {
     let mut require = |holds: bool, message: &str| {
         if !holds {
@@ -255,7 +258,8 @@ fn check(settings: &Settings, faults: &mut Vec<String>) {
     }
 }
 
-/// Half a configuration of an identity provider would be believed by mistake.
+/// An incomplete configuration of an identity provider is an error, because it could look as if it
+/// were complete.
 fn check_clerk(clerk: &ClerkSettings, require: &mut impl FnMut(bool, &str)) {
     require(
         clerk.issuer.is_none() || !clerk.authorized_parties.is_empty(),
@@ -274,7 +278,8 @@ fn check_clerk(clerk: &ClerkSettings, require: &mut impl FnMut(bool, &str)) {
     require(ends_plainly, "clerk.issuer: must not end with a slash; tokens name it without");
 }
 
-/// Whoever could change what is read from there could make tokens.
+/// True if the URL is safe to fetch keys from: an attacker who can change the response could make
+/// tokens.
 fn is_safe_url(url: &str) -> bool {
     reqwest::Url::parse(url).is_ok_and(|url| public_url::is_safe(&url))
 }

@@ -1,4 +1,5 @@
-//! Settings: defaults, then a TOML file, then `NARTHEX_<SECTION>__<KEY>`. All faults are reported at once.
+//! Settings: defaults, then a TOML file, then `NARTHEX_<SECTION>__<KEY>`. All errors are reported
+//! at once.
 
 mod load;
 mod provisioning;

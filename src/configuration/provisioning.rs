@@ -1,4 +1,4 @@
-//! The settings of provisioning, and of the services of the operator that take part in it.
+//! Settings of provisioning and of its hooks.
 
 use std::time::Duration;
 
@@ -8,40 +8,43 @@ use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde::Deserialize;
 use serde::de::Error as _;
 
-/// `provisioning`: making and removing tenants.
+/// `provisioning`: creation and removal of tenants.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProvisioningSettings {
-    /// Runs worked on at once by one replica; further ones wait.
+    /// Runs that one replica works on at once; further ones wait.
     pub concurrency: usize,
-    /// How long a registration request waits for its end before it answers 202.
+    /// How long a registration request waits for its run before it is answered 202.
     #[serde(with = "humantime_serde")]
     pub wait: Duration,
-    /// Databases kept ready on each database server, so that a new tenant needs no copy of the template. 0: none.
+    /// Warm databases kept ready on each database server that takes new tenants, so that a new
+    /// tenant needs no copy of the template. 0: none.
     pub spares: u64,
-    /// A run whose process has given no sign of life for this long is taken up by another.
+    /// If the process of a run has not renewed its lease for this long, another process takes the
+    /// run.
     #[serde(with = "humantime_serde")]
     pub lease: Duration,
-    /// Attempts at one step before its run is undone; no step has more than it is made for.
+    /// Attempts at one step before its run is undone. A step's own maximum still applies.
     pub max_attempts: i32,
-    /// For so long a deleted tenant can be restored; then it is removed for good.
+    /// Time in which a deleted tenant can be restored. After it, the tenant is purged.
     #[serde(with = "humantime_serde")]
     pub deletion_grace: Duration,
-    /// A tenant that was registered, and of which nobody has proven an address for so long, ends. `0s`: never. Where no mail
-    /// server is set, nobody can prove an address, and nothing ends.
+    /// A registered tenant is deleted if no email address of its staff was proven for this long.
+    /// `0s`: never. Without a mail server no address can be proven, and no tenant is deleted.
     #[serde(with = "humantime_serde")]
     pub unproven_lifetime: Duration,
-    /// Services of your own that take part.
+    /// Hooks: services of the operator that take part in provisioning.
     pub hooks: HooksSettings,
 }
 
 impl ProvisioningSettings {
-    /// Connections that one replica needs for it to one server, at most.
+    /// Maximum number of connections that one replica needs for provisioning on one server.
     pub fn connections(&self) -> u32 {
-        // Those, a mending and a purge.
+        // The concurrent runs, one repair and one purge.
         let runs = u32::try_from(self.concurrency).unwrap_or(u32::MAX).saturating_add(2);
-        // The one that holds the tenant's lock; one to the template, or in line for a drop; one into the database.
-        // Spares need one that holds the server's lock and one into the copy.
+        // For each run: one connection that holds the tenant's lock, one to the template or waiting
+        // for a drop, and one into the tenant's database. Warm databases need one that holds the
+        // server's lock and one into the copy.
         runs.saturating_mul(3).saturating_add(2)
     }
 }
@@ -61,38 +64,38 @@ impl Default for ProvisioningSettings {
     }
 }
 
-/// `provisioning.hooks`: services of your own that make something for each new tenant and release it when the tenant
-/// is purged, or are told of it. Each is off until it is set.
+/// `provisioning.hooks`: services of the operator that create something for each new tenant and
+/// release it when the tenant is purged, or are notified of it. Each is off until it is set.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HooksSettings {
-    /// Its realm or organization at an identity provider.
+    /// Creates the tenant's realm or organization at an identity provider.
     pub identity_realm: Option<HookSettings>,
-    /// A place for its files.
+    /// Creates the tenant's file storage.
     pub storage: Option<HookSettings>,
-    /// Whatever it needs to run.
+    /// Creates other infrastructure of the tenant.
     pub infrastructure: Option<HookSettings>,
-    /// What runs for it.
+    /// Deploys programs for the tenant.
     pub deployment: Option<HookSettings>,
-    /// The names by which it is found.
+    /// Creates the tenant's DNS names.
     pub dns: Option<HookSettings>,
-    /// Told when it is active; a failure changes nothing for the tenant.
+    /// Notified when the tenant is active. A failure has no effect on the tenant.
     pub notify: Option<HookSettings>,
 }
 
-/// One service.
+/// One hook.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HookSettings {
-    /// `https://`; plain `http://` is for this machine alone.
+    /// `https://` URL of the service; `http://` is allowed only for this machine.
     #[serde(deserialize_with = "safe_url")]
     pub url: String,
-    /// Signs the requests: base64, with or without `whsec_` before it.
+    /// Signs the requests: base64, with or without the prefix `whsec_`.
     #[serde(deserialize_with = "signing_key")]
     pub key: HookKey,
 }
 
-/// The bytes of a signing key.
+/// The bytes of a hook's signing key.
 #[derive(Clone, Debug)]
 pub struct HookKey(pub SecretSlice<u8>);
 

@@ -6,12 +6,13 @@ use std::str::FromStr;
 use reqwest::Url;
 use serde::Deserialize;
 
-/// Scheme, host and perhaps port, such as `https://app.example.org`. Plain `http` is for this machine alone.
+/// Scheme, host and optional port, such as `https://app.example.org`. `http` is allowed only for
+/// this machine.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct PublicUrl(Url);
 
-/// The text is no URL under which clients could reach the gateway.
+/// The text is not a URL under which clients can reach the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "must be an https:// URL of a host alone, such as https://app.example.org (http:// for this machine alone)"
@@ -19,12 +20,12 @@ pub struct PublicUrl(Url);
 pub struct NoPublicUrl;
 
 impl PublicUrl {
-    /// Do clients speak TLS?
+    /// True if clients use TLS.
     pub fn is_https(&self) -> bool {
         self.0.scheme() == "https"
     }
 
-    /// The URL of a path below it.
+    /// The URL of a path below this URL.
     pub fn at(&self, path: &str) -> String {
         format!(
             "{}/{path}",
@@ -56,7 +57,7 @@ impl TryFrom<String> for PublicUrl {
     }
 }
 
-/// Is what is sent there read by nobody else? `https`, or this machine.
+/// True if no other party can read the traffic: `https`, or this machine.
 pub(super) fn is_safe(url: &Url) -> bool {
     match url.scheme() {
         "https" => url.host_str().is_some(),
@@ -65,7 +66,7 @@ pub(super) fn is_safe(url: &Url) -> bool {
     }
 }
 
-/// Does the URL lead to this very machine?
+/// True if the URL names this machine: `localhost` or a loopback address.
 pub fn is_this_machine(url: &Url) -> bool {
     url.host_str().is_some_and(|host| {
         let address = host.trim_matches(['[', ']']).parse::<IpAddr>();

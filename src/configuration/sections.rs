@@ -1,4 +1,4 @@
-//! Every setting, its unit and its default.
+//! All settings, with their units and defaults.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -13,30 +13,30 @@ use super::public_url::PublicUrl;
 use crate::identifiers::DomainName;
 use crate::limits::Rate;
 
-/// All sections.
+/// All settings, by section.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// The public listener and that of operations.
+    /// The public listener and the operations listener.
     pub http: HttpSettings,
-    /// The control database.
+    /// Connections to the control database.
     pub registry: RegistrySettings,
-    /// Pools and look-ups of tenants.
+    /// Connections to tenants' databases and look-ups of tenants.
     pub router: RouterSettings,
     /// Keys that seal secrets at rest.
     pub secrets: SecretsSettings,
     /// Tokens and password hashing.
     pub auth: AuthSettings,
-    /// Making and removing tenants.
+    /// Creation and removal of tenants.
     pub provisioning: ProvisioningSettings,
-    /// The SMS provider.
+    /// Webhooks of the SMS provider.
     pub telnyx: TelnyxSettings,
-    /// The identity provider.
+    /// Webhooks and session tokens of the identity provider.
     pub clerk: ClerkSettings,
-    /// How often somebody may call.
+    /// Rate limits.
     pub limits: LimitsSettings,
-    /// Letters to people.
+    /// Outgoing email.
     pub smtp: SmtpSettings,
-    /// What is logged, and how.
+    /// Log level and format.
     pub log: LogSettings,
 }
 
@@ -44,68 +44,72 @@ pub struct Settings {
 pub const CLERK_DELIVERIES_AT_ONCE: u32 = 3;
 
 impl Settings {
-    /// With fewer connections to the registry a replica can stand still. Work on a delivery of Clerk holds one for as long as
-    /// it settles an organization and asks for a second one meanwhile; one more is for requests and leases.
+    /// Minimum number of connections to the registry; with fewer, a replica can deadlock. Each
+    /// delivery of Clerk holds one connection while it reconciles an organization, and needs a
+    /// second one at the same time. One more is for requests and leases.
     pub fn least_registry_connections(&self) -> u32 {
         let held = if self.clerk.webhook_secret.is_some() { CLERK_DELIVERIES_AT_ONCE } else { 0 };
         held + 2
     }
 }
 
-/// `http`: the public listener and that of operations. TLS from clients ends at the proxy in front; HTTP/1 and h2c
-/// are served.
+/// `http`: the public listener and the operations listener. They serve HTTP/1 and h2c; TLS of
+/// clients ends at the proxy in front.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpSettings {
     /// Address and port; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Address and port of metrics and of the health of single tenants; port 0 takes a free one. Who can reach it
-    /// is asked for nothing: it must not be open to clients.
+    /// Address and port of the listener for metrics and the health of single tenants; port 0 takes
+    /// a free one. It has no authentication, so clients must not be able to reach it.
     pub operations_listen: SocketAddr,
     /// A request that takes longer is answered 503 `busy` and its work is cancelled.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
-    /// A new client, and one that has begun the head of a request, is disconnected when it has not sent all of the head by
-    /// then.
+    /// A client is disconnected if it has not sent a complete request head within this time, after
+    /// it connected or began the head.
     #[serde(with = "humantime_serde")]
     pub header_timeout: Duration,
     /// A connection on which no request has begun or ended for this long is closed.
     #[serde(with = "humantime_serde")]
     pub idle_timeout: Duration,
-    /// A client that has read nothing of what is being sent to it for this long is disconnected.
+    /// A client that has read nothing of its response for this long is disconnected.
     #[serde(with = "humantime_serde")]
     pub write_timeout: Duration,
-    /// A body of which nothing has come for this long is answered 408 `body_timeout`; so is one that comes more slowly than
-    /// 8 KiB a second beyond it.
+    /// A body of which nothing has arrived for this long is answered 408 `body_timeout`. After this
+    /// time, so is a body that arrives more slowly than 8 KiB a second.
     #[serde(with = "humantime_serde")]
     pub body_silence: Duration,
-    /// A body that is not there by then is answered 408 `body_timeout`.
+    /// A body that has not arrived completely within this time is answered 408 `body_timeout`.
     #[serde(with = "humantime_serde")]
     pub body_timeout: Duration,
     /// Largest request body, in bytes; a longer one gets 413.
     pub max_body: usize,
-    /// Connections served at once by each listener; further ones wait in its backlog.
+    /// Connections that each listener serves at once; further ones wait in its backlog.
     pub max_connections: usize,
-    /// Of them, by one network (an IPv4 address, a /64 of IPv6); further ones are closed. Trusted proxies are not counted.
+    /// Of these, connections from one network (an IPv4 address, a /64 of IPv6); further ones are
+    /// closed. Connections of trusted proxies are not counted.
     pub max_connections_per_network: usize,
-    /// After this long an SMS event is parked instead of written to its tenant (the provider waits 2 s).
+    /// An SMS event that is not stored after this time is parked instead of written to its tenant
+    /// (the provider waits 2 s).
     #[serde(with = "humantime_serde")]
     pub webhook_deadline: Duration,
-    /// For so long after SIGTERM readiness fails while requests are still taken, so that load balancers notice
-    /// before anybody is refused. `0s` closes the listeners at once.
+    /// Time after SIGTERM in which readiness fails but requests are still accepted, so that load
+    /// balancers notice before a client is refused. `0s` closes the listeners at once.
     #[serde(with = "humantime_serde")]
     pub drain_delay: Duration,
-    /// Once the listeners are closed, requests in flight get this long to finish.
+    /// Time for requests in flight to finish after the listeners have closed.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
-    /// The domain below which every tenant has a host, `<slug>.<base_domain>`. Without it no host names a tenant.
+    /// The domain below which every tenant has a host, `<slug>.<base_domain>`. Without it, no such
+    /// host names a tenant.
     pub base_domain: Option<DomainName>,
-    /// The URL under which clients reach the gateway, such as `https://app.example.org`: it says whether they speak TLS, and
-    /// where links in mails lead.
+    /// The URL under which clients reach the gateway, such as `https://app.example.org`. It decides
+    /// whether clients use TLS, and is the base of links in emails.
     pub public_url: Option<PublicUrl>,
-    /// Networks of the proxies whose `X-Forwarded-Host`, `X-Forwarded-For` and `X-Forwarded-Proto` are believed, separated by
-    /// commas in the environment. One that is too wide lets clients say by themselves which host they have called, and from
-    /// where.
+    /// Networks of the proxies whose `X-Forwarded-Host`, `X-Forwarded-For` and `X-Forwarded-Proto`
+    /// are trusted, separated by commas in the environment. If a network is too wide, clients can
+    /// state a false host and a false address.
     #[serde(deserialize_with = "list_of_networks")]
     pub trusted_proxies: Vec<IpNet>,
 }
@@ -117,7 +121,8 @@ impl Default for HttpSettings {
             operations_listen: SocketAddr::from(([127, 0, 0, 1], 9464)),
             request_timeout: Duration::from_secs(15),
             header_timeout: Duration::from_secs(10),
-            // Longer than the 60 s for which load balancers keep a connection: they must be the ones to close it.
+            // Longer than the 60 s for which load balancers keep a connection, so that they close
+            // it first.
             idle_timeout: Duration::from_secs(75),
             write_timeout: Duration::from_secs(10),
             body_silence: Duration::from_secs(3),
@@ -129,7 +134,7 @@ impl Default for HttpSettings {
             base_domain: None,
             public_url: None,
             trusted_proxies: Vec::new(),
-            // Together below the 30 s after which Kubernetes kills.
+            // The sum is below the 30 s after which Kubernetes kills the process.
             drain_delay: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(20),
         }
@@ -150,18 +155,21 @@ fn list_of_networks<'de, D: serde::Deserializer<'de>>(
     list_of_texts(deserializer)?.into_iter().map(network).collect()
 }
 
-/// `registry`: the control database. `DATABASE_URL` is read where `url` is not set.
+/// `registry`: the control database. `DATABASE_URL` is used if the environment does not set `url`;
+/// it overrides the file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RegistrySettings {
-    /// `postgres://user:password@host:port/database`. The user must be able to create roles and databases.
+    /// `postgres://user:password@host:port/database`. The user must be able to create roles and
+    /// databases.
     pub url: Option<SecretString>,
     /// Connections to the registry, per replica.
     pub max_connections: u32,
-    /// While the registry does not answer, tenants that are known are served for this long.
+    /// For this long, known tenants are served while the registry does not answer. `0s`: no tenant
+    /// is served without the registry.
     #[serde(with = "humantime_serde")]
     pub outage_grace: Duration,
-    /// `serve` waits so long for a registry that does not answer yet.
+    /// How long `serve` tries to reach a registry that does not answer yet, before it exits.
     #[serde(with = "humantime_serde")]
     pub start_timeout: Duration,
 }
@@ -177,38 +185,41 @@ impl Default for RegistrySettings {
     }
 }
 
-/// `router`: pools and look-ups of tenants.
+/// `router`: connections to tenants' databases and look-ups of tenants.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RouterSettings {
-    /// Tenants with an open pool at once; at the cap the least recently used idle one is retired.
+    /// Tenants with an open pool at once. At the maximum, the least recently used idle pool is
+    /// retired.
     pub max_open_tenants: usize,
-    /// Connections of one tenant's pool (1 to 50).
+    /// Connections in the pool of one tenant (1 to 50).
     pub max_connections_per_tenant: u32,
-    /// Connections of all tenants of one database server together, opened by this replica. Where absent: 80 % of what
-    /// the server's `max_connections` leaves after reserved and registry connections, divided by `replicas`.
+    /// Connections that this replica may open to one database server for all its tenants. Default:
+    /// 80 % of what remains of the server's `max_connections` after reserved and registry
+    /// connections, divided by `replicas`.
     pub max_connections_per_server: Option<u32>,
     /// Replicas that share the database servers.
     pub replicas: u32,
-    /// How long a request waits for a connection before 503.
+    /// How long a request waits for a connection before it is answered 503.
     #[serde(with = "humantime_serde")]
     pub acquire_timeout: Duration,
-    /// How long one connection attempt to a database server may take.
+    /// Time limit of one connection attempt to a database server.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
-    /// A pool unused for this long is closed.
+    /// A pool that is unused for this long is closed.
     #[serde(with = "humantime_serde")]
     pub idle_timeout: Duration,
     /// The server cancels a statement that runs longer.
     #[serde(with = "humantime_serde")]
     pub statement_timeout: Duration,
-    /// A retired pool whose connections are still lent after this long has its sessions ended by force.
+    /// If connections of a retired pool are still checked out after this long, their sessions are
+    /// terminated on the server.
     #[serde(with = "humantime_serde")]
     pub retire_timeout: Duration,
-    /// How long a look-up of a tenant may be answered from memory, where no change of it is announced.
+    /// How long a look-up of a tenant is cached if no change of it is announced.
     #[serde(with = "humantime_serde")]
     pub directory_ttl: Duration,
-    /// Connections being opened to cold tenants at once.
+    /// Pools of one database server that are opened at once.
     pub max_cold_opens: usize,
 }
 
@@ -234,9 +245,11 @@ impl Default for RouterSettings {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SecretsSettings {
-    /// 32 bytes in base64. Whoever has it and a copy of the registry can open every sealed value.
+    /// 32 bytes in base64. A person who has it and a copy of the registry can open every sealed
+    /// value.
     pub master_key: Option<SecretString>,
-    /// Keys that the current one replaced, separated by commas in the environment: they open, and no longer seal.
+    /// Master keys that the current one replaced, separated by commas in the environment. They open
+    /// sealed values and seal no new ones.
     #[serde(deserialize_with = "list_of_secrets")]
     pub previous_master_keys: Vec<SecretString>,
 }
@@ -247,7 +260,7 @@ fn list_of_secrets<'de, D: serde::Deserializer<'de>>(
     Ok(list_of_texts(deserializer)?.into_iter().map(SecretString::from).collect())
 }
 
-/// A list in the file, or one text with commas.
+/// A list in the file, or one text with commas in the environment.
 fn list_of_texts<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<String>, D::Error> {
@@ -268,20 +281,21 @@ fn list_of_texts<'de, D: serde::Deserializer<'de>>(
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuthSettings {
-    /// `iss` of our tokens.
+    /// `iss` of the issued tokens. After a change, all older access tokens are refused.
     pub issuer: String,
     /// Life of an access token.
     #[serde(with = "humantime_serde")]
     pub access_token_ttl: Duration,
-    /// Life of a refresh token, renewed at each use.
+    /// Life of a refresh token. Each use renews it.
     #[serde(with = "humantime_serde")]
     pub refresh_token_ttl: Duration,
-    /// Life of an operator's session and of its token, 8 h at most. There is no refresh token: they sign in again.
+    /// Life of an operator's session and of its token, at most 8 h. There is no refresh token: the
+    /// operator signs in again.
     #[serde(with = "humantime_serde")]
     pub operator_session_ttl: Duration,
-    /// `true`: an operator without a second factor can do nothing but set one up.
+    /// `true`: an operator without a second factor can only set one up.
     pub operator_mfa_required: bool,
-    /// Cost of a password hash.
+    /// Cost of one password hash.
     pub argon2: Argon2Settings,
 }
 
@@ -298,16 +312,16 @@ impl Default for AuthSettings {
     }
 }
 
-/// `auth.argon2`: the cost of one Argon2id hash. The default is the first choice of OWASP's password storage
-/// cheat sheet: 19 MiB, two passes, one lane.
+/// `auth.argon2`: the cost of one Argon2id hash. The default is the first choice of OWASP's
+/// password storage cheat sheet: 19 MiB, two passes, one lane.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Argon2Settings {
-    /// Memory in KiB.
+    /// Memory of one hash, in KiB.
     pub memory_kib: u32,
-    /// Passes over the memory.
+    /// Number of passes over the memory.
     pub iterations: u32,
-    /// Lanes.
+    /// Number of lanes.
     pub parallelism: u32,
 }
 
@@ -325,47 +339,50 @@ pub struct TelnyxSettings {
     pub public_key: Option<String>,
 }
 
-/// `clerk`: an identity provider whose organizations become tenants, and whose session tokens are believed.
+/// `clerk`: an identity provider whose organizations become tenants and whose session tokens are
+/// accepted.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClerkSettings {
-    /// Signing secret of the webhook endpoint, `whsec_` and base64. Without it every webhook is refused.
+    /// Signing secret of the webhook endpoint, `whsec_` and base64. Without it every webhook is
+    /// refused.
     pub webhook_secret: Option<SecretString>,
-    /// `iss` of the session tokens: the instance's Frontend API URL, such as `https://clerk.example.org`. Without it no
-    /// token of Clerk is believed.
+    /// `iss` of the session tokens: the instance's Frontend API URL, such as
+    /// `https://clerk.example.org`. Without it, no token of Clerk is accepted.
     pub issuer: Option<String>,
-    /// Where the keys of the tokens are read; `{issuer}/.well-known/jwks.json` where absent.
+    /// URL of the public keys of the tokens. Default: `{issuer}/.well-known/jwks.json`.
     pub jwks_url: Option<String>,
-    /// Origins whose tokens are believed (`azp`), such as `https://app.example.org`, separated by commas in the
-    /// environment. Needed with `issuer`: a token that was made for another application is none for us.
+    /// Origins whose tokens are accepted (`azp`), such as `https://app.example.org`, separated by
+    /// commas in the environment. Required with `issuer`: a token for another application is
+    /// refused.
     #[serde(deserialize_with = "list_of_texts")]
     pub authorized_parties: Vec<String>,
 }
 
-/// `limits`: how often somebody may call, for each replica by itself. A rate is a number and a time, `10/15m`: all of them at
-/// once, or one after the other as time goes by.
+/// `limits`: rate limits, counted by each replica separately. A rate is a number and a time:
+/// `10/15m` allows ten at once, or one every 90 s.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsSettings {
-    /// `false`: nobody is ever turned away for calling too often.
+    /// `false`: no client is refused for calling too often.
     pub enabled: bool,
-    /// Requests of a tenant that only read.
+    /// Read requests of one tenant.
     pub tenant_reads: Rate,
-    /// All other requests of a tenant.
+    /// All other requests of one tenant.
     pub tenant_writes: Rate,
-    /// Requests without a token from one address (of IPv6: one /64).
+    /// Requests without a token from one address (of IPv6: from one /64).
     pub address: Rate,
     /// Registrations from one address.
     pub registration: Rate,
     /// Requests of one operator.
     pub operator: Rate,
-    /// Letters to one address that somebody asks for.
+    /// Emails to one address that clients request, for each kind of email.
     pub letters: Rate,
     /// Invitations that one tenant sends.
     pub invitations: Rate,
     /// Failed sign-ins to one account from one address.
     pub login: Rate,
-    /// Failed sign-ins to one account from all addresses from which nobody has signed in to it.
+    /// Failed sign-ins to one account from all addresses from which its users have not signed in.
     pub account: Rate,
 }
 
@@ -389,24 +406,25 @@ impl Default for LimitsSettings {
     }
 }
 
-/// `smtp`: the server that takes letters to people.
+/// `smtp`: the mail server for outgoing email.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SmtpSettings {
-    /// `smtps://user:password@host:465`, or `smtp://host:587?tls=required`. Without it no letter is sent.
+    /// `smtps://user:password@host:465`, or `smtp://host:587?tls=required`. Without it, no email is
+    /// sent.
     pub url: Option<SecretString>,
-    /// Whom letters are from, such as `Church office <office@example.org>`.
+    /// Sender of emails, such as `Church office <office@example.org>`.
     pub from: Option<String>,
 }
 
-/// Everything of ours from `info`; of the database driver what is wrong.
+/// Level `info` for Narthex, and warnings of the database driver.
 const DEFAULT_FILTER: &str = "info,sqlx=warn";
 
-/// `log`: what is logged, and how.
+/// `log`: log level and format.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogSettings {
-    /// `text` for people, `json` for collectors.
+    /// `text` for people, `json` for log collectors.
     pub format: LogFormat,
     /// Filter directives: a level, or `target=level` pairs separated by commas.
     pub filter: String,
@@ -422,8 +440,8 @@ impl Default for LogSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// One readable line an event.
+    /// One readable line for each event.
     Text,
-    /// One JSON object an event.
+    /// One JSON object for each event.
     Json,
 }

@@ -1,5 +1,5 @@
-//! Connections for administration that a run has no more use for: the next run on the same server spares itself the
-//! opening of one.
+//! A pool of administrative connections that runs have returned, so that the next run on the same
+//! server need not open one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,15 +10,16 @@ use tokio::time::Instant;
 use crate::postgres::administration::Administration;
 use crate::registry::tenants::database_servers::DatabaseServer;
 
-/// Then nobody seems to come any more.
+/// An idle connection is closed after this long.
 const KEPT_FOR: Duration = Duration::from_secs(5);
 
-/// Clones share them. Never more than runs were worked on at once: who needs one takes one from here first.
+/// Clones share the connections. There are never more than the runs that worked at the same time,
+/// because each run takes a pooled connection first.
 #[derive(Clone, Default)]
 pub struct AdminPool(Arc<Mutex<Vec<IdleConnection>>>);
 
 struct IdleConnection {
-    /// As it was when the connection was opened.
+    /// The server's row when the connection was opened.
     server: DatabaseServer,
     since: Instant,
     administration: Administration,
@@ -29,7 +30,7 @@ impl AdminPool {
         self.0.lock()
     }
 
-    /// Leaves a connection without any lock to whoever comes next.
+    /// Returns a connection to the pool, after releasing all its locks.
     pub async fn give_back(&self, server: &DatabaseServer, mut administration: Administration) {
         if administration.unlock_all().await.is_ok() {
             let (server, since) = (server.clone(), Instant::now());
@@ -37,7 +38,8 @@ impl AdminPool {
         }
     }
 
-    /// One that still answers, if there is one. Whatever has changed of the server since, it gets a new one.
+    /// Takes a connection that is still alive. `None` if there is none, or if the server's row has
+    /// changed since.
     pub async fn take(&self, server: &DatabaseServer) -> Option<Administration> {
         loop {
             let mut idle = {
@@ -51,7 +53,7 @@ impl AdminPool {
         }
     }
 
-    /// Closes those for which nobody has come for a while.
+    /// Closes connections that were idle for too long.
     pub async fn close_idle(&self) {
         let closed: Vec<_> =
             self.lock().extract_if(.., |idle| idle.since.elapsed() >= KEPT_FOR).collect();

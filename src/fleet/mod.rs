@@ -1,5 +1,5 @@
-//! The database servers, without any run: the template that tenants are copied from, warm databases, which servers answer, and what
-//! lies on them against what the registry says should.
+//! The database servers: the template that tenants are copied from, warm databases, the health of
+//! servers, and the comparison of their contents with the registry. Nothing here needs a run.
 
 mod admin_pool;
 mod reconcile;

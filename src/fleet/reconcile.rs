@@ -1,5 +1,5 @@
-//! What is on the database servers, held against what the registry says should be there: in both directions, and
-//! without changing anything. What is done about it, an operator says.
+//! The reconciler: compares the contents of the database servers with the registry, in both
+//! directions, and changes nothing that it finds. An operator decides what is done about a finding.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,21 +21,21 @@ pub use drop_orphan::{DropOrphanError, Dropped};
 pub use finding::{Finding, FindingKind};
 use finding_tracker::FindingTracker;
 
-/// A server that has not said in this time what is on it counts as away.
+/// A server that does not report its contents within this time counts as unreachable.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Why nothing could be compared.
+/// Reason why nothing could be compared.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
-    /// What should be there is unknown.
+    /// The registry could not be read, so the expected contents are unknown.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// It could not be found out whose turn it is.
+    /// The lock that lets one replica at a time compare could not be requested.
     #[error(transparent)]
     Administration(#[from] AdministrationError),
 }
 
-/// Why the roles of a server could not be limited.
+/// Reason why the connection limit of roles could not be set.
 #[derive(Debug, thiserror::Error)]
 enum RoleLimitError {
     #[error(transparent)]
@@ -44,7 +44,7 @@ enum RoleLimitError {
     Administration(#[from] AdministrationError),
 }
 
-/// Compares the servers with the registry. Clones share what was found.
+/// Compares the servers with the registry. Clones share the findings.
 #[derive(Clone)]
 pub struct Reconciler {
     registry: Registry,
@@ -54,19 +54,20 @@ pub struct Reconciler {
 }
 
 impl Reconciler {
-    /// Nothing has been found yet.
+    /// A reconciler without findings.
     pub fn new(registry: Registry, router: TenantRouter, clock: Clock) -> Self {
         Self { registry, router, findings: Arc::default(), clock }
     }
 
-    /// What has been found and still holds.
+    /// The findings that still hold.
     pub fn findings(&self) -> &FindingTracker {
         &self.findings
     }
 
-    /// Compares every server with the registry. The servers are asked first and the registry after, because a row comes
-    /// before what it stands for and goes after it; what looks wrong then must look so a second time, because a row can
-    /// have come and gone in between.
+    /// Compares every server with the registry. The servers are read first and the registry second,
+    /// because a row is written before its database or role is created, and removed after it is
+    /// dropped. Each finding is then checked on the server a second time, because a row can be
+    /// written and removed between the two reads.
     pub async fn reconcile(&self) -> Result<Vec<Finding>, RegistryError> {
         let db = self.registry.connect().await?;
         let servers = database_servers::list(&db).await?;
@@ -81,8 +82,9 @@ impl Reconciler {
         Ok(join_all(found).await.concat())
     }
 
-    /// As [`Reconciler::reconcile`], one replica at a time, and what is found is told: in the log once, and in the
-    /// metrics. `None` where it was another's turn.
+    /// As [`Reconciler::reconcile`], on one replica at a time. New findings are logged once, and
+    /// all findings are reported in the metrics. Returns `None` if another replica holds the lock.
+    /// Also sets the connection limit of tenants' roles.
     pub async fn reconcile_exclusively(&self) -> Result<Option<Vec<Finding>>, ReconcileError> {
         let mut permit = self.registry.server().administer().await?;
         if !permit.try_lock(ServerLock::Reconcile).await? {
@@ -95,8 +97,8 @@ impl Reconciler {
         Ok(Some(found))
     }
 
-    /// Roles of tenants that were made before there was a limit, or with a lower one, get the one of now. What cannot be
-    /// administered is found by the comparison.
+    /// Sets the current connection limit on tenants' roles that have none or a lower one. A server
+    /// that cannot be administered becomes a finding of the comparison.
     async fn limit_roles(&self) -> Result<(), RegistryError> {
         let db = self.registry.connect().await?;
         let servers = database_servers::list(&db).await?;

@@ -1,4 +1,4 @@
-//! Which database servers did not answer a moment ago: new tenants go elsewhere meanwhile.
+//! Database servers that failed recently. New tenants are placed on other servers.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,10 +8,11 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// After a failure a server is not chosen for this long; whoever has his place on it already finds out by himself.
+/// After a failure, no new tenant is placed on the server for this long. Runs and requests for
+/// tenants that are already on the server notice the failure themselves.
 const AVOIDED_FOR: Duration = Duration::from_secs(30);
 
-/// Clones share it.
+/// Clones share the failures.
 #[derive(Clone, Default)]
 pub struct ServerHealth(Arc<Mutex<HashMap<Uuid, Instant>>>);
 
@@ -20,7 +21,7 @@ impl ServerHealth {
         self.0.lock()
     }
 
-    /// A connection to the server was opened, or was not to be had.
+    /// Records that a connection to the server was opened or failed.
     pub fn note(&self, server: Uuid, is_well: bool) {
         if is_well {
             self.lock().remove(&server);
@@ -29,7 +30,7 @@ impl ServerHealth {
         }
     }
 
-    /// Servers that are better not chosen now.
+    /// The servers that failed within the last 30 seconds.
     pub fn failed_servers(&self) -> Vec<Uuid> {
         let mut failed = self.lock();
         failed.retain(|_, at| at.elapsed() < AVOIDED_FOR);

@@ -1,4 +1,4 @@
-//! The fleet: how a server is administered, and whether it takes new tenants.
+//! The fleet: access to the servers as administrator, and whether a server takes new tenants.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::registry::tenants::{REGISTRY_SERVER, warm_databases};
 use crate::registry::{Registry, RegistryError, RegistryTransaction};
 use crate::tenant_router::{RouterError, TenantRouter};
 
-/// The database servers. Clones share everything.
+/// The database servers. Clones share all state.
 #[derive(Clone)]
 pub struct Fleet {
     pub(super) registry: Registry,
@@ -36,7 +36,7 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// The fleet of this registry.
+    /// Creates the fleet of this registry.
     pub fn new(
         registry: Registry,
         router: TenantRouter,
@@ -57,37 +57,38 @@ impl Fleet {
         }
     }
 
-    /// What is made for this installation bears this mark.
+    /// The ownership tag of this installation.
     pub fn mark(&self) -> String {
         self.registry.mark()
     }
 
-    /// How a server is administered.
+    /// Administrative access to a server.
     pub fn server(&self, row: &DatabaseServer) -> Result<AdminServer, RouterError> {
         self.router.administration(row)
     }
 
-    /// Which servers did not answer a moment ago.
+    /// The servers that failed recently.
     pub fn health(&self) -> &ServerHealth {
         &self.health
     }
 
-    /// Connections for administration that wait for their next use.
+    /// Administrative connections that wait for their next use.
     pub fn admin_pool(&self) -> &AdminPool {
         &self.admin_pool
     }
 
-    /// Compares the servers with the registry.
+    /// The comparison of the servers with the registry.
     pub fn reconciler(&self) -> &Reconciler {
         &self.reconciler
     }
 
-    /// Builds the template database that tenants are copied from, if there is none for this schema yet.
+    /// Builds the template database for the current schema on the registry's server, if it does not
+    /// exist.
     pub async fn prepare(&self) -> Result<(), RegistryError> {
         Ok(template::ensure(self.registry.server()).await?)
     }
 
-    /// Says whether a server takes new tenants, and perhaps how many.
+    /// Sets whether a server takes new tenants, and optionally how many tenants it may have.
     pub async fn change_server(
         &self,
         server: Uuid,
@@ -109,7 +110,7 @@ impl Fleet {
         audit_log::change(&self.registry, origin, self.clock.now(), changed).await
     }
 
-    /// Asks the registry for the numbers that it alone knows.
+    /// Reads the numbers of ready warm databases from the registry.
     pub async fn refresh_statistics(&self) -> Result<(), RegistryError> {
         let db = self.registry.connect().await?;
         let spares = warm_databases::ready_by_server(&db).await?;
@@ -118,8 +119,8 @@ impl Fleet {
         Ok(())
     }
 
-    /// The numbers as they are known here. Every series is there from the start; those of a server but the registry's
-    /// own from the first look at the registry.
+    /// The current numbers, without a query. The series of the registry's own server exist from the
+    /// start; those of another server exist after the first [`Fleet::refresh_statistics`].
     pub fn statistics(&self) -> FleetStatistics {
         let mut spares = self.warm.get();
         spares.entry(REGISTRY_SERVER).or_default();

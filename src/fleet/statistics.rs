@@ -1,4 +1,4 @@
-//! How the fleet stands, for metrics.
+//! Numbers of the fleet, for metrics.
 
 use std::collections::BTreeMap;
 
@@ -7,26 +7,26 @@ use uuid::Uuid;
 
 use super::reconcile::FindingKind;
 
-/// A view of the fleet at one moment.
+/// The numbers at one moment.
 #[derive(Clone, Debug)]
 pub struct FleetStatistics {
-    /// Warm databases that are ready on each server.
+    /// Ready warm databases on each server.
     pub spares: Vec<(Uuid, u64)>,
-    /// What the last comparison has found on each server, by kind.
+    /// Findings of the last comparison, by kind and server.
     pub findings: Vec<(FindingKind, Uuid, usize)>,
 }
 
-/// Warm databases that are ready on each server, as the registry said last.
+/// Ready warm databases on each server, as last read from the registry.
 #[derive(Default)]
 pub struct WarmCounts(Mutex<BTreeMap<Uuid, u64>>);
 
 impl WarmCounts {
-    /// What the registry says now.
+    /// Stores newly read numbers.
     pub fn set(&self, counts: BTreeMap<Uuid, u64>) {
         *self.0.lock() = counts;
     }
 
-    /// What the registry said last.
+    /// The numbers as last read.
     pub fn get(&self) -> BTreeMap<Uuid, u64> {
         self.0.lock().clone()
     }

@@ -1,5 +1,6 @@
-//! The template database: schema, grants and preseed, ready to be copied. It is named by the fingerprint of all
-//! three, so that two versions of this program can work side by side, and takes its final name only when whole.
+//! The template database: schema, grants and seed, ready to be copied. Its name contains a
+//! fingerprint of all three, so that two versions of Narthex can run side by side. It gets its
+//! final name only when it is complete.
 
 use ring::digest;
 use tenant_migrations::{Migrator, SOURCES};
@@ -11,20 +12,20 @@ use crate::postgres::migrating;
 use crate::tenant_data::seed::seed_sql;
 use crate::tenant_router::TENANT_GROUP;
 
-/// How the template is built, as part of its name: one that another way has built is not used. Before `closed`, other
-/// roles could be in the draft.
+/// Version of the build procedure, part of the template's name, so that a template from another
+/// procedure is not used. Before `closed`, other roles could connect to the draft.
 const BUILT: &str = "closed";
 
-/// Every template's name begins so.
+/// Prefix of every template's name.
 pub const TEMPLATE_PREFIX: &str = "narthex_template_";
 
-/// The newest tenant migration that this program knows.
+/// The newest tenant migration in this binary.
 pub fn schema_version() -> String {
     migrating::newest::<Migrator>()
 }
 
-/// Rights of the tenants' group. The identity, the bookkeeping of migrations, and what this program says of itself
-/// (which permissions and objects there are) are not for tenants to write: that is the administration's alone.
+/// Rights of the tenants' group role. Tenants cannot write their identity, the migrations table,
+/// and the lists of permissions and objects: only the administrator writes them.
 fn grants() -> String {
     format!(
         "REVOKE ALL ON SCHEMA public FROM PUBLIC;
@@ -36,9 +37,9 @@ fn grants() -> String {
     )
 }
 
-/// The name of the template for this program's schema, grants and preseed, made by the server's administrator: a
-/// foreign key is checked with the rights of the table's owner, so that one administrator's template is of no use
-/// to another.
+/// The name of the template for this schema, these grants and this seed, built by the server's
+/// administrator. The administrator is part of the fingerprint: a foreign key is checked with the
+/// rights of the table's owner, so another administrator cannot use the template.
 pub fn name(server: &AdminServer) -> String {
     let mut content = digest::Context::new(&digest::SHA256);
     for part in SOURCES.iter().copied().chain([&*grants(), &*seed_sql(), server.role(), BUILT]) {
@@ -48,13 +49,13 @@ pub fn name(server: &AdminServer) -> String {
     format!("{TEMPLATE_PREFIX}{}", &hex::encode(content.finish())[..12])
 }
 
-/// Gives a migrated database what a tenant needs beside the schema. Again, it changes nothing.
+/// Adds the grants and the seed to a migrated database. Idempotent.
 pub async fn grant_and_seed(inside: &mut Administration) -> Result<(), AdministrationError> {
     inside.batch(&grants()).await?;
     inside.batch(&seed_sql()).await
 }
 
-/// Builds the template if it is not there. Replicas that come at once wait for the first of them.
+/// Builds the template if it does not exist. Concurrent replicas wait for the first one.
 pub async fn ensure(server: &AdminServer) -> Result<(), AdministrationError> {
     let mut administration = server.administer().await?;
     ensure_by(&mut administration, server).await?;
@@ -62,7 +63,7 @@ pub async fn ensure(server: &AdminServer) -> Result<(), AdministrationError> {
     Ok(())
 }
 
-/// As [`ensure`], over an open connection to that server.
+/// As [`ensure`], on an open connection to the server.
 pub async fn ensure_by(
     administration: &mut Administration,
     server: &AdminServer,

@@ -1,17 +1,18 @@
-//! The proof that nobody has written into a database that no tenant has had yet: it holds the seed and nothing else.
+//! Check that a database without a tenant contains the seed and nothing else.
 
 use super::template;
 use crate::postgres::administration::{Administration, AdministrationError};
 use crate::tenant_data::seed::{SEEDED, additions_sql};
 use crate::tenant_router::TENANT_GROUP;
 
-/// All migrations that have been applied, oldest first.
+/// All applied migrations, oldest first.
 pub const APPLIED: &str = "SELECT version FROM seaql_migrations ORDER BY version";
 const TABLES: &str = "SELECT relname::text FROM pg_class
     WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') ORDER BY relname";
 
-/// What is in the database, or depends on a role, and comes from nobody's seed. Empty where all is well. Tables that the
-/// seed fills are compared with it only in a database of this program's schema: another version has another seed.
+/// Lists the content of the database that is not part of the seed, including objects that depend on
+/// a role. Empty if there is none. Tables that the seed fills are compared with the seed only if
+/// the database has the schema of this binary, because another version has another seed.
 pub async fn foreign_content(
     inside: &mut Administration,
 ) -> Result<Vec<String>, AdministrationError> {

@@ -1,4 +1,5 @@
-//! Databases that wait for a tenant, on every server: a new tenant then costs a rename instead of a copy.
+//! Warm databases: copies of the template that wait for a tenant, on every server. A new tenant
+//! then costs a rename instead of a copy.
 
 use std::time::Duration;
 
@@ -16,44 +17,45 @@ use crate::registry::tenants::database_servers::{self, DatabaseServer, State as 
 use crate::registry::tenants::warm_databases::{self, State, Wanted, WarmDatabase};
 use crate::tenant_router::RouterError;
 
-/// Every spare's name begins so.
+/// Prefix of the name of every warm database.
 pub const WARM_PREFIX: &str = "narthex_spare_";
-/// A copy of another template may be wanted by a replica of another version; after this long by nobody.
+/// A copy of another template may be needed by a replica of another version. After this long it
+/// counts as unused.
 const STALE_AFTER: TimeDelta = TimeDelta::hours(1);
-/// A drop makes the server write a checkpoint.
+/// Pause after a drop, because every drop makes the server write a checkpoint.
 pub const BETWEEN_DROPS: Duration = Duration::from_secs(1);
 
-/// Why spares could not be made.
+/// Reason why warm databases could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum WarmDatabaseError {
-    /// Their list.
+    /// The list of warm databases could not be read or written.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// Their server is not to be found.
+    /// The registry has no usable address of the server.
     #[error(transparent)]
     Router(#[from] RouterError),
-    /// Their server.
+    /// A statement on the server failed.
     #[error(transparent)]
     Administration(#[from] AdministrationError),
-    /// A copy is not what it should be.
+    /// The copy does not have the expected schema.
     #[error("the copy {name} of the template has the schema {found:?}")]
     WrongSchema {
-        /// Of the copy.
+        /// Name of the copy.
         name: String,
-        /// Its newest migration.
+        /// Newest migration in the copy; `None` if it has none.
         found: Option<String>,
     },
-    /// A copy has more in it than the seed.
+    /// The copy contains more than the seed.
     #[error("the copy {name} of the template has foreign content: {}", .found.join(", "))]
     Foreign {
-        /// Of the copy.
+        /// Name of the copy.
         name: String,
-        /// What should not be there.
+        /// Description of the unexpected content.
         found: Vec<String>,
     },
 }
 
-/// What a spare must be a copy of.
+/// The template and the schema version that a warm database must be a copy of.
 pub struct OwnedWanted {
     server: Uuid,
     template: String,
@@ -73,8 +75,8 @@ impl OwnedWanted {
 }
 
 impl Fleet {
-    /// Makes spare databases on every server that takes new tenants, and removes those of the others. Returns how many were
-    /// made.
+    /// Makes warm databases on every server that takes new tenants, and removes those of the other
+    /// servers. Returns the number of databases made.
     pub async fn top_up_warm_databases(&self) -> Result<u64, WarmDatabaseError> {
         let db = self.registry.connect().await?;
         let servers = database_servers::list(&db).await?;
@@ -85,11 +87,11 @@ impl Fleet {
             if !row.can_be_administered() {
                 continue;
             }
-            // What one server cannot do is no reason for another to go without.
+            // A failure on one server must not stop the work on the others.
             match self.top_up(&row).await {
                 Ok(more) => made += more,
                 Err(error) => {
-                    // The caller is told of the first alone.
+                    // Only the first failure is returned.
                     tracing::debug!(server = row.name, %error, "spare databases could not be made on a server");
                     failure = failure.or(Some(error));
                 }
@@ -103,8 +105,9 @@ impl Fleet {
     }
 }
 
-/// Makes spares of the current template on a server until there are as many as configured, and removes what is of no use
-/// to anybody. One replica does this for a server at a time; the others find nothing to do. Returns how many were made.
+/// Makes copies of the current template until the server has as many as configured, and removes
+/// useless ones. One replica at a time does this for a server; the others return 0. Returns the
+/// number of databases made.
 async fn top_up(
     fleet: &Fleet,
     row: &DatabaseServer,
@@ -136,7 +139,7 @@ async fn top_up(
     }
 }
 
-/// Asked of the registry alone, every few seconds.
+/// Reads only the registry, because it runs every few seconds.
 async fn is_anything_to_do(
     fleet: &Fleet,
     wanted: &OwnedWanted,
@@ -155,12 +158,14 @@ async fn is_anything_to_do(
     Ok(!enough || spares.iter().any(is_useless))
 }
 
-/// Nobody is at it any more, if the server's lock is ours.
+/// True for a database that a dead process left half-made or half-removed. Valid only while this
+/// process holds the server's lock.
 fn is_cut_off(warm: &WarmDatabase) -> bool {
     matches!(warm.state, State::Making | State::Removing)
 }
 
-/// No tenant will ever get it: on a server that takes none, or as a copy of what nobody wants any more.
+/// True if no tenant will get this database: the server takes no tenants, or the copy is of another
+/// template and old.
 fn is_stale(fleet: &Fleet, wanted: &OwnedWanted, takes_tenants: bool, warm: &WarmDatabase) -> bool {
     let is_another =
         warm.template != wanted.template || warm.schema_version != wanted.schema_version;
@@ -168,7 +173,7 @@ fn is_stale(fleet: &Fleet, wanted: &OwnedWanted, takes_tenants: bool, warm: &War
     warm.state == State::Ready && (!takes_tenants || (is_another && is_old))
 }
 
-/// For a spare.
+/// A new name for a warm database.
 pub fn new_name() -> String {
     format!("{WARM_PREFIX}{}", unguessable_id().simple())
 }
@@ -202,8 +207,9 @@ async fn make(
     Ok(())
 }
 
-/// What somebody was making or removing when their process died is removed, and what a run has set aside: nobody else is
-/// at it, because the lock is ours. So is what no tenant will ever get, one at a time.
+/// Drops databases that a dead process left half-made or half-removed, and those that a run has put
+/// aside. This is safe because this process holds the server's lock. Also drops one stale database
+/// for each call.
 async fn clear_up(
     fleet: &Fleet,
     wanted: &OwnedWanted,
@@ -224,7 +230,7 @@ async fn clear_up(
     drop(db);
     for warm in stale.into_iter().chain(spares.iter().filter(|warm| is_cut_off(warm))) {
         if let Err(error) = remove(fleet, &warm.name, administration).await {
-            // It stays written down, and is tried again; others must not wait for it.
+            // The row stays, so a later run tries again. Other databases must not wait for it.
             tracing::warn!(name = warm.name, %error, "a warm database could not be removed");
         }
     }

@@ -1,4 +1,5 @@
-//! Entries of audit logs as clients see them, and how they are asked for: the same for tenants and for operators.
+//! Entries of audit logs as clients see them, and the filters of their lists: the same for tenants
+//! and for operators.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -14,19 +15,19 @@ use crate::paging::PageRequest;
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct AuditParameters {
-    /// Only of this actor.
+    /// Only entries of this actor.
     #[param(value_type = Option<Uuid>)]
     actor_id: Option<String>,
-    /// Only these, such as `member.created`.
+    /// Only entries of this action, such as `member.created`.
     action: Option<String>,
-    /// Only what was done to this kind of thing, such as `member`; needs `target_id`.
+    /// Only entries about this kind of thing, such as `member`; needs `target_id`.
     target_kind: Option<String>,
-    /// Only what was done to the thing with this id.
+    /// Only entries about the thing with this id.
     target_id: Option<String>,
     /// Rows at most, 1 to 200; 50 where absent.
     #[param(value_type = Option<u64>, minimum = 1, maximum = 200)]
     limit: Option<String>,
-    /// `next_cursor` of the part before.
+    /// `next_cursor` of the previous page.
     cursor: Option<String>,
 }
 
@@ -42,7 +43,7 @@ impl Checked for AuditParameters {
         let action = text("action", self.action);
         let target_kind = text("target_kind", self.target_kind);
         let target_id = text("target_id", self.target_id);
-        // By ids it is found; a kind alone would have to be looked for in everything.
+        // An index finds entries by id. A kind alone would need a scan of the whole log.
         if matches!((&target_kind, &target_id), (Some(Some(_)), Some(None))) {
             errors.add("target_id", "required", "is required beside `target_kind`");
         }
@@ -57,17 +58,17 @@ impl Checked for AuditParameters {
     }
 }
 
-/// Who did something.
+/// The actor of an entry.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ActorDocument {
     /// `staff`, `api_key`, `operator` or `command`.
     kind: String,
     id: Option<Uuid>,
-    /// As it was when they did it.
+    /// The actor's name at the time of the entry.
     name: String,
 }
 
-/// What it was done to.
+/// The thing that was changed.
 #[derive(Serialize, ToSchema)]
 pub(super) struct TargetDocument {
     kind: String,
@@ -78,7 +79,7 @@ pub(super) struct TargetDocument {
 #[derive(Serialize, ToSchema)]
 pub(super) struct EntryDocument {
     id: Uuid,
-    /// 1, 2, 3, without a gap.
+    /// Numbers without a gap: 1, 2, 3.
     sequence: i64,
     occurred_at: DateTime<Utc>,
     actor: ActorDocument,
@@ -86,7 +87,7 @@ pub(super) struct EntryDocument {
     #[schema(example = "member.created")]
     action: String,
     target: Option<TargetDocument>,
-    /// What else there is to know.
+    /// More facts about the entry.
     detail: Map<String, Value>,
     ip: Option<String>,
     user_agent: Option<String>,

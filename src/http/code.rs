@@ -9,16 +9,16 @@ macro_rules! codes {
         pub enum Code { $(#[doc = $meaning] $variant,)* }
 
         impl Code {
-            /// All of them.
+            /// Every code, in the order of the table.
             pub const ALL: &'static [Code] = &[$(Code::$variant,)*];
 
             /// The code as clients see it.
             pub fn as_str(self) -> &'static str { match self { $(Code::$variant => $code,)* } }
-            /// The HTTP status it comes with.
+            /// The HTTP status that an answer with this code has.
             pub fn status(self) -> StatusCode { match self { $(Code::$variant => StatusCode::$status,)* } }
-            /// A short name for people.
+            /// A short title for people.
             pub fn title(self) -> &'static str { match self { $(Code::$variant => $title,)* } }
-            /// What it means and what to do about it.
+            /// What the code means and what a client should do about it.
             pub fn meaning(self) -> &'static str { match self { $(Code::$variant => $meaning,)* } }
         }
     };

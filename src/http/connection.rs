@@ -1,7 +1,8 @@
-//! One client's connection: how long it may send nothing, take for the head of a request, and leave its answers unread.
+//! Limits of one client connection: silence, time for the head of a request, time in which answers
+//! stay unread.
 //!
-//! hyper's own limit for heads counts the time between two requests, too, and knows no limit for answers. So what a
-//! connection is doing is noted here as its bytes and requests go by, and one timer watches over it.
+//! hyper's own limit for heads also counts the time between two requests, and hyper has no limit
+//! for answers. So this module records what a connection is doing, and one timer watches it.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -21,21 +22,22 @@ use tokio_util::sync::CancellationToken;
 
 use crate::configuration::HttpSettings;
 
-/// For what is left to be sent when a connection is ended.
+/// Time to send what is left when a connection is ended.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// What a connection is doing.
+/// The state of a connection, which its socket and its requests update.
 pub(super) struct Activity {
     opened: Instant,
-    /// Requests whose answers hyper has not taken over completely.
+    /// Requests whose answers hyper has not read completely.
     requests: AtomicUsize,
-    /// Milliseconds from `opened` to the last beginning or end of a request.
+    /// Milliseconds from `opened` to the last start or end of a request.
     changed: AtomicU64,
-    /// As `changed`, one more, to the first byte of a request's head; 0: nothing of one has arrived.
+    /// Milliseconds from `opened` to the first byte of a request's head, plus one; 0 where none has
+    /// arrived.
     head: AtomicU64,
-    /// Bytes between requests mean nothing there: clients send pings.
+    /// Bytes between requests do not count on HTTP/2, because clients send pings.
     is_http2: AtomicBool,
-    /// What is not sent yet will not be.
+    /// The connection is given up: unsent bytes are dropped.
     is_abandoned: AtomicBool,
     header_timeout: Duration,
     idle_timeout: Duration,
@@ -44,7 +46,7 @@ pub(super) struct Activity {
 }
 
 impl Activity {
-    /// Of a connection that was just opened: it owes the head of a request.
+    /// The state of a new connection: it owes the head of a request.
     pub fn new(settings: &HttpSettings) -> Arc<Self> {
         Arc::new(Self {
             opened: Instant::now(),
@@ -73,7 +75,7 @@ impl Activity {
         }
     }
 
-    /// A request has begun; it ends with what is returned.
+    /// Records the start of a request. The request ends when the returned value is dropped.
     pub fn begin(self: &Arc<Self>, version: Version) -> Answering {
         if version >= Version::HTTP_2 {
             self.is_http2.store(true, Ordering::Relaxed);
@@ -84,7 +86,7 @@ impl Activity {
         Answering(self.clone())
     }
 
-    /// By when something has to change. Moves on as it does.
+    /// The time at which the connection is ended. It moves on with each change.
     fn deadline(&self) -> Instant {
         let (head, changed) =
             (self.head.load(Ordering::Relaxed), self.changed.load(Ordering::Relaxed));
@@ -92,12 +94,13 @@ impl Activity {
         match (self.requests.load(Ordering::Relaxed), head) {
             (0, 0) => at(changed) + self.idle_timeout,
             (0, head) => at(head - 1) + self.header_timeout,
-            // Then at the latest an answer has begun, and was not taken.
+            // The answer has begun by then at the latest, and the client has not read it.
             _ => at(changed) + self.request_timeout + self.idle_timeout,
         }
     }
 
-    /// Ends when the deadline is over. `timer` is put back only where the deadline comes earlier than it goes off.
+    /// Ends when the deadline is over. `timer` is reset only where the deadline is earlier than its
+    /// own.
     async fn overdue(&self, mut timer: Pin<&mut Sleep>) {
         std::future::poll_fn(|context| {
             loop {
@@ -116,7 +119,7 @@ impl Activity {
     }
 }
 
-/// Serves a connection to its end: that of the client, of the listener, or of the time for whatever comes next.
+/// Serves a connection until the client ends it, the listener closes, or its deadline is over.
 pub(super) async fn serve<C>(connection: C, activity: &Activity, closing: CancellationToken)
 where
     C: GracefulConnection<Error: std::fmt::Display>,
@@ -147,7 +150,7 @@ where
     }
 }
 
-/// A request that is being answered.
+/// A request in progress.
 pub(super) struct Answering(Arc<Activity>);
 
 impl Drop for Answering {
@@ -157,7 +160,7 @@ impl Drop for Answering {
     }
 }
 
-/// The body of an answer. When it is dropped, hyper has all of it.
+/// The body of an answer. It is dropped when hyper has read all of it.
 pub(super) struct Answer<B> {
     body: B,
     _answering: Answering,
@@ -189,11 +192,11 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Answer<B> {
     }
 }
 
-/// The socket. Writing fails when nothing could be written for the write time-out.
+/// The socket. A write fails when no byte could be written for the write time-out.
 pub(super) struct Socket {
     stream: TcpStream,
     activity: Arc<Activity>,
-    /// Runs while nothing can be written.
+    /// Set while no byte can be written.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
@@ -221,7 +224,7 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // Else the system holds what nobody reads for minutes.
+        // Otherwise the kernel keeps the unread bytes for minutes.
         if self.activity.is_abandoned.load(Ordering::Relaxed) {
             let _ = self.stream.set_zero_linger();
         }

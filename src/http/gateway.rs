@@ -1,4 +1,4 @@
-//! What every handler works with: the modules, and what the gateway remembers by itself.
+//! The state of every handler: the modules, and the gateway's own caches and limits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,11 +28,12 @@ use crate::tenants::{OwnTenant, Tenants};
 use crate::webhooks::clerk::ClerkWebhooks;
 use crate::webhooks::telnyx::TelnyxWebhooks;
 
-/// How long it is remembered what somebody may do: a change of the role, or of whose role it is, takes effect within
-/// seconds.
+/// How long a caller's rights are cached. A change of a role, or of the role that a caller has,
+/// takes effect within seconds.
 const RIGHTS_TTL: Duration = Duration::from_secs(5);
 
-/// What the handlers work with. Cloned for each request, so that a clone must cost one counter and no more.
+/// The state of every handler. It is cloned for each request, so a clone must cost one counter and
+/// no more.
 #[derive(Clone)]
 pub struct Gateway {
     inner: Arc<Inner>,
@@ -46,7 +47,7 @@ impl std::ops::Deref for Gateway {
     }
 }
 
-/// The modules, and what the gateway remembers by itself.
+/// The modules, and the gateway's own caches and limits.
 pub struct Inner {
     pub(super) registry: Registry,
     pub(super) access: Authenticator,
@@ -66,41 +67,42 @@ pub struct Inner {
     pub(super) settings: HttpSettings,
     pub(super) registration_wait: Duration,
     pub(super) operator_mfa_required: bool,
-    /// Memory for request bodies: what has no room is turned away.
+    /// Memory for request bodies. A body that does not fit is refused.
     pub(super) bodies: BodyMemory,
-    /// For what would hold an async thread up: large bodies.
+    /// Permits for work that would block an async thread: large bodies.
     pub(super) permits: ComputePermits,
     pub(super) clock: Clock,
 }
 
-/// The modules that the gateway opens onto.
+/// The modules that the gateway calls.
 pub struct Modules {
-    /// Who is calling.
+    /// Authenticates callers and reads their rights.
     pub access: Authenticator,
-    /// Staff and their credentials.
+    /// Accounts of staff, and their credentials.
     pub accounts: Accounts,
-    /// People who run the installation.
+    /// Accounts of the installation's operators.
     pub operators: Operators,
-    /// Changes of tenants.
+    /// Changes of tenants by operators.
     pub tenants: Tenants,
-    /// What staff change of their own tenant.
+    /// Changes that staff make to their own tenant.
     pub own_tenant: OwnTenant,
-    /// The database servers.
+    /// The database servers, and reconciliation with the registry.
     pub fleet: Fleet,
-    /// Tenants and their databases.
+    /// The tenants' pools and the directory.
     pub router: TenantRouter,
-    /// Registration.
+    /// Starts the runs of registrations, and waits for them.
     pub provisioner: Provisioner,
-    /// Inbound messages.
+    /// Receives events about messages.
     pub telnyx: TelnyxWebhooks,
-    /// Deliveries of the identity provider.
+    /// Receives the deliveries of the identity provider.
     pub clerk: ClerkWebhooks,
-    /// For operators and the readiness checks.
+    /// The registry, for the operators' routes and the readiness check.
     pub registry: Registry,
 }
 
 impl Gateway {
-    /// A gateway onto these modules. `registration_wait`: how long a registration is waited for before 202.
+    /// A gateway to these modules. `registration_wait`: how long a request waits for its
+    /// registration before it is answered with 202.
     pub fn new(
         modules: Modules,
         settings: HttpSettings,

@@ -6,10 +6,11 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-/// Room for the documents of which there are most, in bytes.
+/// Bytes; most documents fit into them.
 const ROOM: usize = 1024;
 
-/// As `axum::Json`, whose buffer grows twice for a document of some hundred bytes and is slow to write to.
+/// As `axum::Json`, whose buffer grows twice for a document of some hundred bytes and is slow to
+/// write to.
 pub(super) struct Json<T>(pub T);
 
 impl<T: Serialize> IntoResponse for Json<T> {
@@ -29,7 +30,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-/// One allocation for what fits into the room. What does not is written anew.
+/// One allocation for a document that fits into [`ROOM`]. A longer document is serialized again.
 fn written(document: &impl Serialize) -> serde_json::Result<Bytes> {
     let mut room = [0; ROOM];
     let mut rest = &mut room[..];

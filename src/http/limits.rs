@@ -1,4 +1,4 @@
-//! How often a client may call: from which bucket a request takes, and what its answer says of that
+//! Rate limits: the buckets that a request is charged to, and the headers that report them
 //! (draft-ietf-httpapi-ratelimit-headers).
 
 use std::cell::Cell;
@@ -19,14 +19,14 @@ const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 tokio::task_local! {
-    /// The bucket of the request that is being answered in which least is left.
+    /// Of the buckets that the current request has used, the one with the least left.
     static TIGHTEST: Cell<Option<Named>>;
 }
 
-/// A bucket, by the name of its setting.
+/// A bucket's name, which is the name of its setting, and its state.
 type Named = (&'static str, RateLimitState);
 
-/// All buckets; none where limits are switched off.
+/// All buckets. `None` if limits are switched off.
 pub(super) struct Limits(Option<Buckets>);
 
 struct Buckets {
@@ -35,7 +35,7 @@ struct Buckets {
     operator: Limiter<Uuid>,
     address: Limiter<IpAddr>,
     registration: Limiter<IpAddr>,
-    /// `RateLimit-Policy` of each bucket, by its name.
+    /// `RateLimit-Policy` of each bucket, by the bucket's name.
     policies: Vec<(&'static str, HeaderValue)>,
 }
 
@@ -62,7 +62,7 @@ impl Limits {
         }))
     }
 
-    /// A request of somebody of the tenant.
+    /// Charges a request to its tenant: safe methods as reads, others as writes.
     pub fn charge_tenant(&self, tenant: TenantId, method: &Method) -> Result<(), Problem> {
         let Some(buckets) = &self.0 else { return Ok(()) };
         match method.is_safe() {
@@ -71,7 +71,7 @@ impl Limits {
         }
     }
 
-    /// A request of an operator.
+    /// Charges a request of an operator.
     pub fn charge_operator(&self, operator: Uuid) -> Result<(), Problem> {
         match &self.0 {
             Some(buckets) => settle("operator", buckets.operator.take(operator)),
@@ -79,7 +79,7 @@ impl Limits {
         }
     }
 
-    /// A request of somebody who shows no token.
+    /// Charges a request without a token to its network.
     pub fn charge_address(&self, address: IpAddr) -> Result<(), Problem> {
         match self.buckets_of(address) {
             Some(buckets) => settle("address", buckets.address.take(network_of(address))),
@@ -87,7 +87,7 @@ impl Limits {
         }
     }
 
-    /// A registration.
+    /// Charges a registration to its network.
     pub fn charge_registration(&self, address: IpAddr) -> Result<(), Problem> {
         match self.buckets_of(address) {
             Some(buckets) => settle("registration", buckets.registration.take(network_of(address))),
@@ -95,8 +95,9 @@ impl Limits {
         }
     }
 
-    /// This machine is not counted: what comes from it without a client's address comes from its own programs, or from a
-    /// proxy that is not known as one, whose clients would all be turned away together.
+    /// The buckets for an address; none for loopback. A loopback request without a client's address
+    /// comes from a program of this machine, or from an unknown proxy, whose clients would all be
+    /// refused together.
     fn buckets_of(&self, address: IpAddr) -> Option<&Buckets> {
         self.0.as_ref().filter(|_| !address.is_loopback())
     }
@@ -115,7 +116,7 @@ fn settle(
     }
 }
 
-/// The answer to who has found a bucket empty.
+/// The problem for a request that found the bucket empty.
 pub(super) fn refused(name: &'static str, standing: RateLimitState) -> Problem {
     record(name, standing);
     Problem::with_retry_after(Code::RateLimited, seconds(standing.wait))
@@ -130,7 +131,8 @@ fn record(name: &'static str, standing: RateLimitState) {
     });
 }
 
-/// Runs a request, and says which of the buckets that it took from is nearest to empty.
+/// Runs a request. Returns with its output the bucket, of those that it used, that is nearest to
+/// empty.
 pub(super) async fn watched<F: Future>(request: F) -> (F::Output, Option<Named>) {
     let watched = async {
         let output = request.await;
@@ -160,7 +162,7 @@ fn policy(name: &str, rate: Rate) -> Option<HeaderValue> {
     item(name, ("q", rate.count()), ("w", seconds(rate.period())))
 }
 
-/// `"name";q=10;w=900`. Written by hand because it is in every answer, twice.
+/// `"name";q=10;w=900`. Written without the formatter, because every answer has it twice.
 fn item(name: &str, first: (&str, u32), second: (&str, u32)) -> Option<HeaderValue> {
     let mut text = ShortText::<64>::default();
     text.push("\"")?;
@@ -175,7 +177,7 @@ fn item(name: &str, first: (&str, u32), second: (&str, u32)) -> Option<HeaderVal
     HeaderValue::from_bytes(text.as_bytes()).ok()
 }
 
-/// Whole ones, so that whoever waits for so long has waited long enough.
+/// Whole seconds, rounded up, so that a client that waits for so long has waited long enough.
 fn seconds(time: std::time::Duration) -> u32 {
     let whole = time.as_secs() + u64::from(time.subsec_nanos() > 0);
     u32::try_from(whole).unwrap_or(u32::MAX)

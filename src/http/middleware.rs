@@ -1,5 +1,6 @@
-//! The one layer around every route, from the outside in: request id, trace, leftover bodies, time limit, panic
-//! guard, counting. One thin layer instead of five: each boxed layer costs as much as the routing itself.
+//! The one layer around every route, from the outside in: request id, trace, unread bodies, time
+//! limit, panic guard, response metrics. It is one thin layer and not five, because each boxed
+//! layer costs as much as the routing itself.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -38,8 +39,8 @@ impl<R> Layer<R> for Envelope {
     }
 }
 
-/// A route with the layer around it. By hand instead of `from_fn`, which puts the route into two more boxes for each
-/// request.
+/// A route with the layer around it. Written without `from_fn`, which puts the route into two more
+/// boxes for each request.
 #[derive(Clone)]
 pub(super) struct Enveloped<R> {
     route: R,
@@ -73,7 +74,7 @@ where
     }
 }
 
-/// What is known of a request when its route has it.
+/// The facts about a request that are kept before the route takes it.
 struct Asked {
     start: Instant,
     id: RequestId,
@@ -89,7 +90,8 @@ impl Envelope {
         asked: Asked,
     ) -> Response {
         let Asked { start, id, method, route, unread_body } = asked;
-        // What fails is logged with the id below; a span for each request would cost more than its routing.
+        // A failure is logged with the id below. A span for each request would cost more than its
+        // routing.
         let span = tracing::debug_span!("request", id = id.as_str());
         let guarded = AssertUnwindSafe(handled).catch_unwind();
         let limited = tokio::time::timeout(self.gateway.settings.request_timeout, guarded);

@@ -1,4 +1,5 @@
-//! The gateway's front: routes, the layers around them, and the way from a request to a tenant's connection.
+//! The HTTP front of the gateway: routes, the layer around them, and the way from a request to a
+//! tenant's connection.
 
 mod response_metrics;
 mod audit;

@@ -1,4 +1,4 @@
-//! The OpenAPI document: made from the handlers, so that it cannot say other than they do.
+//! The OpenAPI document. It is made from the handlers, so that the two cannot differ.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,7 @@ pub(super) fn base() -> OpenApi {
     OpenApiBuilder::new().info(info).build()
 }
 
-/// Adds what no handler can say: how a token is sent, and the shape of a problem.
+/// Adds the parts that no handler can state: how a token is sent, and the shape of a problem.
 pub(super) fn finish(mut document: OpenApi) -> OpenApi {
     let components = document.components.get_or_insert_with(Components::default);
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
@@ -39,7 +39,7 @@ pub(super) fn finish(mut document: OpenApi) -> OpenApi {
     ));
     components.schemas.extend(schemas);
     say_what_holds_everywhere(&mut document);
-    // Whatever takes the token of a tenant's staff takes the cookie as well.
+    // Every operation that accepts the token of a tenant's staff accepts the cookie too.
     let token = SecurityRequirement::new::<_, _, String>("token", []);
     let operations = document.paths.paths.values_mut().flat_map(|item| {
         [&mut item.get, &mut item.post, &mut item.patch, &mut item.put, &mut item.delete]
@@ -51,7 +51,7 @@ pub(super) fn finish(mut document: OpenApi) -> OpenApi {
     document
 }
 
-/// The conventions that hold for every call, where no handler can forget them.
+/// Adds the conventions of every call here, where no handler can forget them.
 fn say_what_holds_everywhere(document: &mut OpenApi) {
     let mut inputs = BTreeSet::new();
     let items = document.paths.paths.values_mut();
@@ -74,7 +74,7 @@ fn say_what_holds_everywhere(document: &mut OpenApi) {
         if let RefOr::T(schema) = schema {
             match (inputs.contains(name), name.as_str()) {
                 (true, _) => allow_null(schema),
-                // What concerns few problems is left out of the others.
+                // Members that belong to few problems are absent from the others.
                 (false, "ProblemDocument") => {}
                 (false, _) => require_all(schema),
             }
@@ -82,7 +82,7 @@ fn say_what_holds_everywhere(document: &mut OpenApi) {
     }
 }
 
-/// The name of a body's schema. A body that may be left out is no `null` for that.
+/// The name of a body's schema. An optional body is not nullable.
 fn named_schema(content: &mut RefOr<Content>) -> Option<String> {
     let RefOr::T(Content { schema: Some(schema), .. }) = content else { return None };
     if let RefOr::T(Schema::OneOf(choice)) = schema {
@@ -91,7 +91,7 @@ fn named_schema(content: &mut RefOr<Content>) -> Option<String> {
     reference(schema)
 }
 
-/// What a body consists of is input as well.
+/// The schemas inside a body are inputs too.
 fn include_parts(inputs: &mut BTreeSet<String>, schemas: &BTreeMap<String, RefOr<Schema>>) {
     let mut open: Vec<String> = inputs.iter().cloned().collect();
     while let Some(name) = open.pop() {
@@ -101,7 +101,7 @@ fn include_parts(inputs: &mut BTreeSet<String>, schemas: &BTreeMap<String, RefOr
     }
 }
 
-/// The name of the schema that this is, or may be.
+/// The name of the schema that this refers to, directly or as one of several.
 fn reference(schema: &RefOr<Schema>) -> Option<String> {
     match schema {
         RefOr::Ref(reference) => reference.ref_location.rsplit('/').next().map(str::to_owned),

@@ -1,4 +1,5 @@
-//! The one place where failures become answers: stable codes, RFC 9457 problem documents, nothing internal.
+//! The one place where failures become answers: stable codes, RFC 9457 problem documents, nothing
+//! internal.
 
 mod mapping;
 
@@ -10,50 +11,53 @@ use utoipa::ToSchema;
 
 use super::code::Code;
 
-/// Seconds after which a client may try again what was refused for a passing reason.
+/// Seconds after which a client may repeat a request that was refused for a temporary reason.
 pub(super) const RETRY_AFTER_SECONDS: u32 = 2;
 
-/// What is wrong with one field or parameter.
+/// An error in one field or parameter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = FieldFault)]
 pub struct FieldError {
     /// Path of the field.
     pub field: String,
-    /// Stable: `required`, `unknown_field`, `invalid_type`, `invalid`, `too_long`, `too_short`, `too_common`, `nul_character`.
+    /// Stable: `required`, `unknown_field`, `invalid_type`, `invalid`, `too_long`, `too_short`,
+    /// `too_common`, `nul_character`.
     pub code: &'static str,
-    /// For people.
+    /// Explanation for people; not stable.
     pub message: String,
 }
 
 impl FieldError {
-    /// It is missing.
+    /// The error of a missing field.
     pub fn required(field: &str) -> Self {
         Self { field: field.to_owned(), code: "required", message: "is required".to_owned() }
     }
 }
 
-/// A tenant that the credentials are good for.
+/// A tenant that the credentials are valid for.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Choice {
-    /// What to send as `tenant`.
+    /// The value to send as `tenant`.
     pub slug: String,
-    /// For people.
+    /// The name to show to people.
     pub organization_name: String,
 }
 
-/// A failure on its way to the client. Rendered by the outermost layer, which knows the request's id.
+/// A failure on its way to the client. The outermost layer renders it, because that layer knows the
+/// request's id.
 #[derive(Clone, Debug)]
 pub struct Problem {
     code: Code,
     detail: Option<String>,
     errors: Vec<FieldError>,
     choices: Vec<Choice>,
-    /// Seconds; with 429, and with 503 where another time than the usual is known.
+    /// Seconds. Set with 429, and with 503 if the usual time does not apply.
     retry_after: Option<u32>,
     cause: Option<Box<Cause>>,
 }
 
-/// What the client is not told. Logged once, by the outermost layer, which knows the request's id.
+/// The cause, which the client does not see. The outermost layer logs it once, because that layer
+/// knows the request's id.
 #[derive(Clone, Debug)]
 struct Cause {
     level: Level,
@@ -70,65 +74,65 @@ pub struct ProblemDocument {
     title: &'static str,
     status: u16,
     detail: String,
-    /// Stable.
+    /// Stable: a code never changes its meaning.
     code: &'static str,
-    /// Names the request in our logs.
+    /// Identifies the request in our logs.
     request_id: String,
-    /// With `validation_failed`: all faults at once.
+    /// With `validation_failed`: all field errors at once.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     errors: Vec<FieldError>,
-    /// With `tenant_selection_required`.
+    /// With `tenant_selection_required`: the tenants to choose from.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     choices: Vec<Choice>,
 }
 
 impl Problem {
-    /// With a detail that says what this very request did wrong.
+    /// With a detail that says what is wrong with this very request.
     pub fn with_detail(code: Code, detail: impl Into<String>) -> Self {
         Self { detail: Some(detail.into()), ..Self::from(code) }
     }
 
-    /// To be tried again after so many seconds.
+    /// To be repeated after so many seconds.
     pub fn with_retry_after(code: Code, seconds: u32) -> Self {
         Self { retry_after: Some(seconds), ..Self::from(code) }
     }
 
-    /// Fields or parameters are wrong.
+    /// `validation_failed` with these field errors.
     pub fn validation(errors: Vec<FieldError>) -> Self {
         Self { errors, ..Self::from(Code::ValidationFailed) }
     }
 
-    /// One field is wrong, which shows only against what there is.
+    /// One field is wrong, which only the stored data shows.
     pub(super) fn invalid(field: &str, message: &str) -> Self {
         let (field, message) = (field.to_owned(), message.to_owned());
         Self::validation(vec![FieldError { field, code: "invalid", message }])
     }
 
-    /// The same, said of a field that goes by another name in this request.
+    /// The same problem for a field that has another name in this request.
     pub(super) fn of_field(mut self, name: &str) -> Self {
         self.errors.iter_mut().for_each(|fault| name.clone_into(&mut fault.field));
         self
     }
 
-    /// What it is called.
+    /// The code of the problem.
     pub(super) fn code(&self) -> Code {
         self.code
     }
 
-    /// With a cause for the log.
+    /// Adds a cause for the log.
     fn because(self, level: Level, what: &'static str, error: &dyn std::fmt::Display) -> Self {
         let cause = Cause { level, what, error: error.to_string() };
         Self { cause: Some(Box::new(cause)), ..self }
     }
 
-    /// Writes the cause to the log, if there is one.
+    /// Logs the cause, if there is one.
     pub(super) fn log(&self, request_id: &str, method: &Method, route: &str) {
         let Some(cause) = &self.cause else { return };
         let Cause { level, what, error } = &**cause;
         let code = self.code.as_str();
-        // The macro wants its level at compile time.
+        // The macro needs its level at compile time.
         macro_rules! log {
             ($level:ident) => {
                 tracing::$level!(id = request_id, %method, route, code, error, "{what}")
@@ -142,7 +146,7 @@ impl Problem {
         }
     }
 
-    /// The answer, under this request id.
+    /// The answer, with this request id.
     pub(super) fn render(self, request_id: &str) -> Response {
         let status = self.code.status();
         let document = ProblemDocument {

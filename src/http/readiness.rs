@@ -1,4 +1,5 @@
-//! Readiness, answered from memory: a loop in the background asks the registry, a request only reads.
+//! Readiness, answered from memory: a background loop checks the registry, and a request only reads
+//! the result.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +11,14 @@ use crate::registry::Registry;
 
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// What the last check of the registry said.
+/// The result of the last check of the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RegistryCheck {
-    /// Nothing yet.
+    /// No check has ended yet.
     Pending,
-    /// It answers.
+    /// The registry answered the last check.
     Ok,
-    /// It does not.
+    /// The last check failed: no answer, or an error.
     Failed,
 }
 
@@ -26,19 +27,19 @@ pub enum RegistryCheck {
 pub enum ReadinessState {
     /// Not yet: the registry has not answered for the first time.
     Starting,
-    /// It should.
+    /// Yes: the registry answers.
     Ready,
-    /// Not any more.
+    /// Not any more: the process is shutting down.
     Draining,
     /// Not now: the registry does not answer.
     Unavailable,
 }
 
 impl ReadinessState {
-    /// All of them.
+    /// Every state, in the order of a replica's life; for the metrics.
     pub const ALL: [Self; 4] = [Self::Starting, Self::Ready, Self::Draining, Self::Unavailable];
 
-    /// Its stable name.
+    /// The stable name that the API and the metrics use.
     pub fn name(self) -> &'static str {
         match self {
             Self::Starting => "starting",
@@ -49,7 +50,7 @@ impl ReadinessState {
     }
 }
 
-/// Knows whether this replica should get requests. Clones share the state.
+/// Whether this replica should get requests. Clones share the state.
 #[derive(Clone)]
 pub struct Readiness {
     registry: Arc<RwLock<RegistryCheck>>,
@@ -74,7 +75,7 @@ impl Readiness {
         readiness
     }
 
-    /// Asks the registry; says aloud when its answer has changed.
+    /// Checks the registry, and logs if the result has changed.
     async fn check(&self, registry: &Registry) -> RegistryCheck {
         let before = self.registry();
         match registry.ping().await {
@@ -93,12 +94,12 @@ impl Readiness {
         }
     }
 
-    /// The last check of the registry.
+    /// The result of the last check of the registry.
     pub fn registry(&self) -> RegistryCheck {
         *self.registry.read()
     }
 
-    /// All in all.
+    /// The state that follows from the registry and from the shutdown.
     pub fn state(&self) -> ReadinessState {
         match self.registry() {
             _ if self.life.is_draining() => ReadinessState::Draining,

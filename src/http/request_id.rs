@@ -1,4 +1,4 @@
-//! What a request is called in the answer, the log and the audit log.
+//! The id of a request in the answer, the log and the audit log.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
@@ -6,15 +6,16 @@ use uuid::Uuid;
 use super::short_text::ShortText;
 use crate::identifiers::new_id;
 
-/// Of a request and of its answer.
+/// Header of the request and of its answer.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The id of a request, for whatever refers to it.
+/// The id of a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RequestId(ShortText<64>);
 
 impl RequestId {
-    /// A client's own id is kept where it is short and plain, so that it can be found in its logs and in ours.
+    /// The client's own id if it is short and plain, so that it can be found in the client's logs
+    /// and in ours; else a new id.
     pub fn of(headers: &HeaderMap) -> Self {
         let plain = |value: &&HeaderValue| {
             (8..=64).contains(&value.len())
@@ -26,7 +27,7 @@ impl RequestId {
         let given = headers.get(REQUEST_ID).filter(plain);
         let mut room = Uuid::encode_buffer();
         let mut text = ShortText::default();
-        // Both fit.
+        // Both fit into the 64 bytes.
         let _ = match given.and_then(|id| id.to_str().ok()) {
             Some(id) => text.push(id),
             None => text.push(new_id().hyphenated().encode_lower(&mut room)),
@@ -34,12 +35,12 @@ impl RequestId {
         Self(text)
     }
 
-    /// As a header of the answer has it.
+    /// The value for the header of the answer.
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
 
-    /// The text.
+    /// The id as text.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }

@@ -1,4 +1,5 @@
-//! How requests were answered, counted for the metrics: one relaxed addition a request, two where it was a problem.
+//! Counters of answers for the metrics: one relaxed addition for each request, two where the answer
+//! is a problem.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,12 +7,12 @@ use axum::http::StatusCode;
 
 use super::code::Code;
 
-/// By which door a request came.
+/// The listener that a request came in on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Listener {
-    /// `http.listen`.
+    /// The listener of `http.listen`.
     Public,
-    /// `http.operations_listen`.
+    /// The listener of `http.operations_listen`.
     Operations,
 }
 
@@ -26,10 +27,11 @@ impl Listener {
     }
 }
 
-/// By the first digit of the status. Nothing of ours answers with a status below 200.
+/// Classes of answers by the first digit of the status. No answer of ours has a status below 200.
 const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 
-/// The counters of one gateway. A request whose client went away before the answer is in none of them.
+/// The counters of one gateway. A request whose client went away before the answer is in none of
+/// them.
 pub(super) struct ResponseMetrics {
     classes: [[AtomicU64; CLASSES.len()]; Listener::ALL.len()],
     problems: [AtomicU64; Code::ALL.len()],
@@ -53,7 +55,7 @@ impl ResponseMetrics {
         }
     }
 
-    /// Listener, class, and how many.
+    /// Listener, class and count.
     pub(super) fn classes(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
         Listener::ALL.iter().zip(&self.classes).flat_map(|(listener, counts)| {
             let counts = CLASSES.iter().zip(counts);
@@ -61,7 +63,7 @@ impl ResponseMetrics {
         })
     }
 
-    /// Code of a problem, and how many.
+    /// Code of a problem, and count.
     pub(super) fn problems(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let counts = Code::ALL.iter().zip(&self.problems);
         counts.map(|(code, n)| (code.as_str(), n.load(Ordering::Relaxed)))

@@ -99,7 +99,7 @@ impl IntoResponses for AdminProblems {
     }
 }
 
-/// The problems of an operator's sign-in.
+/// The problems of an operator's login.
 pub struct AdminLoginProblems;
 
 impl IntoResponses for AdminLoginProblems {
@@ -117,7 +117,7 @@ impl IntoResponses for AdminLoginProblems {
     }
 }
 
-/// The problems of a call that anybody may make to read something.
+/// The problems of a call without a token that reads something.
 pub struct LookUpProblems;
 
 impl IntoResponses for LookUpProblems {
@@ -130,7 +130,7 @@ impl IntoResponses for LookUpProblems {
     }
 }
 
-/// The problems of a call that anybody may make at the host of a tenant.
+/// The problems of a call without a token at the host of a tenant.
 pub struct HostProblems;
 
 impl IntoResponses for HostProblems {

@@ -1,5 +1,6 @@
-//! THE route table: every path of the gateway, grouped by audience. The path of a public route stands at its handler,
-//! from which the OpenAPI document is made too. Below it the second, small table: what only operations can reach.
+//! THE route table: every path of the gateway, grouped by audience. The path of a public route is
+//! at its handler, because the OpenAPI document is made from it. The second, small table below
+//! holds the routes of the operations listener.
 
 use std::sync::LazyLock;
 
@@ -30,7 +31,7 @@ pub fn openapi_document() -> Result<String, serde_json::Error> {
 /// All documented routes, and the document that was made from them.
 fn documented() -> OpenApiRouter<Gateway> {
     OpenApiRouter::with_openapi(openapi::base())
-        // Anybody
+        // No token needed
         .routes(routes!(auth::register::register))
         .routes(routes!(registrations::show::show_registration))
         .routes(routes!(auth::login::login))
@@ -137,13 +138,15 @@ fn documented() -> OpenApiRouter<Gateway> {
         .routes(routes!(health::ready::health))
 }
 
-/// The document, written out when it is first asked for. All answers share its bytes, however many nobody reads.
+/// The document, serialized at the first request for it. All answers share its bytes, also those
+/// that clients do not read.
 static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| {
     let document = openapi::finish(documented().into_openapi());
     Bytes::from(serde_json::to_vec(&document).unwrap_or_default())
 });
 
-/// The document and its page, which asks nobody else: by itself it would show the page's address to a validator.
+/// The document and its page. The page calls no other server: by default it would send its address
+/// to a validator.
 fn documentation() -> Router<Gateway> {
     let config = Config::new(["/openapi.json"]).validator_url("none");
     let page = SwaggerUi::new("/docs").config(config);
@@ -156,7 +159,7 @@ fn documentation() -> Router<Gateway> {
     }))
 }
 
-/// The whole gateway as the public sees it: the table, the document with its page, and the layer around all of it.
+/// The whole public gateway: the table, the document with its page, and the layer around all of it.
 pub(super) fn public(gateway: Gateway) -> Router {
     let (routes, _) = documented().split_for_parts();
     let router = Router::new()
@@ -166,7 +169,7 @@ pub(super) fn public(gateway: Gateway) -> Router {
     enveloped(router, gateway, Listener::Public)
 }
 
-/// What is served on the operations listener, and there only. Not in the document: that is for clients.
+/// The routes of the operations listener only. They are not in the document, which is for clients.
 pub(super) fn operations(gateway: Gateway) -> Router {
     let router = Router::new()
         .route("/healthz", get(health::live::live))
@@ -176,7 +179,7 @@ pub(super) fn operations(gateway: Gateway) -> Router {
     enveloped(router, gateway, Listener::Operations)
 }
 
-/// The layer around every route, and the answers where there is none.
+/// The layer around every route, and the answers for unknown paths.
 fn enveloped(router: Router<Gateway>, gateway: Gateway, listener: Listener) -> Router {
     router
         .fallback(middleware::not_found)

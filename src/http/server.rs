@@ -1,5 +1,6 @@
-//! Accepting connections and serving HTTP/1 and HTTP/2 (h2c) on them, until the drain delay is over; then in-flight
-//! requests finish, up to the drain timeout. There are two listeners: one for everybody, one for operations.
+//! Accepts connections and serves HTTP/1 and HTTP/2 (h2c) on them, until the drain delay is over.
+//! Then in-flight requests finish, up to the drain timeout. There are two listeners: one for the
+//! public, one for operations.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -27,25 +28,27 @@ use crate::configuration::HttpSettings;
 use crate::lifecycle::Lifecycle;
 use crate::limits::Pool;
 
-/// After a failed accept (out of file descriptors, say) the listener rests for this long.
+/// The listener rests for this long after a failed accept, such as one that ran out of file
+/// descriptors.
 const REST_AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(50);
 const MAX_HTTP2_STREAMS: u32 = 200;
 const MAX_HEADER_BYTES: usize = 32 * 1024;
-/// What an HTTP/2 client may send before anybody reads it, and what is prepared for it to read, in bytes.
+/// Bytes that an HTTP/2 client may send before they are read, and bytes of answers that are
+/// buffered for it.
 const HTTP2_STREAM_BYTES: u32 = 64 * 1024;
 const HTTP2_CONNECTION_BYTES: u32 = 512 * 1024;
 
-/// Where the gateway is reached.
+/// The sockets on which the gateway accepts connections.
 pub struct Listeners {
-    /// By everybody: `http.listen`.
+    /// For every client: `http.listen`.
     pub public: TcpListener,
-    /// By those who run it: `http.operations_listen`.
+    /// For operating the gateway: `http.operations_listen`.
     pub operations: TcpListener,
 }
 
-/// Serves the gateway on both listeners. They close together, `http.drain_delay` after the drain of `life` has begun or
-/// at its stop. Returns when every connection has ended after that, or when the drain timeout has passed; says what was
-/// left of it.
+/// Serves the gateway on both listeners. They close together: `http.drain_delay` after the drain of
+/// `life` has begun, or at its stop. Returns when every connection has ended after that, or when
+/// the drain timeout has passed. Returns what is left of the drain timeout.
 pub async fn serve(
     listeners: Listeners,
     gateway: Gateway,
@@ -53,7 +56,8 @@ pub async fn serve(
     life: &Lifecycle,
 ) -> Duration {
     let closing = || life.closing(settings.drain_delay);
-    // Each has places of its own: a flood of clients must not keep anybody from seeing it.
+    // Each listener has connections of its own: a flood of clients must not block the operations
+    // listener.
     let (public, operations) = tokio::join!(
         serve_on(listeners.public, router::public(gateway.clone()), settings, closing()),
         serve_on(listeners.operations, router::operations(gateway), settings, closing()),
@@ -79,9 +83,9 @@ async fn serve_on(
             accepted = accept(&listener, &places) => accepted,
         };
         let Some((stream, peer, place)) = accepted else { continue };
-        // Asked once for each connection, not for each request.
+        // Computed once for each connection, not for each request.
         let peer = Peer::of(peer, &settings.trusted_proxies);
-        // A proxy of ours calls for many.
+        // A trusted proxy is not counted, because it carries the requests of many clients.
         let mut of_network = networks.hold((!peer.is_proxy).then_some(peer.address));
         if of_network.grow(1).is_err() {
             turn_away(&stream, peer);
@@ -117,7 +121,7 @@ async fn serve_on(
     deadline.saturating_duration_since(Instant::now())
 }
 
-/// HTTP/1 and HTTP/2. How long a connection may take for what, [`connection`] says.
+/// HTTP/1 and HTTP/2. The time limits of a connection are in [`connection`].
 fn protocols() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().header_read_timeout(None).max_buf_size(MAX_HEADER_BYTES);
@@ -134,7 +138,7 @@ fn protocols() -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// Whoever has this network has as many connections as one may have.
+/// Closes a connection of a network that already has its maximum of connections.
 fn turn_away(stream: &TcpStream, peer: Peer) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -144,12 +148,12 @@ fn turn_away(stream: &TcpStream, peer: Peer) {
             peer.address
         );
     });
-    // No trace of it is kept.
+    // The kernel keeps no state of it.
     let _ = stream.set_zero_linger();
 }
 
-/// Providers are given their URL by people, who write a slash too many. `None`: the path is none of a webhook, or good as
-/// it is.
+/// The webhook path without surplus slashes: people who give a provider its URL often write one too
+/// many. `None`: the path is no webhook's, or needs no change.
 fn webhook_path(path: &str) -> Option<String> {
     let may_be_one = path.starts_with("/webhooks/") || path.starts_with("//");
     if !may_be_one || !(path.contains("//") || path.ends_with('/')) {

@@ -14,18 +14,18 @@ impl<const N: usize> Default for ShortText<N> {
 }
 
 impl<const N: usize> ShortText<N> {
-    /// What has been written.
+    /// The text written so far.
     pub fn as_str(&self) -> &str {
-        // Only whole texts and digits are written.
+        // Only whole texts and digits are written, so this is UTF-8.
         std::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 
-    /// The same, for whom its letters do not matter.
+    /// The bytes written so far.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
 
-    /// `None`: there is no room, and nothing was written.
+    /// Appends a text. `None`: the text does not fit, and nothing was written.
     pub fn push(&mut self, text: &str) -> Option<()> {
         let room = self.bytes[self.length..].get_mut(..text.len())?;
         room.copy_from_slice(text.as_bytes());
@@ -33,13 +33,13 @@ impl<const N: usize> ShortText<N> {
         Some(())
     }
 
-    /// In decimal.
+    /// Appends a number in decimal.
     pub fn push_number(&mut self, number: u32) -> Option<()> {
         let count = number.checked_ilog10().unwrap_or(0) as usize + 1;
         self.push_digits(number, count)
     }
 
-    /// The last `count` digits of a number, leading zeros included.
+    /// Appends the last `count` digits of a number, leading zeros included.
     pub fn push_digits(&mut self, mut number: u32, count: usize) -> Option<()> {
         for digit in self.bytes[self.length..].get_mut(..count)?.iter_mut().rev() {
             *digit = b'0' + (number % 10) as u8;

@@ -1,12 +1,12 @@
-//! Times in answers: RFC 3339 in UTC, the same text that chrono writes, without its general formatter, which takes a
-//! third of the work on a small document.
+//! Times in answers: RFC 3339 in UTC. The text is that of chrono, but without chrono's general
+//! formatter, which takes a third of the work on a small document.
 
 use chrono::{DateTime, Datelike, Timelike, Utc};
 use serde::{Serialize, Serializer};
 
 use super::short_text::ShortText;
 
-/// `#[serde(serialize_with = "timestamp::write")]`.
+/// For `#[serde(serialize_with = "timestamp::write")]`.
 pub(super) fn write<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
     match text(*time) {
         Some(text) => serializer.serialize_str(text.as_str()),
@@ -25,8 +25,8 @@ pub(super) fn write_optional<S: Serializer>(
     }
 }
 
-/// `2026-11-27T21:06:00.123456Z`. `None` for what no database of ours holds and chrono has to write: parts of a
-/// microsecond, leap seconds, and years of more or less than four digits.
+/// `2026-11-27T21:06:00.123456Z`. `None` for times that none of our databases holds and that chrono
+/// has to write: parts of a microsecond, leap seconds, and years of more or less than four digits.
 fn text(time: DateTime<Utc>) -> Option<ShortText<27>> {
     let date = time.date_naive();
     let (year, nanos) = (u32::try_from(date.year()).ok()?, time.nanosecond());

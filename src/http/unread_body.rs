@@ -1,5 +1,6 @@
-//! The rest of a request's body when its answer is ready without it: read and thrown away for a while. A socket
-//! that is closed with bytes unread resets the connection, and the client may lose the answer with it.
+//! The unread rest of a request's body after its answer is ready: read and discarded for a while. A
+//! socket that is closed with unread bytes resets the connection, and the client may lose the
+//! answer.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,15 +14,16 @@ use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
 use parking_lot::Mutex;
 
-/// A client that sends for longer, or more than this, is cut off.
+/// A client that sends for longer, or more bytes, is disconnected.
 const LONGEST: Duration = Duration::from_secs(5);
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 
-/// What has not been read of a body.
+/// The unread rest of a body.
 pub(super) struct Leftover(Arc<Mutex<Body>>);
 
-/// Keeps a hand on the body of a request. `None` where nothing can be left of it, or nobody waits to send it: HTTP/2
-/// ends the one stream, and a client that expects 100 has sent nothing before it is asked.
+/// Shares the body, so that its unread rest can be discarded after the answer. `None` for an empty
+/// body, for HTTP/2, which ends only the stream, and for a client that expects `100 Continue`,
+/// which has sent nothing yet.
 pub(super) fn keep(request: Request) -> (Request, Option<Leftover>) {
     let (parts, body) = request.into_parts();
     let streams = parts.version >= Version::HTTP_2;
@@ -34,7 +36,7 @@ pub(super) fn keep(request: Request) -> (Request, Option<Leftover>) {
 }
 
 impl Leftover {
-    /// Throws the rest away beside the answer, which does not wait for it.
+    /// Discards the rest in a task of its own. The answer does not wait for it.
     pub(super) fn discard(self) {
         let mut rest = Reader(self.0);
         if rest.is_end_stream() {

@@ -1,5 +1,4 @@
-//! Telephone numbers and short codes: written in many ways outside, and in one way here, when they are stored and when
-//! they are asked for.
+//! Telephone numbers and short codes. Input has many notations; storage and search use one.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,9 +7,11 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::InvalidAddress;
 
-/// Longest text that is read as a number, in bytes. Invisible characters of a pasted number take three each.
+/// Longest text that is read as a number, in bytes. Invisible characters of a pasted number take
+/// three bytes each.
 const LONGEST: usize = 96;
-/// Digits of a number with its country code (ITU-T E.164; shorter ones than seven have no subscriber).
+/// Number of digits with the country code (ITU-T E.164). Shorter numbers than seven have no
+/// subscriber part.
 const DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
 
 /// A telephone number in E.164: `+` and at most 15 digits.
@@ -27,7 +28,8 @@ impl PhoneNumber {
 impl FromStr for PhoneNumber {
     type Err = InvalidAddress;
 
-    /// Accepts usual punctuation (`+1 (312) 555-0101`), also as word processors write it; the country code is required.
+    /// Accepts usual punctuation (`+1 (312) 555-0101`), also the punctuation of word processors.
+    /// The country code is required.
     fn from_str(text: &str) -> Result<Self, InvalidAddress> {
         compact(text)
             .filter(|compact| compact.starts_with('+'))
@@ -37,7 +39,8 @@ impl FromStr for PhoneNumber {
     }
 }
 
-/// What a tenant can hold: a telephone number in E.164, or a short code, which is its 5 or 6 digits and nothing else.
+/// A number that a tenant can hold: a telephone number in E.164, or a short code of exactly 5 or 6
+/// digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LineNumber(String);
 
@@ -66,13 +69,13 @@ impl FromStr for LineNumber {
     }
 }
 
-/// An address as a provider writes it, in the form in which addresses are stored and compared: E.164 for a telephone
-/// number, however it is written; a short code or a name as it is. A number that can be read in two ways stays as it
-/// is too: it must not lead to the wrong one.
+/// The stored form of an address as a provider writes it: E.164 for a telephone number in any
+/// notation; a short code or a name unchanged. A number that can be read in two ways stays
+/// unchanged too, so that it cannot lead to the wrong number.
 pub fn canonical_address(text: &str) -> String {
     let text = text.trim();
     let number = text.strip_prefix("tel:").or_else(|| text.strip_prefix("sms:")).unwrap_or(text);
-    // A number of JSON with a fraction, which is none: its zero is no digit of the number.
+    // JSON numbers can arrive with a fraction of zeros, which is not part of the phone number.
     let number = match number.split_once('.') {
         Some((whole, fraction)) if !fraction.is_empty() && fraction.bytes().all(|b| b == b'0') => {
             whole
@@ -82,22 +85,22 @@ pub fn canonical_address(text: &str) -> String {
     compact(number).and_then(|compact| read(&compact)).unwrap_or_else(|| text.to_owned())
 }
 
-/// The digits by which a number is searched that somebody types or pastes, with or without its country code; `None`
-/// where the text is no part of a number.
+/// The digits to search for when a user types or pastes a number, with or without its country code.
+/// `None` if the text is not part of a number.
 pub fn searched_digits(text: &str) -> Option<String> {
-    // In international form the 0 before the area is written in brackets, and not dialled.
+    // The international form has the 0 before the area code in brackets; it is not dialled.
     let digits = compact(&text.replace("(0)", ""))?;
     let digits = digits.trim_start_matches(['+', '0']);
     (digits.len() >= 3).then(|| digits.to_owned())
 }
 
-/// A number without what is written around its digits; `None` where it is none.
+/// A number without punctuation. `None` if the text is not a number.
 fn compact(text: &str) -> Option<String> {
     if text.len() > LONGEST {
         return None;
     }
     let mut compact = String::with_capacity(16);
-    // Compatibility forms are full-width digits, the hyphen and the space that do not break, and the like.
+    // NFKC converts full-width digits, non-breaking hyphens and spaces, and similar characters.
     for c in text.trim().nfkc() {
         match c {
             '0'..='9' => compact.push(c),
@@ -109,7 +112,7 @@ fn compact(text: &str) -> Option<String> {
     (!compact.is_empty()).then_some(compact)
 }
 
-/// Punctuation of numbers, and characters that show nothing or only a direction.
+/// Punctuation of numbers, and characters that are invisible or only change the text direction.
 fn is_filler(c: char) -> bool {
     let is_space = c.is_whitespace() && !c.is_control();
     is_space
@@ -124,7 +127,7 @@ fn is_short_code(compact: &str) -> bool {
     matches!(compact.len(), 5 | 6) && !compact.starts_with(['+', '0'])
 }
 
-/// Area and subscriber of the North American Numbering Plan.
+/// True for area code and subscriber number of the North American Numbering Plan.
 fn is_north_american(digits: &str) -> bool {
     let begins_as_it_must = |at: usize| matches!(digits.as_bytes().get(at), Some(b'2'..=b'9'));
     digits.len() == 10 && begins_as_it_must(0) && begins_as_it_must(3)
@@ -132,11 +135,11 @@ fn is_north_american(digits: &str) -> bool {
 
 struct International {
     formatted: String,
-    /// Does the numbering plan of its country have it?
+    /// True if the numbering plan of the country contains the number.
     is_valid: bool,
 }
 
-/// Reads `+` and digits.
+/// Parses a number that starts with `+`.
 fn international(compact: &str) -> Option<International> {
     let read = |text: &str| {
         let number = phonenumber::parse(None, text).ok()?;
@@ -144,10 +147,11 @@ fn international(compact: &str) -> Option<International> {
         Some((number, formatted))
     };
     let (_, once) = read(compact)?;
-    // What is stored must be found again: a text with several trunk prefixes loses one each time.
+    // A stored number must parse to itself. A text with several trunk prefixes loses one in each
+    // parse.
     let (number, formatted) = read(&once).filter(|(_, twice)| *twice == once)?;
     let has_length = match compact.strip_prefix("+1") {
-        // Ten digits follow, of which the first is no 0 or 1.
+        // Ten digits follow, and the first is neither 0 nor 1.
         Some(national) => national.len() == 10 && !national.starts_with(['0', '1']),
         None => DIGITS.contains(&formatted.len().saturating_sub(1)),
     };
@@ -155,9 +159,9 @@ fn international(compact: &str) -> Option<International> {
     is_number.then(|| International { formatted, is_valid: number.is_valid() })
 }
 
-/// The number that a provider means.
+/// The number that a provider means, in E.164.
 fn read(compact: &str) -> Option<String> {
-    // Nearly all of them, so that the general way is spared them.
+    // Fast path, because nearly all numbers are North American.
     if compact.strip_prefix("+1").is_some_and(is_north_american) {
         return Some(compact.to_owned());
     }
@@ -171,7 +175,7 @@ fn read(compact: &str) -> Option<String> {
         let number = international(&format!("+{number}")).filter(|number| number.is_valid);
         number.map(|number| number.formatted)
     };
-    // As it is dialled from most countries.
+    // `00` is the international prefix in most countries.
     if let Some(number) = compact.strip_prefix("00") {
         return valid(number);
     }
@@ -261,12 +265,12 @@ mod tests {
     #[case("(312) 555-0101", "+13125550101")]
     #[case("0013125550101", "+13125550101")]
     #[case("0044 20 7946 0958", "+442079460958")]
-    // Leeds, or Belgium from North America.
+    // A number in Leeds, or in Belgium when dialled from North America.
     #[case("0113 234 5678", "0113 234 5678")]
     #[case("442079460958", "+442079460958")]
     #[case("tel:+1-312-555-0101", "+13125550101")]
     #[case("sms:+13125550101", "+13125550101")]
-    // Norway, or North Carolina.
+    // A number in Norway, or in North Carolina.
     #[case("4722345678", "4722345678")]
     #[case("CHURCH", "CHURCH")]
     #[case(" Grace 4U ", "Grace 4U")]
@@ -296,7 +300,7 @@ mod tests {
         fn no_text_causes_a_panic(text: String, near in "[+0-9()‑ -]{0,24}") {
             for text in [text, near] {
                 let address = canonical_address(&text);
-                // What is stored is found again.
+                // The stored form is found again by the same search.
                 prop_assert_eq!(canonical_address(&address), address);
                 let _ = (text.parse::<LineNumber>(), searched_digits(&text));
             }

@@ -1,26 +1,27 @@
-//! Work that costs more than a millisecond of a processor: off the async threads, and a few at a time.
+//! Work that takes more than a millisecond of processor time: it runs outside the async threads, a
+//! few pieces at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-/// How long a caller waits for its turn.
+/// How long a caller waits for a permit.
 const TURN_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Why work was not done.
+/// Reason why work was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum NoComputePermit {
-    /// Too much is under way; try again soon.
+    /// No permit was free in time; the caller can try again soon.
     #[error("too much is being computed at once")]
     Busy,
-    /// It panicked.
+    /// The work panicked.
     #[error("a computation died: {0}")]
     Died(String),
 }
 
-/// As many pieces of work at once as half of the processors, at least one: the other half is for everybody else. Clones share
-/// the turns.
+/// Permits for work: half as many as processors, at least one. The other half stays free for
+/// requests. Clones share the permits.
 #[derive(Clone)]
 pub struct ComputePermits(Arc<Semaphore>);
 
@@ -32,11 +33,12 @@ impl Default for ComputePermits {
 }
 
 impl ComputePermits {
-    /// Does this on a thread for blocking work, when it is its turn.
+    /// Runs `work` on a thread for blocking work, after waiting for a permit.
     ///
     /// # Errors
     ///
-    /// [`NoComputePermit::Busy`] after 3 s in the queue, [`NoComputePermit::Died`] when `work` panics.
+    /// [`NoComputePermit::Busy`] after 3 s in the queue, [`NoComputePermit::Died`] when `work`
+    /// panics.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -45,7 +47,8 @@ impl ComputePermits {
             .await
             .map_err(|_| NoComputePermit::Busy)?
             .map_err(|_| NoComputePermit::Busy)?;
-        // The turn moves into the work: a caller that gives up does not let a further piece start beside it.
+        // The permit moves into the work, so that a cancelled caller does not release it while the
+        // work still runs.
         let done = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             work()

@@ -1,4 +1,4 @@
-//! What can be held for a while and must not run out: memory for bodies, connections.
+//! Bounded resources that are held for a while: memory for request bodies, connections.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,8 +9,8 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::network_of;
 
-/// A limited amount of something that is held for a while, such as memory or connections: how much is held in all, and
-/// how much of it by each network. Clones share it.
+/// A bounded resource, such as memory or connections. It counts the held amount in total and by
+/// network. Clones share the counts.
 #[derive(Clone)]
 pub struct Pool(Arc<Amounts>);
 
@@ -21,23 +21,23 @@ struct Amounts {
     networks: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// What there is not enough of.
+/// Reason why nothing more can be held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exhausted {
-    /// All of it is held.
+    /// The whole pool is held.
     Pool,
-    /// The network holds its share.
+    /// The network holds its maximum.
     Network,
 }
 
 impl Pool {
-    /// At most `most` are held at once, and at most `most_of_network` by one network.
+    /// At most `most` can be held in total, and at most `most_of_network` by one network.
     pub fn new(most: usize, most_of_network: usize) -> Self {
         let (held, networks) = (AtomicUsize::new(0), Mutex::default());
         Self(Arc::new(Amounts { most, most_of_network, held, networks }))
     }
 
-    /// Holds nothing yet, on behalf of `address`. `None`: no network is counted.
+    /// A holder for `address` that holds nothing yet. With `None`, only the total is limited.
     pub fn hold(&self, address: Option<IpAddr>) -> Held {
         Held { amounts: self.0.clone(), network: address.map(network_of), amount: 0 }
     }
@@ -49,7 +49,7 @@ impl Amounts {
     }
 }
 
-/// A part of a [`Pool`]; given back when this is dropped.
+/// A held part of a [`Pool`]. Dropping it releases the part.
 pub struct Held {
     amounts: Arc<Amounts>,
     network: Option<IpAddr>,
@@ -57,7 +57,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// Takes more. On an error nothing was taken.
+    /// Holds `by` more. On an error nothing was taken.
     ///
     /// # Errors
     ///
@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(c.grow(3), Err(Exhausted::Pool));
         assert_eq!(c.grow(2), Ok(()));
         drop(a);
-        // What is not counted by network has the whole.
+        // A holder without a network is limited by the total only.
         let mut uncounted = pool.hold(None);
         assert_eq!(uncounted.grow(5), Err(Exhausted::Pool));
         assert_eq!(uncounted.grow(4), Ok(()));

@@ -1,4 +1,4 @@
-//! Branches: the places a church meets in.
+//! Branches: the places where a church meets.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, QueryFilter};
@@ -11,34 +11,34 @@ use crate::paging::{Page, PageRequest, Position, newest_first};
 use crate::postgres::failure;
 use crate::tenant_router::OnTenant;
 
-/// Why a branch could not be written.
+/// Why a branch could not be read, written or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum BranchError {
-    /// There is no such branch.
+    /// No branch has this id.
     #[error("there is no such branch")]
     NotFound,
-    /// Another branch has the name.
+    /// Another branch of the tenant has this name.
     #[error("another branch has this name")]
     NameTaken,
-    /// Members belong to the branch.
+    /// The branch has members, so it cannot be removed.
     #[error("members belong to this branch")]
     HasMembers,
-    /// A statement failed.
+    /// A statement or the connection to the tenant's database failed.
     #[error(transparent)]
     Database(#[from] DbErr),
 }
 
-/// What can be set on a branch.
+/// A branch's new values; `None` keeps the old value.
 #[derive(Clone, Debug, Default)]
 pub struct BranchChanges {
-    /// Unique among the tenant's branches.
+    /// Name, unique among the tenant's branches.
     pub name: Option<String>,
-    /// IANA name.
+    /// IANA name of the time zone.
     pub timezone: Option<&'static str>,
 }
 
 impl BranchChanges {
-    /// Is nothing to be set?
+    /// True if no value is to be changed.
     pub fn is_empty(&self) -> bool {
         self.name.is_none() && self.timezone.is_none()
     }
@@ -51,13 +51,13 @@ fn refused(error: DbErr) -> BranchError {
     }
 }
 
-/// Branches, newest first.
+/// One page of the branches, newest first.
 pub async fn list(db: &impl OnTenant, page: PageRequest) -> Result<Page<Branch>, DbErr> {
     let position = |row: &Branch| Position { at: row.created_at, id: row.id };
     newest_first(db, Entity::find(), page, position).await
 }
 
-/// Adds a branch.
+/// Adds a branch. The error is `NameTaken` if another one has the name.
 pub async fn create(
     db: &impl OnTenant,
     name: String,
@@ -74,12 +74,12 @@ pub async fn create(
     Entity::insert(row).exec_with_returning(db).await.map_err(refused)
 }
 
-/// One branch.
+/// The branch with this id, or `NotFound`.
 pub async fn find(db: &impl OnTenant, id: Uuid) -> Result<Branch, BranchError> {
     Entity::find_by_id(id).one(db).await?.ok_or(BranchError::NotFound)
 }
 
-/// Changes what is given.
+/// Changes the given values. Returns the branch after the change.
 pub async fn update(
     db: &impl OnTenant,
     id: Uuid,
@@ -105,9 +105,9 @@ pub async fn update(
     updated.into_iter().next().ok_or(BranchError::NotFound)
 }
 
-/// Removes a branch that no member belongs to.
+/// Removes a branch. The error is `HasMembers` if a member belongs to it.
 pub async fn delete(db: &impl OnTenant, id: Uuid) -> Result<(), BranchError> {
-    // 23503: a foreign key still points here.
+    // 23503: a foreign key still refers to this row.
     let deleted =
         Entity::delete_by_id(id).exec(db).await.map_err(|e| {
             match failure::sqlstate(&e).as_deref() {

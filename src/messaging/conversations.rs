@@ -1,5 +1,6 @@
-//! Conversations: what was said between one contact and one number of the tenant. When the contact's number passes to
-//! somebody else, the conversation ends, and the next message from the number opens another.
+//! Conversations: the messages between one contact and one number of the tenant. When the contact's
+//! number passes to another person, the conversation ends, and the next message from the number
+//! opens a new one.
 
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::Expr;
@@ -14,44 +15,45 @@ use super::knows_hand_overs;
 use crate::paging::{Page, PageRequest, Position, keyset};
 use crate::tenant_router::OnTenant;
 
-/// A conversation.
+/// A conversation, whichever schema the tenant has.
 #[derive(Clone, Debug, FromQueryResult)]
 pub struct Conversation {
-    /// What every schema has of it.
+    /// The columns that every schema has.
     #[sea_orm(nested)]
     pub row: conversations::Model,
-    /// Since when its number is somebody else's. Never, where the tenant's schema does not know it.
+    /// When the contact's number passed to another person. Always `None` if the tenant's schema has
+    /// no such column.
     pub ended_at: Option<DateTime<Utc>>,
 }
 
 /// A message of a conversation.
 #[derive(Clone, Debug, FromQueryResult)]
 pub struct ConversationMessage {
-    /// What every schema has of it.
+    /// The columns that every schema has.
     #[sea_orm(nested)]
     pub row: conversation_messages::Model,
-    /// Of a group message: to whom else it was sent, as a JSON array. Empty, where the tenant's schema does not
-    /// know it.
+    /// The other recipients of a group message, as a JSON array. Empty if the tenant's schema has
+    /// no such column.
     pub recipients: serde_json::Value,
 }
 
-/// Columns of a newer schema than the oldest that is served: read by name from the whole row, they are NULL where the
-/// table does not have them.
+/// Columns that the oldest served schema does not have. They are read by name from the whole row,
+/// so that they are NULL where the table lacks them.
 const ENDED_AT: &str = "(to_jsonb(conversations) ->> 'ended_at')::timestamptz";
 const RECIPIENTS: &str = "COALESCE(to_jsonb(conversation_messages) -> 'recipients', '[]')";
 
-/// Which conversations a list holds; what is absent does not matter.
+/// Conditions of a list of conversations; `None` is no condition.
 #[derive(Clone, Debug, Default)]
 pub struct ConversationFilter {
     /// `open` or `closed`.
     pub status: Option<String>,
-    /// Those given to this member of staff.
+    /// The member of staff to whom the conversation is assigned.
     pub assigned_to: Option<Uuid>,
-    /// Those with, or without, something unread.
+    /// True for conversations with unread messages, false for those without.
     pub unread: Option<bool>,
 }
 
-/// Conversations, the one with the newest message first.
+/// One page of the conversations that meet the filter, the one with the newest message first.
 pub async fn list(
     db: &impl OnTenant,
     filter: ConversationFilter,
@@ -84,13 +86,13 @@ pub async fn list(
     Ok(Page::cut(found, page.limit, position))
 }
 
-/// One conversation.
+/// The conversation with this id.
 pub async fn find(db: &impl OnTenant, id: Uuid) -> Result<Option<Conversation>, DbErr> {
     let query = conversations::Entity::find_by_id(id).expr_as(Expr::cust(ENDED_AT), "ended_at");
     query.into_model().one(db).await
 }
 
-/// The messages of a conversation, newest first; `None` where there is no such conversation.
+/// The messages of a conversation, newest first. `None`: there is no such conversation.
 pub async fn messages(
     db: &impl OnTenant,
     conversation: Uuid,
@@ -126,26 +128,28 @@ UPDATE conversations SET ended_at = $3 WHERE ended_at IS NULL AND member_id <> $
 const BEGIN: &str = "
 UPDATE conversations SET member_id = $1 WHERE ended_at IS NULL AND member_id IS NULL AND contact_number = $2
 ";
-/// There is one conversation for each number in a schema that knows no end: it is with whoever has the number now.
+/// In a schema without ends there is one conversation for each number. It belongs to the number's
+/// current holder.
 const RELINK: &str = "
 UPDATE conversations SET member_id = CASE WHEN contact_number = $2 THEN $1 END
 WHERE (member_id = $1 OR contact_number = $2) AND to_jsonb(conversations) ->> 'ended_at' IS NULL
 ";
-/// The member's row is locked first, as by those who change it.
+/// The member's row is locked first, as in a change of the member.
 const LINK: &str = "
 WITH holder AS (SELECT id FROM members WHERE phone_number = $1 FOR KEY SHARE)
 UPDATE conversations SET member_id = holder.id FROM holder
 WHERE contact_number = $1 AND member_id IS NULL AND to_jsonb(conversations) ->> 'ended_at' IS NULL
 ";
 
-/// Waits for the messages from the number that are being stored, and holds back later ones until the transaction ends:
-/// to be called before a member's row with this number is written.
+/// Waits for messages from the number that are being stored, and blocks later ones until the
+/// transaction ends. Call it before a member's row with this number is written.
 pub(super) async fn hold_number(db: &impl OnTenant, number: &str) -> Result<(), DbErr> {
     run(db, NUMBER_LOCK, vec![number.into()]).await
 }
 
-/// A member has this number now, and no other: to be called in the transaction that says so, after the member's row is
-/// written. What others wrote from the number stays theirs.
+/// Gives the number's conversations to this member, who has it now. Call it after the member's row
+/// is written, in the same transaction. Conversations with an earlier holder end, and stay that
+/// member's.
 pub(super) async fn take_number(
     db: &impl OnTenant,
     member: Uuid,
@@ -160,9 +164,9 @@ pub(super) async fn take_number(
     }
 }
 
-/// A member has this number no more: to be called in the transaction that says so, after the member's row is locked.
-/// All that was written from the number so far ends, also what is not linked with the member: it is not the next
-/// holder's.
+/// Ends all conversations with a number that the member has no longer, also those without a link to
+/// the member, because they do not concern the next holder. Call it after the member's row is
+/// locked, in the same transaction as the change.
 pub(super) async fn leave_number(
     db: &impl OnTenant,
     member: Uuid,
@@ -175,8 +179,9 @@ pub(super) async fn leave_number(
     Ok(())
 }
 
-/// Links the conversations from a number with the member who has it, after a message was stored without one: the
-/// statement that stores does not see a member who came while it waited for the number.
+/// Links a number's conversations to the member who has it. It follows the storing of a message
+/// without a member: the storing statement does not see a member who was added while it waited for
+/// the number.
 pub(super) async fn link_holder(db: &impl OnTenant, number: &str) -> Result<(), DbErr> {
     run(db, LINK, vec![number.into()]).await
 }

@@ -1,5 +1,5 @@
-//! What became of a message that was sent. Reports come in any order and any number of times; a message never
-//! goes back to an earlier state.
+//! Delivery reports for sent messages. Reports arrive in any order and any number of times. A
+//! message never goes back to an earlier state.
 
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::OnConflict;
@@ -18,26 +18,26 @@ pub struct DeliveryReport<'a> {
     pub event_type: &'a str,
     /// The provider's id of the message.
     pub provider_message_id: &'a str,
-    /// The state of each recipient.
+    /// The state of each recipient, in the provider's words.
     pub statuses: Vec<&'a str>,
-    /// Code and title of the first error.
+    /// Code and title of the report's first error.
     pub error: Option<&'a str>,
-    /// When it happened.
+    /// When the reported event happened.
     pub occurred_at: DateTime<Utc>,
 }
 
-/// What became of a report.
+/// The effect of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reported {
-    /// It is recorded, and the message is in its newest known state.
+    /// The report is recorded, and the message is in its newest known state.
     Recorded,
-    /// Its id was known; nothing changed.
+    /// The event's id was known; nothing changed.
     Duplicate,
-    /// No message of this tenant has the provider's id.
+    /// No message of this tenant has the provider's message id.
     UnknownMessage,
 }
 
-/// How far a state is from the start; a state unknown to us moves nothing.
+/// The position of a state in a message's life. An unknown state has none, and moves no message.
 fn rank(status: &str) -> Option<u8> {
     match status {
         "queued" => Some(0),
@@ -51,8 +51,8 @@ fn rank(status: &str) -> Option<u8> {
     }
 }
 
-/// The state of a message to several recipients is that of the one who is worst off: a failure before a success,
-/// and among the rest the one who is furthest behind.
+/// The state of a message to several recipients is the worst of theirs: a failure before a success,
+/// and without a failure the earliest state.
 fn overall<'a>(statuses: &[&'a str]) -> Option<&'a str> {
     let failed = |status: &str| matches!(status, "sending_failed" | "delivery_failed" | "expired");
     let known = statuses.iter().copied().filter(|status| rank(status).is_some());

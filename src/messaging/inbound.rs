@@ -1,4 +1,5 @@
-//! A message that came in: its ids, the conversation and the message, all or nothing, in one statement.
+//! Inbound messages: event id, message id, conversation and message are stored together, in one
+//! statement.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement, TransactionSession, TransactionTrait};
@@ -11,47 +12,48 @@ use crate::tenant_router::{OnTenant, TenantDb};
 /// Characters of a message that a list of conversations shows.
 const PREVIEW_CHARS: usize = 140;
 
-/// A message as it came from the provider.
+/// An inbound message as the provider sent it.
 #[derive(Clone, Debug)]
 pub struct InboundText<'a> {
     /// The provider's id of the event; the same id again changes nothing.
     pub event_id: &'a str,
     /// The provider's id of the message; the same id in another event changes nothing.
     pub provider_message_id: Option<&'a str>,
-    /// Who wrote: a number in E.164, a short code, or a name.
+    /// The sender: a number in E.164, a short code, or a name.
     pub from: &'a str,
-    /// The number of ours that it was sent to.
+    /// The tenant's number that the message was sent to.
     pub to: &'a str,
-    /// Of a group message: to whom else it was sent.
+    /// The other recipients of a group message.
     pub other_recipients: Vec<String>,
-    /// Of a multimedia message.
+    /// Subject of a multimedia message.
     pub subject: Option<&'a str>,
-    /// What was written.
+    /// Text of the message; may be empty.
     pub body: &'a str,
     /// Attachments, as a JSON array.
     pub media: serde_json::Value,
-    /// Parts the provider counted.
+    /// Number of parts, as the provider counted them.
     pub segments: i32,
-    /// When it was written.
+    /// When the message was sent.
     pub occurred_at: DateTime<Utc>,
 }
 
-/// What became of an event.
+/// The effect of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
-    /// It was new, and is stored.
+    /// The event was new, and its message is stored.
     Stored,
-    /// The event's or the message's id was known; no message was stored.
+    /// The id of the event or of the message was known; no message was stored.
     Duplicate,
 }
 
-/// Stores a message: the statement of [`store`], for those who measure it. Everything hangs on the first inserts: where
-/// the id of the message is known, or that of the event where a message has none, no row flows on. An earlier version recorded
-/// the event's id alone. What was sent before a hand-over of its number belongs to the conversation that ended with it.
-/// Two deliveries of one message at once meet at the primary key, and the second waits for the first to commit.
-/// The member's row is locked against a change of its number until then, and the number
-/// (`number_lock`) against a member who takes it.
-/// Returns for the message that it stored whether the conversation is with no member.
+/// Stores a message: the statement of [`store`], public for measurements. All later parts depend on
+/// the first inserts. If the id of the message is known, or the id of the event for a message
+/// without one, no row reaches them. An earlier version recorded only the event's id. A message
+/// that was sent before its number changed hands belongs to the conversation that ended then. Two
+/// simultaneous deliveries of one message meet at the primary key, and the second waits for the
+/// first to commit. Until then the member's row is locked against a change of its number, and the
+/// number (`number_lock`) against a member who takes it. The result, for a stored message, is
+/// whether the conversation has no member.
 pub const STORE: &str = concat!(
     "
 WITH event_id AS (
@@ -106,7 +108,7 @@ RETURNING COALESCE((SELECT member_id IS NULL FROM conversation), false)
 
 const KEEP_RECIPIENTS: &str = "UPDATE conversation_messages SET recipients = $2 WHERE id = $1";
 
-/// Writes a message into its conversation, which is opened or reopened.
+/// Stores a message in its conversation. The conversation is opened or reopened.
 pub async fn store(
     db: &TenantDb,
     text: InboundText<'_>,
@@ -124,7 +126,7 @@ pub async fn store(
         transaction.commit().await?;
         stored
     };
-    // A first attempt may have stopped before the link.
+    // An earlier attempt may have stopped before the link.
     if stored.as_ref().is_none_or(|stored| stored.is_with_nobody) {
         conversations::link_holder(db, text.from).await?;
     }

@@ -1,4 +1,4 @@
-//! Members: the people a church writes to. One member for each phone number.
+//! Members: the people whom a church writes to. A phone number belongs to one member at most.
 
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::extension::postgres::PgExpr;
@@ -15,19 +15,19 @@ use crate::paging::{Page, PageRequest, Position, newest_first};
 use crate::postgres::{Row, failure};
 use crate::tenant_router::OnTenant;
 
-/// Why a member could not be written.
+/// Why a member could not be read, written or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum MemberError {
-    /// There is no such member.
+    /// No member has this id.
     #[error("there is no such member")]
     NotFound,
-    /// Another member has the phone number.
+    /// Another member of the tenant has this phone number.
     #[error("another member has this phone number")]
     PhoneNumberTaken,
-    /// There is no such branch.
+    /// No branch has the given id.
     #[error("there is no such branch")]
     UnknownBranch,
-    /// A statement failed.
+    /// A statement or the connection to the tenant's database failed.
     #[error(transparent)]
     Database(#[from] DbErr),
 }
@@ -37,67 +37,68 @@ fn refused(error: DbErr) -> MemberError {
         return MemberError::PhoneNumberTaken;
     }
     match failure::sqlstate(&error).as_deref() {
-        // 23503: the one foreign key of the table is the branch.
+        // 23503: the table's only foreign key is the branch.
         Some("23503") => MemberError::UnknownBranch,
         _ => error.into(),
     }
 }
 
-/// Which members a list holds; what is absent does not matter.
+/// Conditions of a list of members; `None` is no condition.
 #[derive(Clone, Debug, Default)]
 pub struct MemberFilter {
-    /// A part of the first or last name or the email, in any case, or of the phone number, with any punctuation.
+    /// A part of the first name, last name or email address, in any case; or of the phone number,
+    /// with any punctuation.
     pub text: Option<String>,
-    /// Members of this branch.
+    /// The branch of the members.
     pub branch_id: Option<Uuid>,
-    /// Members of this group.
+    /// A group of the members.
     pub group_id: Option<Uuid>,
-    /// Members who have, or have not, opted out of messages.
+    /// True for members who opted out of messages, false for the others.
     pub opted_out: Option<bool>,
 }
 
-/// Everything that makes a new member.
+/// The values of a new member.
 #[derive(Clone, Debug)]
 pub struct NewMember {
-    /// Given name.
+    /// Given name, not empty.
     pub first_name: String,
     /// Family name; may be empty.
     pub last_name: String,
-    /// Unique among the tenant's members.
+    /// Phone number, unique among the tenant's members.
     pub phone_number: PhoneNumber,
-    /// Where they also read.
+    /// Email address, if the member has one.
     pub email: Option<EmailAddress>,
-    /// Where they belong.
+    /// Branch of the member, if there is one.
     pub branch_id: Option<Uuid>,
-    /// Free words.
+    /// Tags: words that the tenant chooses.
     pub tags: Vec<String>,
 }
 
-/// What can be set on a member; `Some(None)` clears.
+/// A member's new values. `None` keeps the old value, `Some(None)` clears it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MemberChanges {
-    /// Given name.
+    /// Given name, not empty.
     pub first_name: Option<String>,
-    /// Family name.
+    /// Family name; an empty text clears it.
     pub last_name: Option<String>,
-    /// Unique among the tenant's members.
+    /// Phone number, unique among the tenant's members.
     pub phone_number: Option<PhoneNumber>,
-    /// Where they also read.
+    /// Email address, if the member has one.
     pub email: Option<Option<EmailAddress>>,
-    /// Where they belong.
+    /// Branch of the member.
     pub branch_id: Option<Option<Uuid>>,
-    /// Free words; replaces all of them.
+    /// Tags; they replace all old ones.
     pub tags: Option<Vec<String>>,
 }
 
 impl MemberChanges {
-    /// Is nothing to be set?
+    /// True if no value is to be changed.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// Members, newest first.
+/// One page of the members that meet the filter, newest first.
 pub async fn list(
     db: &impl OnTenant,
     filter: MemberFilter,
@@ -137,13 +138,14 @@ pub async fn list(
     newest_first(db, query, page, position).await
 }
 
-/// The characters that mean something to LIKE stand for themselves. The backslash is PostgreSQL's escape character
-/// where a statement names none.
+/// Escapes the characters that have a meaning in LIKE. The backslash is PostgreSQL's escape
+/// character if a statement names none.
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }
 
-/// Adds a member, in a transaction: what was written from the number so far becomes a conversation with them.
+/// Adds a member, in a transaction: earlier messages from the number become a conversation with the
+/// member.
 pub async fn create(
     db: &impl OnTenant,
     new: NewMember,
@@ -167,17 +169,18 @@ pub async fn create(
     Ok(member)
 }
 
-/// The columns in the order in which [`by_place`] reads them.
+/// The columns in the order of [`by_place`].
 const FIND: &str = "SELECT id, first_name, last_name, phone_number, email, branch_id, tags, opted_out_at, \
                     created_at, updated_at FROM members WHERE id = $1";
 
-/// One member.
+/// The member with this id, or `NotFound`.
 pub async fn find(db: &impl OnTenant, id: Uuid) -> Result<Member, MemberError> {
     let row = db.first_row(FIND, vec![id.into()]).await?.ok_or(MemberError::NotFound)?;
     Ok(by_place(&row)?)
 }
 
-/// The most frequent read of all looks up no column by its name: that took a tenth of the work on it.
+/// Reads the columns by position, because this is the most frequent read of all. The search by name
+/// took a tenth of the work.
 fn by_place(row: &Row) -> Result<Member, DbErr> {
     Ok(Member {
         id: row.get(0)?,
@@ -193,7 +196,8 @@ fn by_place(row: &Row) -> Result<Member, DbErr> {
     })
 }
 
-/// Changes what is given, in a transaction. Conversations from a number that is theirs no more end.
+/// Changes the given values, in a transaction. Conversations with a number that the member gives up
+/// end.
 pub async fn update(
     db: &impl OnTenant,
     id: Uuid,
@@ -241,7 +245,8 @@ pub async fn update(
     Ok(member)
 }
 
-/// Removes a member, in a transaction. Conversations with them, and from their number, end and stay.
+/// Removes a member, in a transaction. Conversations with the member, and from the member's number,
+/// end and stay.
 pub async fn delete(db: &impl OnTenant, id: Uuid, now: DateTime<Utc>) -> Result<(), MemberError> {
     let member = lock(db, id).await?;
     conversations::leave_number(db, id, &member.phone_number, now).await?;
@@ -249,7 +254,8 @@ pub async fn delete(db: &impl OnTenant, id: Uuid, now: DateTime<Utc>) -> Result<
     Ok(())
 }
 
-/// From here on no message can arrive that is still a conversation with the member, until the transaction ends.
+/// Locks a member until the transaction ends, so that no message can join a conversation with the
+/// member meanwhile.
 async fn lock(db: &impl OnTenant, id: Uuid) -> Result<Member, MemberError> {
     let locked = Entity::find_by_id(id).lock_exclusive().one(db).await?;
     locked.ok_or(MemberError::NotFound)

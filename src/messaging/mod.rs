@@ -1,11 +1,12 @@
-//! The first product: churches and the people they write to. Every function takes a connection to one tenant's
-//! database and knows nothing of other tenants, of routing or of HTTP.
+//! The first product: churches and the people whom they write to. Every function takes a connection
+//! to one tenant's database, and depends neither on other tenants nor on routing or HTTP.
 
 use crate::tenant_router::OnTenant;
 
-/// The lock of a contact's number, until the transaction ends, as an expression. A message from the number is stored under it, and a
-/// member takes the number under it: the later of the two sees what the earlier has written. It is taken before any row is
-/// locked. The argument is the place of the number among the statement's values.
+/// SQL expression that locks a contact's number until the transaction ends. Messages from the
+/// number are stored under this lock, and a member takes the number under it, so the later of the
+/// two sees what the earlier wrote. It is taken before any row lock. The argument is the number's
+/// placeholder in the statement.
 macro_rules! number_lock {
     ($place:literal) => {
         concat!(
@@ -23,7 +24,7 @@ pub mod entities;
 pub mod inbound;
 pub mod members;
 
-/// By which an event is known among `inbound_events`. The ids of messages stand there too, behind this prefix.
+/// The key of an event in `inbound_events`. The table has message ids too, behind this prefix.
 fn event_key(event_id: &str) -> String {
     match event_id.starts_with("message:") {
         true => format!("event:{event_id}"),
@@ -31,8 +32,8 @@ fn event_key(event_id: &str) -> String {
     }
 }
 
-/// The schema from which on a conversation can end when its number changes hands, and a message names its other
-/// recipients.
+/// The first schema in which a conversation can end when its number changes hands, and in which a
+/// message names its other recipients.
 const HAND_OVERS: &str = "m20261127_000005_hand_overs";
 
 fn knows_hand_overs(db: &impl OnTenant) -> bool {

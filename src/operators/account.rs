@@ -1,5 +1,5 @@
-//! What operators do to their own account: signing out, and another password. Second factors are in `mfa.rs`, proofs of identity in
-//! `step_up.rs`.
+//! What operators do with their own account: sign out and change the password. Second factors are
+//! in `mfa.rs`, step-ups in `step_up.rs`.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::registry::people::audit_log;
 use crate::registry::people::operators::{self, OPERATOR, sessions};
 use crate::registry::{Registry, RegistryError, RegistryTransaction};
 
-/// Changes an operator's own account.
+/// Signs operators out and changes their passwords.
 #[derive(Clone)]
 pub struct OperatorAccount {
     pub(super) registry: Registry,
@@ -35,11 +35,12 @@ impl OperatorAccount {
             let event = AuditEvent::on("operator.signed_out", OPERATOR, caller.operator.id);
             Ok::<_, RegistryError>(((), event))
         };
-        // What ends a session needs none.
+        // Ending a session needs no permission, so the warrant is not checked again.
         audit_log::change(&self.registry, &origin.judged(), now, ended).await
     }
 
-    /// Sets a new password for an operator who knows the old one. Their other sessions end.
+    /// Sets a new password for an operator who knows the old one. The operator's other sessions
+    /// end.
     pub async fn change_password(
         &self,
         caller: &OperatorCaller,

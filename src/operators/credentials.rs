@@ -1,4 +1,5 @@
-//! Proofs of identity of operators: password and second factor, checked and counted as those of staff.
+//! Verification of operators' credentials: password and second factor. Failed attempts are counted
+//! as those of staff.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -13,10 +14,11 @@ use crate::passwords::Passwords;
 use crate::registry::people::operators::{self, Operator, Status, second_factor, sessions};
 use crate::registry::{Registry, RegistryTransaction};
 
-/// Goes before the hash of an address: guesses at a member of staff with the same address are another account's.
+/// Prefix of the address hash, so that failed attempts of a member of staff with the same address
+/// are counted separately.
 const ACCOUNT: &[u8] = b"operator:";
 
-/// Checks what proves an operator's identity.
+/// Verifies the passwords and second factors of operators.
 #[derive(Clone)]
 pub struct OperatorCredentialChecker {
     pub(super) registry: Registry,
@@ -26,7 +28,7 @@ pub struct OperatorCredentialChecker {
 }
 
 impl OperatorCredentialChecker {
-    /// Something that proves which operator somebody is, and is counted where it fails.
+    /// Runs a proof of an operator's identity and counts it if it fails.
     pub async fn counted<T>(
         &self,
         email_hash: &[u8],
@@ -45,7 +47,8 @@ impl OperatorCredentialChecker {
         self.throttle.counted(account, network, is_at_home, |_| true, proof).await
     }
 
-    /// Fails where the password is not that of the operator. Without one, after the same work.
+    /// Fails if the password is not the operator's. Without an operator it fails after the same
+    /// amount of work.
     pub async fn prove_password(
         &self,
         operator: Option<Operator>,
@@ -56,8 +59,8 @@ impl OperatorCredentialChecker {
         operator.filter(|_| is_right).ok_or(CredentialError::InvalidCredentials)
     }
 
-    /// The operator as they are now, and stay until the transaction ends. Refused: they have another password than the one that
-    /// was proven, or may not sign in any more.
+    /// Reads and locks the operator's row until the transaction ends. Fails if the password has
+    /// changed since it was verified, or if the operator may not sign in any more.
     pub async fn lock(
         &self,
         transaction: &RegistryTransaction,
@@ -70,7 +73,8 @@ impl OperatorCredentialChecker {
         held.filter(is_same).ok_or(CredentialError::InvalidCredentials)
     }
 
-    /// Fails where the second factor is missing, wrong, or was used before. The operator's row is held.
+    /// Fails if the second factor is missing, wrong or already used. The operator's row must be
+    /// locked.
     pub async fn prove_second_factor(
         &self,
         transaction: &RegistryTransaction,

@@ -1,4 +1,5 @@
-//! Who is an operator: made and changed by an admin, and by command, with which it begins.
+//! The operators: created and changed by an admin, or by command. The first operator is created by
+//! command.
 
 use std::sync::Arc;
 
@@ -18,10 +19,10 @@ use crate::registry::people::operators::{
 use crate::registry::people::{audit_log, step_ups};
 use crate::registry::{Registry, RegistryError, RegistryTransaction};
 
-/// Why an operator is not made or not changed.
+/// Reason why an operator is not created or not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
-    /// Another operator has the address.
+    /// Another operator already has this address.
     #[error(transparent)]
     EmailTaken(#[from] EmailTaken),
     /// There is no such operator, or the change would leave no admin.
@@ -37,19 +38,19 @@ pub enum DirectoryError {
 
 from_access_causes!(DirectoryError);
 
-/// An operator that is to be made, with the password in clear.
+/// A new operator, with the password in plain text.
 pub struct NewOperator {
-    /// No other operator's.
+    /// Email address, unique among operators.
     pub email: EmailAddress,
-    /// For people.
+    /// Name for display.
     pub name: String,
-    /// What they may do.
+    /// The operator's role, which decides what the operator may do.
     pub role: Role,
-    /// With which they sign in.
+    /// Initial password.
     pub password: SecretString,
 }
 
-/// Finds, makes and changes operators.
+/// Finds, creates and changes operators.
 #[derive(Clone)]
 pub struct OperatorDirectory {
     pub(super) registry: Registry,
@@ -58,7 +59,7 @@ pub struct OperatorDirectory {
 }
 
 impl OperatorDirectory {
-    /// Makes an operator.
+    /// Creates an operator.
     pub async fn create(
         &self,
         new: NewOperator,
@@ -80,18 +81,18 @@ impl OperatorDirectory {
         audit_log::change(&self.registry, origin, now, created).await
     }
 
-    /// An operator, by their address.
+    /// Finds an operator by address.
     pub async fn find(&self, email: &EmailAddress) -> Result<Option<Operator>, RegistryError> {
         let db = self.registry.connect().await?;
         operators::find_by_email(&db, self.registry.hasher().email(email)).await
     }
 
-    /// An operator's address, opened.
+    /// Decrypts an operator's address.
     pub fn email_of(&self, operator: &Operator) -> Result<String, RegistryError> {
         Ok(operator.email(self.registry.sealer())?)
     }
 
-    /// Changes an operator. It counts with their next request.
+    /// Changes an operator. The change applies from the operator's next request on.
     pub async fn change(
         &self,
         id: Uuid,
@@ -113,7 +114,8 @@ impl OperatorDirectory {
         audit_log::change(&self.registry, &origin.judged(), now, changed).await
     }
 
-    /// Gives an operator who cannot sign in any more a new password: their second factor is off, their sessions end.
+    /// Sets a new password for an operator who cannot sign in any more. Removes the second factor
+    /// and ends all sessions.
     pub async fn reset(
         &self,
         id: Uuid,
@@ -130,7 +132,7 @@ impl OperatorDirectory {
         audit_log::change(&self.registry, origin, now, reset).await
     }
 
-    /// Fails where an operator who calls by the API has not proven once more who they are. A command needs no proof.
+    /// Fails if an operator who calls through the API has no fresh step-up. A command needs none.
     async fn require_step_up(
         &self,
         transaction: &RegistryTransaction,

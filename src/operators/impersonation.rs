@@ -1,4 +1,5 @@
-//! Operators who look into a tenant to help: for a while, with a reason, seen and revocable by the tenant.
+//! Impersonation sessions: an operator acts in a tenant for a limited time, with a reason. The
+//! tenant sees the session and can revoke it.
 
 use std::sync::Arc;
 
@@ -17,10 +18,10 @@ use crate::registry::tenants::Tenant;
 use crate::tenant_data::impersonations::{self, Impersonation};
 use crate::tenant_router::{TenantRouter, TenantTransaction};
 
-/// Why an operator is not let into a tenant.
+/// Reason why an impersonation session is not started.
 #[derive(Debug, thiserror::Error)]
 pub enum ImpersonationError {
-    /// Only admins change anything in a tenant.
+    /// A session that may write is for admins only.
     #[error("only an admin may change anything in a tenant")]
     AdminRequired,
     /// The operator is refused, or a database cannot be reached.
@@ -30,27 +31,27 @@ pub enum ImpersonationError {
 
 from_access_causes!(ImpersonationError);
 
-/// What an operator wants.
+/// Properties of a new impersonation session.
 pub struct WantedImpersonation {
-    /// In their own words, for the tenant to read.
+    /// The operator's reason, in free text. The tenant reads it.
     pub reason: String,
-    /// To change something as well; only for admins.
+    /// True if the session may also write; for admins only.
     pub may_write: bool,
-    /// How long.
+    /// Length of the session.
     pub life: TimeDelta,
 }
 
-/// What an operator calls the tenant's API with.
+/// The token of a new impersonation session.
 pub struct ImpersonationToken {
-    /// Which.
+    /// The new session.
     pub impersonation: Impersonation,
-    /// A token of the tenant's audience, that is good for nothing of an account.
+    /// Access token for the tenant's API. It is not valid for operations on an account.
     pub access_token: String,
-    /// Seconds.
+    /// Seconds until the token expires.
     pub expires_in: i64,
 }
 
-/// Begins and ends sessions of operators in a tenant.
+/// Starts and revokes impersonation sessions.
 #[derive(Clone)]
 pub struct Impersonations {
     pub(super) access: Authenticator,
@@ -60,8 +61,8 @@ pub struct Impersonations {
 }
 
 impl Impersonations {
-    /// Lets an operator into a tenant. It stands in the tenant's own audit log, and in that of the operators, before they get
-    /// anything to call with.
+    /// Starts an impersonation session. The audit logs of the tenant and of the operators record it
+    /// before the token is returned.
     pub async fn begin(
         &self,
         tenant: &Arc<Tenant>,
@@ -88,7 +89,7 @@ impl Impersonations {
             "expires_at": impersonation.expires_at});
         let db = self.router.connect(tenant).await?;
         let begun = self.access.change(&db, origin, async |transaction| {
-            // Asked again before the tenant's part of it commits.
+            // The operator's right is checked again before the transaction in the tenant commits.
             if let Some(warrant) = &origin.warrant {
                 let registry = self.registry.connect().await?;
                 let operator = uphold(&registry, warrant, self.clock.now()).await?;
@@ -102,7 +103,7 @@ impl Impersonations {
         });
         begun.await?;
         drop(db);
-        // The reason may name people: it stays with the tenant.
+        // The reason may contain personal data, so only the tenant's log contains it.
         let detail = json!({"impersonation": impersonation.id, "may_write": wanted.may_write});
         let event = AuditEvent::on("tenant.impersonated", TENANT, tenant.id).with(detail);
         audit_log::record_alone(&self.registry, origin, event, self.clock.now()).await?;
@@ -118,8 +119,9 @@ impl Impersonations {
         Ok(ImpersonationToken { impersonation, access_token, expires_in })
     }
 
-    /// The tenant shuts an operator out: here at once, on every replica within a second. `None`: there is none with this id. Done
-    /// before, it is no act: see [`crate::accounts::ApiKeys::revoke`].
+    /// Revokes an impersonation session for the tenant: at once on this replica, within a second on
+    /// every other replica. The return value and the repeated call are as in
+    /// [`crate::accounts::ApiKeys::revoke`].
     pub async fn revoke(
         &self,
         transaction: &TenantTransaction,
@@ -128,7 +130,8 @@ impl Impersonations {
     ) -> Result<Option<Option<AuditEvent>>, AccessError> {
         let revoked = impersonations::revoke(transaction, id, self.clock.now()).await?;
         let Some((impersonation, went_on)) = revoked else { return Ok(None) };
-        // For all the time that is left to it: should this be cut off, the tenant asks again.
+        // The revocation lasts for the rest of the session. If this step fails, the tenant can
+        // repeat the request.
         let left = (impersonation.expires_at - self.clock.now()).max(self.access.tokens().life());
         self.access.revoke_for(tenant, &[id], left).await?;
         let event = AuditEvent::on("impersonation.revoked", "impersonation", id);

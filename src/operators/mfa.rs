@@ -1,4 +1,4 @@
-//! The second factor of an operator: set up, confirmed, switched off.
+//! The second factor of an operator: enrolment, confirmation, removal.
 
 use secrecy::SecretString;
 
@@ -12,11 +12,12 @@ use crate::registry::RegistryTransaction;
 use crate::registry::people::audit_log;
 use crate::registry::people::operators::{OPERATOR, second_factor, sessions};
 
-/// What authenticator apps show beside the address.
+/// Issuer that authenticator apps show beside the address.
 const ISSUER: &str = "Narthex operator";
 
 impl OperatorAccount {
-    /// A new secret for an operator who knows their password. It asks for nothing until it is confirmed.
+    /// Creates a secret for an operator who knows the password. The second factor is required only
+    /// after it is confirmed.
     pub async fn enroll(
         &self,
         caller: &OperatorCaller,
@@ -31,7 +32,7 @@ impl OperatorAccount {
         let secret = TotpSecret::generate(sealer)?;
         let otpauth_url = secret.url(ISSUER, &operator.email(sealer)?);
         let enrolled = async |transaction: &RegistryTransaction| {
-            // Their password may have changed while it was being checked.
+            // The password may have changed while it was verified.
             let operator = self.credentials.lock(transaction, &proven).await?;
             let (id, bytes) = (operator.id, secret.bytes());
             match second_factor::enroll(transaction, sealer, id, bytes, now).await? {
@@ -44,8 +45,9 @@ impl OperatorAccount {
         Ok(Enrollment { otpauth_url, secret: secret.to_text() })
     }
 
-    /// The first code proves that the app has the secret: from then on sign-ins ask for one. Returns the recovery codes. Other
-    /// sessions, which were opened without, end.
+    /// Enables the second factor with the first code, which proves that the app has the secret.
+    /// Later sign-ins need a code. Returns the recovery codes. Other sessions end, because they
+    /// were opened without a code.
     pub async fn confirm(
         &self,
         caller: &OperatorCaller,
@@ -83,7 +85,7 @@ impl OperatorAccount {
         Ok(codes)
     }
 
-    /// From now on the password is enough. Who asks for it has to show both.
+    /// Removes the second factor. Requires the password and a code.
     pub async fn disable(
         &self,
         caller: &OperatorCaller,

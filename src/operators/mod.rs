@@ -1,6 +1,6 @@
-//! People who run the installation: signing in, what they do to their own account, who is one of them, and their sessions in a
-//! tenant. They live in the registry, and have keys and tokens of their own: nothing of a tenant's staff is good here, and the other
-//! way round.
+//! Operators of the installation: sign-in, their own account, the list of operators, and their
+//! impersonation sessions. Their data is in the registry, and they have their own keys and tokens:
+//! a token of staff is not valid here, and an operator's token is not valid for a tenant.
 
 mod account;
 mod credentials;
@@ -30,24 +30,25 @@ pub use impersonation::{
 pub use request_log::{RequestLog, origin_of};
 pub use sign_in::{OperatorCredentials, OperatorSession, OperatorSignIn};
 
-/// The services of operators. Clones share everything.
+/// All operator services. Clones share all state.
 #[derive(Clone)]
 pub struct Operators {
-    /// Signing in.
+    /// Sign-in with email and password.
     pub sign_in: OperatorSignIn,
-    /// What operators do to their own account.
+    /// Sign-out, password, second factor and step-up of an operator.
     pub account: OperatorAccount,
-    /// Who is an operator.
+    /// The list of operators.
     pub directory: OperatorDirectory,
-    /// Sessions of operators in a tenant.
+    /// Impersonation sessions of operators.
     pub impersonations: Impersonations,
-    /// The entry of each request.
+    /// Audit log entries of operators' requests.
     pub requests: RequestLog,
     mfa_required: bool,
 }
 
 impl Operators {
-    /// The services of operators, on these parts. Passwords are hashed, and failed sign-ins counted, as those of staff.
+    /// Creates all operator services from the parts that they share. The password hasher and the
+    /// login throttle are those of staff.
     pub fn new(
         access: Authenticator,
         registry: Registry,
@@ -88,7 +89,7 @@ impl Operators {
         }
     }
 
-    /// Can an operator without a second factor do nothing but set one up?
+    /// True if an operator without a second factor can only set one up.
     pub fn requires_mfa(&self) -> bool {
         self.mfa_required
     }

@@ -1,4 +1,4 @@
-//! Every request of an operator leaves an entry, whatever comes of it.
+//! Audit log entries for every request of an operator, whatever its outcome.
 
 use serde_json::json;
 
@@ -9,16 +9,16 @@ use crate::registry::people::audit_log;
 use crate::registry::people::operators::Operator;
 use crate::registry::{Registry, RegistryError};
 
-/// Of the path of a request, so many characters are written down.
+/// Number of characters of a request's path that are recorded.
 const LONGEST_PATH: usize = 200;
 
-/// An operator as the doer of something.
+/// The audit log origin of an operator's request.
 pub fn origin_of(operator: &Operator, client: &Client) -> Origin {
     let (kind, name) = (ActorKind::Operator, operator.name.clone());
     Origin::of(Actor { kind, id: Some(operator.id), name }, Some(client))
 }
 
-/// Writes down the requests of operators.
+/// Records the requests of operators.
 #[derive(Clone)]
 pub struct RequestLog {
     pub(super) registry: Registry,
@@ -26,7 +26,7 @@ pub struct RequestLog {
 }
 
 impl RequestLog {
-    /// Writes down that an operator has called. `route`: method and path as in the table of routes.
+    /// Records that an operator has called. `route`: method and path as in the route table.
     pub async fn record(
         &self,
         origin: &Origin,

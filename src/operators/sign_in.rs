@@ -1,5 +1,6 @@
-//! Signing in. An unknown address, a wrong password, a wrong code and an operator who may not sign in take the same path and
-//! are answered after the same time, as at the door of the tenants; and who guesses is counted in the same way.
+//! Sign-in of operators. An unknown address, a wrong password, a wrong code and an operator who may
+//! not sign in take the same path and get the response after the same time, as in the sign-in of
+//! staff. Failures are counted in the same way.
 
 use std::sync::Arc;
 
@@ -18,27 +19,27 @@ use crate::registry::people::audit_log;
 use crate::registry::people::operators::{self, OPERATOR, Operator, Status, sessions};
 use crate::registry::{Registry, RegistryTransaction};
 
-/// What an operator signs in with.
+/// The credentials of a sign-in.
 pub struct OperatorCredentials {
-    /// The address; a text that is no address has no account.
+    /// The email address. `None` if the text is not an address; such a text has no account.
     pub email: Option<EmailAddress>,
-    /// The password.
+    /// The password in plain text.
     pub password: SecretString,
-    /// Where they have one.
+    /// The second factor, for operators who have one.
     pub second_factor: Option<SecondFactor>,
 }
 
 /// An operator who has signed in.
 pub struct OperatorSession {
-    /// Who.
+    /// The operator's row.
     pub operator: Operator,
-    /// What they call with from now on.
+    /// Access token of the new session.
     pub access_token: String,
-    /// Seconds.
+    /// Seconds until the token expires.
     pub expires_in: i64,
 }
 
-/// Signs operators in.
+/// Signs in operators.
 #[derive(Clone)]
 pub struct OperatorSignIn {
     pub(super) access: Authenticator,
@@ -59,7 +60,7 @@ impl OperatorSignIn {
         let hash = credentials.email.as_ref().map(|email| self.registry.hasher().email(email));
         let proof = self.check(hash.clone(), credentials, client);
         let result = match hash {
-            // A text that is no address has no account that could be guessed at.
+            // A text that is not an address has no account to protect from guesses.
             None => proof.await,
             Some(hash) => self.credentials.counted(&hash, client, proof).await,
         };
@@ -74,7 +75,7 @@ impl OperatorSignIn {
         client: &Client,
     ) -> Result<OperatorSession, CredentialError> {
         let db = self.registry.connect().await?;
-        // A text that is no address takes the way of an address that nobody has.
+        // A text that is not an address takes the path of an unknown address.
         let found = operators::find_by_email(&db, email_hash.unwrap_or_default()).await?;
         drop(db);
         let found = found.filter(|operator| operator.status == Status::Active);
@@ -95,7 +96,8 @@ impl OperatorSignIn {
         };
         let (origin, now) = (origin_of(&proven, client), self.clock.now());
         let opened = audit_log::change(&self.registry, &origin, now, opened).await;
-        // The password was right: the one sign that somebody else has it.
+        // Recorded, because a right password with a wrong code may mean that the password was
+        // stolen.
         if factor.is_some() && matches!(opened, Err(CredentialError::InvalidCredentials)) {
             let event = AuditEvent::on("operator.code_refused", OPERATOR, proven.id);
             audit_log::record_alone(&self.registry, &origin, event, now).await?;
@@ -103,7 +105,7 @@ impl OperatorSignIn {
         opened
     }
 
-    /// Keeps the password as dear to guess as the settings want it today.
+    /// Hashes the password again if the cost settings have changed.
     async fn rehash(&self, operator: &Operator, password: SecretString) {
         if !self.hasher.is_outdated(&operator.password_hash) {
             return;
@@ -124,7 +126,8 @@ impl OperatorSignIn {
         client: &Client,
     ) -> Result<OperatorSession, CredentialError> {
         let now = self.clock.now();
-        // Whoever was shut out, or got another password, since the password was proven, gets no session.
+        // An operator who was suspended, or whose password changed, since the password was verified
+        // gets no session.
         let mut operator = self.credentials.lock(transaction, proven).await?;
         if operator.has_second_factor() {
             self.credentials.prove_second_factor(transaction, &operator, factor).await?;

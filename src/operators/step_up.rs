@@ -1,4 +1,5 @@
-//! What makes operators and changes them asks for password and second factor once more: see `access/step_up.rs`.
+//! Step-up of operators: creating and changing operators needs password and second factor again.
+//! See `access/step_up.rs`.
 
 use secrecy::SecretString;
 
@@ -11,7 +12,8 @@ use crate::registry::people::operators::OPERATOR;
 use crate::registry::people::{audit_log, step_ups};
 
 impl OperatorAccount {
-    /// An operator proves once more who they are; counted like a sign-in, and written down either way.
+    /// Verifies password and second factor of a signed-in operator. Failures count as failed
+    /// sign-ins. The audit log gets an entry for a success and for wrong credentials.
     pub async fn step_up(
         &self,
         caller: &OperatorCaller,

@@ -1,5 +1,6 @@
-//! Administration of one server: roles and databases. Every act is idempotent: doing it again, or undoing what
-//! was never done, changes nothing. Names are checked to be plain identifiers before they reach DDL.
+//! Administration of one server: roles and databases. Every operation is idempotent: repeating it,
+//! or undoing what was never done, changes nothing. Names are checked to be plain identifiers
+//! before they reach DDL.
 
 use std::time::Duration;
 
@@ -16,23 +17,23 @@ pub use databases::DatabaseAssignment;
 pub use inspection::{Capabilities, DatabaseSeen, ServerContents, Unsupported};
 pub use roles::Login;
 
-/// The database that every server has, for statements that concern the server as a whole.
+/// The database that every server has, for statements that concern the whole server.
 const MAINTENANCE_DATABASE: &str = "postgres";
-/// No statement, and no lock of another, may hold an act of administration for ever.
+/// Limits of each administrative statement, and of its wait for a lock.
 const LIMITS: [(&str, &str); 2] = [("statement_timeout", "120s"), ("lock_timeout", "60s")];
-/// A connection that takes longer to answer nothing is of no use.
+/// A connection that does not answer a ping within this time is not used.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Why an act of administration failed.
+/// Why an administrative operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AdministrationError {
-    /// No connection to the server.
+    /// The connection to the server could not be opened.
     #[error(transparent)]
     Connect(#[from] ConnectFailure),
-    /// The server refused the statement, or the connection broke in it.
+    /// The server refused the statement, or the connection broke during it.
     #[error("the database server refused: {0}")]
     Statement(#[from] sqlx::Error),
-    /// A name that must not reach DDL.
+    /// The name or text is not safe in DDL.
     #[error("`{0}` is not a name that we make")]
     BadName(String),
     /// The object stayed in use for too long.
@@ -44,7 +45,8 @@ pub enum AdministrationError {
 }
 
 impl AdministrationError {
-    /// Does it concern the one object, so that another one may do? The connection is whole then.
+    /// True if the failure concerns only this object, so that another object may work. The
+    /// connection is intact then.
     pub fn is_of_object(&self) -> bool {
         match self {
             Self::InUse(_) => true,
@@ -58,7 +60,8 @@ fn sqlstate(error: &sqlx::Error) -> Option<String> {
     error.as_database_error()?.code().map(|code| code.into_owned())
 }
 
-/// A name of `[a-z0-9_]`, at most 63 bytes (PostgreSQL cuts longer ones off), as a quoted identifier.
+/// A quoted identifier from a name of `[a-z0-9_]` with at most 63 bytes (PostgreSQL truncates
+/// longer names).
 fn quoted(name: &str) -> Result<String, AdministrationError> {
     let plain = (1..=63).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
@@ -69,14 +72,14 @@ fn quoted(name: &str) -> Result<String, AdministrationError> {
     }
 }
 
-/// A text that can stand between quotes as it is.
+/// The text, if it can stand between single quotes unchanged.
 fn plain(text: &str) -> Result<&str, AdministrationError> {
     let is_plain =
         text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b' ' | b'-' | b'_'));
     if is_plain { Ok(text) } else { Err(AdministrationError::BadName(text.to_owned())) }
 }
 
-/// A server, administered with the credentials in `options`.
+/// A server that is administered with the credentials in `options`.
 #[derive(Clone)]
 pub struct AdminServer {
     options: PgConnectOptions,
@@ -84,23 +87,24 @@ pub struct AdminServer {
 }
 
 impl AdminServer {
-    /// The server that `options` lead to; the database they name does not matter.
+    /// The server that `options` lead to. Their database name is ignored.
     pub fn new(options: PgConnectOptions, connect_timeout: Duration) -> Self {
-        // A statement of administration can hold a password's verifier, which belongs into no log.
+        // An administrative statement can contain a password's verifier, which must not be logged.
         Self { options: options.disable_statement_logging(), connect_timeout }
     }
 
-    /// The options for a database of this server, under the administration's own role.
+    /// The options for a database of this server, with the administration's role.
     pub fn options_for(&self, database: &str) -> PgConnectOptions {
         self.options.clone().database(database)
     }
 
-    /// The administration's own role.
+    /// The name of the administration's role.
     pub fn role(&self) -> &str {
         self.options.get_username()
     }
 
-    /// A connection for administration. Closed when dropped; take it for a few statements and let go.
+    /// Opens a connection for administration to the maintenance database. It is closed when it is
+    /// dropped, and should be held for a few statements only.
     pub async fn administer(&self) -> Result<Administration, AdministrationError> {
         self.connect(MAINTENANCE_DATABASE).await
     }
@@ -117,22 +121,23 @@ impl AdminServer {
     }
 }
 
-/// How many connections a server takes.
+/// The number of connections that a server accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
-    /// `max_connections`.
+    /// The server's `max_connections`.
     pub max_connections: u32,
-    /// Of these, kept for superusers and for roles with a right to them; not for us.
+    /// Connections among them that are reserved for superusers and for roles with a right to them.
+    /// This program cannot use them.
     pub reserved: u32,
 }
 
 impl Capacity {
-    /// The SQL expressions of both numbers. `reserved_connections` is there from PostgreSQL 16 on.
+    /// The SQL expressions of both numbers. `reserved_connections` exists from PostgreSQL 16 on.
     pub const SQL: &str = "current_setting('max_connections')::int4, \
         current_setting('superuser_reserved_connections')::int4 + \
         coalesce(current_setting('reserved_connections', true)::int4, 0)";
 
-    /// From a row that has both numbers, the first of them in this column.
+    /// Reads a row that has both numbers, the first of them in `column`.
     pub fn of_row(row: &PgRow, column: usize) -> Result<Self, sqlx::Error> {
         let number = |at| row.try_get(at).map(|n: i32| u32::try_from(n).unwrap_or(0));
         Ok(Self { max_connections: number(column)?, reserved: number(column + 1)? })
@@ -145,12 +150,13 @@ pub struct Administration {
 }
 
 impl Administration {
-    /// Closes the connection in order. Dropping it is enough; this spares the server a line in its log.
+    /// Closes the connection in order. Dropping it is enough, but causes a line in the server's
+    /// log.
     pub async fn close(self) {
         let _ = self.socket.close().await;
     }
 
-    /// Does the server answer on this connection, and soon?
+    /// True if the server answers a ping on this connection within a second.
     pub async fn is_alive(&mut self) -> bool {
         let answer = tokio::time::timeout(PING_TIMEOUT, self.socket.ping()).await;
         matches!(answer, Ok(Ok(())))
@@ -164,28 +170,28 @@ impl Administration {
         Ok(sqlx::query(sql).bind(name).fetch_optional(&mut self.socket).await?.is_some())
     }
 
-    /// Runs statements that this program wrote (grants, preseed), as one batch.
+    /// Runs statements that this program wrote (grants, seed), as one batch.
     pub async fn batch(&mut self, sql: &str) -> Result<(), AdministrationError> {
         Ok(self.run(sql.to_owned()).await?)
     }
 
-    /// Is there a database of this name?
+    /// True if the server has a database of this name.
     pub async fn database_exists(&mut self, name: &str) -> Result<bool, AdministrationError> {
         self.exists("SELECT 1 FROM pg_database WHERE datname = $1", name).await
     }
 
-    /// Is there a role of this name?
+    /// True if the server has a role of this name.
     pub async fn role_exists(&mut self, name: &str) -> Result<bool, AdministrationError> {
         self.exists("SELECT 1 FROM pg_roles WHERE rolname = $1", name).await
     }
 
-    /// Has the current database a table of this name in its public schema?
+    /// True if the current database has a table of this name in its public schema.
     pub async fn has_table(&mut self, name: &str) -> Result<bool, AdministrationError> {
         self.exists("SELECT 1 WHERE to_regclass('public.' || quote_ident($1)) IS NOT NULL", name)
             .await
     }
 
-    /// How many connections the server takes.
+    /// Asks the server how many connections it accepts.
     pub async fn capacity(&mut self) -> Result<Capacity, AdministrationError> {
         let sql = sqlx::AssertSqlSafe(format!("SELECT {}", Capacity::SQL));
         Ok(Capacity::of_row(&sqlx::query(sql).fetch_one(&mut self.socket).await?, 0)?)
@@ -199,28 +205,29 @@ impl Administration {
     }
 }
 
-/// Names the advisory locks of a server (first key); the second key says which.
+/// The first key of a server's advisory locks. The second key says which lock it is.
 const LOCK_SPACE: i32 = 0x6e61_7274;
-/// At most this many copies of a template at once per server, over all replicas: more were slower.
+/// Template copies at the same time per server, over all replicas. More were slower.
 const COPY_SLOTS: i32 = 2;
 
 /// The locks of a server that are held for longer than a copy.
 #[derive(Clone, Copy, Debug)]
 pub enum ServerLock {
-    /// Making the template database.
+    /// Creation of the template database.
     Template = 100,
-    /// Migrating the registry.
+    /// Migration of the registry.
     RegistryMigration = 101,
-    /// Making spare databases.
+    /// Creation of warm databases.
     Spares = 102,
-    /// Dropping a tenant's database for good.
+    /// The final drop of a tenant's database.
     Drop = 103,
-    /// Comparing all servers with the registry.
+    /// Comparison of all servers with the registry.
     Reconcile = 104,
 }
 
 impl Administration {
-    /// Takes a lock that all replicas share, until [`Administration::unlock`] or the end of this connection.
+    /// Takes a lock that all replicas share, until [`Administration::unlock`] or the end of this
+    /// connection.
     pub async fn lock(&mut self, which: ServerLock) -> Result<(), AdministrationError> {
         sqlx::query("SELECT pg_advisory_lock($1, $2)")
             .bind(LOCK_SPACE)
@@ -230,7 +237,7 @@ impl Administration {
         Ok(())
     }
 
-    /// As [`Administration::lock`], without waiting: `false` where another has it.
+    /// As [`Administration::lock`], without waiting: `false` if another connection has the lock.
     pub async fn try_lock(&mut self, which: ServerLock) -> Result<bool, AdministrationError> {
         self.try_lock_number(which as i32).await
     }
@@ -244,8 +251,9 @@ impl Administration {
         Ok(row.try_get(0)?)
     }
 
-    /// Takes the lock of one tenant, until [`Administration::unlock_all`] or the end of this connection. The server lets it go when the last statement of
-    /// the connection is over, even where the process that sent it is long dead.
+    /// Takes the lock of one tenant, until [`Administration::unlock_all`] or the end of this
+    /// connection. The server releases the lock only after the connection's last statement has
+    /// ended, even if the process that sent it died long before.
     pub async fn lock_for(&mut self, tenant: uuid::Uuid) -> Result<(), AdministrationError> {
         // The last half of the id is random.
         let key = i64::from_be_bytes(tenant.as_u64_pair().1.to_be_bytes());
@@ -259,7 +267,7 @@ impl Administration {
                 return Ok(slot);
             }
         }
-        // Both are taken: stand in line for one of them, spread by our own process number on the server.
+        // Both are taken: wait for one of them, spread by our process number on the server.
         let row = sqlx::query("SELECT pg_backend_pid() % $1")
             .bind(COPY_SLOTS)
             .fetch_one(&mut self.socket)
@@ -273,13 +281,13 @@ impl Administration {
         Ok(slot)
     }
 
-    /// Lets every lock of this connection go.
+    /// Releases every lock of this connection.
     pub async fn unlock_all(&mut self) -> Result<(), AdministrationError> {
         sqlx::query("SELECT pg_advisory_unlock_all()").execute(&mut self.socket).await?;
         Ok(())
     }
 
-    /// Lets one lock go.
+    /// Releases one lock.
     pub async fn unlock(&mut self, which: ServerLock) -> Result<(), AdministrationError> {
         self.unlock_number(which as i32).await
     }

@@ -1,5 +1,5 @@
-//! What stands before the opening of every connection of a target: whether and when it may be tried, and who hears
-//! how it went. The rules themselves belong to whoever makes the target.
+//! The hook before every opening of a connection. It decides whether and when the opening may be
+//! tried, and gets the result. The module that makes the target implements the rules.
 
 use std::any::Any;
 
@@ -7,29 +7,32 @@ use futures_util::future::BoxFuture;
 
 use super::failure::ConnectFailure;
 
-/// A connection's place among those that may be open. Given back when it is dropped, which happens when the server
-/// does no more work for the connection, as it has confirmed, or has been silent for longer than a statement may take.
+/// The permit of one open connection, returned when it is dropped. That happens when the server has
+/// confirmed that it does no more work for the connection, or has not answered for longer than a
+/// statement may take.
 pub type Permit = Box<dyn Any + Send + Sync>;
 
 /// The rules for opening connections to one target.
 pub trait AdmissionHook: Send + Sync + 'static {
-    /// Waits until one more connection may be tried, or says why it may not.
+    /// Waits until one more connection may be tried, or returns why it may not.
     fn before_connect(&self) -> BoxFuture<'_, Result<Box<dyn Attempt>, ConnectFailure>>;
 
-    /// A holder whose connection died waits for another until this is dropped: an opening that nobody waits for is
-    /// withdrawn.
+    /// A holder whose connection died waits for another one until the returned value is dropped. An
+    /// opening that no caller waits for is withdrawn.
     fn wait_again(&self) -> Box<dyn Any + Send + Sync>;
 
-    /// Should a connection that has served somebody be closed when it comes back, because others wait for its place?
-    /// Asked at every return, so the usual answer must cost nothing.
+    /// True if a connection that has served a caller should be closed when it comes back, because
+    /// other tenants wait for its permit. Called at every return, so the usual answer must be
+    /// cheap.
     fn is_wanted_back(&self) -> bool;
 }
 
-/// One try to open a connection. Dropped without a word, it was given up.
+/// One attempt to open a connection. An attempt that is dropped without a result was cancelled.
 pub trait Attempt: Send {
-    /// It is open; the permit goes with it.
+    /// The connection is open. The returned permit belongs to it.
     fn succeeded(self: Box<Self>) -> Permit;
 
-    /// It could not be opened, or did not pass its check. The permit is for what is left to be closed.
+    /// The connection could not be opened, or failed its check. The returned permit covers the rest
+    /// until it is closed.
     fn failed(self: Box<Self>, failure: &ConnectFailure) -> Permit;
 }

@@ -1,4 +1,5 @@
-//! When a pool gets another connection: while waiting for one costs its callers more than another process costs the server.
+//! When a pool gets another connection: while waiting costs its callers more than another process
+//! costs the server.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -7,22 +8,23 @@ use tokio::sync::Semaphore;
 
 use super::signals::ServerSignals;
 
-/// While callers wait no longer than this on average, one connection fewer serves them better: each is a process on the
-/// server, and a hundred tenants with one connection each are served a quarter faster than with three
-/// (docs/performance.md).
+/// While callers wait no longer than this on average, one connection fewer serves them better. Each
+/// connection is a process on the server, and a hundred tenants with one connection each are served
+/// a quarter faster than with three (docs/performance.md).
 const WORTH_ANOTHER: Duration = Duration::from_micros(100);
-/// Whoever has waited for so long gets another connection opened, whatever the average: opening takes no longer.
+/// A caller that has waited this long gets another connection opened, whatever the average: opening
+/// takes no longer.
 pub(super) const GROW_AFTER: Duration = Duration::from_millis(5);
-/// The average is over about so many checkouts.
+/// The average covers about this many checkouts.
 const REMEMBERED_WAITS: u64 = 64;
-/// How many connections a pool may have at present, and what its callers wait for one.
+/// The number of connections that a pool may have at present, and the average wait of its callers.
 pub(super) struct Autosize {
     allowed: AtomicUsize,
     most: usize,
-    /// In nanoseconds.
+    /// Nanoseconds.
     average_wait: AtomicU64,
     begun: Instant,
-    /// In nanoseconds since then.
+    /// Nanoseconds since `begun`.
     last_grown: AtomicU64,
 }
 
@@ -37,7 +39,7 @@ impl Autosize {
         }
     }
 
-    /// Two at once may lose one of their waits; it is an average.
+    /// Two concurrent updates may lose one of their waits, which an average tolerates.
     pub fn waited(&self, wait: Duration) {
         let average = self.average_wait.load(Ordering::Relaxed);
         let wait = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX) / REMEMBERED_WAITS;
@@ -51,9 +53,10 @@ impl Autosize {
         u128::from(self.average_wait.load(Ordering::Relaxed)) > WORTH_ANOTHER.as_nanos()
     }
 
-    /// For a caller that has waited for so long. Not faster than connections can be opened, and not while other pools of
-    /// the server grow: a moment in which everything stands still makes all callers wait, and would otherwise end with
-    /// every pool at its limit.
+    /// Adds a permit for a caller that has waited this long. Growth is not faster than connections
+    /// can be opened, and it pauses while other pools of the server grow. Otherwise a moment in
+    /// which the whole server stalls would make all callers wait and end with every pool at its
+    /// limit.
     pub fn grow(&self, permits: &Semaphore, signals: &ServerSignals, waited: Duration) {
         let now = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let last = self.last_grown.load(Ordering::Acquire);
@@ -69,7 +72,7 @@ impl Autosize {
         }
         let more = |allowed: usize| (allowed < self.most).then_some(allowed + 1);
         if self.allowed.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok() {
-            // Each turn begins its own average.
+            // A new average begins with each added permit.
             self.average_wait.store(0, Ordering::Relaxed);
             permits.add_permits(1);
         }
@@ -84,12 +87,12 @@ mod tests {
         (Autosize::new(most), Semaphore::new(1))
     }
 
-    /// On a server on which nothing else grows.
+    /// On a server on which no other pool grows.
     fn grow(autosize: &Autosize, permits: &Semaphore) {
         autosize.grow(permits, &ServerSignals::default(), Duration::ZERO);
     }
 
-    /// The pace is by the machine's clock.
+    /// The growth limit uses the machine's clock.
     fn rest() {
         let begun = Instant::now();
         while begun.elapsed() <= GROW_AFTER {

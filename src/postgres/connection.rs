@@ -1,6 +1,6 @@
-//! The connection that every query runs on. It speaks sea-orm's traits over a bare socket, and knows at every
-//! moment whether the socket is in step with its server: an operation that was dropped in the middle, a
-//! timeout, a protocol error or a transaction that nobody ended mark it, and a marked socket is closed.
+//! The connection that every query runs on: sea-orm's traits on a bare socket. A cancelled
+//! operation, a timeout, a protocol error or an unfinished transaction makes the connection dirty,
+//! because its socket may be out of step with the server. A dirty socket is closed.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -29,14 +29,15 @@ fn begin_sql(isolation: Option<IsolationLevel>, access: Option<AccessMode>) -> S
     sql
 }
 
-/// A connection that its holder has for itself. `S` is what it is a connection *of*: only the room that can make
-/// an `S` can make the connection, so a function that takes `Connection<S>` cannot be given another's.
+/// A connection with one holder. `S` is the scope: only the module that can make an `S` can make
+/// the connection. A function that takes `Connection<S>` cannot be given a connection of another
+/// scope.
 pub struct Connection<S: Send + Sync + 'static> {
     session: Arc<Session<S>>,
 }
 
-/// An open transaction of a [`Connection`]. Ended by `commit` or `rollback`; where neither happened the
-/// connection is closed, and the server rolls back.
+/// An open transaction of a [`Connection`]. It ends with `commit` or `rollback`. Without either,
+/// the connection is closed and the server rolls back.
 pub struct Transaction<S: Send + Sync + 'static> {
     session: Arc<Session<S>>,
     depth: usize,
@@ -56,15 +57,16 @@ impl<S: Send + Sync + 'static> Connection<S> {
 }
 
 impl Checkout {
-    /// Gives it to the holder of `scope`. The scope is dropped after the connection went back.
+    /// Gives the connection to the holder of `scope`. The scope is dropped after the connection
+    /// went back.
     pub fn into_connection<S: Send + Sync + 'static>(self, scope: S) -> Connection<S> {
         Connection::new(self.into(), scope)
     }
 }
 
 impl Pool {
-    /// Lends a connection to the holder of `scope`, within the pool's own acquire timeout. The scope is dropped
-    /// after the connection went back.
+    /// Acquires a connection for the holder of `scope`, within the pool's own acquire timeout. The
+    /// scope is dropped after the connection went back.
     pub async fn acquire<S: Send + Sync + 'static>(
         &self,
         scope: S,
@@ -74,14 +76,15 @@ impl Pool {
 }
 
 impl<S: Send + Sync + 'static> Transaction<S> {
-    /// Runs `work` in this transaction: commits what it returns as `Ok`, and rolls back where it fails. Where a rollback fails, so that
-    /// the connection is closed, its error takes the place of the other one.
+    /// Runs `work` in this transaction. Commits if `work` returns `Ok`, and rolls back if it fails.
+    /// If a rollback fails, the connection is closed and the rollback's error is returned instead
+    /// of the other one.
     pub async fn run<T, E, F>(self, work: F) -> Result<T, E>
     where
         F: AsyncFnOnce(&Self) -> Result<T, E>,
         E: From<DbErr>,
     {
-        // On the heap: with the work inside it, the future of each caller would be larger than many a stack takes.
+        // Boxed: with the work inside it, each caller's future would be too large for many a stack.
         match Box::pin(work(&self)).await {
             Ok(done) => {
                 self.commit().await?;
@@ -103,12 +106,13 @@ impl<S: Send + Sync + 'static> Drop for Transaction<S> {
     }
 }
 
-/// A connection or a transaction of an `S`: what functions take that run queries in either.
+/// A connection or a transaction of an `S`. Functions that run queries in either take this.
 pub trait Scoped<S>: ConnectionTrait + Send {
-    /// What the queries run against.
+    /// The scope of the queries.
     fn scope(&self) -> &S;
 
-    /// The first row of a statement that is always the same, for what is asked so often that each copy of its text counts.
+    /// The first row of a constant statement. It does not copy the text, for statements that run so
+    /// often that each copy counts.
     fn first_row(
         &self,
         sql: &'static str,
@@ -138,7 +142,7 @@ impl<S: Send + Sync + 'static> Scoped<S> for Transaction<S> {
     }
 }
 
-/// Connections and transactions differ in their depth alone.
+/// Implemented by connections and transactions, which differ only in their depth.
 trait Executor: Send + Sync {
     type Scope: Send + Sync + 'static;
     fn session(&self) -> &Arc<Session<Self::Scope>>;

@@ -1,4 +1,4 @@
-//! Who owns a socket: a pool, one connection alone, or nobody any more.
+//! The owner of a socket: a pool, a single connection, or none after the socket has died.
 
 use std::ops::{Deref, DerefMut};
 
@@ -7,13 +7,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::pool::{Checkout, Manager, Pool};
 use super::raw_connection::RawConnection;
 
-/// Who owns the socket.
+/// The owner of the socket.
 pub(super) enum ConnectionSource {
-    /// A pool that wants it back, and after it the turn of whoever comes next.
+    /// A pool, to which the connection goes back. The permit is released after it.
     Pooled(bb8::PooledConnection<'static, Manager>, OwnedSemaphorePermit, Pool),
-    /// This connection alone.
+    /// The connection owns the socket alone.
     Owned(Box<RawConnection>),
-    /// Nobody: it died, and no other could be had. The mark of the session says so.
+    /// The socket died, and no replacement could be acquired. The session is marked dirty.
     Nobody,
 }
 

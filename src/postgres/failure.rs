@@ -1,4 +1,4 @@
-//! What a failure means: whose fault it is, and whether the connection can be trusted after it.
+//! The meaning of a failure: its cause, and whether the connection can be used after it.
 
 use sea_orm::{DbErr, RuntimeErr};
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
@@ -6,7 +6,7 @@ use sqlx::postgres::{PgDatabaseError, PgSeverity};
 /// Why no usable connection could be opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectFailure {
-    /// Nothing answered within the connect timeout.
+    /// No answer came within the connect timeout.
     #[error("the database server did not answer in time")]
     Timeout,
     /// The server cannot be reached, is starting or is shutting down.
@@ -15,60 +15,64 @@ pub enum ConnectFailure {
     /// The server has no connection left for us (SQLSTATE 53300).
     #[error("the database server has no connection left: {0}")]
     TooManyConnections(String),
-    /// The server knows no such database, or does not take this role and password.
+    /// The server has no such database, or rejects this role and password.
     #[error("the database refused the login: {0}")]
     Refused(String),
-    /// The server offers no TLS, or did not prove who it is; nothing was sent to it.
+    /// The server offers no TLS, or did not prove its identity. Nothing was sent to it.
     #[error("no safe connection to the database server: {0}")]
     Insecure(String),
-    /// What is written down about the server leads nowhere. Nothing was tried.
+    /// The stored address of the server is unusable. No connection was tried.
     #[error("the database server's address is not usable: {0}")]
     BadAddress(String),
-    /// The connection is not where it should be. Never used, whatever it would answer.
+    /// The connection led to another database than expected. It is never used.
     #[error("the connection leads to the wrong database: {0}")]
     WrongIdentity(String),
-    /// The connections that may be open to the server are all in use, and none came free in time.
+    /// All permits of the server's connection budget are taken, and none came free in time.
     #[error("no connection to the database server came free in time")]
     NoPermit,
-    /// Nobody waits for it any more, so that it was not tried.
+    /// No caller waits for the connection any more, so it was not tried.
     #[error("nobody waited for the connection any more")]
     Withdrawn,
-    /// It failed a moment ago, and is left alone until the back-off is over.
+    /// The last attempt failed a moment ago, and the backoff is not over.
     #[error("left alone for {} ms after a failure: {last}", .retry_after.as_millis())]
     BackingOff {
-        /// The rest of the back-off.
+        /// The remaining time of the backoff.
         retry_after: std::time::Duration,
-        /// What it failed of.
+        /// The failure that started the backoff.
         last: Box<ConnectFailure>,
     },
 }
 
-/// SQLSTATE 23505.
+/// SQLSTATE 23505, `unique_violation`.
 const UNIQUE_VIOLATION: &str = "23505";
 
-/// What a failed statement says about the session that it ran in. docs/architecture.md has the table.
+/// What a failed statement says about the session that it ran in. docs/architecture.md has the
+/// table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Nothing: the statement was at fault.
+    /// The session is fine: the statement was wrong.
     Sound,
-    /// A statement that does not fit the state of the transaction (class 25). Outside of a transaction of ours the
-    /// session is not in the state that we think it is in.
+    /// The statement does not fit the state of the transaction (class 25). If this happens outside
+    /// a transaction of ours, the session is not in the state that we assume.
     OutOfTransaction,
-    /// The server, or the session, takes no writes at present (25006). The statement was not executed.
+    /// The server, or the session, accepts no writes at present (25006). The statement was not
+    /// executed.
     ReadOnly,
-    /// What the session remembers of statements does not hold any more. The statement was not executed.
+    /// The session's cached statements or plans are no longer valid. The statement was not
+    /// executed.
     Outdated,
-    /// It has ended. Whether the statement was executed is not known.
+    /// The session has ended. It is unknown whether the statement was executed.
     Dead,
-    /// It may be out of step with the server. Whether the statement was executed is not known.
+    /// The session may be out of step with the server. It is unknown whether the statement was
+    /// executed.
     Doubtful,
 }
 
-/// PostgreSQL's function that finds a prepared plan outdated. The SQLSTATE says "not supported" only, and the text is in
-/// the server's language.
+/// The PostgreSQL function that detects an outdated prepared plan. The SQLSTATE only says "not
+/// supported", and the error text is in the server's language.
 const STALE_PLAN: &str = "RevalidateCachedQuery";
 
-/// Judges a session by the error that its statement ended with.
+/// Classifies a session by the error that its statement ended with.
 pub(super) fn verdict(error: &sqlx::Error) -> Verdict {
     let error = match error {
         sqlx::Error::Database(error) => error,
@@ -86,7 +90,7 @@ pub(super) fn verdict(error: &sqlx::Error) -> Verdict {
     let code = error.code();
     match code {
         "0A000" if error.routine() == Some(STALE_PLAN) => return Verdict::Outdated,
-        // An unknown prepared statement, and one that there is already.
+        // An unknown prepared statement, and a prepared statement that exists already.
         "26000" | "42P05" => return Verdict::Outdated,
         "25006" => return Verdict::ReadOnly,
         _ => {}
@@ -98,8 +102,8 @@ pub(super) fn verdict(error: &sqlx::Error) -> Verdict {
     }
 }
 
-/// After this error, is the connection still in step with the server? Only where the server itself reported an
-/// ordinary failure of the statement.
+/// True if the connection is still in step with the server after this error. That is so only if the
+/// server itself reported an ordinary failure of the statement.
 pub fn leaves_connection_certain(error: &sqlx::Error) -> bool {
     matches!(verdict(error), Verdict::Sound | Verdict::OutOfTransaction | Verdict::ReadOnly)
 }
@@ -109,9 +113,10 @@ pub(super) fn of_connect(error: sqlx::Error) -> ConnectFailure {
     match &error {
         sqlx::Error::Database(e) => match e.code().as_deref() {
             Some("53300") => ConnectFailure::TooManyConnections(text),
-            // 28: role or password; 3D000: no such database; 42501: no CONNECT right; 55000: connections not allowed.
+            // 28: role or password; 3D000: no such database; 42501: no CONNECT right; 55000:
+            // connections not allowed.
             Some("28P01" | "28000" | "3D000" | "42501" | "55000") => ConnectFailure::Refused(text),
-            // 08, 53, 57, 58, XX: the server is not well, or is starting or stopping.
+            // 08, 53, 57, 58, XX: the server has a fault, is starting or is stopping.
             Some(code) if !matches!(&code[..2], "08" | "53" | "57" | "58" | "XX") => {
                 ConnectFailure::Refused(text)
             }
@@ -134,7 +139,8 @@ fn sqlx_error(error: &DbErr) -> Option<&sqlx::Error> {
     }
 }
 
-/// The name of the unique constraint or index that a statement violated, if that is what happened.
+/// The name of the unique constraint or index that a statement violated. `None` for any other
+/// error.
 pub fn violated_unique_constraint(error: &DbErr) -> Option<&str> {
     match sqlx_error(error)? {
         sqlx::Error::Database(e) if e.code().as_deref() == Some(UNIQUE_VIOLATION) => e.constraint(),
@@ -142,7 +148,7 @@ pub fn violated_unique_constraint(error: &DbErr) -> Option<&str> {
     }
 }
 
-/// SQLSTATE of the server's answer, if it was the server that reported the failure.
+/// The SQLSTATE of the error. `None` if it was not the server that reported the failure.
 pub fn sqlstate(error: &DbErr) -> Option<String> {
     match sqlx_error(error)? {
         sqlx::Error::Database(e) => e.code().map(|code| code.into_owned()),
@@ -150,15 +156,15 @@ pub fn sqlstate(error: &DbErr) -> Option<String> {
     }
 }
 
-/// A refusal that says nothing of the statement: the database is read-only for now (25006), or
-/// transactions collided (class 40).
+/// True for a refusal that says nothing about the statement: the database is read-only for now
+/// (25006), or transactions collided (class 40).
 fn may_pass(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     code.is_some_and(|code| code == "25006" || code.starts_with("40"))
 }
 
-/// Did the statement fail because the server could not be reached, is going down, or gave up on it, so that
-/// the same statement may well succeed later?
+/// True if the server could not be reached, is shutting down or gave up on the statement, so that
+/// the same statement may succeed later.
 pub fn is_unavailable(error: &DbErr) -> bool {
     match error {
         DbErr::Conn(_) | DbErr::ConnectionAcquire(_) => true,

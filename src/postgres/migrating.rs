@@ -1,5 +1,6 @@
-//! Schema migrations, over a connection of their own. sea-orm-migration needs a `DatabaseConnection`, which is a
-//! pool by nature; this one holds a single connection and ends with the migration.
+//! Schema migrations, over a connection of their own. sea-orm-migration needs a
+//! `DatabaseConnection`, which is always a pool. This pool has a single connection and ends with
+//! the migration.
 
 use std::time::Duration;
 
@@ -10,25 +11,26 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 
 use super::failure;
 
-/// Longest time for opening the connection.
+/// The longest time for opening the connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Where sea-orm-migration writes down what has been applied.
+/// The table in which sea-orm-migration records the applied migrations.
 const BOOKKEEPING_TABLE: &str = "seaql_migrations";
-/// SQLSTATE 3D000.
+/// SQLSTATE 3D000, `invalid_catalog_name`.
 const NO_SUCH_DATABASE: &str = "3D000";
 
-/// How a schema stands against the migrations this program carries.
+/// The state of a schema, compared with the migrations of this program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SchemaStatus {
     /// Names of the migrations that have been applied, oldest first.
     pub applied: Vec<String>,
-    /// Names of those still to apply, oldest first.
+    /// Names of the migrations that are still to apply, oldest first.
     pub pending: Vec<String>,
 }
 
 async fn connect(options: PgConnectOptions) -> Result<DatabaseConnection, DbErr> {
     let failed = |e: sqlx::Error| DbErr::Conn(sea_orm::RuntimeErr::SqlxError(e.into()));
-    // The pool would try for its whole patience and then not say why; a plain connection says it at once.
+    // The pool would try until its timeout and then hide the reason. A plain connection fails at
+    // once with the reason.
     let attempt = PgConnection::connect_with(&options);
     match tokio::time::timeout(CONNECT_TIMEOUT, attempt).await {
         Ok(connected) => drop(connected.map_err(failed)?),
@@ -44,7 +46,7 @@ async fn connect(options: PgConnectOptions) -> Result<DatabaseConnection, DbErr>
     Ok(sea_orm::SqlxPostgresConnector::from_sqlx_postgres_pool(pool))
 }
 
-/// Applies what is pending and returns the names of what was applied.
+/// Applies the pending migrations and returns their names.
 pub async fn migrate<M: MigratorTrait>(options: PgConnectOptions) -> Result<Vec<String>, DbErr> {
     let database = connect(options).await?;
     let pending = names_of(M::get_pending_migrations(&database).await?);
@@ -53,8 +55,8 @@ pub async fn migrate<M: MigratorTrait>(options: PgConnectOptions) -> Result<Vec<
     migrated.map(|()| pending)
 }
 
-/// Compares a schema with the migrations and changes nothing. To a database that does not exist, or was never
-/// migrated, all of them are still to apply.
+/// Compares a schema with the migrations and changes nothing. For a database that does not exist or
+/// was never migrated, all of them are pending.
 pub async fn status<M: MigratorTrait>(options: PgConnectOptions) -> Result<SchemaStatus, DbErr> {
     let untouched = || SchemaStatus { applied: Vec::new(), pending: names::<M>() };
     let database = match connect(options).await {
@@ -63,7 +65,7 @@ pub async fn status<M: MigratorTrait>(options: PgConnectOptions) -> Result<Schem
         }
         connected => connected?,
     };
-    // Asking sea-orm-migration would make the table.
+    // Asking sea-orm-migration would create the table.
     if !SchemaManager::new(&database).has_table(BOOKKEEPING_TABLE).await? {
         database.close().await?;
         return Ok(untouched());
@@ -74,7 +76,7 @@ pub async fn status<M: MigratorTrait>(options: PgConnectOptions) -> Result<Schem
     Ok(SchemaStatus { applied: applied?, pending: pending? })
 }
 
-/// The name of the newest migration this program carries: the version of a schema that is current.
+/// The name of the newest migration of this program, which is the current schema version.
 pub fn newest<M: MigratorTrait>() -> String {
     names::<M>().pop().unwrap_or_default()
 }

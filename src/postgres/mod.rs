@@ -1,5 +1,5 @@
-//! PostgreSQL: the connection type that every query runs on, the pools that hold connections, and the
-//! administration of a server. Knows no tenant.
+//! PostgreSQL: the connection type that every query runs on, the pools that hold connections, and
+//! the administration of a server. This module knows no tenant.
 
 pub mod administration;
 mod connection;
@@ -24,8 +24,9 @@ pub use raw_connection::{OnConnect, Target};
 pub use row::Row;
 pub use signals::{Renewals, ServerSignals};
 
-/// A server lets go of what a machine held that has vanished without a word, within half a minute; by itself it would
-/// after two hours. See "TCP Settings" in PostgreSQL's manual.
+/// With these settings the server ends the sessions of a machine that has vanished silently within
+/// half a minute. With its defaults it does so after two hours. See "TCP Settings" in
+/// PostgreSQL's manual.
 pub const KEEPALIVES: [(&str, &str); 4] = [
     ("tcp_keepalives_idle", "10"),
     ("tcp_keepalives_interval", "5"),

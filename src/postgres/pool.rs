@@ -11,15 +11,16 @@ use super::autosize::{Autosize, GROW_AFTER};
 use super::failure::ConnectFailure;
 use super::raw_connection::{RawConnection, Target};
 
-/// A connection that worked this recently is lent without asking the server first: the question would cost a
-/// round trip for each request.
+/// A connection that worked this recently is given to a caller without a ping: the ping would cost
+/// each request a round trip.
 const TRUSTED_FOR: Duration = Duration::from_secs(5);
-/// An opening that failed is tried again after this long by those who still wait.
+/// Callers that still wait try a failed opening again after this long.
 const AFTER_A_FAILURE: Duration = Duration::from_millis(200);
-/// Whoever waits longer asks anew, in case that bb8 has told somebody else of what came free.
+/// A waiter re-enters bb8's queue after this long: bb8 may have told another waiter of a connection
+/// that came free.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Why no connection was lent.
+/// Why a caller got no connection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CheckoutFailure {
     /// All connections stayed in use for the whole wait.
@@ -30,12 +31,12 @@ pub enum CheckoutFailure {
     Connect(#[from] ConnectFailure),
 }
 
-/// Sizes and times of a pool.
+/// The size and the time limits of a pool.
 #[derive(Clone, Debug)]
 pub struct PoolLimits {
-    /// Connections at most.
+    /// The highest number of connections.
     pub max_connections: u32,
-    /// Longest wait for one.
+    /// The longest wait for a connection.
     pub acquire_timeout: Duration,
     /// A connection that is idle for longer is closed.
     pub idle_timeout: Duration,
@@ -45,14 +46,14 @@ pub(super) struct Manager {
     target: Arc<Target>,
 }
 
-/// What happened to a connection behind the pool's back.
+/// What happened to a connection inside bb8.
 #[derive(Debug)]
 pub(super) enum ConnectionError {
-    /// It could not be opened.
+    /// The connection could not be opened.
     NotOpened(ConnectFailure),
-    /// It gave no sign of life, and another one is opened instead.
+    /// The connection did not answer a ping. Another one is opened instead.
     Dead(ConnectFailure),
-    /// What it remembers does not hold any more, and another one is opened instead.
+    /// The connection's cached state is outdated. Another one is opened instead.
     Outdated,
 }
 
@@ -85,7 +86,7 @@ impl bb8::ManageConnection for Manager {
     }
 }
 
-/// bb8 tells a caller who waits nothing of a connection that could not be opened; this does.
+/// bb8 does not tell a waiting caller that a connection could not be opened. This channel does.
 #[derive(Clone, Debug)]
 struct FailedConnects(Arc<watch::Sender<Option<(Instant, ConnectFailure)>>>);
 
@@ -108,13 +109,14 @@ impl FailedConnects {
     }
 }
 
-/// bb8 calls this when it no longer counts on the failed attempt: whoever asks from then on makes another.
+/// bb8 calls this after it has stopped counting on the failed attempt: a caller that asks from then
+/// on starts another attempt.
 impl bb8::ErrorSink<ConnectionError> for FailedConnects {
     fn sink(&self, error: ConnectionError) {
         match error {
             ConnectionError::NotOpened(failure) => {
                 match failure {
-                    // Said when it began, or no fault of the server.
+                    // Logged when the backoff began, or not a fault of the server.
                     ConnectFailure::BackingOff { .. }
                     | ConnectFailure::NoPermit
                     | ConnectFailure::Withdrawn => {
@@ -138,14 +140,15 @@ impl bb8::ErrorSink<ConnectionError> for FailedConnects {
     }
 }
 
-/// A connection on its way to its holder.
+/// A connection on its way from the pool to a request.
 pub struct Checkout {
     pub(super) connection: bb8::PooledConnection<'static, Manager>,
     pub(super) permit: OwnedSemaphorePermit,
     pub(super) pool: Pool,
 }
 
-/// Lends connections. Clones share the connections; they close when the last clone and the last lease are gone.
+/// Gives connections to callers. Clones share the connections, which close when the last clone and
+/// the last lease are gone.
 #[derive(Clone)]
 pub struct Pool(Arc<Shared>);
 
@@ -154,15 +157,15 @@ struct Shared {
     target: Arc<Target>,
     failed_connects: FailedConnects,
     acquire_timeout: Duration,
-    /// One for each connection that there may be at present.
+    /// One permit for each connection that there may be at present.
     permits: Arc<Semaphore>,
     autosize: Autosize,
     waiting: AtomicUsize,
-    /// Holders whose connections die get no others.
+    /// A holder whose connection dies gets no new one.
     is_retired: AtomicBool,
 }
 
-/// Counts a caller among those who wait.
+/// Counts a caller as waiting until it is dropped.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
@@ -179,14 +182,14 @@ impl Drop for Waiting<'_> {
 }
 
 impl Pool {
-    /// Opens the pool by way of its first connection, so that a server that cannot be reached is known at once.
+    /// Opens the pool with its first connection, so that an unreachable server is noticed at once.
     pub async fn open(target: Target, limits: &PoolLimits) -> Result<Self, ConnectFailure> {
         let pool = Self::build(Arc::new(target), limits);
         pool.0.target.signals.opens_first();
         let first =
             pool.0.pool.dedicated_connection().await.map_err(ConnectionError::into_failure)?;
-        // A fresh pool has room for its first connection; were it full or the socket broken already, the
-        // next checkout would open another.
+        // A new pool has room for its first connection. If it were full or the socket broken
+        // already, the next checkout would open another one.
         let _ = pool.0.pool.add(first);
         Ok(pool)
     }
@@ -203,7 +206,8 @@ impl Pool {
                 limits.idle_timeout.clamp(Duration::from_millis(50), Duration::from_secs(30)),
             )
             .queue_strategy(bb8::QueueStrategy::Lifo)
-            // Whoever asks next tries again; nobody waits for the pauses between attempts in the background.
+            // The next caller tries again, so that no caller waits for bb8's pauses between
+            // attempts.
             .retry_connection(false)
             .error_sink(Box::new(failed_connects.clone()))
             .build_unchecked(Manager { target: target.clone() });
@@ -219,14 +223,14 @@ impl Pool {
         }))
     }
 
-    /// The moment at which a caller who comes now has waited as long as the pool lets anybody wait.
+    /// The deadline of a caller that comes now: now plus the pool's acquire timeout.
     pub(super) fn deadline(&self) -> tokio::time::Instant {
         tokio::time::Instant::now() + self.0.acquire_timeout
     }
 
-    /// A connection that has no holder yet, for those who come first first; the acquire timeout of the pool is the
-    /// upper bound of the deadline. Where no connection is left that could come back, the failure to open one is told
-    /// at once.
+    /// A connection without a holder, given in order of arrival. The deadline must be no later than
+    /// the pool's acquire timeout allows. If no connection is left that could come back, the
+    /// failure to open one is returned at once.
     pub async fn checkout_before(
         &self,
         deadline: tokio::time::Instant,
@@ -235,7 +239,8 @@ impl Pool {
         self.checkout_with(permit, deadline).await
     }
 
-    /// A connection for the holder of this turn, whose own is of no use any more and has gone back.
+    /// A new connection for the holder of this permit, whose connection is unusable and has gone
+    /// back.
     pub(super) async fn another(
         &self,
         permit: OwnedSemaphorePermit,
@@ -267,8 +272,8 @@ impl Pool {
         deadline: tokio::time::Instant,
     ) -> Result<Checkout, CheckoutFailure> {
         let mut asking = std::pin::pin!(self.0.pool.get_owned());
-        // The usual case, a free connection, needs no timer and no watch for failures. What is not ready at once is
-        // waited for below: a connection that is asked for a sign of life must not be dropped in the middle of it.
+        // The usual case, a free connection, needs no timer and no watch for failures. A connection
+        // that is not ready at once is awaited below, because a ping must not be cancelled.
         if permit.is_some()
             && let Some(free) = asking.as_mut().now_or_never()
         {
@@ -302,7 +307,8 @@ impl Pool {
                     {
                         return Err(failure.into());
                     }
-                    // Others may come back meanwhile; another opening is asked for after a moment.
+                    // Other connections may come back meanwhile. Another opening is requested after
+                    // a moment.
                     Some(failure) if failure != ConnectFailure::Withdrawn => tokio::select! {
                         biased;
                         free = asking.as_mut() => return self.checkout(free, permit),
@@ -319,8 +325,8 @@ impl Pool {
         }
     }
 
-    /// bb8 lends to whoever asks at the right moment; the line in front of it is in order. It is lengthened by another
-    /// turn, and with it by another connection, when waiting costs more than that.
+    /// bb8 serves waiters without order; the permits in front of it are given in order. One more
+    /// permit, and so one more connection, is added when waiting costs more than the connection.
     async fn permit(&self, deadline: tokio::time::Instant) -> Option<OwnedSemaphorePermit> {
         let start = Instant::now();
         let grow = || {
@@ -346,7 +352,8 @@ impl Pool {
         }
     }
 
-    /// Nothing was lent since `start`: where no connection is left, because none could be opened.
+    /// The reason why no connection was given since `start`: no connection is left and none could
+    /// be opened, or all are busy.
     fn why_none(&self, start: Instant) -> CheckoutFailure {
         self.0
             .failed_connects
@@ -355,40 +362,42 @@ impl Pool {
             .map_or(CheckoutFailure::Busy, CheckoutFailure::Connect)
     }
 
-    /// Connections that exist, lent and idle.
+    /// Connections that exist, checked out and idle.
     pub fn connections(&self) -> u32 {
         self.0.pool.state().connections
     }
 
-    /// Connections that wait to be lent.
+    /// Connections that are not checked out.
     pub fn idle_connections(&self) -> u32 {
         self.0.pool.state().idle_connections
     }
 
-    /// Callers who wait for a connection.
+    /// Callers that wait for a connection.
     pub fn waiting(&self) -> usize {
         self.0.waiting.load(Ordering::Relaxed)
     }
 
-    /// Closes one idle connection that nobody waits for. `false` where there is none.
+    /// Closes one idle connection that no caller waits for. `false` if there is none.
     pub fn close_idle(&self) -> bool {
         let idle = usize::try_from(self.idle_connections()).unwrap_or(usize::MAX);
         if idle <= self.waiting() {
             return false;
         }
-        // One that would have to be asked for a sign of life first is closed by not waiting for it.
+        // If the idle connection needs a ping first, `now_or_never` returns `None`, and dropping
+        // the future closes the connection.
         if let Some(Ok(mut raw_connection)) = self.0.pool.get_owned().now_or_never() {
             raw_connection.give_up();
         }
         true
     }
 
-    /// From now on a holder whose connection dies gets no other.
+    /// From now on, a holder whose connection dies gets no new one.
     pub fn retire(&self) {
         self.0.is_retired.store(true, Ordering::Release);
     }
 
-    /// Retires the pool and has the server end every session of it, the lent ones included: their holders meet an error.
+    /// Retires the pool and has the server end all its sessions, those that are checked out
+    /// included. Their holders get an error.
     pub async fn end_sessions(&self) -> Result<(), ConnectFailure> {
         self.retire();
         self.0.target.end_sessions(&self.0.target.name).await

@@ -1,4 +1,5 @@
-//! One socket to a PostgreSQL server: how it is opened, when it may no longer be trusted, and how it ends.
+//! One socket to a PostgreSQL server: how it is opened, when it may no longer be used, and how it
+//! ends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,14 +14,15 @@ use super::admission_hook::{AdmissionHook, Permit};
 use super::failure::{self, ConnectFailure, Verdict};
 use super::signals::{Renewals, ServerSignals};
 
-/// A check that a new connection must pass before anybody gets it.
+/// A check that a new connection must pass before a caller gets it.
 pub type OnConnect = Arc<
     dyn for<'a> Fn(&'a mut PgConnection) -> BoxFuture<'a, Result<(), ConnectFailure>> + Send + Sync,
 >;
 
-/// A statement whose caller is gone may run on for this long before its session is ended. Most are over by then.
+/// A statement whose caller is gone may run on for this long before its session is ended. Most
+/// statements end earlier.
 const LET_FINISH: Duration = Duration::from_millis(200);
-/// Saying goodbye to the server takes no longer.
+/// The limit of an orderly close.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Where connections lead, and how they are opened.
@@ -28,22 +30,23 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub struct Target {
     /// Host, port, database, role, password, TLS.
     pub options: PgConnectOptions,
-    /// What the connections are called on the server (`application_name`), each with a number behind it.
+    /// The name of the connections on the server (`application_name`). Each gets a number after it.
     pub name: String,
-    /// Longest time for opening one, the check included.
+    /// The longest time for opening a connection, the check included.
     pub connect_timeout: Duration,
-    /// Longest time for one statement as we see it. Somewhat above the server's own `statement_timeout`: it counts
-    /// when the server has vanished without a word.
+    /// The longest time for one statement, measured here. It is somewhat longer than the server's
+    /// `statement_timeout`, and takes effect when the server does not answer at all.
     pub operation_timeout: Duration,
-    /// What the connection must prove first.
+    /// The check that a new connection must pass.
     pub on_connect: Option<OnConnect>,
-    /// Whether and when one may be opened; where absent, always.
+    /// Decides whether and when a connection may be opened. If it is `None`, always.
     pub admission_hook: Option<Arc<dyn AdmissionHook>>,
-    /// Ending a session by force takes a connection of its own: so many at once, over all targets that share this.
+    /// Permits for ending a session by force, which takes a connection of its own. All targets with
+    /// the same semaphore share them.
     pub termination_permits: Arc<Semaphore>,
     /// Shared by all targets that lead to the same server.
     pub signals: Arc<ServerSignals>,
-    /// Of this target's sessions.
+    /// The renewals of this target's sessions.
     pub renewals: Arc<Renewals>,
 }
 
@@ -55,7 +58,7 @@ impl Target {
             None => None,
         };
         let begun = tokio::time::Instant::now();
-        // Before it is opened: what changes meanwhile may come too late for it.
+        // Read before the opening: a later change may come too late for this connection.
         let (deaths, renewals) = (self.signals.deaths(), self.renewals.count());
         let mut open = None;
         let opening = self.open(&mut open);
@@ -68,7 +71,8 @@ impl Target {
             Ok(()) => attempt.map(|attempt| attempt.succeeded()),
             Err(failure) => attempt.map(|attempt| attempt.failed(failure)),
         };
-        // One that did not pass its check may still be at it on the server: it ends as any abandoned one.
+        // A connection that failed its check may still run it on the server, so it is closed like
+        // an abandoned one.
         let raw_connection = open.map(|open| RawConnection {
             open: Some(open),
             target: self.clone(),
@@ -84,7 +88,7 @@ impl Target {
         raw_connection.ok_or(ConnectFailure::Timeout)
     }
 
-    /// Leaves the socket in `open` as soon as there is one.
+    /// Puts the socket into `open` as soon as it exists.
     async fn open(&self, open: &mut Option<Open>) -> Result<(), ConnectFailure> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let name = format!("{}/{}", self.name, NEXT.fetch_add(1, Ordering::Relaxed));
@@ -97,8 +101,8 @@ impl Target {
         }
     }
 
-    /// Has the server end the session of this name and those whose names begin with it and a slash. The role may do
-    /// that with sessions of its own.
+    /// Has the server end the session of this name, and the sessions whose names begin with it and
+    /// a slash. A role may end its own sessions.
     pub(super) async fn end_sessions(&self, name: &str) -> Result<(), ConnectFailure> {
         let _permit = self.termination_permits.acquire().await;
         let end = async {
@@ -126,18 +130,18 @@ struct Open {
     name: String,
 }
 
-/// A socket, and whether its state is certain. While an operation runs it is not: whoever drops the operation
-/// in the middle leaves the mark, and the socket is closed instead of lent again.
+/// A socket, and whether its state is known. It is dirty while an operation runs: if the operation
+/// is cancelled, it stays dirty, and the socket is closed instead of used again.
 pub(super) struct RawConnection {
-    /// Taken when it ends.
+    /// `None` after it was taken by `drop`.
     open: Option<Open>,
     target: Arc<Target>,
     permit: Option<Permit>,
     dirty: Arc<AtomicBool>,
     last_used: Instant,
-    /// How many connections to the server had died when this one was last used.
+    /// The death count of the server when this connection was last used.
     deaths: u64,
-    /// How often its pool's sessions had been renewed when this one was opened.
+    /// The renewal count of its pool when this connection was opened.
     renewals: u64,
     has_served: bool,
     is_surplus: bool,
@@ -155,23 +159,25 @@ impl RawConnection {
         self.target.operation_timeout
     }
 
-    /// The mark, shared with those who may have to leave it without having the socket.
+    /// The dirty flag, shared with a session that may have to set it without having the socket.
     pub(super) fn uncertain_mark(&self) -> Arc<AtomicBool> {
         self.dirty.clone()
     }
 
-    /// Takes this mark for its own. It goes on as certain as the mark says.
+    /// Replaces the dirty flag by this one, with its present value.
     pub(super) fn adopt_mark(&mut self, mark: &Arc<AtomicBool>) {
         self.dirty = mark.clone();
     }
 
-    /// It will be closed, whatever becomes of the mark that it has shared.
+    /// Marks the connection as dirty with a flag of its own. The flag that it shared does not
+    /// matter any more.
     pub(super) fn part_from_mark(&mut self) {
         self.dirty = Arc::new(AtomicBool::new(true));
     }
 
-    /// Not to be lent again when it comes back: its state is in doubt, or others need its place. One that has served
-    /// nobody yet is kept for the caller it was opened for.
+    /// True if the connection must not be used again when it comes back: its state is unknown, or
+    /// other tenants need its permit. A connection that has served no caller yet is kept for the
+    /// caller it was opened for.
     pub(super) fn is_to_be_closed(&self) -> bool {
         let wanted_back = || {
             self.has_served
@@ -184,18 +190,18 @@ impl RawConnection {
         self.dirty.load(Ordering::Acquire) || self.is_surplus || wanted_back()
     }
 
-    /// It will be closed instead of going back.
+    /// The connection will be closed instead of going back.
     pub(super) fn give_up(&mut self) {
         self.is_surplus = true;
     }
 
-    /// Does it remember what does not hold any more?
+    /// True if the connection's cached state is outdated.
     pub(super) fn is_outdated(&self) -> bool {
         self.renewals != self.target.renewals.count()
     }
 
-    /// Before it is lent: asks the server for a sign of life, if it has been idle for longer than `trusted_for`, or since
-    /// before another connection to the server died.
+    /// Called before a caller gets the connection. Pings the server if the connection has been idle
+    /// for longer than `trusted_for`, or since before another connection to the server died.
     pub(super) async fn check_after(
         &mut self,
         trusted_for: Duration,
@@ -217,17 +223,17 @@ impl RawConnection {
         Ok(())
     }
 
-    /// For how long no operation has ended well.
+    /// The time since the last operation that succeeded.
     pub(super) fn rested(&self) -> Duration {
         self.last_used.elapsed()
     }
 
-    /// Is this one worth replacing where its server takes no writes?
+    /// True if this connection is worth replacing when its server accepts no writes.
     pub(super) fn is_due_for_renewal(&self) -> bool {
         self.target.renewals.is_due(self.renewals)
     }
 
-    /// Tells the others what has become of this one.
+    /// Signals to the other connections what happened to this one.
     pub(super) fn learn(&self, verdict: Verdict) {
         match verdict {
             Verdict::Dead => self.target.signals.died(self.deaths),
@@ -236,7 +242,7 @@ impl RawConnection {
         }
     }
 
-    /// Notes that an operation has just ended well.
+    /// Records that an operation has just succeeded.
     pub(super) fn touch(&mut self) {
         self.last_used = Instant::now();
         self.deaths = self.target.signals.deaths();
@@ -246,17 +252,18 @@ impl RawConnection {
 impl Drop for RawConnection {
     fn drop(&mut self) {
         let Some(open) = self.open.take() else { return };
-        // Without a runtime the process is ending, and its sockets with it.
+        // Without a runtime the process is ending, and its sockets end with it.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let is_certain = !self.dirty.load(Ordering::Acquire);
         runtime.spawn(close(open, is_certain, self.target.clone(), self.permit.take()));
     }
 }
 
-/// The end of a connection. The permit lives until the server has said that it does no more work for it: a statement
-/// whose caller is gone is given a moment, then its session is ended.
+/// Closes a connection. The permit lives until the server has confirmed that it does no more work
+/// for the connection. A statement whose caller is gone gets a moment to end, then its session is
+/// ended.
 async fn close(mut open: Open, is_certain: bool, target: Arc<Target>, permit: Option<Permit>) {
-    // Any answer will do, the failure of the statement included.
+    // Any answer is enough, the failure of the statement included.
     if !is_certain && tokio::time::timeout(LET_FINISH, open.socket.ping()).await.is_err() {
         let ending = target.end_sessions(&open.name);
         match tokio::time::timeout(target.operation_timeout, ending).await {

@@ -1,5 +1,5 @@
-//! SCRAM-SHA-256 verifiers (RFC 5802, RFC 7677), in the form in which PostgreSQL stores them: a role gets its
-//! password without the server, or a log of its statements, ever seeing it in clear.
+//! SCRAM-SHA-256 verifiers (RFC 5802, RFC 7677), in PostgreSQL's storage format. With a verifier,
+//! neither the server nor a log of its statements sees a role's password in clear.
 
 use std::num::NonZeroU32;
 
@@ -7,8 +7,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::{digest, hmac, pbkdf2};
 
-/// Stretching makes guesses at a password dear. Nobody guesses 192 random bits: there it would only cost, at each opening
-/// of a connection, on both sides.
+/// Iterations make guesses at a password expensive. 192 random bits cannot be guessed, so more
+/// iterations would only cost time at each opening of a connection, on both sides.
 pub(super) const OF_A_RANDOM_PASSWORD: NonZeroU32 = NonZeroU32::new(1).unwrap();
 
 /// The verifier of `password`, which must be plain ASCII (SASLprep changes nothing in it).
@@ -31,8 +31,8 @@ pub(super) fn verifier(password: &str, salt: &[u8; 16], iterations: NonZeroU32) 
 mod tests {
     use std::num::NonZeroU32;
 
-    /// The exchange of RFC 7677, section 3: password `pencil`, its salt, 4096 iterations. The keys follow from
-    /// that exchange's messages and were recomputed with an independent implementation.
+    /// The exchange of RFC 7677, section 3: password `pencil`, its salt, 4096 iterations. The keys
+    /// follow from that exchange's messages and were recomputed with an independent implementation.
     #[test]
     fn the_verifier_of_the_published_exchange() {
         let salt = b"[m\x99h\x9d\x125\x8e\xec\xa0K\x14\x126\xfa\x81";

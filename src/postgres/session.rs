@@ -1,5 +1,6 @@
-//! What a connection and its transactions share: the socket's holder, and one exchange with the server after the other.
-//! An exchange that the server provably did not execute is tried once more, on another connection of the pool.
+//! The state that a connection and its transactions share: the owner of the socket, and one
+//! exchange with the server at a time. An exchange that the server provably did not execute is
+//! tried once more, on another connection of the pool.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -15,25 +16,26 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::connection_source::ConnectionSource;
 use super::failure::{self, Verdict};
 
-/// A connection that worked this recently is written to without a look. A look is a round trip, and reads need none: they
-/// are repeated.
+/// A connection that worked this recently gets a write without a ping. A ping costs a round trip,
+/// and reads need none because they are repeated.
 const FRESH_FOR: Duration = Duration::from_millis(1);
-/// A session that was dead before the statement came says so within a round trip. One that takes longer may have been ended
-/// because of the statement.
+/// A session that was dead before the statement came fails within a round trip. A session that
+/// fails later may have been ended because of the statement.
 const DEAD_ON_ARRIVAL: Duration = Duration::from_millis(500);
 
 struct State {
     source: ConnectionSource,
     /// Open transactions, nested ones included.
     depth: usize,
-    /// The server refuses every further statement of the transaction, and would answer COMMIT with a rollback.
+    /// The server refuses every further statement of the transaction, and would answer COMMIT with
+    /// a rollback.
     failed: bool,
-    /// The transaction was begun as one that only reads: that the server refuses writes in it says nothing.
+    /// The transaction was begun as read-only, so a refused write says nothing about the server.
     reads_only: bool,
 }
 
-/// What a connection and its transactions share. Dropped with the last of them: the socket goes back first,
-/// then the scope.
+/// The state that a connection and its transactions share. When the last of them is dropped, the
+/// socket goes back first, then the scope is dropped.
 pub(super) struct Session<S> {
     state: Mutex<State>,
     dirty: Arc<AtomicBool>,
@@ -47,7 +49,7 @@ impl<S> Session<S> {
         Self { state, dirty, scope }
     }
 
-    /// No further operation may start, and the socket is closed.
+    /// Marks the session as dirty: no further operation may start, and the socket is closed.
     pub(super) fn give_up(&self) {
         self.dirty.store(true, Ordering::Release);
     }
@@ -68,7 +70,7 @@ impl<S> Session<S> {
         Ok(Operation { state, dirty: &self.dirty })
     }
 
-    /// One statement, at this depth of transactions.
+    /// Runs one statement at this depth of transactions.
     pub(super) async fn run<E: Exchange>(
         &self,
         depth: usize,
@@ -88,7 +90,8 @@ impl<S> Session<S> {
         Ok(())
     }
 
-    /// Ends the transaction; `false` where a commit was asked for and the failed transaction was rolled back.
+    /// Ends the transaction. Returns `false` if a commit was requested and the failed transaction
+    /// was rolled back.
     pub(super) async fn end(&self, depth: usize, commit: bool) -> Result<bool, DbErr> {
         let mut operation = self.start(depth).await?;
         let failed = operation.state.failed;
@@ -113,12 +116,12 @@ impl<S> Drop for Session<S> {
     }
 }
 
-/// What a statement may do, as far as its text says.
+/// What a statement may do, judged by its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// It reads, unless it calls a function that writes.
     Read,
-    /// It begins a transaction, and does nothing else.
+    /// It begins a transaction and does nothing else.
     Begin,
     /// It may write.
     Write,
@@ -141,7 +144,7 @@ impl Kind {
     }
 }
 
-/// One statement for the server, and what is wanted of the answer.
+/// One statement for the server, and the part of its answer that is wanted.
 pub(super) trait Exchange: Clone + Send {
     type Output: Send;
 
@@ -153,7 +156,7 @@ pub(super) trait Exchange: Clone + Send {
     ) -> impl Future<Output = Result<Self::Output, sqlx::Error>> + Send;
 }
 
-/// A prepared statement whose rows are wanted.
+/// A prepared statement whose rows are returned.
 #[derive(Clone)]
 pub(super) struct Rows(pub Statement);
 
@@ -169,8 +172,8 @@ impl Exchange for Rows {
     }
 }
 
-/// A prepared statement whose first row is wanted. The others are read too: the server's last word on the statement comes
-/// after them.
+/// A prepared statement whose first row is returned. The other rows are read too, because the
+/// server's final status of the statement comes after them.
 #[derive(Clone)]
 pub(super) struct FirstRow {
     sql: SqlStr,
@@ -203,7 +206,7 @@ impl Exchange for FirstRow {
     }
 }
 
-/// A prepared statement of which only the success is wanted.
+/// A prepared statement of which only the success is returned.
 #[derive(Clone)]
 pub(super) struct Effect(pub Statement);
 
@@ -240,7 +243,7 @@ fn prepared(statement: Statement) -> sqlx::query::Query<'static, sqlx::Postgres,
     sqlx::query_with(AssertSqlSafe(statement.sql), SqlxValues(values))
 }
 
-/// One exchange with the server. The connection counts as uncertain from its start until it has ended well.
+/// One exchange with the server. The connection is dirty from its start until it has succeeded.
 struct Operation<'a> {
     state: MutexGuard<'a, State>,
     dirty: &'a Arc<AtomicBool>,
@@ -257,7 +260,7 @@ impl Operation<'_> {
             && self.state.source.rested() > FRESH_FOR
             && let Err(error) = self.look().await
         {
-            // Nothing was sent but the question.
+            // Only the ping was sent.
             return Box::pin(self.again(error, exchange)).await;
         }
         let again = exchange.clone();
@@ -278,7 +281,7 @@ impl Operation<'_> {
         }
     }
 
-    /// A server that has vanished without a word ends no statement; we do.
+    /// Applies our own time limit, because a server that has vanished silently ends no statement.
     async fn once<E: Exchange>(&mut self, exchange: E) -> Result<E::Output, sqlx::Error> {
         let limit = self.state.source.operation_timeout();
         let silent = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
@@ -286,14 +289,15 @@ impl Operation<'_> {
         tokio::time::timeout(limit, exchange).await.map_err(silent)?
     }
 
-    /// Is the session still there? A round trip.
+    /// Pings the server on this session. Costs a round trip.
     async fn look(&mut self) -> Result<(), sqlx::Error> {
         self.once(Sign).await?;
         self.state.source.touch();
         Ok(())
     }
 
-    /// Runs what failed with `error` on another connection of the pool, once. Where there is none, `error` stands.
+    /// Runs the exchange that failed with `error` once more, on another connection of the pool.
+    /// Returns `error` if there is no such connection.
     async fn again<E: Exchange>(
         &mut self,
         error: sqlx::Error,
@@ -314,7 +318,7 @@ impl Operation<'_> {
         tracing::info!(%error, ?verdict, "a statement is run again on another connection");
         let result = self.once(exchange).await;
         match result {
-            // It writes, so that the first time may have counted.
+            // The statement writes, so its first run may have had an effect.
             Err(again) if failure::verdict(&again) == Verdict::ReadOnly => self.settle(Err(error)),
             result => self.settle(result),
         }
@@ -335,7 +339,7 @@ impl Operation<'_> {
         }
     }
 
-    /// The end of the operation: the session goes on, or keeps its mark and is closed.
+    /// Ends the operation: the session goes on, or stays dirty and is closed.
     fn settle<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
         if let Err(error) = &result {
             match self.judge(error) {
@@ -352,7 +356,7 @@ impl Operation<'_> {
     }
 }
 
-/// A sign of life.
+/// A ping.
 #[derive(Clone)]
 struct Sign;
 
@@ -368,8 +372,8 @@ impl Exchange for Sign {
     }
 }
 
-/// A statement in a transaction in which the server refuses every write: what succeeds in it has written nothing, this time
-/// and the time before.
+/// A statement in a transaction in which the server refuses every write. If it succeeds, it has
+/// written nothing, in this run and in the first.
 #[derive(Clone)]
 struct ReadOnly<E>(E);
 

@@ -1,36 +1,38 @@
-//! What one connection tells the others: that connections to the server died, that sessions are outdated, and that
-//! connections are being opened.
+//! Signals between the connections to one server: dead connections, outdated sessions, and
+//! connections that are being opened.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// A server that refuses writes has its pool renewed at most so often.
+/// The pool of a server that refuses writes is renewed at most this often.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(5);
 
-/// Opening connections for pools that grow takes at most one part of the time in so many.
+/// Pools that grow open connections during at most one part in this many of the time.
 const GROWTH_SHARE: u32 = 4;
-/// Whatever an opening takes, one follows another no sooner and need not wait longer.
+/// The shortest and the longest pause between two openings, whatever an opening takes.
 const GROWTH_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
-/// What an opening is thought to take until the first has been measured.
+/// The assumed time of an opening until the first one has been measured.
 const EXPECTED_OPENING: Duration = Duration::from_millis(4);
-/// A caller that has waited for so long does not give way to first connections any more.
+/// A caller that has waited this long does not give way to first connections any more.
 const GIVES_WAY_FOR: Duration = Duration::from_millis(100);
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Shared by all pools of one server.
+/// Signals that all pools of one server share.
 #[derive(Debug)]
 pub struct ServerSignals {
     begun: Instant,
-    /// Connections that died, as a count: one that was last used at another count is asked for a sign of life.
+    /// A count of connection deaths. A connection that was last used at another count is pinged
+    /// before it is used.
     deaths: AtomicU64,
-    /// When a pool may grow again; in nanoseconds since `begun`, as the following.
+    /// When a pool may grow again, in nanoseconds since `begun`. The next fields are in nanoseconds
+    /// too.
     next_growth: AtomicU64,
     /// Until when first connections have precedence.
     first_until: AtomicU64,
-    /// What an opening takes on average.
+    /// The average time of an opening.
     opening: AtomicU64,
 }
 
@@ -51,7 +53,8 @@ impl ServerSignals {
         self.deaths.load(Ordering::Acquire)
     }
 
-    /// A connection died that was last known to live at this count. Those that die together count once.
+    /// Records the death of a connection that was last known to be alive at this count. Connections
+    /// that die together count once.
     pub(super) fn died(&self, seen: u64) {
         let _ = self.deaths.compare_exchange(seen, seen + 1, Ordering::AcqRel, Ordering::Acquire);
     }
@@ -65,18 +68,20 @@ impl ServerSignals {
         nanos((opening * GROWTH_SHARE).clamp(GROWTH_PAUSE.0, GROWTH_PAUSE.1))
     }
 
-    /// A connection was opened in this time.
+    /// Records that a connection was opened in this time.
     pub(super) fn opened_in(&self, time: Duration) {
         let average = self.opening.load(Ordering::Relaxed);
         self.opening.store(average - average / 4 + nanos(time) / 4, Ordering::Relaxed);
     }
 
-    /// The first connection of a pool is being opened: pools that have one wait.
+    /// Records that the first connection of a pool is being opened. Pools that have a connection
+    /// already wait.
     pub(super) fn opens_first(&self) {
         self.first_until.fetch_max(self.now() + self.pause(), Ordering::AcqRel);
     }
 
-    /// May a pool grow whose caller has waited for so long? If so, the next has to wait.
+    /// True if a pool may grow whose caller has waited this long. If it is true, the next pool has
+    /// to wait.
     pub(super) fn may_grow(&self, waited: Duration) -> bool {
         let now = self.now();
         let next = self.next_growth.load(Ordering::Acquire);
@@ -89,13 +94,13 @@ impl ServerSignals {
     }
 }
 
-/// Counts how often the sessions of one pool were given up because of what they remember. A session that was opened at
-/// another count is not lent.
+/// Counts how often the sessions of one pool were discarded because their cached state was
+/// outdated. A session that was opened at another count is not given to a caller.
 #[derive(Debug)]
 pub struct Renewals {
     begun: Instant,
     count: AtomicU64,
-    /// In nanoseconds since `begun`.
+    /// Nanoseconds since `begun`.
     not_before: AtomicU64,
 }
 
@@ -110,7 +115,7 @@ impl Renewals {
         self.count.load(Ordering::Acquire)
     }
 
-    /// A session that was opened at this count is outdated, and all of its age with it.
+    /// Discards a session that was opened at this count, and all sessions of the same count.
     pub(super) fn renew(&self, seen: u64) {
         let renewed =
             self.count.compare_exchange(seen, seen + 1, Ordering::AcqRel, Ordering::Acquire);
@@ -120,7 +125,7 @@ impl Renewals {
         }
     }
 
-    /// Is a session of this count worth replacing, although its successor may be no better?
+    /// True if a session of this count is worth replacing, although its successor may be no better.
     pub(super) fn is_due(&self, seen: u64) -> bool {
         seen != self.count()
             || nanos(self.begun.elapsed()) >= self.not_before.load(Ordering::Acquire)

@@ -1,28 +1,29 @@
-//! How well the way to a server is guarded against somebody on the network in between.
+//! How well the path to a server is protected against an attacker on the network.
 
 use std::net::IpAddr;
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
-/// What a connection does against somebody on its way.
+/// The protection of a connection against an attacker on its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// It does not leave this machine.
+    /// The connection does not leave this machine.
     Local,
-    /// Encrypted, to the very host that was asked for.
+    /// Encrypted, and the server has proven to be the requested host.
     Verified,
-    /// Encrypted, to somebody with a certificate of a known authority, on whatever host.
+    /// Encrypted, to a server with a certificate of a known authority, for any host name.
     AnyHost,
-    /// Encrypted, to whoever answers.
+    /// Encrypted, to any server.
     AnyServer,
-    /// In plain text, because that was asked for.
+    /// Plain text, as the settings say.
     Plain,
-    /// In plain text if whoever answers says so (`prefer`), or always although nobody asked for it (`allow`).
+    /// Plain text if the peer says so (`prefer`), or always although the settings do not say so
+    /// (`allow`).
     TalkedDown,
 }
 
 impl Transport {
-    /// Of the connections that these options make.
+    /// The protection of connections with these options.
     pub fn of(options: &PgConnectOptions) -> Self {
         if options.get_socket().is_some() || is_this_machine(options.get_host()) {
             return Self::Local;
@@ -36,7 +37,7 @@ impl Transport {
         }
     }
 
-    /// What is not safe about it on a network; nothing where it is safe.
+    /// The weakness of this transport on a network. `None` if it is safe.
     pub fn weakness(self) -> Option<&'static str> {
         match self {
             Self::Local | Self::Verified => None,
@@ -52,7 +53,7 @@ impl Transport {
     }
 }
 
-/// A loopback address, `localhost`, or the directory of a Unix socket.
+/// True for a loopback address, `localhost`, and the directory of a Unix socket.
 pub fn is_this_machine(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     host.starts_with('/')

@@ -1,4 +1,4 @@
-//! What the steps of one run can see and use.
+//! The data and services that the steps of one run can use.
 
 use std::ops::{Deref, DerefMut};
 
@@ -40,14 +40,14 @@ impl Context {
         Self { services, tenant_id, claim, input, admin, inside, target, tenant_db }
     }
 
-    /// Is the run undone because somebody has cancelled it?
+    /// True if the run is being undone because an operator has cancelled it.
     pub async fn is_cancelled(&self) -> Result<bool, StepError> {
         let found = provisioning_runs::find(&self.registry().await?, self.claim.run).await?;
         let code = found.and_then(|(run, _)| run.error_code);
         Ok(code.as_deref() == Some(Refusal::Cancelled.code()))
     }
 
-    /// What the run was planned with. To undo something nobody may need it: it can be gone.
+    /// The input of the run. An undo must not need it: it can be deleted already.
     pub fn input(&self) -> Result<&Input, StepError> {
         let gone =
             || StepError::Permanent("what the run was planned with cannot be read".to_owned());
@@ -58,7 +58,8 @@ impl Context {
         Ok(self.services.registry.connect().await?)
     }
 
-    /// Proves in a transaction of the registry that the run is still ours until it commits.
+    /// Checks in a transaction of the registry that this process has the run's lease, and keeps the
+    /// lease until the transaction ends.
     pub async fn check_lease(&self, transaction: &RegistryTransaction) -> Result<(), StepError> {
         run_leases::check_lease(transaction, &self.claim).await?.map_err(StepError::from)
     }
@@ -68,14 +69,14 @@ impl Context {
         Ok(tenants::find(&self.registry().await?, self.tenant_id).await?)
     }
 
-    /// The tenant's row.
+    /// The tenant's row. Fails if there is none.
     pub async fn tenant(&self) -> Result<Tenant, StepError> {
         let missing = || StepError::Permanent("the tenant has no row in the registry".to_owned());
         self.find_tenant().await?.ok_or_else(missing)
     }
 
-    /// The tenant's row, if it has one, for taking away what it has. Refused where anybody may be using it: whatever a
-    /// run says, no tenant that is served is undone.
+    /// The tenant's row, if it has one, before its resources are removed. Fails if the tenant may
+    /// be in use: no tenant that is served is undone, whatever a run says.
     pub async fn find_purgeable(&self) -> Result<Option<Tenant>, StepError> {
         let found = self.find_tenant().await?;
         match found.as_ref().map(|tenant| tenant.status) {
@@ -89,7 +90,7 @@ impl Context {
         }
     }
 
-    /// The server that the tenant is to be, or is, on.
+    /// The server that the tenant's database is on, or will be on.
     pub async fn server_of(&self, tenant: &Tenant) -> Result<&TenantServer, StepError> {
         self.target.get_or_try_init(|| self.find_server(tenant)).await
     }
@@ -104,9 +105,10 @@ impl Context {
         Ok(TenantServer { server, row })
     }
 
-    /// A connection for administration of the tenant's server that nobody else has for this tenant, not even a process
-    /// that died in the middle of a statement: the server holds the lock until that statement is over. Only then it is
-    /// asked whether the run is still ours, so that nobody who has lost it can act any more.
+    /// A connection for administration of the tenant's server, under the lock of this tenant. The
+    /// server holds the lock of a process that died until its last statement is over. Only after
+    /// the lock the lease of the run is checked, so that a process that has lost it cannot change
+    /// anything any more.
     pub async fn administer(&self, target: &TenantServer) -> Result<AdminLease<'_>, StepError> {
         let mut kept = self.admin.lock().await;
         if let Some((server, administration)) = kept.take() {
@@ -125,7 +127,8 @@ impl Context {
         Ok(AdminLease { kept, server: target.row.clone(), administration })
     }
 
-    /// A connection for administration inside the tenant's database: that of the step before, if it has left one.
+    /// A connection for administration inside the tenant's database. It is the connection of the
+    /// step before, if that step has left one.
     pub async fn enter(
         &self,
         target: &TenantServer,
@@ -142,7 +145,7 @@ impl Context {
         *self.inside.lock().await = Some(inside);
     }
 
-    /// At the end of the run others may have its connection to the server.
+    /// Returns the run's server connection to the pool at the end of the run.
     pub async fn leave_seat(&self) {
         let kept = self.admin.lock().await.take();
         if let Some((server, administration)) = kept {
@@ -150,21 +153,22 @@ impl Context {
         }
     }
 
-    /// Fails where the run is somebody else's by now.
+    /// Renews the lease of the run. Fails if another process has it.
     pub async fn still_ours(&self) -> Result<(), StepError> {
         let db = self.registry().await?;
         run_leases::renew(&db, &self.claim).await?.map_err(StepError::from)
     }
 
-    /// After a failed attempt: the connection may be broken, or stand in the way of the undo, and the server may have
-    /// moved.
+    /// Drops the cached connections and the server after a failed attempt: a connection may be
+    /// broken or block the undo, and the server may have moved.
     pub fn look_again(&mut self) {
         self.inside = Mutex::default();
         self.target = OnceCell::new();
         self.tenant_db = OnceCell::new();
     }
 
-    /// A connection of the tenant's own role, which proves that role, password, rights and identity are in order.
+    /// A connection of the tenant's own role, which proves that role, password, rights and identity
+    /// are in order.
     pub async fn tenant_db(&self) -> Result<&TenantDb, StepError> {
         let open = || self.services.router.connect_for_provisioning(self.tenant_id);
         Ok(self.tenant_db.get_or_try_init(open).await?)
@@ -177,7 +181,8 @@ pub(super) struct TenantServer {
     pub server: AdminServer,
 }
 
-/// The run's connection to its server. Dropped, the connection is closed; [`AdminLease::keep`] leaves it to the next step.
+/// The run's connection to its server. It is closed when it is dropped. [`AdminLease::keep`] leaves
+/// it to the next step.
 pub(super) struct AdminLease<'a> {
     kept: MutexGuard<'a, Option<(DatabaseServer, Administration)>>,
     server: DatabaseServer,

@@ -1,58 +1,58 @@
-//! Making a tenant: what it takes to be asked for, and what comes of it.
+//! The creation of a tenant: its input and its result.
 
 use uuid::Uuid;
 
 use super::input::{CreateInput, Input, OwnerInput};
 use crate::identifiers::{EmailAddress, Slug, TenantId, Timezone, new_id};
 
-/// A tenant that somebody wants.
+/// A request for a tenant.
 #[derive(Clone)]
 pub struct NewTenant {
-    /// The organization's name for people.
+    /// The display name of the organization.
     pub organization_name: String,
-    /// In hosts and URLs.
+    /// The name in hosts and URLs.
     pub slug: WantedSlug,
-    /// Of the organization.
+    /// The time zone of the organization.
     pub timezone: Timezone,
-    /// What they pay for; the usual one where absent.
+    /// The plan that the tenant pays for. If it is `None`, the standard plan.
     pub plan: Option<String>,
-    /// Anybody has asked for it with an address that may not be theirs: unless a letter to the address is answered, the
-    /// tenant ends by itself.
+    /// True for a self-registered tenant whose email address may belong to another person. Unless
+    /// an email to the address is answered, the tenant ends by itself.
     pub unproven: bool,
-    /// The first member of its staff; somebody else adds the staff where there is none.
+    /// The first member of its staff. If it is `None`, the staff is added in another way.
     pub owner: Option<NewOwner>,
 }
 
-/// How much a slug is wanted.
+/// How strictly a slug is wanted.
 #[derive(Clone, Debug)]
 pub enum WantedSlug {
-    /// This one or none: where it is taken, the tenant is refused.
+    /// Exactly this slug: if it is taken, the tenant is refused.
     Exactly(Slug),
-    /// This one, or one like it.
+    /// This slug, or a similar one.
     Like(Slug),
-    /// One made from the organization's name.
+    /// A slug made from the organization's name.
     Derived,
 }
 
 /// The first member of a tenant's staff, checked and with the password hashed.
 #[derive(Clone)]
 pub struct NewOwner {
-    /// With which they sign in.
+    /// The email address for signing in.
     pub email: EmailAddress,
-    /// PHC string.
+    /// A PHC string.
     pub password_hash: String,
-    /// Given name.
+    /// The owner's given name.
     pub first_name: String,
-    /// Family name.
+    /// The owner's family name.
     pub last_name: String,
 }
 
 /// What a completed run has made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CreatedTenant {
-    /// The tenant.
+    /// The id of the tenant.
     pub tenant_id: TenantId,
-    /// Its owner among its staff, where it was made with one.
+    /// The id of its owner among its staff. `None` if it was created without one.
     pub owner_id: Option<Uuid>,
 }
 
@@ -69,7 +69,7 @@ impl NewOwner {
 }
 
 impl NewTenant {
-    /// What the run is planned with, and the id that the owner will have.
+    /// The input of the run, and the id that the owner will have.
     pub(super) fn as_input(&self) -> (Input, Option<Uuid>) {
         let (slug, slug_is_a_wish) = match &self.slug {
             WantedSlug::Exactly(slug) => (Some(slug.as_str().to_owned()), false),

@@ -1,5 +1,5 @@
-//! What each kind of run consists of. A run keeps the steps that it was written down with: a changed list is a new
-//! version, and the steps of old versions stay until no run of them is open.
+//! The steps of each kind of run. A run keeps the steps that it was recorded with. A changed list
+//! is a new version, and the steps of an old version stay until no run of it is open.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -12,16 +12,16 @@ use crate::identifiers::{TenantId, unguessable_id};
 use crate::registry::runs::provisioning_runs::{self, NewRun, RunKind, TenantBusy};
 use crate::registry::{OnRegistry, RegistryError};
 
-/// What a step that fails for good means.
+/// The effect of a permanent error in a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OnFailure {
     /// The run is undone.
     Undo,
-    /// There is no way back: it is tried again until it succeeds.
+    /// The run cannot be undone: the step is tried again until it succeeds.
     KeepTrying,
 }
 
-/// A kind of run, in one version.
+/// One version of a kind of run.
 pub(super) struct Definition {
     pub kind: RunKind,
     pub version: i32,
@@ -88,18 +88,18 @@ static DEFINITIONS: &[Definition] = &[
 ];
 
 impl Definition {
-    /// That kind in that version.
+    /// The definition of a kind in one version. `None` if this program does not know it.
     pub fn of(kind: RunKind, version: i32) -> Option<&'static Self> {
         DEFINITIONS.iter().find(|known| (known.kind, known.version) == (kind, version))
     }
 
-    /// The one that new runs of the kind have.
+    /// The version that new runs of the kind get.
     pub fn newest(kind: RunKind) -> &'static Self {
         let of_kind = DEFINITIONS.iter().filter(|known| known.kind == kind);
         of_kind.max_by_key(|known| known.version).unwrap_or(&DEFINITIONS[0])
     }
 
-    /// All of these kinds that this program knows.
+    /// All versions of these kinds that this program knows.
     pub fn known(kinds: &[RunKind]) -> Vec<(RunKind, i32)> {
         let of_kinds = DEFINITIONS.iter().filter(|known| kinds.contains(&known.kind));
         of_kinds.map(|known| (known.kind, known.version)).collect()
@@ -107,13 +107,13 @@ impl Definition {
 
     /// The step of that name.
     pub fn step(name: &str) -> Option<&'static SagaStep> {
-        // As programs from before leases called it.
+        // The name that programs before the introduction of leases used.
         let name = if name == "identity" { steps::schema::STEP.name } else { name };
         let all = DEFINITIONS.iter().flat_map(|definition| definition.steps);
         all.copied().find(|step| step.name == name)
     }
 
-    /// A run that is to be written down. Steps that are switched off are no part of it.
+    /// A run that is to be recorded. Steps that are switched off are left out.
     pub fn plan(
         &self,
         services: &Services,
@@ -132,7 +132,7 @@ impl Definition {
     }
 }
 
-/// A run that is about to be written down.
+/// A run that is about to be recorded.
 pub(super) struct Plan {
     pub id: Uuid,
     kind: RunKind,

@@ -1,31 +1,31 @@
-//! How tests interfere with steps: a failure, or the death of the process, before or after an effect.
+//! Failpoints: how tests cause a failure, or the death of the process, before or after an effect.
 
 use std::sync::Arc;
 
-/// Where a test may interfere with a step.
+/// Where a failpoint takes effect in a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailpointPosition {
-    /// Nothing has happened yet.
+    /// Before the effect.
     BeforeEffect,
-    /// It has happened, and the answer is lost.
+    /// After the effect, so that its result is lost.
     AfterEffect,
-    /// It is about to be undone.
+    /// Before the undo.
     BeforeUndo,
-    /// It is undone, and the answer is lost.
+    /// After the undo, so that its result is lost.
     AfterUndo,
 }
 
-/// How a test interferes with a step.
+/// What a failpoint causes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailpointAction {
-    /// For a reason that may pass.
+    /// A transient error.
     Fails,
-    /// For one that does not pass.
+    /// A permanent error.
     FailsForGood,
-    /// The process is gone, and records nothing any more.
+    /// The death of the process, which records nothing any more.
     Dies,
 }
 
-/// Says what is to happen to a step at a moment.
+/// Returns the action for a step at a position, or `None`.
 pub type Failpoints =
     Arc<dyn Fn(&'static str, FailpointPosition) -> Option<FailpointAction> + Send + Sync>;

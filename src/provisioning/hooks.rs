@@ -1,6 +1,6 @@
-//! What others make for a tenant (its realm at an identity provider, storage, infrastructure, a deployment, DNS), and
-//! who is told of one: services of the operator, called over HTTP, each switched off until it has an address. Requests
-//! are signed as Standard Webhooks are, and bear the same id however often they are repeated.
+//! The hooks: HTTP services of the operator that make something for a tenant (identity realm,
+//! storage, infrastructure, deployment, DNS) or are notified of it. Each is off until it has an
+//! address. Requests are signed as Standard Webhooks, and a repeated request has the same id.
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ use crate::configuration::{HookSettings, HooksSettings};
 use crate::outbound;
 use crate::registry::tenants::Tenant;
 
-/// A service has this long for its whole answer.
+/// The time limit for the whole response of a service.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// Longer answers are not read.
+/// Longer responses are not read.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
-/// Which service.
+/// The services that can be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hook {
     IdentityRealm,
@@ -42,7 +42,7 @@ impl Hook {
         Self::Notify,
     ];
 
-    /// As a kind of resource, and in settings.
+    /// The name of the service as a resource kind, and in settings.
     pub fn name(self) -> &'static str {
         match self {
             Self::IdentityRealm => "identity_realm",
@@ -55,7 +55,7 @@ impl Hook {
     }
 }
 
-/// What a service is asked for.
+/// The action that a service is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HookAction {
     Make,
@@ -73,17 +73,17 @@ impl HookAction {
     }
 }
 
-/// Why a service has not done it.
+/// Why a service has not performed an action.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HookError {
     #[error("the service `{0}` is not configured any more; set provisioning.hooks.{0} again")]
     NotConfigured(&'static str),
     #[error("the service `{0}` was not reached: {1}")]
     Unreachable(&'static str, String),
-    /// It may do it later.
+    /// A later attempt may succeed.
     #[error("the service `{0}` answered {1}")]
     NotNow(&'static str, u16),
-    /// It will never do it.
+    /// No attempt will succeed.
     #[error("the service `{0}` refused with {1}")]
     Refused(&'static str, u16),
 }
@@ -96,9 +96,9 @@ impl HookError {
 
 #[derive(Serialize)]
 struct Call<'a> {
-    /// `tenant.dns.make`.
+    /// The action, for example `tenant.dns.make`.
     r#type: String,
-    /// RFC 3339.
+    /// The time of the request (RFC 3339).
     timestamp: String,
     data: Subject<'a>,
 }
@@ -108,7 +108,7 @@ struct Subject<'a> {
     tenant_id: Uuid,
     slug: &'a str,
     organization_name: &'a str,
-    /// What the service called the thing when it made it.
+    /// The service's name for the resource, from the response to its creation.
     reference: Option<&'a str>,
 }
 
@@ -117,11 +117,12 @@ struct Answer {
     reference: Option<String>,
 }
 
-/// All services.
+/// The client and the settings of all services.
 #[derive(Clone)]
 pub(super) struct Hooks {
     settings: HooksSettings,
-    /// Only where there is a service to call: it reads the system's root certificates.
+    /// `None` if no service is configured: creating the client reads the system's root
+    /// certificates.
     client: Option<reqwest::Client>,
     clock: Clock,
 }
@@ -151,7 +152,8 @@ impl Hooks {
         self.settings_of(hook).is_some()
     }
 
-    /// Asks a service to do something for a tenant. Returns what the service calls it.
+    /// Asks a service to perform an action for a tenant. Returns the service's name for the
+    /// resource.
     pub async fn call(
         &self,
         hook: Hook,
@@ -189,11 +191,11 @@ impl Hooks {
         let mut response = request.send().await.map_err(|e| unreachable(&e.without_url()))?;
         let status = response.status();
         match status.as_u16() {
-            // Being done: to be asked for again.
+            // Still in progress: to be requested again.
             202 => return Err(HookError::NotNow(name, 202)),
             200..=299 => {}
             404 | 410 if act == HookAction::Release => return Ok(None),
-            // Not in time, not yet, too often: none of them is for ever.
+            // Timeout, conflict, too early, too many requests: another attempt may succeed.
             408 | 409 | 425 | 429 => return Err(HookError::NotNow(name, status.as_u16())),
             400..=499 => return Err(HookError::Refused(name, status.as_u16())),
             other => return Err(HookError::NotNow(name, other)),
@@ -217,7 +219,7 @@ impl Hooks {
     }
 }
 
-/// Standard Webhooks, `v1`: HMAC-SHA-256 over `id.timestamp.body`.
+/// A Standard Webhooks signature, `v1`: HMAC-SHA-256 over `id.timestamp.body`.
 fn sign(settings: &HookSettings, id: &str, timestamp: i64, body: &[u8]) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, settings.key.0.expose_secret());
     let mut context = hmac::Context::with_key(&key);

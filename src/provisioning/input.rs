@@ -1,4 +1,5 @@
-//! What a run is planned with: sealed in its row, because there are people in it, and gone when the run has ended.
+//! The input of a run. It is sealed in the run's row, because it holds personal data, and it is
+//! deleted when the run has ended.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -17,7 +18,7 @@ pub(super) enum Input {
 pub(super) struct CreateInput {
     pub organization_name: String,
     pub slug: Option<String>,
-    /// A wanted slug that is taken gets a suffix instead of ending the run.
+    /// If the wanted slug is taken, it gets a suffix instead of ending the run.
     pub slug_is_a_wish: bool,
     pub timezone: String,
     #[serde(default)]
@@ -31,7 +32,7 @@ pub(super) struct CreateInput {
 pub(super) struct OwnerInput {
     pub id: Uuid,
     pub email: String,
-    /// PHC string.
+    /// A PHC string.
     pub password_hash: String,
     pub first_name: String,
     pub last_name: String,
@@ -39,11 +40,11 @@ pub(super) struct OwnerInput {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct ReprovisionInput {
-    /// What the tenant was before, and becomes again.
+    /// The tenant's status before the run, which it gets back at the end.
     pub status: String,
-    /// A database that is missing is made anew, without anything in it.
+    /// If true, a missing database is created again, without any tenant data.
     pub accept_empty: bool,
-    /// Added where nobody is on the staff.
+    /// Added if the tenant has no staff.
     pub owner: Option<OwnerInput>,
 }
 

@@ -1,6 +1,6 @@
-//! Making tenants, mending them and removing them for good: runs of steps that are written down in the registry, each
-//! with its undo, so that every run ends with a whole tenant or with nothing but its own history, whatever dies on the
-//! way.
+//! Creation, repair and purge of tenants. Each is a run of steps that are recorded in the registry,
+//! each with its undo. So every run ends with a complete tenant or with nothing but its history,
+//! whatever process or server fails.
 
 mod context;
 mod create_tenant;

@@ -1,4 +1,5 @@
-//! What operators do with runs, by the API and by command: each written down in one transaction with what it changes.
+//! The operations that operators perform on runs, by the API and by command. Each is recorded in
+//! one transaction with its changes.
 
 use serde_json::json;
 use uuid::Uuid;
@@ -15,19 +16,19 @@ use crate::registry::tenants::{self, unproven_tenants};
 use crate::registry::{RegistryError, RegistryTransaction};
 use crate::sealing::SealingError;
 
-/// What an act on a run has as the kind of its target.
+/// The target kind of an audit event on a run.
 const RUN: &str = "run";
 
-/// Why a tenant is not mended.
+/// Why a tenant is not repaired.
 #[derive(Debug, thiserror::Error)]
 pub enum RepairError {
-    /// Another run of the tenant goes on.
+    /// Another run of the tenant is open.
     #[error(transparent)]
     Busy(#[from] TenantBusy),
-    /// Only a tenant that is active, suspended or failed can be mended.
+    /// Only a tenant that is active, suspended or failed can be repaired.
     #[error("a tenant that is {0:?} cannot be mended")]
     Status(tenants::Status),
-    /// It could not be written down.
+    /// The run could not be recorded.
     #[error(transparent)]
     Registry(#[from] RegistryError),
 }
@@ -35,10 +36,10 @@ pub enum RepairError {
 /// Why a run is not cancelled.
 #[derive(Debug, thiserror::Error)]
 pub enum CancelError {
-    /// It has ended, or cannot be undone.
+    /// The run has ended, or cannot be undone.
     #[error(transparent)]
     NotCancelled(#[from] NotCancelled),
-    /// It could not be written down.
+    /// The cancellation could not be recorded.
     #[error(transparent)]
     Registry(#[from] RegistryError),
 }
@@ -50,7 +51,8 @@ impl From<SealingError> for RepairError {
 }
 
 impl Provisioner {
-    /// Plans the mending of a tenant: role, database, rights, schema and preseed are made where they are missing.
+    /// Plans the repair of a tenant. The run creates role, database, rights, schema and seed where
+    /// they are missing.
     pub async fn repair(
         &self,
         tenant: &tenants::Tenant,
@@ -74,14 +76,14 @@ impl Provisioner {
         let planned = Planned { run_id, tenant_id, owner_id };
         let written = async |transaction: &RegistryTransaction| {
             plan.write(transaction, &label, now).await??;
-            // What an operator takes care of does not end by itself.
+            // A tenant that an operator repairs must not end by itself.
             unproven_tenants::remove(transaction, tenant_id).await?;
             Ok::<_, RepairError>((planned, planned.event("tenant.mending_begun")))
         };
         audit_log::change(&self.services.registry, origin, now, written).await
     }
 
-    /// Plans a tenant that an operator wants, and begins with it.
+    /// Plans a tenant for an operator, and starts the run.
     pub async fn create_for(
         &self,
         new: &NewTenant,
@@ -97,7 +99,7 @@ impl Provisioner {
         Ok(self.begin(planned))
     }
 
-    /// Makes the next attempt of a run due now. `false`: it has ended, or there is none.
+    /// Makes the next attempt of a run due now. `false` if the run has ended or does not exist.
     pub async fn retry_run(&self, run: Uuid, origin: &Origin) -> Result<bool, RegistryError> {
         let label = origin.actor.label();
         let retried = async |transaction: &RegistryTransaction| {
@@ -109,7 +111,7 @@ impl Provisioner {
         audit_log::change(registry, origin, now, retried).await
     }
 
-    /// Has a run undone instead of finished.
+    /// Requests that a run is undone instead of finished.
     pub async fn cancel_run(&self, run: Uuid, origin: &Origin) -> Result<(), CancelError> {
         let (label, now) = (origin.actor.label(), self.services.clock.now());
         let cancelled = async |transaction: &RegistryTransaction| {
@@ -121,7 +123,7 @@ impl Provisioner {
 }
 
 impl Planned {
-    /// The entry that tells of it.
+    /// The audit event for an action on this run.
     fn event(&self, action: &'static str) -> AuditEvent {
         AuditEvent::on(action, TENANT, self.tenant_id).with(json!({"run_id": self.run_id}))
     }

@@ -1,24 +1,24 @@
-//! What a run that goes on waits for, or is at: for those who look after it.
+//! The step that an open run waits for or works on, for operators.
 
 use super::definitions::{Definition, OnFailure};
 use super::provisioner::Provisioner;
 use crate::registry::runs::provisioning_runs::{Run, RunStatus, Step, StepStatus};
 
-/// The step that an open run is at.
+/// The current step of an open run.
 #[derive(Clone, Copy, Debug)]
 pub struct PendingStep<'a> {
-    /// Its row.
+    /// The step's row.
     pub step: &'a Step,
-    /// Attempts at it so far; at undoing it, where the run is being undone.
+    /// The attempts at the step so far. If the run is being undone, the attempts at undoing it.
     pub attempts: i32,
-    /// With so many the run is undone. `None`: it is tried until it succeeds.
+    /// After this many attempts the run is undone. `None`: the step is tried until it succeeds.
     pub most_attempts: Option<i32>,
-    /// What the last of them said, where one has failed.
+    /// The error of the last failed attempt. `None` if no attempt has failed.
     pub last_error: Option<&'a str>,
 }
 
 impl Provisioner {
-    /// The step that a run is at, as its row and its steps say. `None` where it has ended.
+    /// The current step of a run, from its row and its steps. `None` if the run has ended.
     pub fn pending<'a>(&self, run: &Run, steps: &'a [Step]) -> Option<PendingStep<'a>> {
         match run.status {
             RunStatus::Completed | RunStatus::Failed => None,

@@ -28,100 +28,102 @@ use crate::registry::{OnRegistry, Registry, RegistryError, RegistryTransaction};
 use crate::sealing::SealingError;
 use crate::tenant_router::TenantRouter;
 
-/// Registrations that may wait for each one that is worked on. At some 100 ms each, the last of the line waits for a
-/// few seconds.
+/// Registrations that may wait for each run in progress. At some 100 ms each, the last one in the
+/// queue waits for a few seconds.
 const QUEUE_PER_PERMIT: usize = 32;
-/// How often somebody who waits for a run looks at it, once it is not in this process's hands.
+/// How often a waiter reads a run that this process does not work on.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// The history of a registration of which no tenant has come is kept for so long.
+/// How long the history of a failed registration is kept.
 const FRUITLESS_KEPT_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
-/// What people wait for.
+/// Run kinds with a waiting client.
 const PROMPT: &[RunKind] = &[RunKind::CreateTenant, RunKind::AnnounceTenant];
-/// What may take long, each kind one at a time beside the others: mending migrates, a purge stands in line for its drop.
+/// Run kinds that may take minutes; one permit each, so that they do not delay each other. A repair
+/// migrates, and a purge waits for its drop.
 const SLOW: [&[RunKind]; 2] = [&[RunKind::ReprovisionTenant], &[RunKind::PurgeTenant]];
 
 /// Why a registration was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum StartRunError {
-    /// Too many are waiting.
+    /// Too many registrations are waiting.
     #[error("too many registrations are waiting")]
     Busy,
-    /// The key of the request stands for another run.
+    /// The idempotency key belongs to another run.
     #[error("the idempotency key is in use")]
     KeyTaken,
-    /// It could not be written down.
+    /// The run could not be recorded.
     #[error(transparent)]
     Registry(#[from] RegistryError),
 }
 
-/// How a run ended that did not complete.
+/// Why a run did not complete.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RunFailure {
-    /// Something was asked for that cannot be.
+    /// The request could not be met.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// A step failed for good.
+    /// A step had a permanent error.
     #[error("the step `{step}` failed: {reason}")]
     Broken {
-        /// Its name.
+        /// The name of the step.
         step: String,
-        /// What it said the last time.
+        /// The error of its last attempt.
         reason: String,
     },
-    /// It goes on; this process cannot wait for it any longer.
+    /// The run continues, but this process cannot wait for it any longer.
     #[error("the run {0} is not at its end yet")]
     Unfinished(Uuid),
 }
 
-/// Makes, mends and removes tenants. Clones share the limit on how many runs are worked on at once.
+/// Creates, repairs and purges tenants. Clones share the limit of concurrent runs.
 #[derive(Clone)]
 pub struct Provisioner {
     pub(super) services: Services,
     permits: Arc<Semaphore>,
-    /// Of what may take long, by kind.
+    /// The permits of the kinds in `SLOW`.
     slow_permits: [Arc<Semaphore>; SLOW.len()],
-    /// Places in the line before the turns.
+    /// Permits for the queue before `permits`.
     queue: Arc<Semaphore>,
 }
 
-/// A run that is written down, or about to be when the caller's transaction commits.
+/// A run that is recorded, or will be when the caller's transaction commits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Planned {
-    /// By this id its progress can be read.
+    /// The id for reading the run's progress.
     pub run_id: Uuid,
-    /// The tenant that it is about.
+    /// The tenant that the run concerns.
     pub tenant_id: TenantId,
-    /// Whom it puts on the tenant's staff.
+    /// The member of staff that the run adds. `None` if it adds none.
     pub owner_id: Option<Uuid>,
 }
 
-/// The key by which a repeated registration finds the first one, and what it must agree in. Keyed hashes.
+/// The key by which a repeated registration finds the first one, and the request that both must
+/// agree on. Keyed hashes.
 pub struct Idempotency {
-    /// Of the key.
+    /// The keyed hash of the key.
     pub key_hash: Vec<u8>,
-    /// Of the request.
+    /// The keyed hash of the request.
     pub request_hash: Vec<u8>,
 }
 
-/// A run that goes on whether or not anybody waits for it.
+/// A run in progress. It continues even if no caller waits for it.
 pub struct Started {
-    /// Which.
+    /// The run that was planned.
     pub planned: Planned,
     provisioner: Provisioner,
     work: tokio::task::JoinHandle<()>,
 }
 
 impl Started {
-    /// Waits for the end of the run, whoever works on it.
+    /// Waits for the end of the run, whichever process works on it.
     pub async fn outcome(self) -> Result<CreatedTenant, RunFailure> {
-        // What it met is in the ledger.
+        // Errors of the work are in the run's history.
         let _ = self.work.await;
         self.provisioner.outcome_of(self.planned).await
     }
 }
 
 impl Provisioner {
-    /// A provisioner whose work `life` waits for at the end.
+    /// A provisioner. `life` waits for its work at the end of the process.
     pub fn new(
         registry: Registry,
         router: TenantRouter,
@@ -151,15 +153,15 @@ impl Provisioner {
         })
     }
 
-    /// For tests: interferes with steps.
+    /// For tests: sets the failpoints of steps.
     #[must_use]
     pub fn with_failpoints(mut self, failpoints: Failpoints) -> Self {
         self.services.failpoints = Some(failpoints);
         self
     }
 
-    /// Writes down a run that makes a tenant. In a transaction of the caller's it counts from the commit on; then
-    /// [`Provisioner::begin`] it, or leave it to the job.
+    /// Records a run that creates a tenant. In a transaction of the caller it takes effect at the
+    /// commit. Then start it with [`Provisioner::begin`], or leave it to the job.
     pub async fn plan(
         &self,
         db: &impl OnRegistry,
@@ -169,7 +171,7 @@ impl Provisioner {
         self.plan_for(db, new, process).await
     }
 
-    /// As [`Provisioner::plan`]; `actor`: who wants it, as the history of the run names them.
+    /// As [`Provisioner::plan`]. `actor` is the name in the history of the run.
     pub(super) async fn plan_for(
         &self,
         db: &impl OnRegistry,
@@ -182,12 +184,12 @@ impl Provisioner {
         let definition = Definition::newest(RunKind::CreateTenant);
         let plan = definition.plan(services, tenant_id, Some(&input))?;
         let run_id = plan.id;
-        // A fresh tenant has no other run.
+        // A new tenant has no other run.
         let _ = plan.write(db, actor, services.clock.now()).await?;
         Ok(Planned { run_id, tenant_id, owner_id })
     }
 
-    /// Works on a planned run in the background, as soon as there is a turn.
+    /// Works on a planned run in the background, as soon as a permit is free.
     pub fn begin(&self, planned: Planned) -> Started {
         let (provisioner, permits) = (self.clone(), self.permits.clone());
         let work = self.services.life.spawn_work(async move {
@@ -197,8 +199,8 @@ impl Provisioner {
         Started { planned, provisioner: self.clone(), work }
     }
 
-    /// Plans a tenant and begins with it. Turned away before anything is written, where the line is full. With
-    /// `idempotency` the run is written down with its key, or not at all.
+    /// Plans a tenant and starts the run. If the queue is full, fails before anything is recorded.
+    /// With `idempotency`, the run and its key are recorded together or not at all.
     pub async fn start(
         &self,
         new: &NewTenant,
@@ -232,13 +234,13 @@ impl Provisioner {
         Ok(started)
     }
 
-    /// The hashes by which a registration is known whose client has chosen this key.
+    /// The keyed hashes of a registration with this idempotency key.
     pub fn idempotency(&self, key: &str, request: &str) -> Idempotency {
         let hasher = self.services.registry.hasher();
         Idempotency { key_hash: hasher.idempotency_key(key), request_hash: hasher.request(request) }
     }
 
-    /// The registration that came first with this key, of whatever request.
+    /// The first registration with this key, whatever its request was.
     pub async fn registered_as(
         &self,
         idempotency: &Idempotency,
@@ -247,7 +249,8 @@ impl Provisioner {
         registrations::find(&db, &idempotency.key_hash, self.services.clock.now()).await
     }
 
-    /// Frees the key of a registration that has failed for no fault of its client: the next one begins anew.
+    /// Frees the key of a registration that failed without a fault of its client, so that the next
+    /// one starts again.
     pub async fn free_key(
         &self,
         idempotency: &Idempotency,
@@ -257,15 +260,16 @@ impl Provisioner {
         registrations::free(&db, &idempotency.key_hash, failed.run_id).await
     }
 
-    /// Forgets what strangers leave behind: keys of registrations whose time is over, and runs of which no tenant has come.
-    /// Returns how many.
+    /// Deletes expired keys of registrations, and runs of failed registrations. Returns the number
+    /// of deleted rows.
     pub async fn clean_up(&self) -> Result<u64, RegistryError> {
         let db = self.services.registry.connect().await?;
         let keys = registrations::forget_expired(&db, self.services.clock.now()).await?;
         Ok(keys + provisioning_runs::forget_fruitless(&db, FRUITLESS_KEPT_FOR).await?)
     }
 
-    /// Begins the purge of a tenant that was deleted longer than `grace` ago. `false`: it was not, or is at another run.
+    /// Starts the purge of a tenant that was deleted longer than `grace` ago. `false` if it was
+    /// not, or has another open run.
     pub async fn begin_purge(&self, id: TenantId, grace: Duration) -> Result<bool, RegistryError> {
         let (services, now) = (&self.services, self.services.clock.now());
         let plan = Definition::newest(RunKind::PurgeTenant).plan(services, id, None)?;
@@ -280,7 +284,8 @@ impl Provisioner {
         Ok(false)
     }
 
-    /// Takes up every run that is due and for which there is a turn, and works on it in the background. Returns how many.
+    /// Claims the due runs for which permits are free, and works on them in the background. Returns
+    /// their number.
     pub async fn work_due(&self) -> Result<usize, RegistryError> {
         self.services.fleet.admin_pool().close_idle().await;
         let mut taken = 0;
@@ -320,7 +325,7 @@ impl Provisioner {
         run_leases::claim(&db, registry.process(), lease, due).await
     }
 
-    /// Works on a run if it is due and nobody's.
+    /// Works on a run if it is due and no process has its lease.
     async fn work_on(&self, run: Uuid) {
         let due = ClaimFilter {
             run: Some(run),
@@ -335,7 +340,7 @@ impl Provisioner {
         }
     }
 
-    /// Waits for the end of a run, and works on it where nobody else does.
+    /// Waits for the end of a run, and works on it if no other process does.
     async fn outcome_of(&self, planned: Planned) -> Result<CreatedTenant, RunFailure> {
         loop {
             if let Ok(Some((run, steps))) = self.progress(planned.run_id).await
@@ -358,31 +363,31 @@ impl Provisioner {
         }
     }
 
-    /// Waits for the end of a planned run.
+    /// Starts a planned run and waits for its end.
     pub async fn finish(&self, planned: Planned) -> Result<CreatedTenant, RunFailure> {
         self.begin(planned).outcome().await
     }
 
-    /// Asks the registry for the numbers that it alone knows.
+    /// Reads the number of open runs from the registry.
     pub async fn refresh_statistics(&self) -> Result<(), RegistryError> {
         let db = self.services.registry.connect().await?;
         self.services.statistics.set_open(provisioning_runs::open_runs(&db).await?);
         Ok(())
     }
 
-    /// How the runs stand, for metrics.
+    /// The state of the runs, for metrics.
     pub fn statistics(&self) -> ProvisioningStatistics {
         self.services.statistics.view()
     }
 
-    /// How far a run has come.
+    /// The row and the steps of a run. `None` if there is no such run.
     pub async fn progress(&self, id: Uuid) -> Result<Option<(Run, Vec<Step>)>, RegistryError> {
         let db = self.services.registry.connect().await?;
         provisioning_runs::find(&db, id).await
     }
 }
 
-/// Why a run failed that has failed.
+/// The reason of a failed run.
 pub fn failure_of(run: &Run, steps: &[Step]) -> RunFailure {
     if let Some(refusal) = run.error_code.as_deref().and_then(Refusal::of_code) {
         return refusal.into();

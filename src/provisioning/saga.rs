@@ -1,4 +1,4 @@
-//! What a saga is made of: steps with both directions as plain data, and why a step can fail.
+//! The parts of a saga: steps with both directions as plain data, and why a step can fail.
 
 use std::time::Duration;
 
@@ -12,16 +12,17 @@ use crate::registry::runs::provisioning_runs::RunKind;
 use crate::registry::runs::run_leases::Made;
 use crate::registry::tenants::Status;
 
-/// What a step has done beside its effect; recorded in the same statement as its end.
+/// What a step has done besides its effect. It is recorded in the same statement as the end of the
+/// step.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct StepOutput {
-    /// There is something more in the world, or there was already.
+    /// A resource that now exists, or existed already.
     pub made: Option<Made>,
-    /// Everything of this kind is gone.
+    /// All resources of this kind are gone.
     pub released: Option<&'static str>,
-    /// The tenant's status, from the first to the second.
+    /// The change of the tenant's status, from the first to the second.
     pub tenant_status: Option<(Status, Status)>,
-    /// A run that begins with the end of this step.
+    /// A run that starts when this step has ended.
     pub follow_up: Option<RunKind>,
 }
 
@@ -44,28 +45,29 @@ impl StepOutput {
     }
 }
 
-/// When a step that failed is tried again, and for how long an attempt may last.
+/// When a failed step is tried again, and how long an attempt may last.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Retries {
-    /// Before the second attempt.
+    /// The wait before the second attempt.
     pub initial: Duration,
-    /// By which each wait is longer than the one before.
+    /// The factor by which each wait is longer than the one before.
     pub factor: u32,
-    /// No wait is longer.
+    /// The longest wait.
     pub longest: Duration,
-    /// In all; then the run is undone.
+    /// The number of attempts in all. After the last one the run is undone.
     pub attempts: i32,
-    /// One attempt lasts no longer.
+    /// The time limit of one attempt.
     pub timeout: Duration,
 }
 
 impl Retries {
-    /// Attempts in all, where the operator allows so many at any step.
+    /// The number of attempts in all, if the operator allows `allowed` for any step.
     pub fn most(&self, allowed: i32) -> i32 {
         self.attempts.min(allowed)
     }
 
-    /// For the registry and the database servers: with 30 attempts an outage of a good ten minutes is survived.
+    /// For the registry and the database servers. 30 attempts survive an outage of a good ten
+    /// minutes.
     pub const DATABASE: Self = Self {
         initial: Duration::from_millis(100),
         factor: 2,
@@ -73,7 +75,7 @@ impl Retries {
         attempts: 30,
         timeout: Duration::from_secs(90),
     };
-    /// For the services of others, which may take hours to be mended.
+    /// For external services, whose repair may take hours.
     pub const SERVICE: Self = Self {
         initial: Duration::from_millis(500),
         factor: 2,
@@ -82,8 +84,8 @@ impl Retries {
         timeout: Duration::from_secs(30),
     };
 
-    /// How long to wait after so many attempts. The last fifth is chance, so that many that failed together do not come
-    /// back together.
+    /// The wait after this many attempts. Its last fifth is random, so that runs that failed
+    /// together do not try again together.
     pub fn wait_after(&self, attempts: i32) -> Duration {
         let exponent = u32::try_from(attempts.saturating_sub(1)).unwrap_or(0).min(20);
         let wait = self.initial.saturating_mul(self.factor.saturating_pow(exponent));
@@ -94,8 +96,8 @@ impl Retries {
 
 pub(super) type StepFuture<'a> = BoxFuture<'a, Result<StepOutput, StepError>>;
 
-/// Both directions of a step. Each must be idempotent: applied twice, or undone without having been applied, it changes
-/// nothing more.
+/// Both directions of a step. Each must be idempotent: applying a step twice, or undoing a step
+/// that was not applied, changes nothing more.
 pub(super) struct SagaStep {
     pub name: &'static str,
     pub apply: for<'a> fn(&'a Context) -> StepFuture<'a>,
@@ -103,13 +105,13 @@ pub(super) struct SagaStep {
     pub retries: Retries,
 }
 
-/// The undo of a step that leaves nothing that would have to be undone: its effect lies inside something that an
+/// The undo of a step that leaves nothing to undo: its effect lies inside a resource that an
 /// earlier step undoes, or is recorded with the end of the step and not before.
 pub(super) fn nothing_to_undo(_: &Context) -> StepFuture<'_> {
     async { Ok(StepOutput::nothing_more()) }.boxed()
 }
 
-/// Such a step.
+/// A step with that undo.
 pub(super) const fn without_undo(
     name: &'static str,
     apply: for<'a> fn(&'a Context) -> StepFuture<'a>,

@@ -1,4 +1,4 @@
-//! What runs work with.
+//! The services that runs use.
 
 use super::failpoints::Failpoints;
 use super::hooks::Hooks;
@@ -10,7 +10,7 @@ use crate::lifecycle::Lifecycle;
 use crate::registry::Registry;
 use crate::tenant_router::TenantRouter;
 
-/// The parts of the gateway that runs use, and what interferes with them in tests.
+/// The parts of the gateway that runs use, and the failpoints of tests.
 #[derive(Clone)]
 pub(super) struct Services {
     pub registry: Registry,

@@ -1,5 +1,5 @@
-//! How provisioning stands: what this process has seen end, and what the registry said of the rest when it was last
-//! asked.
+//! The state of provisioning: the runs that this process has ended, and the open runs as the
+//! registry last reported them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,19 +15,19 @@ use crate::registry::runs::provisioning_runs::{OpenRuns, RunKind};
 pub enum Outcome {
     /// Every step is done.
     Completed,
-    /// What was asked for cannot be: its client's affair.
+    /// The request could not be met, for a reason that concerns its client.
     Refused,
-    /// An operator did not want it any more.
+    /// An operator has cancelled the run.
     Cancelled,
-    /// A step failed for good: ours.
+    /// A step had a permanent error, which concerns the service.
     Failed,
 }
 
 impl Outcome {
-    /// All of them.
+    /// All outcomes.
     pub const ALL: [Self; 4] = [Self::Completed, Self::Refused, Self::Cancelled, Self::Failed];
 
-    /// Stable, for metrics.
+    /// A stable name for metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Completed => "completed",
@@ -37,7 +37,7 @@ impl Outcome {
         }
     }
 
-    /// Of a run that was undone for the reason of this code.
+    /// The outcome of a run that was undone, from its error code.
     pub(super) fn of_failure(code: Option<&str>) -> Self {
         match code.and_then(Refusal::of_code) {
             Some(Refusal::Cancelled) => Self::Cancelled,
@@ -50,30 +50,30 @@ impl Outcome {
 /// A view of provisioning at one moment.
 #[derive(Clone, Debug)]
 pub struct ProvisioningStatistics {
-    /// Runs that go on, of all replicas.
+    /// The open runs of all replicas.
     pub open: OpenRuns,
-    /// Runs that this process has brought to their end.
+    /// The number of runs that this process has ended, by kind and outcome.
     pub ended: Vec<(RunKind, Outcome, u64)>,
 }
 
 #[derive(Default)]
 struct Inner {
     ended: Mutex<HashMap<(RunKind, Outcome), u64>>,
-    /// As the registry said last: runs that go on.
+    /// The open runs, as the registry last reported them.
     open: Mutex<OpenRuns>,
 }
 
-/// Clones share it.
+/// The counters. Clones share them.
 #[derive(Clone, Default)]
 pub(super) struct Statistics(Arc<Inner>);
 
 impl Statistics {
-    /// Runs that go on, as the registry said just now.
+    /// Stores the open runs that the registry has just reported.
     pub fn set_open(&self, open: OpenRuns) {
         *self.0.open.lock() = open;
     }
 
-    /// The numbers as they are known here. Every series is there from the start.
+    /// The numbers as this process knows them. Every series is present from the start.
     pub fn view(&self) -> ProvisioningStatistics {
         let ended = self.0.ended.lock();
         let count = |kind, outcome| ended.get(&(kind, outcome)).copied().unwrap_or_default();
@@ -83,7 +83,7 @@ impl Statistics {
         ProvisioningStatistics { open: *self.0.open.lock(), ended }
     }
 
-    /// A run has come to its end in the hands of this process.
+    /// Counts a run that this process has ended.
     pub fn count_end(&self, kind: RunKind, outcome: Outcome) {
         *self.0.ended.lock().entry((kind, outcome)).or_default() += 1;
     }

@@ -1,4 +1,4 @@
-//! Why an attempt at a step failed, with its cause, and whether another attempt can mend it.
+//! Why an attempt at a step failed, with its cause, and whether another attempt may succeed.
 
 use sea_orm::DbErr;
 
@@ -11,7 +11,7 @@ use crate::sealing::SealingError;
 use crate::tenant_data::seed::SeedError;
 use crate::tenant_router::RouterError;
 
-/// A reason that no repetition mends, and that the client may know.
+/// A reason that no other attempt changes, and that the client may know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The email address has registered a tenant already.
@@ -20,13 +20,13 @@ pub enum Refusal {
     /// The wanted slug belongs to another tenant.
     #[error("this slug is already in use")]
     SlugTaken,
-    /// An operator does not want it any more.
+    /// An operator has cancelled the run.
     #[error("an operator has cancelled this")]
     Cancelled,
 }
 
 impl Refusal {
-    /// Stable, for clients and the ledger.
+    /// A stable code for clients and the run's row.
     pub fn code(self) -> &'static str {
         match self {
             Self::EmailTaken => "email_taken",
@@ -45,13 +45,13 @@ impl Refusal {
 /// Why an attempt at a step failed.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::provisioning) enum StepError {
-    /// For a reason that may pass.
+    /// A transient error: another attempt may succeed.
     #[error("{0}")]
     Transient(String),
-    /// For one that no repetition mends.
+    /// A permanent error: no other attempt succeeds.
     #[error("{0}")]
     Permanent(String),
-    /// For one that the client may know, and that no repetition mends.
+    /// Rejected: no other attempt succeeds, and the client is told why.
     #[error(transparent)]
     Refused(#[from] Refusal),
     #[error(transparent)]
@@ -73,7 +73,8 @@ pub(in crate::provisioning) enum StepError {
 }
 
 impl StepError {
-    /// May another attempt succeed? Where it is in doubt, it may: an attempt more costs less than a tenant.
+    /// True if another attempt may succeed. In doubt it is true: one more attempt costs less than a
+    /// tenant.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Transient(_) | Self::LeaseLost(_) => true,
@@ -84,7 +85,7 @@ impl StepError {
             Self::Statement(error) => statement_may(error),
             Self::Sealing(error) => sealing_may(error),
             Self::Seed(SeedError::Query(error)) => statement_may(error),
-            // What is missing does not come by waiting.
+            // Missing rows do not appear by waiting.
             Self::Seed(SeedError::Incomplete(_)) => false,
             Self::Hook(error) => !error.is_final(),
         }
@@ -94,7 +95,7 @@ impl StepError {
 fn registry_may(error: &RegistryError) -> bool {
     match error {
         RegistryError::Unavailable(_) | RegistryError::SchemaBehind(_) => true,
-        // A step is nobody's request.
+        // This error concerns an operator's request, and a step belongs to none.
         RegistryError::Lost(_) => false,
         RegistryError::BadUrl(_) | RegistryError::TalkedDown(_) => false,
         RegistryError::Statement(error) => statement_may(error),
@@ -129,7 +130,7 @@ fn router_may(error: &RouterError) -> bool {
     }
 }
 
-/// A login that is refused, an address or a certificate can be set right while the run waits.
+/// A rejected login, a wrong address or a wrong certificate can be corrected while the run waits.
 fn connect_may(failure: &ConnectFailure) -> bool {
     match failure {
         ConnectFailure::WrongIdentity(_) => false,
@@ -142,13 +143,14 @@ fn statement_may(error: &DbErr) -> bool {
     code_may(failure::sqlstate(error).as_deref())
 }
 
-/// Values that do not fit (22), rules of the schema (23) and what is no SQL (42601) stay as they are. A right that is
-/// missing can be granted, and what is not there can come.
+/// Values that do not fit (22), violated constraints (23) and syntax errors (42601) stay. A missing
+/// right can be granted, and a missing object can appear.
 fn code_may(sqlstate: Option<&str>) -> bool {
     sqlstate.is_none_or(|code| !["22", "23"].contains(&&code[..2]) && code != "42601")
 }
 
-/// A process that lacks a master key fails where another one may not: the operator gives it the key.
+/// A process that lacks a master key fails where another process may succeed, after the operator
+/// gives it the key.
 fn sealing_may(error: &SealingError) -> bool {
     match error {
         SealingError::UnknownKey | SealingError::NoRandomness => true,

@@ -1,6 +1,6 @@
-//! Tenants that anybody has registered with an address that nobody has proven to be theirs: after a while they end, so that
-//! strangers do not fill the servers, and do not keep the owner of an address from registering. The truth is in the
-//! tenant's own database; the registry knows only of whom it is not known yet.
+//! Tenants with an unproven address end after a while, so that attackers cannot fill the servers or
+//! keep the owner of an address from registering. Whether an address is proven is in the tenant's
+//! database; the registry only lists the tenants for which this is unknown.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use crate::registry::{Registry, RegistryError};
 use crate::tenant_data::staff;
 use crate::tenant_router::{RouterError, TenantRouter};
 
-/// An address is kept for a registration for this long; then another one with it is let in as well, where the first has
-/// not proven it.
+/// An address is reserved for a registration for this long. After that, another registration with
+/// it is accepted if the first has not proven it.
 pub(super) const ADDRESS_KEPT_FOR: Duration = Duration::from_secs(3600);
 
-/// Why a tenant could not be asked.
+/// Why a tenant's database could not be queried.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotAsked {
     #[error(transparent)]
@@ -25,14 +25,15 @@ pub(crate) enum NotAsked {
     Statement(#[from] DbErr),
 }
 
-/// Does the tenant's database know of nobody who has proven an address, or has come by an operator or an identity provider?
+/// True if the tenant's database has no member with a proven address, and no member from an
+/// operator or an identity provider.
 pub(crate) async fn is_unproven(router: &TenantRouter, id: TenantId) -> Result<bool, NotAsked> {
     let db = router.connect_for_provisioning(id).await?;
     Ok(staff::is_nobody_proven(&db).await?)
 }
 
-/// Gives an address free that a registration has and nobody has proven within [`ADDRESS_KEPT_FOR`]. That tenant stays, until
-/// it ends by itself. `false`: there is none.
+/// Frees an address that a registration holds and has not proven within [`ADDRESS_KEPT_FOR`]. That
+/// tenant stays until it ends by itself. `false` if there is no such registration.
 pub(super) async fn free_address(
     registry: &Registry,
     router: &TenantRouter,

@@ -1,5 +1,6 @@
-//! The engine: one process that has claimed a run does its steps in order and records each, or undoes them in reverse.
-//! What has begun is written down before it begins, so that it will be undone even if its answer is lost.
+//! The engine. The process that has claimed a run does its steps in order and records each, or
+//! undoes them in reverse. The begin of a step is recorded before the step starts, so that it is
+//! undone even if its result is lost.
 
 use std::future::Future;
 use std::time::Duration;
@@ -19,14 +20,14 @@ use crate::registry::runs::provisioning_runs::{self, Run, RunKind, RunStatus, St
 use crate::registry::runs::run_leases::{self, Claim, LeaseLost, Progress, RunEvent, StepChange};
 use crate::registry::{RegistryError, RegistryTransaction};
 
-/// A wait that is longer is not waited for: the run is put down, and taken up again when it is due.
+/// For a longer wait the run is released, and claimed again when it is due.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// The wait of a run that this process cannot read: another one may have the key.
+/// The wait of a run whose input this process cannot unseal: another process may have the key.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(30);
-/// Attempts at recording, and the time between two.
+/// The number of attempts at recording, and the pause between two of them.
 const RECORD_ATTEMPTS: usize = 5;
 const RECORD_PAUSE: Duration = Duration::from_millis(200);
-/// Of undoing, which never ends before it is done.
+/// Retries of an undo, which is repeated until it succeeds.
 const UNDO: Retries = Retries {
     initial: Duration::from_millis(100),
     factor: 2,
@@ -34,22 +35,22 @@ const UNDO: Retries = Retries {
     attempts: i32::MAX,
     timeout: Duration::from_secs(120),
 };
-/// What has failed so often and is tried until it succeeds is somebody's business.
+/// A step that is tried until it succeeds causes an alert after this many failures.
 const ALARM: i32 = 10;
 
-/// Why a worker puts a run down that is not at its end.
+/// Why a worker releases a run before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Paused {
-    /// It is to be taken up later, by anybody.
+    /// The run is due later, for any process.
     Rescheduled,
-    /// It is somebody else's, or nothing of it can be recorded.
+    /// Another process has the lease, or nothing can be recorded.
     Lost,
 }
 
-/// What an error in a step means for the run.
+/// The consequence of an error in a step for the run.
 struct Failure {
     code: &'static str,
-    /// For the client: names nothing internal.
+    /// For the client, without internal names.
     detail: String,
 }
 
@@ -69,9 +70,9 @@ impl Failure {
     }
 }
 
-/// Works on a claimed run until it has ended or has to be put down.
+/// Works on a claimed run until it has ended or has to be released.
 pub(super) async fn work(services: &Services, claim: Claim, run: Run) -> Result<RunStatus, Paused> {
-    // No other is claimed.
+    // Only runs with a known definition are claimed.
     let definition = Definition::of(run.kind, run.version).ok_or(Paused::Lost)?;
     let steps = async {
         let db = services.registry.connect().await?;
@@ -106,8 +107,8 @@ pub(super) async fn work(services: &Services, claim: Claim, run: Run) -> Result<
     worker.end(RunStatus::Failed, Outcome::of_failure(code.as_deref())).await
 }
 
-/// What the run was planned with. A run that goes on and cannot be read here is put off: another process may have the
-/// key. What only goes back needs none.
+/// The input of the run. An open run whose input cannot be unsealed here is rescheduled, because
+/// another process may have the key. A run that is being undone needs no input.
 async fn open_input(
     services: &Services,
     claim: &Claim,
@@ -133,16 +134,16 @@ struct Worker {
     definition: &'static Definition,
     steps: Vec<Step>,
     is_cancelled: bool,
-    /// Not recorded yet.
+    /// Progress that is not recorded yet.
     staged: Progress,
-    /// The run that is to be planned with it.
+    /// The run that is to be planned in the same transaction.
     follow_up: Option<RunKind>,
-    /// When the lease was last prolonged.
+    /// When the lease was last renewed.
     renewed: Instant,
 }
 
 impl Worker {
-    /// Does what is not done. Returns why the run has to be undone, if it has to.
+    /// Does the steps that are not done. Returns the reason if the run has to be undone.
     async fn forward(&mut self) -> Result<Option<Failure>, Paused> {
         for at in 0..self.steps.len() {
             if self.steps[at].status == StepStatus::Completed {
@@ -176,7 +177,7 @@ impl Worker {
         Ok(None)
     }
 
-    /// A step in which one process after the other dies is not begun for ever.
+    /// Limits the attempts at a step during which one process after the other dies.
     fn is_given_up(&mut self, at: usize, step: &SagaStep) -> Option<Failure> {
         let most = step.retries.most(self.context.services.settings.max_attempts);
         let attempts = self.steps[at].attempts;
@@ -191,7 +192,7 @@ impl Worker {
         Some(Failure::of(&error))
     }
 
-    /// An attempt has failed: is there another one? Waits for it where it comes soon.
+    /// Decides whether a failed attempt is repeated, and waits if the next attempt is due soon.
     async fn judge(
         &mut self,
         at: usize,
@@ -218,7 +219,8 @@ impl Worker {
         Ok(None)
     }
 
-    /// Undoes what was begun, the last first. Never gives up: what is left behind would belong to nobody.
+    /// Undoes the steps that have begun, the last first. It never gives up: a remaining resource
+    /// would belong to no tenant.
     async fn backward(&mut self) -> Result<(), Paused> {
         for at in (0..self.steps.len()).rev() {
             if matches!(self.steps[at].status, StepStatus::Pending | StepStatus::Compensated) {
@@ -259,7 +261,8 @@ impl Worker {
         Ok(())
     }
 
-    /// The step of that place. One that this program does not know belongs to a newer version.
+    /// The step at that position. A step that this program does not know belongs to a newer
+    /// version.
     fn step(&self, at: usize) -> Result<&'static SagaStep, Paused> {
         let name = &self.steps[at].name;
         Definition::step(name).ok_or_else(|| {
@@ -268,7 +271,7 @@ impl Worker {
         })
     }
 
-    /// One attempt, as long as the run is ours and no longer than `timeout`.
+    /// One attempt, while this process has the run's lease, and for at most `timeout`.
     async fn attempt(
         &mut self,
         step: &'static SagaStep,
@@ -305,12 +308,12 @@ impl Worker {
         match self.while_held(limited).await? {
             Ok(done) => Ok(Ok(done)),
             Err(Some(error)) => Ok(Err(error)),
-            // A test plays the death of this process.
+            // A failpoint simulates the death of this process.
             Err(None) => Err(Paused::Lost),
         }
     }
 
-    /// Prolongs the lease while `work` goes on, and drops it when the run is not ours any more, or may not be.
+    /// Renews the lease while `work` runs. Drops `work` when the lease is lost or may be lost.
     async fn while_held<T>(&self, work: impl Future<Output = T>) -> Result<T, Paused> {
         let (claim, services) = (&self.context.claim, &self.context.services);
         let mut renewed = self.renewed;
@@ -380,7 +383,7 @@ impl Worker {
         self.follow_up = self.follow_up.or(done.follow_up);
     }
 
-    /// A step that is staged again replaces what was staged of it.
+    /// Stages the result of a step. It replaces an earlier staged result of the same step.
     fn stage(&mut self, at: usize, last_error: Option<String>, retry_in: Option<Duration>) {
         let step = &self.steps[at];
         let change = StepChange {
@@ -396,7 +399,7 @@ impl Worker {
         self.staged.steps.push(change);
     }
 
-    /// An undo that failed: why the step itself failed stays.
+    /// Stages a failed undo. The error of the step itself is kept.
     fn stage_undo(&mut self, at: usize, reason: String, retry_in: Duration) {
         self.stage(at, None, Some(retry_in));
         if let Some(staged) = self.staged.steps.last_mut() {
@@ -425,7 +428,8 @@ impl Worker {
         Ok(status)
     }
 
-    /// Records, and waits. For a longer wait, and at the end of the process, the run is put down.
+    /// Records the progress and waits. For a longer wait, and at the end of the process, the run is
+    /// released.
     async fn pause(&mut self, wait: Duration) -> Result<(), Paused> {
         let life = self.context.services.life.clone();
         if wait > LONGEST_PAUSE || life.is_stopping() {
@@ -446,7 +450,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Records what is staged.
+    /// Records the staged progress.
     async fn record(&mut self, reschedule: Option<Duration>) -> Result<(), Paused> {
         let mut progress = std::mem::take(&mut self.staged);
         progress.reschedule = reschedule;
@@ -487,7 +491,7 @@ impl Worker {
             let advanced = run_leases::advance(transaction, claim, progress, now).await?;
             if advanced.is_ok() {
                 let plan = Definition::newest(kind).plan(services, self.context.tenant_id, None)?;
-                // Announcements never meet another open run.
+                // A run of the kind `AnnounceTenant` never conflicts with another open run.
                 let _ = plan.write(transaction, &claim.worker, now).await?;
             }
             Ok(advanced)

@@ -1,4 +1,4 @@
-//! What changes in the registry, told as soon as it is committed: triggers announce it, a connection of its own
+//! Changes in the registry. Triggers announce each change at its commit, and a separate connection
 //! listens.
 
 use std::time::Duration;
@@ -11,24 +11,24 @@ use uuid::Uuid;
 use super::{OnRegistry, RegistryError};
 use crate::identifiers::TenantId;
 
-/// The triggers of the registry's migrations announce on it.
+/// The notification channel of the triggers in the registry's migrations.
 const CHANNEL: &str = "narthex_changes";
 
-/// Something that others may have in memory is different now.
+/// A change of data that replicas may have cached.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Change {
-    /// The row of a tenant.
+    /// The row of this tenant has changed.
     Tenant(TenantId),
-    /// The tenant that a slug or domain leads to.
+    /// This slug or domain may lead to another tenant.
     Host(String),
-    /// The row of a database server.
+    /// The row of this database server has changed.
     Server(Uuid),
-    /// More than could be named.
+    /// Anything may have changed.
     Everything,
 }
 
 impl Change {
-    /// An announcement that this version does not know may mean anything.
+    /// An announcement that this version does not know may mean any change.
     fn read(payload: &str) -> Self {
         let known = match payload.split_once(':') {
             Some(("tenant", id)) => id.parse().ok().map(|id| Self::Tenant(TenantId(id))),
@@ -40,7 +40,8 @@ impl Change {
     }
 }
 
-/// A listener that has heard everything since it was opened. Once it has failed, changes may have been missed.
+/// A listener that has received every change since it was opened. After a failure, changes may have
+/// been missed.
 pub struct Changes {
     listener: PgListener,
 }
@@ -58,7 +59,8 @@ impl Changes {
                 .max_lifetime(None)
                 .connect_lazy_with(options.application_name("narthex/changes"));
             let mut listener = PgListener::connect_with(&pool).await?;
-            // A lost connection is for the caller to know, and not to be mended in silence.
+            // The caller has to know of a lost connection, so the listener must not reconnect
+            // silently.
             listener.eager_reconnect(false);
             listener.listen(CHANNEL).await?;
             Ok(Self { listener })
@@ -66,7 +68,7 @@ impl Changes {
         limited(limit, open).await
     }
 
-    /// Waits for `patience` at most for something to change, then for `debounce` for what comes with it.
+    /// Waits up to `patience` for a change, and then `debounce` for further changes.
     pub async fn next(
         &mut self,
         patience: Duration,
@@ -93,8 +95,8 @@ impl Changes {
         }
     }
 
-    /// A round trip on the listening connection. What was committed before it began is in the answer, or has been
-    /// told before.
+    /// A round trip on the listening connection. Every change that was committed before the call is
+    /// in the answer, or was returned before.
     pub async fn confirm(&mut self, limit: Duration) -> Result<Vec<Change>, RegistryError> {
         limited(limit, async { self.listener.execute("SELECT 1").await.map(|_| ()) }).await?;
         let told = std::iter::from_fn(|| self.listener.next_buffered());
@@ -102,8 +104,9 @@ impl Changes {
     }
 }
 
-/// How full the queue of notifications of the registry's server is, from 0 to 1. It is not emptied past a listener that
-/// stays in a transaction, whose ever; once it is full, no transaction that notifies can commit.
+/// How full the notification queue of the registry's server is, from 0 to 1. Any listener that
+/// stays in a transaction keeps the queue from being emptied. When the queue is full, no
+/// transaction that notifies can commit.
 pub async fn queue_usage(db: &impl OnRegistry) -> Result<f64, RegistryError> {
     const SQL: &str = "SELECT pg_notification_queue_usage() AS usage";
     let row = db.query_one_raw(Statement::from_string(DbBackend::Postgres, SQL)).await?;

@@ -1,4 +1,4 @@
-//! What can go wrong with the registry.
+//! The errors of the registry.
 
 use sea_orm::DbErr;
 
@@ -6,13 +6,13 @@ use crate::postgres::administration::AdministrationError;
 use crate::postgres::{CheckoutFailure, failure};
 use crate::sealing::SealingError;
 
-/// What an operator may not do any more.
+/// Why an operator may no longer do what they have begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Lost {
-    /// Their session is over, or they were shut out.
+    /// Their session has ended, or they were disabled.
     #[error("the session of the operator is over")]
     Session,
-    /// Their role does not permit it.
+    /// Their role does not permit the action.
     #[error("the role of the operator does not permit this")]
     Role,
     /// They have no second factor, and one is required.
@@ -20,16 +20,16 @@ pub enum Lost {
     SecondFactor,
 }
 
-/// What can go wrong with the registry.
+/// The errors of the registry.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// It cannot be reached, or had no connection free in time.
+    /// The registry cannot be reached, or had no connection free in time.
     #[error("the registry is not available: {0}")]
     Unavailable(String),
     /// `registry.url` is not a PostgreSQL URL.
     #[error("registry.url is not usable: {0}")]
     BadUrl(String),
-    /// Somebody on the way to the registry could make its connections plain text.
+    /// An attacker on the path to the registry could make its connections plain text.
     #[error(
         "registry.url leads over the network to `{0}` without a safe sslmode, so that anybody on the way could read \
          along: add `?sslmode=verify-full` (and `sslrootcert=FILE` for a private authority), or \
@@ -42,13 +42,13 @@ pub enum RegistryError {
     /// A statement failed.
     #[error("the registry refused a statement: {0}")]
     Statement(DbErr),
-    /// A sealed value does not open.
+    /// A sealed value could not be opened.
     #[error(transparent)]
     Sealing(#[from] SealingError),
     /// Roles or databases of the server could not be administered.
     #[error(transparent)]
     Administration(#[from] AdministrationError),
-    /// An operator may not do any more what they began.
+    /// An operator has lost the right to do what they began.
     #[error(transparent)]
     Lost(Lost),
 }

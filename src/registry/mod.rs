@@ -1,4 +1,5 @@
-//! The control database: which tenants there are, where they live, how they are found, and what is owed to them.
+//! The control database: which tenants exist, where their databases are, how they are found, and
+//! what is owed to them.
 
 pub mod changes;
 pub mod entities;

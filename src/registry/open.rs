@@ -1,4 +1,4 @@
-//! The registry, open for use.
+//! The open registry: its pool, its keys and its server.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -24,17 +24,17 @@ use crate::postgres::transport::Transport;
 use crate::postgres::{KEEPALIVES, Pool, PoolLimits, Target};
 use crate::sealing::{LookupHasher, Sealer};
 
-/// The key of the look-up hashes.
+/// The name of the key for the look-up hashes.
 const LOOKUP_KEY: &str = "lookup_hash_key";
-/// The key of the secrets in tenants' databases.
+/// The name of the key for the secrets in tenants' databases.
 const TENANT_KEY: &str = "tenant_secrets_key";
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A replica that was stopped in the middle of a transaction holds up the others no longer than this. Settling an
-/// organization takes up to 12 s.
+/// A replica that was stopped in the middle of a transaction blocks the others no longer than this.
+/// Reconciling an organization takes up to 12 s.
 const IDLE_IN_TRANSACTION: &str = "20s";
 
-/// Parses `registry.url`.
+/// Parses `registry.url`. Fails if it is not a PostgreSQL URL.
 pub fn parse_url(url: &SecretString) -> Result<PgConnectOptions, RegistryError> {
     let url = url.expose_secret();
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
@@ -55,8 +55,9 @@ pub fn parse_url(url: &SecretString) -> Result<PgConnectOptions, RegistryError> 
     Ok(options.application_name("narthex"))
 }
 
-/// Refuses a way to the registry on which an intermediary could switch TLS off, and warns of a weaker one than
-/// `sslmode=verify-full`. For `narthex serve`: tenants' data takes the same way.
+/// Refuses a registry connection on which an attacker in between could switch TLS off. Logs a
+/// warning if it is weaker than `sslmode=verify-full`. For `narthex serve`: tenants' data takes the
+/// same path.
 pub fn require_safe_transport(url: &SecretString) -> Result<(), RegistryError> {
     let options = parse_url(url)?;
     let host = options.get_host();
@@ -73,7 +74,7 @@ pub fn require_safe_transport(url: &SecretString) -> Result<(), RegistryError> {
     Ok(())
 }
 
-/// The registry, open for use. Clones share it, and cost a counter.
+/// The open registry. Clones share it and cost only a counter.
 #[derive(Clone)]
 pub struct Registry {
     inner: Arc<Inner>,
@@ -91,8 +92,8 @@ struct Inner {
 }
 
 impl Registry {
-    /// Connects, refuses a schema that is behind, and reads (at the very first start: makes) the key of the
-    /// look-up hashes.
+    /// Connects, refuses an outdated schema, and reads the key of the look-up hashes. The first
+    /// start creates that key.
     pub async fn open(
         settings: &RegistrySettings,
         url: &SecretString,
@@ -144,7 +145,7 @@ impl Registry {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Lends a connection, or says within 2 s that there is none.
+    /// Acquires a connection, or fails within 2 s if none is free.
     pub async fn connect(&self) -> Result<RegistryDb, RegistryError> {
         Ok(self.inner.pool.acquire(RegistryScope(())).await?)
     }
@@ -154,14 +155,15 @@ impl Registry {
         Ok(self.connect().await?.begin().await?)
     }
 
-    /// Runs `work` in a transaction on a connection of its own: commits what it returns as `Ok`, and rolls back where it fails.
+    /// Runs `work` in a transaction on a connection of its own. Commits if `work` returns `Ok`, and
+    /// rolls back if it fails.
     pub async fn transaction<T, E, F>(&self, work: F) -> Result<T, E>
     where
         F: AsyncFnOnce(&RegistryTransaction) -> Result<T, E>,
         E: From<RegistryError>,
     {
         let transaction = self.begin().await?;
-        // On the heap, as in `Transaction::run`.
+        // Boxed, as in `Transaction::run`.
         match Box::pin(work(&transaction)).await {
             Ok(done) => {
                 transaction.commit().await.map_err(RegistryError::from)?;
@@ -174,7 +176,8 @@ impl Registry {
         }
     }
 
-    /// Looks a tenant up that there is not, as requests look theirs up; 2 s without an answer are a no.
+    /// Looks up a tenant that does not exist, with the same query as a request. Fails after 2 s
+    /// without an answer.
     pub async fn ping(&self) -> Result<(), RegistryError> {
         let answer = async {
             let db = self.connect().await?;
@@ -185,27 +188,27 @@ impl Registry {
         tokio::time::timeout(ACQUIRE_TIMEOUT, answer).await.map_err(silent)?
     }
 
-    /// Names this process among the connections of a server.
+    /// The name of this process among the connections of a server.
     pub fn process(&self) -> &str {
         &self.inner.process
     }
 
-    /// What is made on database servers for this installation bears this mark.
+    /// The ownership tag for everything that this installation creates on database servers.
     pub fn mark(&self) -> String {
         format!("narthex {}", self.inner.hasher.installation())
     }
 
-    /// How long known tenants are served while the registry does not answer.
+    /// How long cached tenants are served while the registry does not answer.
     pub fn outage_grace(&self) -> Duration {
         self.inner.outage_grace
     }
 
-    /// Listens to what changes, on a connection of its own.
+    /// Listens to changes, on a connection of its own.
     pub async fn listen(&self) -> Result<Changes, RegistryError> {
         Changes::open(self.inner.server.options_for(&self.inner.database), ACQUIRE_TIMEOUT).await
     }
 
-    /// What the server says of itself; asked of the server that the registry lies on.
+    /// The number of connections that the registry's server accepts.
     pub async fn capacity(&self) -> Result<Capacity, RegistryError> {
         let mut administration = self.inner.server.administer().await?;
         let capacity = administration.capacity().await?;
@@ -213,23 +216,23 @@ impl Registry {
         Ok(capacity)
     }
 
-    /// The server that the registry lies on.
+    /// The server that holds the registry.
     pub fn server(&self) -> &AdminServer {
         &self.inner.server
     }
 
-    /// What seals and opens the registry's secrets.
+    /// Seals and opens the registry's secrets.
     pub fn sealer(&self) -> &Sealer {
         &self.inner.sealer
     }
 
-    /// What seals and opens the secrets that lie in tenants' databases. Its key is sealed in the registry: for a new master
-    /// key no tenant needs to be visited.
+    /// Seals and opens the secrets in tenants' databases. Its key is sealed in the registry, so a
+    /// new master key needs no change in tenants' databases.
     pub fn tenant_sealer(&self) -> &Sealer {
         &self.inner.tenant_sealer
     }
 
-    /// The keyed hashes by which emails and foreign phone numbers are known.
+    /// The keyed hashes of email addresses and of other parties' phone numbers.
     pub fn hasher(&self) -> &LookupHasher {
         &self.inner.hasher
     }

@@ -1,4 +1,4 @@
-//! The registry's own schema: made and brought up to date by command, checked at every start.
+//! The registry's schema. A command creates and migrates it, and every start checks it.
 
 use registry_migrations::Migrator;
 use sqlx::postgres::PgConnectOptions;
@@ -8,8 +8,9 @@ use super::scope::ACQUIRE_TIMEOUT;
 use crate::postgres::administration::{AdminServer, ServerLock};
 use crate::postgres::migrating::{self, SchemaStatus};
 
-/// Makes the registry database if there is none, closes it to other roles, and applies what is pending.
-/// Returns the names of the migrations applied. Two at once: the second waits, and finds nothing to do.
+/// Creates the registry database if there is none, closes it to other roles, and applies pending
+/// migrations. Returns the names of the applied migrations. Of two calls at once, the second waits
+/// and finds nothing to do.
 pub async fn migrate(options: PgConnectOptions) -> Result<Vec<String>, RegistryError> {
     let database = options.get_database().unwrap_or_default().to_owned();
     let server = AdminServer::new(options.clone(), ACQUIRE_TIMEOUT);
@@ -24,7 +25,7 @@ pub async fn migrate(options: PgConnectOptions) -> Result<Vec<String>, RegistryE
     Ok(applied)
 }
 
-/// How the registry's schema stands. A registry that does not exist has everything still to apply.
+/// The applied and the pending migrations. For a registry that does not exist, all are pending.
 pub async fn status(options: PgConnectOptions) -> Result<SchemaStatus, RegistryError> {
     Ok(migrating::status::<Migrator>(options).await?)
 }

@@ -1,10 +1,10 @@
-//! What a connection to the registry is known by.
+//! The scope of a connection to the registry.
 
 use std::time::Duration;
 
 use crate::postgres::{Connection, Scoped, Transaction};
 
-/// How long anything waits for a registry connection, and for opening one.
+/// The time limit for a registry connection from the pool, and for opening one.
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Marks a connection as one to the registry. Only this module makes one.

@@ -1,4 +1,4 @@
-//! The tenants themselves.
+//! The tenants' rows in the registry.
 
 use std::time::Duration;
 
@@ -25,34 +25,34 @@ pub mod phone_numbers;
 pub mod warm_databases;
 pub mod unproven_tenants;
 
-/// The server on which the registry itself lies; written by the first migration.
+/// The server that holds the registry. The first migration writes its row.
 pub const REGISTRY_SERVER: uuid::Uuid =
     uuid::Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0001);
 
-/// No tenant is restored after so long, whatever is configured: a hundred years.
+/// The longest time in which a tenant can be restored, whatever is configured: a hundred years.
 const LONGEST_GRACE: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
-/// Of a tenant for whom no other was asked.
+/// The plan of a tenant for which no other was requested.
 pub const USUAL_PLAN: &str = "standard";
 
-/// What a sealed tenant password is bound to.
+/// The AAD of a tenant's sealed password.
 pub fn password_aad(id: TenantId) -> String {
     format!("tenants.password/{id}")
 }
 
-/// Everything that makes a new tenant's row.
+/// The values of a new tenant's row.
 pub struct NewTenant {
-    /// Its id; database and role are named after it.
+    /// The tenant's id. Its database and its role are named after it.
     pub id: TenantId,
-    /// Its name in URLs.
+    /// The tenant's name in URLs.
     pub slug: Slug,
-    /// Its name for people.
+    /// The display name of the organization.
     pub organization_name: String,
-    /// IANA name.
+    /// An IANA time zone name.
     pub timezone: &'static str,
-    /// What they pay for.
+    /// The plan that the tenant pays for.
     pub plan: String,
-    /// The role's password, sealed.
+    /// The sealed password of the tenant's role.
     pub sealed_password: Vec<u8>,
     /// The newest migration that its database will have.
     pub schema_version: String,
@@ -64,7 +64,7 @@ pub struct NewTenant {
 #[derive(Debug, PartialEq, Eq)]
 pub struct SlugTaken;
 
-/// Writes the row of a tenant that is about to be made.
+/// Writes the row of a tenant that is about to be created.
 pub async fn reserve(
     db: &impl OnRegistry,
     tenant: &NewTenant,
@@ -96,7 +96,7 @@ pub async fn reserve(
     }
 }
 
-/// Notes that a tenant's database has been migrated.
+/// Records the newest migration of a tenant's database.
 pub async fn record_schema_version(
     db: &impl OnRegistry,
     id: TenantId,
@@ -112,7 +112,7 @@ pub async fn record_schema_version(
     Ok(())
 }
 
-/// Moves a tenant from one status to another; `false` where it was not in the first.
+/// Changes a tenant's status from one to another. `false` if the tenant did not have the first.
 pub async fn change_status(
     db: &impl OnRegistry,
     id: TenantId,
@@ -135,9 +135,9 @@ UPDATE tenants SET status = 'deleted', status_before_deletion = status, deleted_
 WHERE id = $1 AND status IN ('active', 'suspended', 'failed')
 ";
 
-/// Deletes a tenant so that it can be restored: nothing of it is removed, nothing of it is served. `false` where there
-/// is nothing to delete. From when on the time for restoring it runs is a matter of the registry's clock, not of `now`:
-/// a replica with a wrong clock must not destroy anything.
+/// Deletes a tenant so that it can be restored: nothing is removed, and nothing is served. `false`
+/// if there is nothing to delete. The time for restoring starts by the registry's clock, not by
+/// `now`: a replica with a wrong clock must not destroy anything.
 pub async fn delete(
     db: &impl OnRegistry,
     id: TenantId,
@@ -154,7 +154,7 @@ UPDATE tenants SET status = coalesce(status_before_deletion, 'active'), status_b
 WHERE id = $1 AND status = 'deleted'
 ";
 
-/// Makes a deleted tenant again what it was. `false` where it is not deleted, or its purge has begun.
+/// Gives a deleted tenant its former status. `false` if it is not deleted, or its purge has begun.
 pub async fn restore(
     db: &impl OnRegistry,
     id: TenantId,
@@ -172,7 +172,8 @@ fn seconds(grace: Duration) -> sea_orm::Value {
     grace.min(LONGEST_GRACE).as_secs_f64().into()
 }
 
-/// Tenants that were deleted longer than `grace` ago by the registry's clock, longest first.
+/// Tenants that were deleted longer than `grace` ago by the registry's clock, the longest deleted
+/// first.
 pub async fn overdue(
     db: &impl OnRegistry,
     grace: Duration,
@@ -184,8 +185,9 @@ pub async fn overdue(
     Ok(Tenant::find_by_statement(statement).all(db).await?)
 }
 
-/// Begins the end of a tenant that was deleted longer than `grace` ago by the registry's clock; nothing can restore it
-/// from then on. `false` where it is not so, or no more.
+/// Starts the purge of a tenant that was deleted longer than `grace` ago by the registry's clock.
+/// From then on it cannot be restored. `false` if it was not deleted, not for that long, or is
+/// being purged already.
 pub async fn begin_purge(
     db: &impl OnRegistry,
     id: TenantId,
@@ -204,8 +206,8 @@ const FORGET_NAMES: &str = "
 UPDATE tenants SET slug = '~' || id, sealed_password = '', updated_at = $2 WHERE id = $1 AND status = 'purging'
 ";
 
-/// Gives the slug of a tenant that is being purged free, and forgets its password. No slug begins with a tilde: nobody
-/// can ask for the one that stays.
+/// Frees the slug of a tenant that is being purged, and deletes its password. The slug that stays
+/// begins with a tilde, which no requested slug can.
 pub async fn forget_names(
     db: &impl OnRegistry,
     id: TenantId,
@@ -217,7 +219,7 @@ pub async fn forget_names(
     Ok(())
 }
 
-/// Removes the row of a tenant that was never made whole.
+/// Removes the row of a tenant whose creation was undone.
 pub async fn remove_unfinished(db: &impl OnRegistry, id: TenantId) -> Result<(), RegistryError> {
     Entity::delete_many()
         .filter(Column::Id.eq(id.0))
@@ -227,12 +229,12 @@ pub async fn remove_unfinished(db: &impl OnRegistry, id: TenantId) -> Result<(),
     Ok(())
 }
 
-/// One tenant.
+/// The tenant with this id.
 pub async fn find(db: &impl OnRegistry, id: TenantId) -> Result<Option<Tenant>, RegistryError> {
     Ok(Entity::find_by_id(id.0).one(db).await?)
 }
 
-/// One tenant, by its slug.
+/// The tenant with this slug.
 pub async fn find_by_slug(
     db: &impl OnRegistry,
     slug: &str,
@@ -240,23 +242,23 @@ pub async fn find_by_slug(
     Ok(Entity::find().filter(Column::Slug.eq(slug)).one(db).await?)
 }
 
-/// Which tenants are asked for; what is absent does not matter.
+/// Selects tenants. A field that is `None` selects all.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// In this status.
+    /// Tenants in this status.
     pub status: Option<Status>,
-    /// With this plan.
+    /// Tenants with this plan.
     pub plan: Option<String>,
-    /// On this server.
+    /// Tenants on this server.
     pub server: Option<uuid::Uuid>,
-    /// A part of the slug or the name, in whatever case, or the id.
+    /// A part of the slug or of the name, in upper or lower case, or the id.
     pub text: Option<String>,
 }
 
 const HAS_TEXT: &str = "(strpos(lower(slug), lower($1)) > 0 OR strpos(lower(organization_name), lower($2)) > 0 \
                         OR id::text = lower($3))";
 
-/// Tenants, the newest first.
+/// One page of tenants, the newest first.
 pub async fn page(
     db: &impl OnRegistry,
     filter: &Filter,
@@ -272,19 +274,19 @@ pub async fn page(
     Ok(newest_first(db, Entity::find().filter(wanted), page, position).await?)
 }
 
-/// What is to be changed of a tenant; what is absent stays.
+/// Changes to a tenant. A field that is `None` stays.
 #[derive(Clone, Debug, Default)]
 pub struct TenantEdit {
-    /// Its name for people.
+    /// The display name of the organization.
     pub organization_name: Option<String>,
-    /// IANA name.
+    /// An IANA time zone name.
     pub timezone: Option<Timezone>,
-    /// What they pay for.
+    /// The plan that the tenant pays for.
     pub plan: Option<String>,
 }
 
 impl TenantEdit {
-    /// Is a tenant that can be changed already as it would be then?
+    /// True if the tenant can be changed and already has all these values.
     pub fn is_done(&self, tenant: &Tenant) -> bool {
         let is_same = |new: Option<&str>, old: &str| new.is_none_or(|new| new == old);
         !GONE.contains(&tenant.status)
@@ -294,10 +296,11 @@ impl TenantEdit {
     }
 }
 
-/// Nothing changes a tenant in one of these.
+/// A tenant in one of these statuses cannot be changed.
 const GONE: [Status; 3] = [Status::Deleted, Status::Purging, Status::Purged];
 
-/// Changes a tenant that is not deleted; as it is then. `None`: it is deleted, or there is none.
+/// Changes a tenant that is not deleted, and returns its new row. `None` if it is deleted or does
+/// not exist.
 pub async fn edit(
     db: &impl OnRegistry,
     id: TenantId,
@@ -320,7 +323,7 @@ pub async fn edit(
     Ok(edited.into_iter().next())
 }
 
-/// All tenants, oldest first; those of one status where one is named.
+/// All tenants, the oldest first. With `status`, only tenants in that status.
 pub async fn list(
     db: &impl OnRegistry,
     status: Option<Status>,

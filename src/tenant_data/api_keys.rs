@@ -1,4 +1,4 @@
-//! Keys of a tenant's own programs. Only the SHA-256 of one is kept.
+//! API keys for the tenant's own programs. Only the SHA-256 of a key is stored.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::sea_query::Expr;
@@ -12,21 +12,22 @@ use super::entities::api_keys::{Column, Entity};
 use crate::paging::{Page, PageRequest, Position, newest_first};
 use crate::tenant_router::OnTenant;
 
-/// The last use is written down no more often than this.
+/// The last use of a key is recorded at most once in this time.
 const NOTED_EVERY: TimeDelta = TimeDelta::minutes(1);
 
-/// Adds one.
+/// Adds a key. Returns the row as stored.
 pub async fn add(db: &impl OnTenant, new: ApiKey) -> Result<ApiKey, DbErr> {
     Entity::insert(new.into_active_model().reset_all()).exec_with_returning(db).await
 }
 
-/// All of them, those that are good no more too, the newest first.
+/// All keys, expired and revoked ones included, newest first.
 pub async fn list(db: &impl OnTenant, page: PageRequest) -> Result<Page<ApiKey>, DbErr> {
     let position = |row: &ApiKey| Position { at: row.created_at, id: row.id };
     newest_first(db, Entity::find(), page, position).await
 }
 
-/// It is good no more, and was good until now if the answer says so; `None`: there is none with this id.
+/// Revokes a key. Returns the key, and whether it was unrevoked until now. `None`: no key has this
+/// id.
 pub async fn revoke(
     db: &impl OnTenant,
     id: Uuid,
@@ -44,13 +45,14 @@ pub async fn revoke(
     }
 }
 
-/// The member of staff who has made a key, or the key that it was made with.
+/// The member of staff who created the key with this id. `None` if there is no key or its creator
+/// is unknown.
 pub async fn made_by(db: &impl OnTenant, id: Option<Uuid>) -> Result<Option<Uuid>, DbErr> {
     let Some(id) = id else { return Ok(None) };
     Ok(Entity::find_by_id(id).one(db).await?.and_then(|key| key.created_by))
 }
 
-/// Ends all that a member of staff has made, and says which those are.
+/// Revokes all keys that a member of staff created. Returns their ids.
 pub async fn revoke_made_by(
     db: &impl OnTenant,
     staff: Uuid,
@@ -65,7 +67,7 @@ pub async fn revoke_made_by(
     Ok(revoked.into_iter().map(|key| key.id).collect())
 }
 
-/// Notes that one is in use.
+/// Records that a key is in use.
 pub async fn record_use(
     db: &impl OnTenant,
     id: Uuid,

@@ -1,4 +1,4 @@
-//! What staff, their programs and operators have done in a tenant.
+//! The audit log of a tenant: actions of staff, service clients and operators.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{DbErr, TransactionTrait};
@@ -14,7 +14,8 @@ fn chain<'a>(db: &impl OnTenant, hasher: &'a LookupHasher) -> Chain<'a> {
     Chain { name: TenantId(db.scope().tenant().id).to_string(), hasher }
 }
 
-/// Writes down what is being done, in one transaction with it. At its end: others wait.
+/// Records an event, in the transaction of its change. Call it at the end, because the log is
+/// locked until the commit.
 pub async fn record(
     transaction: &TenantTransaction,
     hasher: &LookupHasher,
@@ -25,8 +26,8 @@ pub async fn record(
     audit::append(transaction, &chain(transaction, hasher), origin, event, now).await
 }
 
-/// Changes something: all of it in one transaction, with an entry at its end, or nothing. No act: nothing has changed, and no entry
-/// says that it has.
+/// Makes a change and appends its audit event in one transaction, or does neither. No event means
+/// that the change had no effect.
 pub async fn change<T, A, E, F>(
     db: &TenantDb,
     hasher: &LookupHasher,
@@ -48,7 +49,7 @@ where
     db.begin().await?.run(noted).await
 }
 
-/// Entries, the newest first.
+/// One page of the entries that meet the filter, newest first.
 pub async fn list(
     db: &impl OnTenant,
     filter: Filter,
@@ -57,7 +58,8 @@ pub async fn list(
     audit::list(db, filter, page).await
 }
 
-/// Follows the chain.
+/// Verifies the hash chain of the log, from the start to its head. `noted` is the last recorded
+/// head.
 pub async fn verify(
     db: &impl OnTenant,
     hasher: &LookupHasher,

@@ -1,4 +1,4 @@
-//! Staff that an identity provider keeps: who they are to it, and what it says of them.
+//! Staff whom an identity provider manages: their ids at the provider, and changes of their rows.
 
 use std::collections::HashMap;
 
@@ -13,44 +13,45 @@ use super::entities::staff;
 use super::staff::StaffMember;
 use crate::tenant_router::{OnTenant, TenantTransaction};
 
-/// Stands where the hash of a password would. No password leads to it.
+/// Stored instead of a password hash. No password matches it.
 pub const NO_PASSWORD: &str = "!";
 
-/// What an address is put to that its holder has no more, and nobody can have.
+/// A placeholder for an address that the account has lost. Nobody can own it.
 pub fn withdrawn_address(staff: Uuid) -> String {
     format!("{}@withdrawn.invalid", staff.simple())
 }
 
-/// Is this an address that was withdrawn?
+/// True if the address is one of [`withdrawn_address`].
 pub fn is_withdrawn(address: &str) -> bool {
     address.ends_with("@withdrawn.invalid")
 }
 
-/// A member of staff, and their id at the provider, if they have one.
+/// A member of staff, and their id at the provider.
 #[derive(Clone, Debug)]
 pub struct Known {
-    /// The row.
+    /// The row of the `staff` table.
     pub staff: StaffMember,
-    /// At the provider.
+    /// Id at the provider; `None` without an identity there.
     pub external_id: Option<String>,
 }
 
-/// What a row is to say. Absent: as it is.
+/// New values of a row; `None` keeps the old value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changed {
-    /// Address, as it is compared.
+    /// Address, in the form in which addresses are compared.
     pub email: Option<String>,
-    /// Given name.
+    /// Given name; an empty one clears it.
     pub first_name: Option<String>,
-    /// Family name.
+    /// Family name; an empty one clears it.
     pub last_name: Option<String>,
-    /// Name of a role.
+    /// Name of a built-in role.
     pub role: Option<&'static str>,
-    /// May they call and sign in?
+    /// True if the person may sign in and call.
     pub active: Option<bool>,
 }
 
-/// All staff, with their ids at a provider. Locked in one order, so that nobody changes them meanwhile.
+/// All staff, with their ids at a provider. The rows are locked in id order until the transaction
+/// ends.
 pub async fn all_staff(
     transaction: &TenantTransaction,
     provider: &str,
@@ -67,7 +68,7 @@ pub async fn all_staff(
     Ok(rows.into_iter().map(known).collect())
 }
 
-/// Notes who a member of staff is to a provider.
+/// Records a member of staff's id at a provider.
 pub async fn link(
     db: &impl OnTenant,
     staff: Uuid,
@@ -85,7 +86,7 @@ pub async fn link(
     Ok(())
 }
 
-/// Changes what is to be changed of a row.
+/// Changes the given values of a row.
 pub async fn change(
     db: &impl OnTenant,
     id: Uuid,

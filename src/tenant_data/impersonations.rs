@@ -1,4 +1,4 @@
-//! Operators who look into a tenant, for a while and with a reason.
+//! Impersonation sessions: operators who act in a tenant for a limited time, with a reason.
 
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::Expr;
@@ -10,19 +10,19 @@ use super::entities::impersonations::{Column, Entity};
 use crate::paging::{Page, PageRequest, Position, newest_first};
 use crate::tenant_router::OnTenant;
 
-/// Begins one.
+/// Adds a session, which is open at once.
 pub async fn add(db: &impl OnTenant, new: Impersonation) -> Result<(), DbErr> {
     Entity::insert(new.into_active_model().reset_all()).exec_without_returning(db).await?;
     Ok(())
 }
 
-/// All that there ever were, the newest first.
+/// All sessions, ended ones included, newest first.
 pub async fn list(db: &impl OnTenant, page: PageRequest) -> Result<Page<Impersonation>, DbErr> {
     let position = |row: &Impersonation| Position { at: row.created_at, id: row.id };
     newest_first(db, Entity::find(), page, position).await
 }
 
-/// Ends one, and says whether it went on until now; `None`: there is none with this id.
+/// Ends a session. Returns it, and whether it was not ended before. `None`: no session has this id.
 pub async fn revoke(
     db: &impl OnTenant,
     id: Uuid,

@@ -1,5 +1,5 @@
-//! What every tenant's own database holds, whatever the product: staff, roles, sessions, and what
-//! a new tenant begins with.
+//! The contents of every tenant's own database that do not depend on the product: staff, roles,
+//! sessions, and the seed of a new tenant.
 
 pub mod api_keys;
 pub mod audit_log;

@@ -1,4 +1,4 @@
-//! Tokens that are sent to somebody's address and are good once. Only their SHA-256 is kept.
+//! Tokens that are sent to an address and work once. Only their SHA-256 is stored.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, QueryFilter};
@@ -9,7 +9,7 @@ pub use super::entities::one_time_tokens::Purpose;
 use super::entities::one_time_tokens::{ActiveModel, Column, Entity};
 use crate::tenant_router::{OnTenant, TenantTransaction};
 
-/// Writes one down. Older ones for the same purpose are good no more.
+/// Adds a token. Older tokens of the person for the same purpose are deleted.
 pub async fn add(
     transaction: &TenantTransaction,
     token_hash: Vec<u8>,
@@ -31,7 +31,7 @@ pub async fn add(
     Ok(())
 }
 
-/// One that somebody brings. It may be used up before they take it.
+/// Finds a token without using it. It may be used up before the caller takes it.
 pub async fn find(
     db: &impl OnTenant,
     token_hash: Vec<u8>,
@@ -40,7 +40,7 @@ pub async fn find(
     Entity::find_by_id(token_hash).filter(Column::Purpose.eq(purpose)).one(db).await
 }
 
-/// Has somebody been sent one for this purpose that is still good?
+/// True if the member of staff has an unexpired token for this purpose.
 pub async fn is_any_there(
     db: &impl OnTenant,
     staff: Uuid,
@@ -56,7 +56,8 @@ pub async fn is_any_there(
     Ok(found.is_some())
 }
 
-/// Takes one: of two who bring it, one gets it. `None`: there is none, or its time is over.
+/// Uses a token up: only one of two simultaneous callers gets it. `None`: it does not exist or has
+/// expired.
 pub async fn take(
     transaction: &TenantTransaction,
     token_hash: Vec<u8>,
@@ -71,13 +72,13 @@ pub async fn take(
     Ok(taken.into_iter().next().filter(|token| token.expires_at > now))
 }
 
-/// None of somebody's tokens is good any more.
+/// Deletes all tokens of a member of staff.
 pub async fn remove_all(db: &impl OnTenant, staff: Uuid) -> Result<(), DbErr> {
     Entity::delete_many().filter(Column::StaffId.eq(staff)).exec(db).await?;
     Ok(())
 }
 
-/// Somebody's tokens for this purpose are good no more.
+/// Deletes a member of staff's tokens for this purpose.
 pub async fn remove(db: &impl OnTenant, staff: Uuid, purpose: Purpose) -> Result<(), DbErr> {
     Entity::delete_many()
         .filter(Column::StaffId.eq(staff))

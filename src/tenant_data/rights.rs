@@ -1,5 +1,5 @@
-//! What a caller may do now: a member of staff by the role of today, a program by its key, an operator by what the tenant
-//! lets happen.
+//! What a caller may do now: a member of staff by the current role, a service client by its key, an
+//! operator by the impersonation session.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, FromQueryResult, Statement, Value};
@@ -10,41 +10,43 @@ use super::settings::MFA_REQUIRED;
 use crate::audit::{Actor, ActorKind};
 use crate::tenant_router::{OnTenant, TenantTransaction};
 
-/// What an operator cannot do in a tenant's name, whatever they were let in for: to give others rights, to close or rename
-/// the organization, and to carry everything off.
+/// Permissions that an operator never has in a tenant: to give rights to others, to close or rename
+/// the organization, and to export all data.
 const NEVER_FOR_OPERATORS: &[&str] = &["staff:manage", "tenant:manage", "export:run"];
 
-/// Whoever has one of these can give rights to others.
+/// A caller with one of these can give rights to others.
 const GIVE_RIGHTS: &[&str] = &["staff:manage", "tenant:manage"];
 
-/// Is anything among these that lets others be given rights? To give it asks for a proof of who somebody is.
+/// True if one of these permissions allows to give rights to others. To give such a permission, a
+/// caller needs a step-up.
 pub fn grants_rights(permissions: &[String]) -> bool {
     permissions.iter().any(|name| GIVE_RIGHTS.contains(&&**name))
 }
 
-/// Of one caller.
+/// What one caller may do.
 #[derive(Clone, Debug)]
 pub struct Rights {
-    /// Names of permissions.
+    /// Names of the permissions that the caller has.
     pub permissions: Vec<String>,
-    /// Who they are.
+    /// The caller as the audit log names it.
     pub actor: Actor,
-    /// The tenant wants a second factor of everybody, and they have none yet.
+    /// True if the tenant requires a second factor of all staff, and the caller has none yet.
     pub must_enroll: bool,
-    /// Are they an owner? Only owners make and unmake owners.
+    /// True for an owner. Only owners change who is an owner.
     pub is_owner: bool,
-    /// Have they just proven once more who they are? Asked only in a transaction that may change rights.
+    /// True after a recent step-up. Read only in a transaction that may change rights.
     pub has_stepped_up: bool,
 }
 
-/// Held until the transaction ends by everything that changes something for a caller: shared, or alone by what changes rights or
-/// ends sessions. The rights that are read under it stay what they are until the change has committed. It is taken before any
-/// row is locked, so that no two transactions wait for each other.
+/// Every change that a caller makes holds this lock until the transaction ends: shared, or
+/// exclusive if it changes rights or ends sessions. So the rights that are read under the lock stay
+/// valid until the commit. It is taken before any row lock, so that no two transactions deadlock.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('narthex.rights', 0))";
 const LOCK_SHARED: &str =
     "SELECT pg_advisory_xact_lock_shared(hashtextextended('narthex.rights', 0))";
 
-/// Keeps everybody's rights and sessions as they are until the transaction ends. `alone`: the transaction itself changes them.
+/// Locks everybody's rights and sessions until the transaction ends. `alone`: exclusively, because
+/// the transaction itself changes them.
 pub async fn lock(transaction: &TenantTransaction, alone: bool) -> Result<(), DbErr> {
     transaction.execute_unprepared(if alone { LOCK } else { LOCK_SHARED }).await?;
     Ok(())
@@ -76,8 +78,8 @@ async fn read(
     }))
 }
 
-/// Of a member of staff, by the role that they have now; `None`: they may not call at all. Whose sign-in another service
-/// keeps has their second factor there.
+/// Rights of a member of staff, by the current role. `None`: the person may not call. A person who
+/// signs in at an identity provider has the second factor there, so `must_enroll` is false.
 pub async fn of_staff(db: &impl OnTenant, id: Uuid) -> Result<Option<Rights>, DbErr> {
     const SQL: &str = "
         SELECT s.id, trim(s.first_name || ' ' || s.last_name) AS name, r.permissions,
@@ -88,7 +90,7 @@ pub async fn of_staff(db: &impl OnTenant, id: Uuid) -> Result<Option<Rights>, Db
     read(db, ActorKind::Staff, SQL, [id.into(), MFA_REQUIRED.into()]).await
 }
 
-/// Of the program that has a key with this hash.
+/// Rights of the service client whose key has this hash. `None`: no valid key has it.
 pub async fn of_key(
     db: &impl OnTenant,
     hash: &[u8],
@@ -106,7 +108,8 @@ struct LetIn {
     may_write: bool,
 }
 
-/// Of an operator, by the impersonation. `is_admin`: are they still one who may change anything?
+/// Rights of an operator in an impersonation session. `is_admin`: the operator still has the role
+/// that may change data. `None`: the session is over.
 pub async fn of_operator(
     db: &impl OnTenant,
     impersonation: Uuid,

@@ -1,5 +1,5 @@
-//! Roles and what they permit. The four built-in ones come with the template; a tenant may change what three of them permit,
-//! and add its own.
+//! Roles and their permissions. The template has four built-in roles. A tenant may change the
+//! permissions of three of them, and add roles of its own.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
@@ -16,18 +16,19 @@ use crate::paging::{Page, PageRequest, Position, newest_first};
 use crate::postgres::failure;
 use crate::tenant_router::{OnTenant, TenantTransaction};
 
-/// The role of whoever registered the tenant.
+/// The role of the person who registered the tenant.
 pub const OWNER: &str = "owner";
 
 impl Rights {
-    /// May they give this role to somebody, or take it from them? Nobody gives what they have not.
+    /// True if the caller may give this role or take it away: nobody gives permissions that they
+    /// lack.
     pub fn includes(&self, role: &Role) -> bool {
         let all = role.permissions.iter().all(|name| self.permissions.contains(name));
         all && (self.is_owner || role.name != OWNER)
     }
 }
 
-/// The built-in roles, each with its permissions; the template is preseeded with them.
+/// The built-in roles, each with its permissions. They are part of the seed.
 pub const BUILT_IN: &[(&str, &[&str])] = &[
     (
         OWNER,
@@ -68,28 +69,28 @@ pub const BUILT_IN: &[(&str, &[&str])] = &[
     ("viewer", &["members:read", "conversations:read"]),
 ];
 
-/// Why a role could not be written.
+/// Why a role could not be written or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum RoleError {
-    /// There is no such role.
+    /// No role has this id.
     #[error("there is no such role")]
     NotFound,
-    /// Another role has the name.
+    /// Another role of the tenant has this name.
     #[error("another role has this name")]
     NameTaken,
-    /// Somebody has the role.
+    /// A member of staff has the role.
     #[error("somebody has this role")]
     InUse,
-    /// What comes with every tenant has its name, and the owner's role all that it permits.
+    /// A built-in role cannot be removed or renamed, and the owner role cannot lose permissions.
     #[error("a built-in role stays")]
     BuiltIn,
-    /// Nobody gives what they have not.
+    /// The role has a permission that the caller lacks.
     #[error("the role permits more than its giver may")]
     PrivilegeEscalation,
-    /// It gives what gives rights to whoever has the role.
+    /// The change gives a permission that allows to give rights.
     #[error("whoever changes this has to prove once more who they are")]
     StepUpRequired,
-    /// A statement failed.
+    /// A statement or the connection to the tenant's database failed.
     #[error(transparent)]
     Database(#[from] DbErr),
 }
@@ -101,24 +102,24 @@ fn refused(error: DbErr) -> RoleError {
     }
 }
 
-/// Roles, newest first.
+/// One page of the roles, newest first.
 pub async fn list(db: &impl OnTenant, page: PageRequest) -> Result<Page<Role>, DbErr> {
     let position = |row: &Role| Position { at: row.created_at, id: row.id };
     newest_first(db, Entity::find(), page, position).await
 }
 
-/// By its name.
+/// The role with this name.
 pub async fn find_by_name(db: &impl OnTenant, name: &str) -> Result<Option<Role>, DbErr> {
     Entity::find().filter(Column::Name.eq(name)).one(db).await
 }
 
-/// One that is to be changed. Nobody changes it, or gives it to anybody, until the transaction has ended.
+/// Locks a role: until the transaction ends nobody else can change it or give it to a person.
 async fn lock(transaction: &TenantTransaction, id: Uuid) -> Result<Role, RoleError> {
     let found = Entity::find_by_id(id).lock_exclusive().one(transaction).await?;
     found.ok_or(RoleError::NotFound)
 }
 
-/// Adds a role of the tenant's own.
+/// Adds a role to the tenant's own roles.
 pub async fn create(
     transaction: &TenantTransaction,
     name: String,
@@ -135,7 +136,8 @@ pub async fn create(
     Entity::insert(row).exec_with_returning(transaction).await.map_err(refused)
 }
 
-/// Changes what is given, and says whether anything is another then. Whoever has the role has the new permissions within seconds.
+/// Changes the given values. Returns the role, and whether anything changed. New permissions take
+/// effect within seconds.
 pub async fn change(
     transaction: &TenantTransaction,
     id: Uuid,
@@ -172,7 +174,7 @@ pub async fn change(
     Ok((changed.into_iter().next().ok_or(RoleError::NotFound)?, true))
 }
 
-/// Removes a role that nobody has.
+/// Removes a role that no member of staff has.
 pub async fn remove(
     transaction: &TenantTransaction,
     id: Uuid,
@@ -185,7 +187,7 @@ pub async fn remove(
     if !by.includes(&role) {
         return Err(RoleError::PrivilegeEscalation);
     }
-    // 23503: a foreign key still points here.
+    // 23503: a foreign key still refers to this row.
     let removed = Entity::delete_by_id(id).exec(transaction).await;
     removed.map_err(|e| match failure::sqlstate(&e).as_deref() {
         Some("23503") => RoleError::InUse,

@@ -1,5 +1,5 @@
-//! Second factors of staff: the secret that their authenticator app shares with us, sealed, and the codes for whoever has
-//! lost it. No code is good twice.
+//! Second factors of staff: the secret that the authenticator app shares with us, sealed, and
+//! recovery codes for a person who has lost the app. No code works twice.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
@@ -11,19 +11,19 @@ use uuid::Uuid;
 use super::entities::staff;
 use crate::tenant_router::{OnTenant, TenantTransaction};
 
-/// What a sealed secret is bound to.
+/// The AAD of a sealed secret.
 pub fn aad(tenant: Uuid, staff: Uuid) -> String {
     format!("staff_totp.secret/{tenant}/{staff}")
 }
 
-/// The secret of a member of staff.
+/// The authenticator secret of a member of staff.
 #[derive(Clone, Debug, FromQueryResult)]
 pub struct Factor {
-    /// Sealed by `Registry::tenant_sealer`.
+    /// The secret, sealed by `Registry::tenant_sealer`.
     pub sealed_secret: Vec<u8>,
-    /// Has a code of it been shown? Before that nobody is asked for one.
+    /// True after a first code was confirmed. Before that, a login needs no code.
     pub is_confirmed: bool,
-    /// Step of the last code.
+    /// Time step of the last used code.
     pub last_step: i64,
 }
 
@@ -36,7 +36,7 @@ async fn run(
     Ok(db.execute_raw(statement).await?.rows_affected())
 }
 
-/// Of a member of staff.
+/// The factor of a member of staff, confirmed or not.
 pub async fn find(db: &impl OnTenant, staff: Uuid) -> Result<Option<Factor>, DbErr> {
     const SQL: &str = "
         SELECT sealed_secret, confirmed_at IS NOT NULL AS is_confirmed, last_step FROM staff_totp WHERE staff_id = $1";
@@ -44,7 +44,7 @@ pub async fn find(db: &impl OnTenant, staff: Uuid) -> Result<Option<Factor>, DbE
     Factor::find_by_statement(statement).one(db).await
 }
 
-/// Keeps a new secret that is to be confirmed; `false`: they have one that is.
+/// Stores a new secret that is to be confirmed. `false`: the person has a confirmed one already.
 pub async fn begin(
     db: &impl OnTenant,
     staff: Uuid,
@@ -59,8 +59,8 @@ pub async fn begin(
     Ok(run(db, SQL, [staff.into(), sealed_secret.into(), now.into()]).await? == 1)
 }
 
-/// From now on codes are asked for; these recovery codes take the place of others. `false`: the secret is not the one that
-/// was read, or was confirmed by somebody else.
+/// Confirms the secret: from now on a login needs a code. The recovery codes are stored with it.
+/// `false`: another request has replaced or confirmed the secret.
 pub async fn confirm(
     transaction: &TenantTransaction,
     staff: Uuid,
@@ -82,7 +82,7 @@ pub async fn confirm(
     Ok(true)
 }
 
-/// They have no second factor any more; `false`: they had none.
+/// Removes the second factor and the recovery codes. `false`: the person had none.
 pub async fn remove(
     transaction: &TenantTransaction,
     staff: Uuid,
@@ -109,13 +109,14 @@ async fn set_enabled(
     Ok(())
 }
 
-/// Uses up a code, by its step; `false`: somebody was there with it, or with a later one, before.
+/// Uses up the code of a time step. `false`: the code of this step or of a later one was used
+/// before.
 pub async fn use_step(db: &impl OnTenant, staff: Uuid, step: i64) -> Result<bool, DbErr> {
     const SQL: &str = "UPDATE staff_totp SET last_step = $2 WHERE staff_id = $1 AND last_step < $2";
     Ok(run(db, SQL, [staff.into(), step.into()]).await? == 1)
 }
 
-/// Uses up a recovery code; `false`: there is none such.
+/// Uses up a recovery code. `false`: the person has no such code.
 pub async fn use_recovery_code(
     db: &impl OnTenant,
     staff: Uuid,

@@ -1,4 +1,4 @@
-//! What every tenant finds on its first day, and the proof that it is all there.
+//! The seed of every new tenant, and the check that it is complete.
 
 use sea_orm::{DbErr, QueryResult, Statement};
 
@@ -11,78 +11,78 @@ pub mod catalogue;
 pub use additions::{SEEDED, additions_sql};
 use catalogue::{OBJECTS, ONBOARDING, PERMISSIONS, PIPELINES, settings};
 
-/// Something that a new tenant should have and this one has not.
+/// A part of the seed that a tenant lacks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Missing {
-    /// A permission.
+    /// A permission, by name.
     #[error("the permission `{0}`")]
     Permission(String),
-    /// A built-in role.
+    /// A built-in role, by name.
     #[error("the role `{0}`")]
     Role(String),
     /// A permission of a built-in role.
     #[error("the permission `{permission}` of the role `{role}`")]
     RolePermission {
-        /// Whose.
+        /// Name of the role.
         role: String,
-        /// Its name.
+        /// Name of the permission.
         permission: String,
     },
-    /// A pipeline.
+    /// A pipeline, by name.
     #[error("the pipeline `{0}`")]
     Pipeline(String),
     /// A stage of a pipeline.
     #[error("the stage `{stage}` of the pipeline `{pipeline}`")]
     Stage {
-        /// Whose.
+        /// Name of the pipeline.
         pipeline: String,
-        /// Its name.
+        /// Name of the stage.
         stage: String,
     },
-    /// A setting.
+    /// A setting, by key.
     #[error("the setting `{0}`")]
     Setting(String),
     /// The settings do not say that the tenant is set up.
     #[error("the completion of its onboarding")]
     Onboarding,
-    /// The description of an object.
+    /// The description of an object, by the object's name.
     #[error("the metadata of `{0}`")]
     Object(String),
     /// A field in the description of an object.
     #[error("the field `{field}` in the metadata of `{object}`")]
     Field {
-        /// Whose.
+        /// Name of the object.
         object: String,
-        /// Its name.
+        /// Name of the field.
         field: String,
     },
 }
 
 impl Missing {
-    /// A tenant that has been in use may have taken it away: it is theirs to change.
+    /// True if a tenant in use may have removed it, because tenants can change it.
     pub fn is_optional(&self) -> bool {
         matches!(self, Self::RolePermission { .. } | Self::Pipeline(_) | Self::Stage { .. })
     }
 }
 
-/// Why a tenant is not proven complete.
+/// Why a tenant is not shown to be complete.
 #[derive(Debug, thiserror::Error)]
 pub enum SeedError {
-    /// It lacks all of these.
+    /// The tenant lacks all of these.
     #[error("the tenant lacks {}", .0.iter().map(Missing::to_string).collect::<Vec<_>>().join(", "))]
     Incomplete(Vec<Missing>),
-    /// It could not be asked, or lacks a whole table.
+    /// The query failed; the tenant may lack a whole table.
     #[error(transparent)]
     Query(#[from] DbErr),
 }
 
-/// A literal of SQL. Only constants of this program are written so: no user's text is among them.
+/// An SQL literal. Only constants of this program are written so, never a user's text.
 fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// The statements that give a tenant what it lacks. What is there is left as it is, so that they mend a damaged tenant
-/// and take nothing back that a tenant has changed.
+/// The statements that add the missing parts of the seed. Existing rows stay as they are, so that a
+/// repair of a damaged tenant does not undo the tenant's own changes.
 pub fn seed_sql() -> String {
     let mut sql = String::new();
     let mut add = |statement: String| {
@@ -133,8 +133,9 @@ pub fn seed_sql() -> String {
     sql
 }
 
-/// Proves that a new tenant has all that it should begin with, or says all that it lacks. One query: it is part of
-/// every registration. What a tenant has renamed or taken away later counts as missing too.
+/// Checks that a new tenant has the whole seed. The error lists all missing parts. It is one query,
+/// because every registration runs it. Parts that a tenant has renamed or removed later count as
+/// missing too.
 pub async fn verify_seed(db: &impl OnTenant) -> Result<(), SeedError> {
     let statement = Statement::from_string(sea_orm::DbBackend::Postgres, verification());
     let rows = db.query_all_raw(statement).await?;
@@ -142,7 +143,7 @@ pub async fn verify_seed(db: &impl OnTenant) -> Result<(), SeedError> {
     if missing.is_empty() { Ok(()) } else { Err(SeedError::Incomplete(missing)) }
 }
 
-/// Everything that should be there, less everything that is.
+/// The query for the expected parts that are not there.
 fn verification() -> String {
     let expected: Vec<String> = expected()
         .iter()
@@ -170,7 +171,7 @@ fn verification() -> String {
     )
 }
 
-/// Kind, name, and the part where the thing is a part.
+/// Kind, name, and the name of the part if there is one.
 fn expected() -> Vec<(&'static str, &'static str, &'static str)> {
     let permissions = PERMISSIONS.iter().map(|(name, _)| ("permission", *name, ""));
     let roles = BUILT_IN.iter().flat_map(|(role, permissions)| {

@@ -1,4 +1,5 @@
-//! Sessions of staff, and the refresh tokens that prolong them. Of a token only its SHA-256 is kept.
+//! Sessions of staff, and the refresh tokens that prolong them. Only the SHA-256 of a token is
+//! stored.
 
 use std::net::IpAddr;
 
@@ -15,33 +16,35 @@ use crate::audit::Client;
 use crate::paging::{Page, PageRequest, Position, newest_first};
 use crate::tenant_router::{OnTenant, TenantTransaction};
 
-/// For so long what is over stays: a sign-out that stopped half-way is repeated sooner.
+/// Ended sessions are kept for this long: an interrupted logout is repeated sooner.
 const KEPT_AFTER_ITS_END: TimeDelta = TimeDelta::days(1);
-/// Old rows that one sign-in removes at most. Each adds one, so that they get fewer all the same.
+/// Ended sessions that one login removes at most. Each login adds one session, so that the number
+/// of old rows falls.
 const REMOVED_AT_ONCE: u64 = 100;
 
-/// A refresh token that comes again so soon after its use brings the same successor once more: two tabs renewed at once, or
-/// an answer was lost. Once the successor was used, nothing but a copy explains the older one.
+/// A refresh token that is used again within this time returns the same successor: two tabs renewed
+/// at once, or an answer was lost. After the successor was used, only a copied token explains the
+/// use of the older one.
 pub const REUSE_WINDOW: TimeDelta = TimeDelta::seconds(10);
 
-/// Nobody is at home in more places.
+/// Addresses that are read; a person has no more sessions in practice.
 const ADDRESSES_AT_MOST: u64 = 200;
 
-/// A session that is to be.
+/// The values of a new session.
 pub struct NewSession<'a> {
-    /// `sid` of its access tokens.
+    /// Id, which is also the `sid` of its access tokens.
     pub id: Uuid,
-    /// Whose.
+    /// Id of the member of staff.
     pub staff: Uuid,
-    /// Who has signed in.
+    /// The client that signs in.
     pub client: &'a Client,
-    /// Of its first refresh token.
+    /// SHA-256 of its first refresh token.
     pub token_hash: Vec<u8>,
-    /// When it ends by itself.
+    /// When the session ends by itself.
     pub expires_at: DateTime<Utc>,
 }
 
-/// Opens a session with its first refresh token, and removes some of what has long been over.
+/// Opens a session with its first refresh token, and removes some sessions that ended long ago.
 pub async fn open(
     transaction: &TenantTransaction,
     new: NewSession<'_>,
@@ -63,7 +66,7 @@ pub async fn open(
     remove_ended(transaction, now).await
 }
 
-/// Where others are at the same rows, they are left to them.
+/// Removes ended sessions. Rows that another transaction has locked are skipped.
 async fn remove_ended(transaction: &TenantTransaction, now: DateTime<Utc>) -> Result<(), DbErr> {
     let ended: Vec<Uuid> = sessions::Entity::find()
         .select_only()
@@ -84,7 +87,7 @@ async fn remove_ended(transaction: &TenantTransaction, now: DateTime<Utc>) -> Re
     Ok(())
 }
 
-/// The sessions of a member of staff that go on, the newest first.
+/// The open sessions of a member of staff, newest first.
 pub async fn list(
     db: &impl OnTenant,
     staff: Uuid,
@@ -99,7 +102,7 @@ pub async fn list(
     newest_first(db, theirs, page, position).await
 }
 
-/// Does a session of a member of staff go on?
+/// True if this session of a member of staff is open.
 pub async fn is_open(
     db: &impl OnTenant,
     staff: Uuid,
@@ -131,7 +134,7 @@ async fn add_token(
     Ok(())
 }
 
-/// From where the sessions of a member of staff that go on were last used.
+/// The addresses from which the open sessions of a member of staff were last used.
 pub async fn addresses_of(
     db: &impl OnTenant,
     staff: Uuid,
@@ -141,21 +144,24 @@ pub async fn addresses_of(
     Ok(page.rows.into_iter().filter_map(|session| session.ip?.parse().ok()).collect())
 }
 
-/// What came of a refresh token.
+/// The result of a refresh token's use.
 #[derive(Debug, PartialEq)]
 pub enum Rotation {
-    /// It was good: the session goes on under the new token.
+    /// The token was valid: the session goes on with the new token.
     Rotated(Session),
-    /// It was used a moment ago, and its successor never: the session goes on under the successor that there is.
+    /// The token was used a moment ago, and its successor was never used: the session goes on with
+    /// the existing successor.
     Repeated(Session),
-    /// It had been used before. Somebody has a copy: the session is revoked. `was_open`: it was not yet.
+    /// The token was used before, so a copy of it exists: the session is revoked. `was_open`: it
+    /// was not revoked before.
     Reused { session: Session, was_open: bool },
-    /// It is unknown, or its session has expired or was revoked.
+    /// The token is unknown, or its session has expired or was revoked.
     Refused,
 }
 
-/// Replaces a refresh token by its successor, which is always the same for one token. Of two that bring the same token at
-/// once, the row's lock lets one pass, and the other meets a used token: see [`REUSE_WINDOW`].
+/// Replaces a refresh token by its successor, which is always the same for one token. If a token is
+/// used twice at once, the row lock admits one request, and the other finds a used token: see
+/// [`REUSE_WINDOW`].
 pub async fn rotate(
     transaction: &TenantTransaction,
     old_hash: Vec<u8>,
@@ -179,7 +185,7 @@ pub async fn rotate(
         if !is_over && now - used_at < REUSE_WINDOW && is_unused(transaction, new_hash).await? {
             return Ok(Rotation::Repeated(session));
         }
-        // Also of a session that is revoked already: the revocation may not have reached every replica then.
+        // A revoked session is reported too: its revocation may not have reached every replica.
         let was_open = revoke(transaction, session.id, now).await?;
         return Ok(Rotation::Reused { session, was_open });
     }
@@ -192,7 +198,7 @@ pub async fn rotate(
         .exec(transaction)
         .await?;
     add_token(transaction, session.id, new_hash, now).await?;
-    // Nobody can do anything with one that was used so long ago, not even betray himself.
+    // Tokens used so long ago are useless, also for the detection of copies.
     refresh_tokens::Entity::delete_many()
         .filter(refresh_tokens::Column::SessionId.eq(session.id))
         .filter(refresh_tokens::Column::UsedAt.lt(now - life))
@@ -217,7 +223,7 @@ async fn is_unused(transaction: &TenantTransaction, token_hash: Vec<u8>) -> Resu
     Ok(found.is_some_and(|token| token.used_at.is_none()))
 }
 
-/// The session that a refresh token belongs to, whether or not either is still good.
+/// The session of a refresh token, whether or not either is still valid.
 pub async fn find_by_token(
     db: &impl OnTenant,
     token_hash: Vec<u8>,
@@ -227,7 +233,8 @@ pub async fn find_by_token(
     sessions::Entity::find_by_id(token.session_id).one(db).await
 }
 
-/// Ends a session: its refresh token is worth nothing from now on. `false`: there is none, or it was ended before.
+/// Revokes a session, whose refresh token stops working. `false`: there is none, or it was revoked
+/// before.
 pub async fn revoke(db: &impl OnTenant, id: Uuid, now: DateTime<Utc>) -> Result<bool, DbErr> {
     let revoked = sessions::Entity::update_many()
         .set(sessions::ActiveModel { revoked_at: Set(Some(now)), ..Default::default() })
@@ -238,7 +245,8 @@ pub async fn revoke(db: &impl OnTenant, id: Uuid, now: DateTime<Utc>) -> Result<
     Ok(revoked.rows_affected > 0)
 }
 
-/// Ends a session of a member of staff, and says whether it went on until now; `None`: they have none with this id.
+/// Revokes a session of a member of staff. Returns whether it was unrevoked until now. `None`: the
+/// person has no session with this id.
 pub async fn revoke_of(
     db: &impl OnTenant,
     staff: Uuid,
@@ -255,7 +263,7 @@ pub async fn revoke_of(
     }
 }
 
-/// The sessions of a member of staff that were revoked since then.
+/// Ids of the member of staff's sessions that were revoked at `since` or later.
 pub async fn revoked_since(
     db: &impl OnTenant,
     staff: Uuid,
@@ -269,8 +277,9 @@ pub async fn revoked_since(
     Ok(revoked.into_iter().map(|session| session.id).collect())
 }
 
-/// Ends every session of a member of staff, but perhaps for one, and names those that were used since `used_since`, the
-/// ones that were ended before included: should a first attempt have stopped half-way, a second one names them again.
+/// Revokes every session of a member of staff, except `but`. Returns the ids of the sessions that
+/// were used since `used_since`, earlier revoked ones included: after an interrupted attempt, the
+/// next one names them again.
 pub async fn revoke_all(
     db: &impl OnTenant,
     staff: Uuid,

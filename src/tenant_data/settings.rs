@@ -1,4 +1,4 @@
-//! What a tenant has decided for itself.
+//! The settings that a tenant makes for itself.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{DbBackend, DbErr, FromQueryResult, Statement};
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::tenant_router::OnTenant;
 
-/// Is a second factor asked of all staff?
+/// Key of the setting that requires a second factor of all staff.
 pub const MFA_REQUIRED: &str = "mfa_required";
 
 #[derive(FromQueryResult)]
@@ -15,7 +15,7 @@ struct Row {
     value: Value,
 }
 
-/// All of them, by their keys. What was never set is not there.
+/// All settings, by key. Settings that were never set are absent.
 pub async fn all(db: &impl OnTenant) -> Result<serde_json::Map<String, Value>, DbErr> {
     const SQL: &str = "SELECT key, value FROM settings ORDER BY key";
     let statement = Statement::from_string(DbBackend::Postgres, SQL);
@@ -23,7 +23,7 @@ pub async fn all(db: &impl OnTenant) -> Result<serde_json::Map<String, Value>, D
     Ok(rows.into_iter().map(|row| (row.key, row.value)).collect())
 }
 
-/// Sets one.
+/// Sets one setting, and replaces its old value.
 pub async fn set(
     db: &impl OnTenant,
     key: &str,

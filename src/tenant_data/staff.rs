@@ -15,31 +15,31 @@ use crate::identifiers::EmailAddress;
 use crate::tenant_router::{OnTenant, TenantTransaction};
 
 impl StaffMember {
-    /// They, as somebody who does something.
+    /// The person as the actor of an audit event.
     pub fn actor(&self) -> Actor {
         let name = format!("{} {}", self.first_name, self.last_name).trim().to_owned();
         Actor { kind: ActorKind::Staff, id: Some(self.id), name }
     }
 }
 
-/// Everything that makes a new member of staff.
+/// The values of a new member of staff.
 #[derive(Clone)]
 pub struct NewStaffMember {
-    /// Row id, and `sub` of the tokens.
+    /// Id of the row, and `sub` of the tokens.
     pub id: Uuid,
-    /// Unique among the tenant's staff.
+    /// Email address, unique among the tenant's staff.
     pub email: EmailAddress,
-    /// PHC string.
+    /// Password hash as a PHC string.
     pub password_hash: String,
-    /// Given name.
+    /// Given name; may be empty for a user of an identity provider.
     pub first_name: String,
-    /// Family name.
+    /// Family name; may be empty for a user of an identity provider.
     pub last_name: String,
-    /// Name of a role.
+    /// Name of a built-in role.
     pub role: &'static str,
 }
 
-/// Adds a member of staff; the same one again changes nothing.
+/// Adds a member of staff. Adding the same one again changes nothing.
 pub async fn add(
     db: &impl OnTenant,
     new: &NewStaffMember,
@@ -67,12 +67,13 @@ pub async fn add(
     Ok(())
 }
 
-/// Is nobody on the staff?
+/// True if the tenant has no staff.
 pub async fn is_empty(db: &impl OnTenant) -> Result<bool, DbErr> {
     Ok(Entity::find().one(db).await?.is_none())
 }
 
-/// Has nobody proven an address, and has nobody come by an identity provider, or looked in as an operator?
+/// True if no member of staff has proven an address, none came from an identity provider, and no
+/// operator had an impersonation session.
 pub async fn is_nobody_proven(db: &impl OnTenant) -> Result<bool, DbErr> {
     const SQL: &str = "SELECT NOT EXISTS (SELECT FROM staff WHERE email_verified_at IS NOT NULL)
         AND NOT EXISTS (SELECT FROM external_identities) AND NOT EXISTS (SELECT FROM impersonations)";
@@ -85,8 +86,9 @@ pub async fn find_active(db: &impl OnTenant, id: Uuid) -> Result<Option<StaffMem
     Entity::find_by_id(id).filter(Column::Status.eq("active")).one(db).await
 }
 
-/// May somebody still sign in, with the password that they had when they were read, and without a second factor if they had
-/// none then? Nobody takes that from them until the transaction has ended.
+/// True if the person may still sign in: with the password from when `user` was read, and without a
+/// second factor if there was none then. The row is locked against changes until the transaction
+/// ends.
 pub async fn lock_active(
     transaction: &TenantTransaction,
     user: &StaffMember,
@@ -111,7 +113,8 @@ pub async fn find_active_by_email(
         .await
 }
 
-/// Sets a new password in the place of the one that somebody had when they were read; `false`: they have another by now.
+/// Sets a new password, if the password is still that of `user`. `false`: another one was set
+/// meanwhile.
 pub async fn set_password(
     db: &impl OnTenant,
     user: &StaffMember,
@@ -137,7 +140,7 @@ pub async fn set_password(
     Ok(set.rows_affected > 0)
 }
 
-/// Puts a hash of today's cost in the place of this one, of the same password.
+/// Replaces the hash by a hash of the same password with the current cost.
 pub async fn rehash(db: &impl OnTenant, id: Uuid, (old, new): (&str, String)) -> Result<(), DbErr> {
     Entity::update_many()
         .set(ActiveModel { password_hash: Set(new), ..Default::default() })
@@ -148,7 +151,7 @@ pub async fn rehash(db: &impl OnTenant, id: Uuid, (old, new): (&str, String)) ->
     Ok(())
 }
 
-/// Notes that letters to somebody's address arrive; the first time counts.
+/// Records that emails to the person's address arrive. Only the first time is kept.
 pub async fn record_verified(
     db: &impl OnTenant,
     id: Uuid,
@@ -163,7 +166,7 @@ pub async fn record_verified(
     Ok(())
 }
 
-/// Notes a sign-in.
+/// Records the time of a login.
 pub async fn record_login(db: &impl OnTenant, id: Uuid, now: DateTime<Utc>) -> Result<(), DbErr> {
     Entity::update_many()
         .set(ActiveModel { last_login_at: Set(Some(now)), ..Default::default() })

@@ -1,5 +1,5 @@
-//! Who is on the staff: inviting, changing, removing. Nobody makes anybody mightier than they are themselves, and an owner
-//! is always left.
+//! Changes of the staff: invite, change, remove. No caller gives more permissions than they have,
+//! and one owner is always left.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
@@ -19,7 +19,7 @@ use crate::paging::{Page, PageRequest, Position, newest_first};
 use crate::postgres::failure;
 use crate::tenant_router::{OnTenant, TenantTransaction};
 
-/// They have been asked, and have no password yet.
+/// Status of a person who is invited and has no password yet.
 pub const INVITED: &str = "invited";
 const ACTIVE: &str = "active";
 const DISABLED: &str = "disabled";
@@ -27,34 +27,34 @@ const DISABLED: &str = "disabled";
 /// Why the staff was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum StaffError {
-    /// There is nobody with this id.
+    /// No member of staff has this id.
     #[error("there is no such member of staff")]
     NotFound,
-    /// Somebody on the staff has the address.
+    /// Another member of staff has this address.
     #[error("somebody on the staff has this address")]
     EmailTaken,
-    /// There is no role of this name.
+    /// No role has this name.
     #[error("there is no such role")]
     UnknownRole,
-    /// An owner must be left.
+    /// The person is the last owner.
     #[error("this is the last owner")]
     LastOwner,
-    /// They may do more than whoever wants to change them, or would.
+    /// The person has, or would get, a permission that the caller lacks.
     #[error("the role permits more than its giver may")]
     PrivilegeEscalation,
-    /// An identity provider says who they are and what they may do.
+    /// An identity provider manages the person's account and role.
     #[error("an identity provider keeps this account")]
     ManagedByIdentityProvider,
-    /// It makes or unmakes an owner, or gives what gives rights.
+    /// The change makes or removes an owner, or gives a permission that allows to give rights.
     #[error("whoever changes this has to prove once more who they are")]
     StepUpRequired,
-    /// Nothing is sent to others until an owner has proven their own address.
+    /// No email goes to other people until an owner has proven their own address.
     #[error("no owner has proven their address")]
     NotVerified,
-    /// They have joined already.
+    /// The person has accepted the invitation before.
     #[error("they have joined already")]
     Joined,
-    /// A statement failed.
+    /// A statement or the connection to the tenant's database failed.
     #[error(transparent)]
     Database(#[from] DbErr),
 }
@@ -72,24 +72,24 @@ pub async fn list(db: &impl OnTenant, page: PageRequest) -> Result<Page<StaffMem
     newest_first(db, Entity::find(), page, position).await
 }
 
-/// Anybody on the staff, whether they may sign in or not.
+/// A member of staff in any status.
 pub async fn find(db: &impl OnTenant, id: Uuid) -> Result<StaffMember, StaffError> {
     Entity::find_by_id(id).one(db).await?.ok_or(StaffError::NotFound)
 }
 
-/// The addresses of everybody on the staff, each with their status.
+/// The addresses of all staff, each with its status.
 pub async fn addresses(db: &impl OnTenant) -> Result<Vec<(String, String)>, DbErr> {
     let query = Entity::find().select_only().column(Column::Email).column(Column::Status);
     query.into_tuple().all(db).await
 }
 
-/// Somebody who is to be asked to join.
+/// A person to be invited.
 pub struct Invitation {
-    /// Where the letter goes.
+    /// The address that the email goes to.
     pub email: EmailAddress,
-    /// Given name.
+    /// Given name, not empty.
     pub first_name: String,
-    /// Family name.
+    /// Family name, not empty.
     pub last_name: String,
     /// Name of a role.
     pub role: String,
@@ -103,7 +103,7 @@ fn covered(by: &Rights, role: &Role) -> Result<(), StaffError> {
     by.includes(role).then_some(()).ok_or(StaffError::PrivilegeEscalation)
 }
 
-/// Does a role make an owner, or somebody who can give rights?
+/// True for the owner role, and for a role that can give rights.
 fn is_mighty(role: &Role) -> bool {
     role.name == OWNER || rights::grants_rights(&role.permissions)
 }
@@ -112,7 +112,7 @@ fn stepped_up(by: &Rights, is_needed: bool) -> Result<(), StaffError> {
     (by.has_stepped_up || !is_needed).then_some(()).ok_or(StaffError::StepUpRequired)
 }
 
-/// Refuses to send anything to others until an owner has proven that letters to their own address arrive.
+/// Fails until an owner has proven that emails to their own address arrive.
 pub async fn require_verified_owner(db: &impl OnTenant) -> Result<(), StaffError> {
     let verified = Entity::find()
         .filter(Column::Role.eq(OWNER))
@@ -123,7 +123,7 @@ pub async fn require_verified_owner(db: &impl OnTenant) -> Result<(), StaffError
     verified.map(drop).ok_or(StaffError::NotVerified)
 }
 
-/// Refuses what would be refused anyway, before anything is written anywhere.
+/// Checks an invitation before anything is written. The errors are those of [`invite`].
 pub async fn may_invite(
     db: &impl OnTenant,
     new: &Invitation,
@@ -137,7 +137,8 @@ pub async fn may_invite(
     if known.is_some() { Err(StaffError::EmailTaken) } else { Ok(()) }
 }
 
-/// Somebody who is invited, until the transaction ends. `None`: they are not any more.
+/// Locks an invited person until the transaction ends, and checks that `by` may invite them.
+/// `NotFound`: the person is not invited any more.
 pub async fn lock_invited_by(
     transaction: &TenantTransaction,
     id: Uuid,
@@ -150,7 +151,7 @@ pub async fn lock_invited_by(
     Ok(user)
 }
 
-/// Somebody who is invited and has not joined yet.
+/// Locks a person who is invited and has not joined. `None`: the person is not invited any more.
 pub async fn hold_invited(
     transaction: &TenantTransaction,
     id: Uuid,
@@ -159,7 +160,7 @@ pub async fn hold_invited(
     query.one(transaction).await
 }
 
-/// Adds somebody who cannot sign in yet.
+/// Adds an invited person, who cannot sign in yet.
 pub async fn invite(
     transaction: &TenantTransaction,
     new: Invitation,
@@ -188,7 +189,8 @@ pub async fn invite(
     Entity::insert(row).exec_with_returning(transaction).await.map_err(refused)
 }
 
-/// Somebody who was invited has set a password: they are on the staff. `None`: they are not invited any more.
+/// Makes an invited person, who has chosen a password, a member of staff. `None`: the person is not
+/// invited any more.
 pub async fn join(
     transaction: &TenantTransaction,
     id: Uuid,
@@ -212,21 +214,22 @@ pub async fn join(
     Ok(joined.into_iter().next())
 }
 
-/// What can be changed of somebody. Absent: as it is.
+/// New values of a member of staff; `None` keeps the old value.
 #[derive(Clone, Debug, Default)]
 pub struct StaffChanges {
-    /// Given name.
+    /// Given name, not empty.
     pub first_name: Option<String>,
-    /// Family name.
+    /// Family name, not empty.
     pub last_name: Option<String>,
     /// Name of a role.
     pub role: Option<String>,
-    /// May they call and sign in?
+    /// True if the person may sign in and call.
     pub active: Option<bool>,
 }
 
-/// Somebody who is to be changed by somebody else who may do so, and whether they are the last owner. Owners are locked first,
-/// always in the same order: of two who unmake each other's owner at once, the second sees what the first has left.
+/// Locks `id`, checks that `by` may change the person, and returns the row and whether the person
+/// is the last owner. Owners are locked first, in id order, so that two owners who demote each
+/// other cannot both succeed.
 pub async fn lock(
     transaction: &TenantTransaction,
     id: Uuid,
@@ -254,7 +257,7 @@ async fn is_kept_elsewhere(db: &impl OnTenant, id: Uuid) -> Result<bool, DbErr> 
     Ok(external_identities::Entity::find().filter(theirs).one(db).await?.is_some())
 }
 
-/// Changes what is given. Returns them as they were, and as they are: the same where nothing is another.
+/// Changes the given values. Returns the row before and after; both are equal if nothing changed.
 pub async fn change(
     transaction: &TenantTransaction,
     id: Uuid,
@@ -287,7 +290,7 @@ pub async fn change(
         Some(true) if before.status == DISABLED => {
             let role = role(transaction, &before.role).await?;
             stepped_up(by, is_mighty(&role))?;
-            // Whoever has never had a password joins by the letter.
+            // A person who never had a password joins by the invitation email.
             let is_new = before.password_hash == NO_PASSWORD;
             row.status = Set(if is_new { INVITED } else { ACTIVE }.to_owned());
         }
@@ -309,7 +312,7 @@ pub async fn change(
     Ok((before, after))
 }
 
-/// Somebody who may be removed. Nobody changes that until the transaction has ended.
+/// Locks a person until the transaction ends, and checks that `by` may remove them.
 pub async fn lock_removable(
     transaction: &TenantTransaction,
     id: Uuid,
@@ -326,13 +329,13 @@ pub async fn lock_removable(
     Ok(user)
 }
 
-/// Removes somebody, with all that was theirs alone; what they have written stays.
+/// Removes a person with their own data, such as sessions. Messages that the person wrote stay.
 pub async fn remove(transaction: &TenantTransaction, id: Uuid) -> Result<(), DbErr> {
     Entity::delete_by_id(id).exec(transaction).await?;
     Ok(())
 }
 
-/// Gives somebody another address, which they have proven to be theirs.
+/// Sets a new address that the person has proven to own.
 pub async fn set_email(
     transaction: &TenantTransaction,
     id: Uuid,

@@ -1,5 +1,5 @@
-//! From a server's row in the registry to the options of a connection. A row that cannot be used is an error:
-//! there is no falling back to less than it asks for.
+//! From a server's row in the registry to the options of a connection. A row that cannot be used is
+//! an error: there is no fallback to a weaker connection than the row asks for.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::postgres::administration::AdminServer;
 use crate::postgres::transport::is_this_machine;
 use crate::registry::tenants::database_servers::{DatabaseServer, TlsMode};
 
-/// Why a row of `database_servers` names no server that can be reached as it asks.
+/// Why a row of `database_servers` does not describe a reachable server.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum AddressError {
     #[error("`{0}` is neither a host name nor an address")]
@@ -45,9 +45,9 @@ impl AddressError {
 
 /// Makes the options of connections to tenants' servers.
 pub(super) struct Addresses {
-    /// The server that the registry lies on, reached as `registry.url` says.
+    /// The server that holds the registry, reached with `registry.url`.
     own: AdminServer,
-    /// Servers whose unprotected connections have been told of.
+    /// Servers for which the warning about unprotected connections was already logged.
     warned_of: Mutex<HashSet<Uuid>>,
 }
 
@@ -56,7 +56,8 @@ impl Addresses {
         Self { own, warned_of: Mutex::default() }
     }
 
-    /// Host, port and TLS for a database of `server`; without one, of the registry's own. Role and password are the caller's to set.
+    /// Host, port and TLS for a database of `server`, or of the registry's own server if it is
+    /// `None`. The caller sets role and password.
     pub(super) fn options_for(
         &self,
         server: Option<&DatabaseServer>,
@@ -73,7 +74,7 @@ impl Addresses {
         Ok(options.database(database))
     }
 
-    /// As which user the server is administered, and how it is reached for that.
+    /// The user that administers the server, and the address for that.
     pub(super) fn administration(
         &self,
         server: &DatabaseServer,
@@ -106,14 +107,15 @@ impl Addresses {
     }
 }
 
-/// `base` comes from the environment (PGHOST, PGSSLMODE, PGSSLROOTCERT, ...), because the driver has no other
-/// beginning: whatever leads a connection or guards it is set here, also where it is set to nothing.
+/// `base` comes from the environment (PGHOST, PGSSLMODE, PGSSLROOTCERT, ...), because the driver
+/// has no other start. So every option that selects or protects a connection is set here, even if
+/// it is set to nothing.
 fn remote(
     base: PgConnectOptions,
     server: &DatabaseServer,
     host: &str,
 ) -> Result<PgConnectOptions, AddressError> {
-    // Options can only be added to.
+    // The driver can add options, but not remove them.
     if base.get_options().is_some() {
         return Err(AddressError::ForeignOptions);
     }
@@ -136,12 +138,12 @@ fn remote(
         .host(host)
         .port(port.ok_or(AddressError::Port(server.port))?)
         .ssl_mode(mode)
-        // An empty one is no authority beside the public ones, whatever PGSSLROOTCERT says.
+        // An empty value means no authority beside the public ones, whatever PGSSLROOTCERT says.
         .ssl_root_cert_from_pem(authority.unwrap_or_default().as_bytes().to_vec())
         .disable_statement_logging())
 }
 
-/// The driver takes a text without any certificate for no authority at all.
+/// The driver reads a text without any certificate as no authority at all.
 fn check_authority(pem: &str) -> Result<(), AddressError> {
     let unusable = |reason: String| AddressError::Authority(reason);
     let mut store = RootCertStore::empty();

@@ -1,4 +1,4 @@
-//! The way to a server for those who make and drop roles and databases on it.
+//! Administrative access to a database server, for code that creates and drops roles and databases.
 
 use super::error::RouterError;
 use super::router::TenantRouter;
@@ -7,17 +7,19 @@ use crate::registry::RegistryError;
 use crate::registry::tenants::database_servers::DatabaseServer;
 
 impl TenantRouter {
-    /// Sessions that a tenant's role may have on its server at once: what keeps a stolen password from taking all of the
-    /// server's connections. Each replica has a pool, and one more while it retires an old one; a release starts a replica
-    /// beside those that it replaces.
+    /// Sessions that a tenant's role may have on its server at once. The limit keeps a stolen
+    /// password from taking all of the server's connections. Each replica has a pool, and a second
+    /// one while it retires an old pool. During a release, new replicas run beside the replicas
+    /// that they replace.
     pub fn role_connection_limit(&self) -> u32 {
         let settings = &self.inner.settings;
         let pools = settings.replicas.saturating_mul(2).saturating_add(1);
         settings.max_connections_per_tenant.saturating_mul(pools)
     }
 
-    /// The administration of a server: the registry's own as `registry.url` says, another one as its row does, under
-    /// the user that was given when it was added. Nothing is connected yet.
+    /// The administration of a server. The registry's own server is reached with `registry.url`.
+    /// Another server is reached with the address of its row and the user that was given when it
+    /// was added. This call opens no connection.
     pub fn administration(&self, server: &DatabaseServer) -> Result<AdminServer, RouterError> {
         let inner = &self.inner;
         let password =

@@ -1,4 +1,5 @@
-//! Whether and when a connection may be opened: the breakers are asked first, then the server's budget.
+//! Whether and when a connection may be opened: first the circuit breakers decide, then the
+//! server's budget.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -21,10 +22,11 @@ use crate::postgres::administration::Capacity;
 use crate::postgres::{AdmissionHook, Attempt, ConnectFailure, Permit, ServerSignals};
 use crate::registry::tenants::REGISTRY_SERVER;
 
-/// Of what a server has left for tenants, so many hundredths are used where no number is set: sessions that are about
-/// to end, people with psql and backups need some too.
+/// The percentage of a server's free connections that tenants get if no number is configured.
+/// Sessions that are about to end, people with psql and backups need the rest.
 const DEFAULT_SHARE_PERCENT: u32 = 80;
-/// Connections of a replica to the registry's server that last for its life, beside the registry's pool: the listener.
+/// Connections of a replica to the registry's server that last for its lifetime, in addition to the
+/// registry's pool: the listener.
 const LISTENERS: u32 = 1;
 
 /// The configured connections do not fit the server.
@@ -47,7 +49,7 @@ pub struct BudgetError {
     wanted: u32,
 }
 
-/// What one replica may use of a server for tenants: all that is left, and the limit that follows.
+/// The number of connections left for tenants on one replica, and the limit that follows from it.
 fn share(capacity: Capacity, beside: u32, replicas: u32, wanted: Option<u32>) -> (u32, u32) {
     let usable = capacity.max_connections.saturating_sub(capacity.reserved);
     let left = (usable / replicas).saturating_sub(beside);
@@ -55,18 +57,18 @@ fn share(capacity: Capacity, beside: u32, replicas: u32, wanted: Option<u32>) ->
     (left, wanted.unwrap_or(default))
 }
 
-/// A database server, as the router sees it.
+/// Admission to one database server.
 pub(super) struct ServerAdmission {
     pub id: Uuid,
     pub budget: Arc<Budget>,
     pub signals: Arc<ServerSignals>,
-    /// First connections of pools that are being opened, at once.
+    /// First connections of opening pools, at the same time.
     cold_opens: Arc<Semaphore>,
-    /// The server has said how many connections it takes.
+    /// True after the server has told how many connections it takes.
     is_known: AtomicBool,
 }
 
-/// The budgets of all servers, and all breakers.
+/// The budgets of all servers, and all circuit breakers.
 pub(super) struct Admission {
     pub breakers: Arc<Breakers>,
     servers: Mutex<HashMap<Uuid, Arc<ServerAdmission>>>,
@@ -86,7 +88,7 @@ impl Admission {
             reclaimer,
             wanted: settings.max_connections_per_server,
             replicas: settings.replicas.max(1),
-            // Until the server has been asked.
+            // Valid until the server has been asked.
             first_limit: settings
                 .max_connections_per_server
                 .unwrap_or(settings.max_connections_per_tenant),
@@ -112,8 +114,8 @@ impl Admission {
         self.servers.lock().values().cloned().collect()
     }
 
-    /// Sets the budget of the registry's server, where the registry's pool and the making of tenants need connections
-    /// too, or says why the settings do not fit.
+    /// Sets the budget of the registry's server, where the registry's pool and provisioning need
+    /// connections too. Fails if the settings do not fit the server.
     pub fn plan(
         &self,
         capacity: Capacity,
@@ -133,7 +135,8 @@ impl Admission {
         Ok(limit)
     }
 
-    /// The row of a server has changed: it may be another machine now.
+    /// Resets the known capacity, because the row of the server has changed: it may be another
+    /// machine now.
     pub fn ask_again(&self, id: Uuid) {
         if id != REGISTRY_SERVER
             && let Some(server) = self.servers.lock().get(&id)
@@ -142,7 +145,7 @@ impl Admission {
         }
     }
 
-    /// A server has said how many connections it takes.
+    /// Applies the number of connections that a server reports.
     pub fn learn(&self, id: Uuid, capacity: Capacity) {
         let server = self.server(id);
         if server.is_known.swap(true, Ordering::AcqRel) {
@@ -176,16 +179,16 @@ impl Admission {
     }
 }
 
-/// Those who ask for connections of one tenant's pool, as numbers.
+/// Counts of the callers that ask for connections of one tenant's pool.
 #[derive(Clone, Default)]
 pub(super) struct Callers {
-    /// Who has none yet.
+    /// Callers that have no connection yet.
     pub waiting: Arc<AtomicUsize>,
-    /// Who may use the reserve.
+    /// Callers that may use the reserve.
     pub urgent: Arc<AtomicUsize>,
 }
 
-/// The gate before the connections of one tenant's pool.
+/// The admission hook for the connections of one tenant's pool.
 pub(super) struct TenantGate {
     tenant: Uuid,
     server: Arc<ServerAdmission>,
@@ -201,7 +204,7 @@ impl TenantGate {
         if self.callers.waiting.load(Ordering::Acquire) == 0 {
             return Err(ConnectFailure::Withdrawn);
         }
-        // Before standing in line too: who may not try needs no place.
+        // Before the queue too: an attempt that the breaker refuses needs no permit.
         drop(self.breakers.admit(self.tenant, self.server.id)?);
         let urgent = self.callers.urgent.clone();
         let place = self.server.budget.acquire(self.tenant, urgent, self.patience).await;
@@ -209,7 +212,8 @@ impl TenantGate {
             NoBudget::NoneCameFree => ConnectFailure::NoPermit,
             NoBudget::Withdrawn => ConnectFailure::Withdrawn,
         })?;
-        // After the place: who waits for one holds up nobody who has one.
+        // After the permit: an opening that waits for a permit must not block an opening that has
+        // one.
         let permit = match self.begun.get() {
             Some(_) => None,
             None => self.server.cold_opens.clone().acquire_owned().await.ok(),
@@ -234,7 +238,7 @@ impl AdmissionHook for TenantGate {
     }
 }
 
-/// A caller that had a connection, counted among those who have none.
+/// Counts a caller whose connection died as waiting again, until it is dropped.
 struct WaitsAgain(Arc<AtomicUsize>);
 
 impl WaitsAgain {

@@ -1,5 +1,6 @@
-//! Back-off for what fails: tenants and servers to which no connection could be opened are left alone for a while,
-//! longer each time, and then tried by one caller at a time. The state outlives the pools.
+//! Circuit breakers. A tenant or a server to which no connection could be opened is not tried for a
+//! while, longer after each failure, and then by one caller at a time. The state outlives the
+//! pools.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,36 +15,38 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::postgres::ConnectFailure;
 
-/// The first back-off; each further one is twice as long, up to the longest, less up to a half at random.
+/// The first backoff. Each further one is twice as long, up to the longest, less up to a half at
+/// random.
 const FIRST: Duration = Duration::from_millis(200);
-/// A tenant's database that comes back is found after this long at the latest.
+/// A tenant's database that works again is found after this long at the latest.
 const LONGEST_FOR_TENANT: Duration = Duration::from_secs(5);
-/// A server concerns many; one attempt a second costs nobody anything.
+/// A server concerns many tenants, and one attempt a second costs little.
 const LONGEST_FOR_SERVER: Duration = Duration::from_secs(1);
-/// So many different tenants without a success in between, and it is not they who fail but their server.
+/// After failures of this many different tenants without a success in between, the breaker of their
+/// server trips.
 const TENANTS_THAT_CONVICT_A_SERVER: usize = 3;
-/// Failures of different tenants convict their server if they come within this time.
+/// Failures of different tenants trip the breaker of their server if they come within this time.
 const CONVICTION_WINDOW: Duration = Duration::from_secs(10);
-/// A failure that nobody has tried to repeat for so long after its back-off says nothing any more.
+/// A failure is forgotten if no caller has tried again for this long after its backoff.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
-/// Tenants whose failures are remembered; those that failed longest ago are forgotten first.
+/// Tenants whose failures are kept. The tenants that failed longest ago are removed first.
 const CAPACITY: usize = 10_000;
-/// A wrong address or password is asked about in the registry at most this often.
+/// After a wrong address or password, the registry is asked for a tenant's row at most this often.
 const REFRESH_EVERY: Duration = Duration::from_secs(1);
 
-/// What a breaker does with the next attempt.
+/// How a breaker treats the next attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerState {
-    /// Lets it through: all is well.
+    /// The attempt is let through.
     Closed,
-    /// Refuses it until the back-off is over.
+    /// The attempt is refused until the backoff is over.
     Open,
-    /// Lets one through to see whether all is well again.
+    /// One attempt is let through as a probe.
     HalfOpen,
 }
 
 impl BreakerState {
-    /// All of them.
+    /// All states.
     pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
 
     /// A stable name for metrics and documents.
@@ -56,16 +59,16 @@ impl BreakerState {
     }
 }
 
-/// What is known of something that fails.
+/// The failure of a tenant or of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BreakerFailure {
-    /// What the next attempt meets.
+    /// The state of the breaker.
     pub state: BreakerState,
     /// Failures since the last success.
     pub failures: u32,
-    /// How the last attempt failed.
+    /// The error of the last attempt.
     pub last: ConnectFailure,
-    /// When.
+    /// The time of the last failure.
     pub at: DateTime<Utc>,
 }
 
@@ -84,7 +87,7 @@ impl BackoffState {
         ConnectFailure::BackingOff { retry_after, last: Box::new(self.last.clone()) }
     }
 
-    /// Takes the turn of the probe, or says why not.
+    /// Admits this attempt as the half-open probe, or returns `BackingOff`.
     fn admit(&mut self) -> Result<(), ConnectFailure> {
         let rest = self.until.saturating_duration_since(Instant::now());
         if !rest.is_zero() {
@@ -106,10 +109,11 @@ impl BackoffState {
     }
 }
 
-/// Half of the back-off or more: replicas and tenants that failed together must not come back together.
+/// Half of the backoff or more, at random: replicas and tenants that failed together must not try
+/// again together.
 fn back_off(failures: u32, longest: Duration) -> Duration {
     let doubled = FIRST.saturating_mul(1_u32 << failures.saturating_sub(1).min(16)).min(longest);
-    // Version 4 ids are random; no other source is needed for this.
+    // Version 4 ids are random, so no other source of randomness is needed.
     let random = u32::from(Uuid::new_v4().as_bytes()[0]);
     doubled / 2 + doubled * random / 512
 }
@@ -123,7 +127,7 @@ fn next(
 ) -> BackoffState {
     let before = before.filter(|back| !back.is_forgotten());
     let running = before.filter(|back| back.until > Instant::now());
-    // Attempts that began together and fail together are one failure.
+    // Attempts that began together and fail together count as one failure.
     let (failures, until) = match running {
         Some(back) => (back.failures, back.until),
         None => {
@@ -150,7 +154,7 @@ struct State {
 #[derive(Default)]
 struct ServerBreaker {
     back: Option<BackoffState>,
-    /// Those that could not reach it since somebody last did.
+    /// Tenants that failed to reach the server since the last success of any tenant.
     failing_tenants: Vec<(Uuid, Instant)>,
 }
 
@@ -166,7 +170,8 @@ impl Breakers {
         Self { state: Mutex::new(state), clock }
     }
 
-    /// May a connection to this tenant be tried? If so its end must be told.
+    /// Decides whether a connection to this tenant may be tried. The caller must report the outcome
+    /// to the guard.
     pub fn admit(
         self: &Arc<Self>,
         tenant: Uuid,
@@ -190,12 +195,12 @@ impl Breakers {
         Ok(ProbeGuard { breakers: self.clone(), tenant, server, is_told: false })
     }
 
-    /// The tenant has another address or password now: what failed was the old one.
+    /// Forgets a tenant's failures, because it has another address or password now.
     pub fn reset(&self, tenant: Uuid) {
         self.state.lock().tenants.pop(&tenant);
     }
 
-    /// May the registry be asked whether a failing tenant has moved? Rate-limited.
+    /// True if the registry may be asked whether a failing tenant has moved. Rate-limited.
     pub fn may_refresh(&self, tenant: Uuid) -> bool {
         let mut state = self.state.lock();
         let Some(back) = state.tenants.peek_mut(&tenant) else { return false };
@@ -206,18 +211,18 @@ impl Breakers {
         due
     }
 
-    /// What is wrong with a tenant, if anything.
+    /// The failure of a tenant. `None` if its breaker is closed.
     pub fn failure_of_tenant(&self, tenant: Uuid) -> Option<BreakerFailure> {
         let state = self.state.lock();
         state.tenants.peek(&tenant).filter(|back| !back.is_forgotten()).map(described)
     }
 
-    /// What is wrong with a server, if anything.
+    /// The failure of a server. `None` if its breaker is closed.
     pub fn failure_of_server(&self, server: Uuid) -> Option<BreakerFailure> {
         self.state.lock().servers.get(&server).and_then(|s| s.back.as_ref()).map(described)
     }
 
-    /// Tenants whose breaker is open, and half-open.
+    /// The number of tenants whose breaker is open, then of those whose breaker is half-open.
     pub fn failing_tenants(&self) -> (usize, usize) {
         let mut state = self.state.lock();
         let forgotten: Vec<Uuid> = state
@@ -243,7 +248,7 @@ fn described(back: &BackoffState) -> BreakerFailure {
     }
 }
 
-/// Does the failure say something of the server, and not only of the tenant? A full server has answered.
+/// True if the failure concerns the server, and not only the tenant. A full server has answered.
 fn is_of_server(failure: &ConnectFailure) -> bool {
     matches!(
         failure,
@@ -251,7 +256,7 @@ fn is_of_server(failure: &ConnectFailure) -> bool {
     )
 }
 
-/// A connection that is being tried.
+/// An attempt to open a connection.
 pub(super) struct ProbeGuard {
     breakers: Arc<Breakers>,
     tenant: Uuid,
@@ -268,7 +273,7 @@ impl ProbeGuard {
             server.failing_tenants.clear();
             if server.back.take().is_some() {
                 tracing::info!(server = %self.server, "a database server answers again");
-                // What these failed of is over.
+                // The failure that these tenants met is over.
                 for (_, back) in state.tenants.iter_mut() {
                     if back.server == self.server && is_of_server(&back.last) {
                         back.until = back.until.min(Instant::now());
@@ -279,7 +284,7 @@ impl ProbeGuard {
     }
 
     pub fn failed(mut self, failure: &ConnectFailure) {
-        // Our own limit says nothing of the database.
+        // Our own limit tells nothing about the database.
         if matches!(
             failure,
             ConnectFailure::NoPermit
@@ -299,7 +304,7 @@ impl ProbeGuard {
         }
         let server = state.servers.entry(self.server).or_default();
         if !is_of_server(failure) {
-            // It has answered; what it refused is the tenant's affair.
+            // The server has answered; what it refused concerns the tenant alone.
             server.back = None;
             server.failing_tenants.clear();
             return;
@@ -320,7 +325,7 @@ impl ProbeGuard {
 }
 
 impl Drop for ProbeGuard {
-    /// Given up without a verdict: the next caller may try.
+    /// The attempt ended without an outcome: the next caller may try.
     fn drop(&mut self) {
         if self.is_told {
             return;

@@ -1,10 +1,5 @@
-//! How many connections may be open to one database server, over all tenants, and who gets the next one.
-//!
-//! The sharing is max-min fair between tenants. A place that comes free goes to the tenant with the fewest
-//! connections; of equals, to the one that has waited longest. While somebody waits, idle connections are closed
-//! for them, and a tenant gives a connection up when it comes back if the waiting one has none at all, or at least
-//! two fewer. So a tenant under heavy load gets all that nobody else wants, and loses it request by request when
-//! somebody does.
+//! How many connections may be open to one database server, over all tenants, and which tenant gets
+//! the next one.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,22 +11,29 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// One in so many places is kept for webhooks and operators.
+/// One permit in this many is kept for webhooks and operators.
 const RESERVED_ONE_IN: u32 = 10;
 
-/// A connection that was told to close is closed long before.
+/// The limit for a connection to close after it was told to; most close much sooner.
 const CLOSES_WITHIN: Duration = Duration::from_millis(300);
 
-/// Closes idle connections of a server; called when somebody waits for a place there.
+/// Closes idle connections of a server. Called when an opening waits for a permit there.
 pub(super) trait Reclaim: Send + Sync {
     fn reclaim(&self, server: Uuid);
 }
 
-/// The places of one server.
+/// The permits of one server.
+///
+/// The sharing is max-min fair between tenants. A free permit goes to the tenant with the fewest
+/// connections; between equal tenants, to the one that has waited longest. While an opening waits,
+/// idle connections of other tenants are closed for it. A tenant gives up a returning connection if
+/// the waiting tenant has no connection at all, or at least two fewer. So a tenant under heavy load
+/// gets everything that no other tenant wants, and loses it request by request when another tenant
+/// wants it.
 pub(super) struct Budget {
     server: Uuid,
     state: Mutex<State>,
-    /// Is anybody waiting? Read at every return of a connection.
+    /// True while an opening waits. Read at every return of a connection.
     is_short: AtomicBool,
     reclaimer: Weak<dyn Reclaim>,
 }
@@ -39,10 +41,11 @@ pub(super) struct Budget {
 struct State {
     limit: u32,
     used: u32,
-    /// Places by tenant; a tenant without any is not in it.
+    /// Permits by tenant. A tenant without any permit is not in the map.
     held: HashMap<Uuid, u32>,
     waiting: Vec<Waiter>,
-    /// When connections were told to close for those who wait, as far as their places are not here yet.
+    /// When connections were told to close for waiting openings, for permits that have not come
+    /// back yet.
     coming: VecDeque<Instant>,
     next_ticket: u64,
 }
@@ -54,23 +57,23 @@ struct Waiter {
     grant: oneshot::Sender<BudgetPermit>,
 }
 
-/// Why there is no place.
+/// Why an opening got no permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoBudget {
-    /// None came free in time.
+    /// No permit came free in time.
     NoneCameFree,
-    /// It is not needed any more.
+    /// The opening is no longer needed.
     Withdrawn,
 }
 
-/// What a server's budget looks like at one moment.
+/// The use of a server's budget at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BudgetUse {
-    /// Places in all.
+    /// All permits of this replica for the server.
     pub limit: u32,
-    /// Places that are taken.
+    /// Permits that are taken.
     pub used: u32,
-    /// Openings that wait for a place.
+    /// Openings that wait for a permit.
     pub waiting: usize,
 }
 
@@ -80,7 +83,7 @@ impl State {
     }
 
     fn reserve(&self) -> u32 {
-        // With few places a reserve would only keep them empty.
+        // With few permits a reserve would only leave them unused.
         if self.limit < RESERVED_ONE_IN { 0 } else { self.limit / RESERVED_ONE_IN }
     }
 
@@ -105,7 +108,8 @@ impl State {
         }
     }
 
-    /// Places that are on their way. One that has not come for a while is not counted on any more.
+    /// The number of permits that are about to come back. A permit that is overdue is not counted
+    /// any more.
     fn coming(&mut self) -> usize {
         while self.coming.front().is_some_and(|told| told.elapsed() > CLOSES_WITHIN) {
             self.coming.pop_front();
@@ -113,7 +117,8 @@ impl State {
         self.coming.len()
     }
 
-    /// How many wait who have nothing, or at least two fewer places than `tenant`.
+    /// The number of waiting openings whose tenant has no permit, or at least two fewer than
+    /// `tenant`.
     fn poorer_than(&self, tenant: Uuid) -> usize {
         let own = self.held(tenant);
         let is_poorer = |waiter: &&Waiter| {
@@ -123,7 +128,8 @@ impl State {
         self.waiting.iter().filter(is_poorer).count()
     }
 
-    /// Of those for whom there is room, the one with the fewest places; of equals, the first that came.
+    /// The waiting opening for which there is room and whose tenant has the fewest permits; between
+    /// equal ones, the first that came.
     fn next(&self) -> Option<usize> {
         (0..self.waiting.len())
             .filter(|at| self.has_room(&self.waiting[*at].urgent))
@@ -144,7 +150,8 @@ impl Budget {
         Self { server, state: Mutex::new(state), is_short: AtomicBool::new(false), reclaimer }
     }
 
-    /// Another limit from now on. Where more places are taken than that, none is given until enough came back.
+    /// Changes the limit. If more permits are taken than the new limit, none is given until enough
+    /// came back.
     pub fn set_limit(self: &Arc<Self>, limit: u32) {
         self.state.lock().limit = limit;
         self.grant();
@@ -155,8 +162,8 @@ impl Budget {
         BudgetUse { limit: state.limit, used: state.used, waiting: state.waiting.len() }
     }
 
-    /// A place for a connection of `tenant`, within `patience`. `urgent`: how many callers of this tenant may use the
-    /// reserve at the moment.
+    /// A permit for a connection of `tenant`, within `patience`. `urgent` counts the callers of
+    /// this tenant that may use the reserve at the moment.
     pub async fn acquire(
         self: &Arc<Self>,
         tenant: Uuid,
@@ -177,7 +184,7 @@ impl Budget {
             (ticket, granted)
         };
         let _waiting = InLine { budget: self, ticket };
-        // There may be room for this one that the others in line may not use.
+        // There may be room for this opening that the others in the queue may not use.
         self.grant();
         if self.is_short() {
             self.ask_for_reclaim();
@@ -189,14 +196,15 @@ impl Budget {
             match tokio::time::timeout_at(next_look, &mut granted).await {
                 Ok(granted) => return granted.map_err(|_| NoBudget::Withdrawn),
                 Err(_) if next_look >= deadline => return Err(NoBudget::NoneCameFree),
-                // What was expected has not come.
+                // The expected permits have not come back.
                 Err(_) => self.ask_for_reclaim(),
             }
         }
     }
 
-    /// No more than so many openings of a pool are needed: its callers were served otherwise, or have gone. Those that
-    /// came last leave the line. The pool is known by the counter that its openings stand in line with.
+    /// Removes the openings of a pool beyond `needed`: their callers got a connection otherwise, or
+    /// have gone. The openings that came last leave the queue. `urgent`, the counter that the
+    /// openings queue with, identifies the pool.
     pub fn withdraw(&self, urgent: &Arc<AtomicUsize>, needed: usize) {
         let mut withdrawn = Vec::new();
         let mut state = self.state.lock();
@@ -208,11 +216,11 @@ impl Budget {
         }
         self.is_short.store(!state.waiting.is_empty(), Ordering::Release);
         drop(state);
-        // Their channels close with them, which is how they hear of it.
+        // Dropping the waiters closes their channels, and so the openings learn of it.
         drop(withdrawn);
     }
 
-    /// Is anybody waiting for a place?
+    /// True while an opening waits for a permit.
     pub fn is_short(&self) -> bool {
         self.is_short.load(Ordering::Acquire)
     }
@@ -223,24 +231,25 @@ impl Budget {
         }
     }
 
-    /// How many more places those who wait need than are coming already.
+    /// How many more permits the waiting openings need than are about to come back.
     pub fn shortage(&self) -> usize {
         let mut state = self.state.lock();
         state.waiting.len().saturating_sub(state.coming())
     }
 
-    /// Is there anybody for whom a connection that `tenant` does not use just now may be closed?
+    /// True if a connection that `tenant` does not use may be closed for a waiting opening.
     pub fn may_take_from(&self, tenant: Uuid) -> bool {
         self.state.lock().poorer_than(tenant) > 0
     }
 
-    /// So many connections are being closed for those who wait.
+    /// Records that this many connections are being closed for waiting openings.
     pub fn expect(&self, places: u32) {
         let now = Instant::now();
         self.state.lock().coming.extend((0..places).map(|_| now));
     }
 
-    /// Should `tenant` give up a connection that has just come back? If so, its place is counted as coming.
+    /// True if `tenant` should give up a connection that has just come back. Its permit is then
+    /// counted as about to come back.
     pub fn is_wanted_back(&self, tenant: Uuid) -> bool {
         if !self.is_short() {
             return false;
@@ -254,7 +263,7 @@ impl Budget {
         wanted
     }
 
-    /// Something has changed that may let somebody in: a place came free, a caller became urgent.
+    /// Gives permits to waiting openings. Called when a permit came free or a caller became urgent.
     pub fn grant(self: &Arc<Self>) {
         loop {
             let mut state = self.state.lock();
@@ -266,13 +275,13 @@ impl Budget {
             state.take(waiter.tenant);
             self.is_short.store(!state.waiting.is_empty(), Ordering::Release);
             drop(state);
-            // Where nobody waits any more, the place comes back at once, by its drop.
+            // If the opening has gone, the permit is dropped and comes back at once.
             let _ = waiter.grant.send(BudgetPermit { budget: self.clone(), tenant: waiter.tenant });
         }
     }
 }
 
-/// Leaves the line when its caller does.
+/// Removes an opening from the queue when it is dropped.
 struct InLine<'a> {
     budget: &'a Arc<Budget>,
     ticket: u64,
@@ -289,7 +298,7 @@ impl Drop for InLine<'_> {
     }
 }
 
-/// The place of one connection; given back when dropped.
+/// The permit of one connection. It comes back when it is dropped.
 pub(super) struct BudgetPermit {
     budget: Arc<Budget>,
     tenant: Uuid,
@@ -323,7 +332,7 @@ mod tests {
         Arc::default()
     }
 
-    /// A line of callers, each an opening that waits.
+    /// An opening that waits in the queue.
     type Waiting = std::pin::Pin<Box<dyn Future<Output = Result<BudgetPermit, NoBudget>>>>;
 
     fn wait(budget: &Arc<Budget>, tenant: u128, urgent: Arc<AtomicUsize>) -> Waiting {
@@ -355,7 +364,7 @@ mod tests {
         let place = served(&mut poor).expect("the poorest was not served");
         assert_eq!(budget.usage(), BudgetUse { limit: 3, used: 3, waiting: 2 });
         drop(place);
-        // Both have one place now; tenant 1 came first.
+        // Both have one permit now; tenant 1 came first.
         assert!(served(&mut rich).is_some());
     }
 

@@ -1,5 +1,5 @@
-//! Following the registry's changes: what is remembered of them is forgotten, and open pools that they concern are
-//! looked at again.
+//! The change feed. A change in the registry invalidates the cached rows, and the open pools that
+//! it concerns are checked again.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -10,30 +10,30 @@ use crate::lifecycle::Lifecycle;
 use crate::registry::changes::{Change, Changes};
 use crate::registry::{Registry, RegistryError};
 
-/// Between two signs of life of the listener.
+/// Time between two liveness checks of the listener.
 const HEARTBEAT: Duration = Duration::from_millis(250);
-/// Without one for so long the listener is given up, and everything looked up again. Before that nothing is answered
-/// from memory already (`directory.rs`, `FRESH_FOR`).
+/// After this long without an answer, the listener is given up and all cached data is invalidated.
+/// The cache stops answering earlier than that (`directory.rs`, `FRESH_FOR`).
 const SILENCE: Duration = Duration::from_secs(3);
-/// Changes that come together are taken up together.
+/// Changes that arrive within this time are handled together.
 const DEBOUNCE: Duration = Duration::from_millis(10);
-/// Between two attempts to listen.
+/// Pause before the second attempt to listen.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// What hears of the changes.
+/// A receiver of the registry's changes.
 pub(super) trait ChangeListener: Send + Sync + 'static {
-    /// Whose changes they are.
+    /// The registry that announces the changes.
     fn registry(&self) -> &Registry;
 
-    /// Every change before this moment has been taken up.
+    /// Records that every change before `moment` has been handled.
     fn mark_synced_until(&self, moment: Instant);
 
-    /// Takes changes up, in their order.
+    /// Handles changes in their order.
     fn take_up(self: &Arc<Self>, news: Vec<Change>);
 }
 
-/// Follows until `life` ends or the listener is gone.
+/// Listens until `life` ends or the listener is dropped.
 pub(super) fn follow<L: ChangeListener>(listener: &Arc<L>, life: &Lifecycle) {
     let (listener, stopping) = (Arc::downgrade(listener), life.clone());
     life.spawn("registry changes", async move {
@@ -57,19 +57,19 @@ async fn follow_always<L: ChangeListener>(weak: Weak<L>) {
             }
             Err(failure) => failure,
         };
-        // Readiness says aloud that the registry is away.
+        // Readiness already reports that the registry is unavailable.
         tracing::debug!(%failure, "changes of the registry cannot be followed");
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
-/// Returns when the listener is gone, or with what ended the listening.
+/// Returns when the listener was dropped, or with the failure that ended the listening.
 async fn listen<L: ChangeListener>(
     weak: &Weak<L>,
     mut changes: Changes,
 ) -> Result<(), RegistryError> {
-    // Whatever happened before this connection listened was told to nobody.
+    // Changes that were made before this connection listened reached no listener.
     let mut news = vec![Change::Everything];
     let mut heard_until = Instant::now();
     loop {

@@ -1,6 +1,6 @@
-//! Look-ups in the registry, remembered until the registry announces a change. What is remembered is used only while
-//! the listener is known to hear; otherwise the registry is asked each time, and only if it does not answer the
-//! memory serves for `registry.outage_grace`.
+//! Look-ups in the registry, cached until the registry announces a change. The cache is used only
+//! while the listener is known to be alive. Otherwise the registry is asked each time, and the
+//! cache serves for `router.outage_grace` if the registry does not answer.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -24,31 +24,33 @@ use crate::registry::tenants::{self, Tenant};
 use crate::registry::tenants::{domains, phone_numbers};
 use crate::registry::{Registry, RegistryError};
 
-/// Remembered tenants, hosts and servers at most, of each.
+/// Limit of cached tenants, of cached hosts and of cached servers.
 const CAPACITY: u64 = 100_000;
-/// Ids that nobody has, remembered apart: a flood of them pushes no tenant out.
+/// Limit of negative entries for unknown ids. They have a cache of their own, so that a flood of
+/// them evicts no tenant.
 const UNKNOWN_CAPACITY: u64 = 10_000;
 const UNKNOWN_TTL: Duration = Duration::from_secs(60);
-/// Without a sign of life from the listener for so long, changes may have been missed.
+/// After this long without a sign of life from the listener, changes may have been missed.
 const FRESH_FOR: Duration = Duration::from_millis(800);
-/// While the listener is silent, a tenant that is known waits no longer than this for the registry.
+/// While the listener is silent, the look-up of a cached tenant waits no longer than this for the
+/// registry.
 const PATIENCE_WITH_KNOWN: Duration = Duration::from_millis(500);
 
-/// Look-ups of hosts in the registry, at once.
+/// Look-ups of hosts in the registry at the same time.
 const HOSTS_AT_ONCE: usize = 2;
-/// A look-up during which something changes is made again; so often at most, for where changes never end.
+/// A look-up is made again if something changes during it, but at most this often.
 const MOST_ROUNDS: usize = 8;
 
-/// What can be looked up, and stays valid until a change of it is announced.
+/// What can be looked up. The answer stays valid until a change of it is announced.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
     Tenant(TenantId),
     Server(Uuid),
-    /// A slug, which has no dot, or a domain, which has one.
+    /// A slug (without a dot) or a domain (with a dot).
     Host(String),
 }
 
-/// What was found.
+/// The answer of a look-up.
 #[derive(Clone)]
 enum Found {
     Tenant(Arc<Tenant>),
@@ -57,7 +59,7 @@ enum Found {
     Nobody,
 }
 
-/// An error that many callers get.
+/// An error that several callers of one look-up get.
 fn shared(error: Arc<RegistryError>) -> RegistryError {
     match &*error {
         RegistryError::Unavailable(reason) => RegistryError::Unavailable(reason.clone()),
@@ -67,22 +69,22 @@ fn shared(error: Arc<RegistryError>) -> RegistryError {
 
 type InFlight = Shared<BoxFuture<'static, Result<Found, Arc<RegistryError>>>>;
 
-/// How often look-ups were answered, and by what.
+/// The number of look-ups since the start, by how they were answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirectoryStatistics {
-    /// From memory.
+    /// Answered from the cache.
     pub hits: u64,
-    /// By the registry.
+    /// Answered by the registry.
     pub misses: u64,
-    /// From memory: there is no such thing.
+    /// Answered by a negative entry of the cache.
     pub negatives: u64,
-    /// From memory, because the registry did not answer.
+    /// Answered from the cache, because the registry did not answer.
     pub in_grace: u64,
-    /// Tenants, servers and hosts remembered; approximate.
+    /// Tenants, servers and hosts in the cache; approximate.
     pub known: u64,
-    /// Changes heard of, or made here.
+    /// Changes that the listener received or that this process made.
     pub changes: u64,
-    /// Is the listener known to hear?
+    /// True while the listener is known to be alive.
     pub is_fresh: bool,
 }
 
@@ -105,10 +107,11 @@ pub struct Directory {
     known: Cache<Key, Found>,
     unknown: Cache<Key, ()>,
     in_flight: Mutex<HashMap<Key, (u64, InFlight)>>,
-    /// Raised by every change, before what is remembered of it is forgotten: what was read under an older epoch is
-    /// not remembered.
+    /// Raised by every change before the cache is invalidated. An answer that was read under an
+    /// older epoch is not cached.
     epoch: AtomicU64,
-    /// Milliseconds since `start` at which the listener was last known to hear everything; 0: never.
+    /// Milliseconds since `start` at which the listener was last known to have received all
+    /// changes; 0: never.
     heard_at: AtomicU64,
     /// Milliseconds since `start` of the last look-up that the registry did not answer.
     failed_at: AtomicU64,
@@ -139,7 +142,7 @@ impl Directory {
         }
     }
 
-    /// The tenant with this id. Many callers at once cost one look-up.
+    /// The tenant with this id. Concurrent callers share one look-up.
     pub async fn tenant(
         self: &Arc<Self>,
         id: TenantId,
@@ -150,12 +153,13 @@ impl Directory {
         }
     }
 
-    /// The tenant as the registry has it now, whatever is remembered.
+    /// The tenant as the registry has it now, without the cache.
     pub(super) async fn refresh(
         self: &Arc<Self>,
         id: TenantId,
     ) -> Result<Option<Arc<Tenant>>, RegistryError> {
-        // What is remembered stays until the registry has answered: in an outage it is all there is.
+        // The cached row stays until the registry has answered: in an outage there is no other
+        // source.
         let key = Key::Tenant(id);
         let epoch = self.epoch();
         let load = self.start_load(&mut self.in_flight.lock(), key, epoch);
@@ -165,12 +169,12 @@ impl Directory {
         }
     }
 
-    /// Raised by every change.
+    /// A counter that every change raises.
     pub(super) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::SeqCst)
     }
 
-    /// The server with this id.
+    /// The database server with this id.
     pub(super) async fn server(
         self: &Arc<Self>,
         id: Uuid,
@@ -181,7 +185,7 @@ impl Directory {
         }
     }
 
-    /// The tenant that a slug or a domain leads to.
+    /// The tenant that a slug or a domain belongs to.
     pub(super) async fn holder_of_host(
         self: &Arc<Self>,
         name: &str,
@@ -192,8 +196,8 @@ impl Directory {
         }
     }
 
-    /// Whose an event is by these numbers. Asked of the registry each time: a message must not follow a number to
-    /// a holder of yesterday.
+    /// The tenants that hold these numbers. The registry is asked each time: a message must not go
+    /// to a previous holder of a number.
     pub async fn holders_of_numbers(
         &self,
         numbers: &[String],
@@ -203,12 +207,12 @@ impl Directory {
         phone_numbers::holders_at(&db, numbers, event).await
     }
 
-    /// Forgets what is remembered of a tenant, because it has just been changed here.
+    /// Removes a tenant from the cache, because this process has just changed it.
     pub fn forget(&self, id: TenantId) {
         self.apply([Change::Tenant(id)]);
     }
 
-    /// Forgets what has changed.
+    /// Removes changed rows from the cache.
     pub(super) fn apply(&self, changes: impl IntoIterator<Item = Change>) {
         self.epoch.fetch_add(1, Ordering::SeqCst);
         for change in changes {
@@ -228,18 +232,18 @@ impl Directory {
         }
     }
 
-    /// The listener has heard everything that was committed before `moment`.
+    /// Records that the listener has received every change that was committed before `moment`.
     pub(super) fn mark_synced_until(&self, moment: Instant) {
         self.note(&self.heard_at, moment);
     }
 
-    /// Notes a moment, in milliseconds since the start.
+    /// Stores `moment` as milliseconds since the start.
     fn note(&self, at: &AtomicU64, moment: Instant) {
         let millis = moment.saturating_duration_since(self.start).as_millis();
         at.store(u64::try_from(millis).unwrap_or(u64::MAX).max(1), Ordering::Release);
     }
 
-    /// How long ago a noted moment was; for ever, where there was none.
+    /// The time since a stored moment. `Duration::MAX` if none was stored.
     fn since(&self, at: &AtomicU64) -> Duration {
         match at.load(Ordering::Acquire) {
             0 => Duration::MAX,
@@ -247,12 +251,12 @@ impl Directory {
         }
     }
 
-    /// Is the listener known to hear?
+    /// True while the listener is known to be alive.
     pub fn is_fresh(&self) -> bool {
         self.since(&self.heard_at) < FRESH_FOR
     }
 
-    /// How look-ups were answered since the start.
+    /// The number of look-ups since the start, by how they were answered.
     pub fn statistics(&self) -> DirectoryStatistics {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         DirectoryStatistics {
@@ -296,8 +300,8 @@ impl Directory {
         Ok(known)
     }
 
-    /// Asks the registry. Callers who come while it is being asked share the answer, unless something has changed
-    /// since it was.
+    /// Asks the registry. Callers that come during the query share its answer, unless something has
+    /// changed since it began.
     async fn ask(self: &Arc<Self>, key: Key) -> Result<Found, RegistryError> {
         count(&self.counters.misses);
         let mut rounds = 0;
@@ -312,7 +316,8 @@ impl Directory {
                 }
             };
             let answer = load.await;
-            // Of another epoch: true when the registry was asked, and perhaps no longer.
+            // The answer is of another epoch: it was true when the registry was asked, and may be
+            // outdated now.
             let has_changed = self.epoch.load(Ordering::SeqCst) != epoch;
             if answer.is_ok() && has_changed && rounds < MOST_ROUNDS {
                 continue;
@@ -321,8 +326,9 @@ impl Directory {
         }
     }
 
-    /// In a task of its own, so that the first caller can give up without failing those behind. The lock is held until
-    /// the flight is listed: it takes itself off the list when it has landed.
+    /// Loads in a task of its own, so that the first caller can give up without a failure for the
+    /// others. The lock is held until the load is listed, because the load removes itself from the
+    /// list when it ends.
     fn start_load(
         self: &Arc<Self>,
         in_flight: &mut HashMap<Key, (u64, InFlight)>,
@@ -359,8 +365,8 @@ impl Directory {
                 self.known.insert(key.clone(), found.clone());
             }
         }
-        // After the insert: a change that came before this line has raised the epoch, one that comes later finds
-        // what it has to forget.
+        // After the insert: a change before this line has raised the epoch, and a later change
+        // finds the entry that it has to remove.
         if self.epoch.load(Ordering::SeqCst) != epoch {
             self.known.invalidate(key);
             self.unknown.invalidate(key);
@@ -368,7 +374,7 @@ impl Directory {
     }
 
     async fn read(&self, key: &Key) -> Result<Found, RegistryError> {
-        // Anybody can ask for any host: such look-ups leave connections for the others.
+        // Any client can ask for any host. The limit leaves connections for other look-ups.
         let _permit = match key {
             Key::Host(_) => self.host_turns.acquire().await.ok(),
             Key::Tenant(_) | Key::Server(_) => None,

@@ -9,7 +9,7 @@ use crate::registry::RegistryError;
 /// Why a tenant's database cannot be used now. A busy pool is never reported as a dead database.
 #[derive(Debug, thiserror::Error)]
 pub enum RouterError {
-    /// There is no such tenant.
+    /// No tenant has the id or the host.
     #[error("there is no such tenant")]
     Unknown,
     /// An operator has locked the tenant.
@@ -21,7 +21,7 @@ pub enum RouterError {
     /// The tenant's database is still being made.
     #[error("the tenant is being made")]
     Provisioning,
-    /// The tenant could not be made.
+    /// The tenant's database could not be made.
     #[error("the tenant could not be made")]
     Failed,
     /// The tenant's database lacks migrations that this program needs.
@@ -36,7 +36,7 @@ pub enum RouterError {
     /// The tenant's database cannot be reached, or is not the one it should be.
     #[error("the tenant's database is not available: {0}")]
     Unavailable(ConnectFailure),
-    /// The registry, which knows where the tenant is, cannot be asked.
+    /// The registry, which has the tenant's address, did not answer.
     #[error(transparent)]
     Registry(#[from] RegistryError),
 }
@@ -49,7 +49,7 @@ impl RouterError {
         }
     }
 
-    /// The same, to be counted.
+    /// The reason under which the error is counted.
     pub fn refusal(&self) -> Refusal {
         match self {
             Self::Unknown => Refusal::Unknown,
@@ -67,7 +67,7 @@ impl RouterError {
         }
     }
 
-    /// After what time it makes sense to try again, where that is known.
+    /// The time after which another attempt makes sense. `None` if it is unknown.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Unavailable(ConnectFailure::BackingOff { retry_after, .. }) => Some(*retry_after),

@@ -1,4 +1,4 @@
-//! Hosts by which tenants are reached: what a host can name, and whose it is.
+//! Hosts by which tenants are reached: how a host is read, and which tenant it belongs to.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -10,29 +10,33 @@ use crate::identifiers::{DomainName, Slug, TenantId};
 use crate::registry::RegistryError;
 use crate::registry::tenants::Tenant;
 
-/// Longer hosts, in bytes, are no names (RFC 1035), and are not worth the work of IDNA.
+/// Longer hosts, in bytes, are not valid names (RFC 1035), and IDNA processing would be wasted on
+/// them.
 const LONGEST_HOST: usize = 254;
-/// No slug is longer, in bytes.
+/// The longest slug, in bytes.
 const LONGEST_SLUG: usize = 40;
 
-/// A host that may be a tenant's, in the form in which the registry knows it. A slug has no dot, a domain has one.
+/// A host that may belong to a tenant, in the registry's form. A slug has no dot, a domain has one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostName<'a> {
-    /// What stands before `http.base_domain`, whether or not there can be such a slug.
+    /// The part before `http.base_domain`, whether or not it is a valid slug.
     Slug(Cow<'a, str>),
-    /// A domain outside of it: lower case, in its ASCII (IDNA) form, without a dot at its end.
+    /// A domain outside `http.base_domain`: lower case, in its ASCII (IDNA) form, without a dot at
+    /// the end.
     Domain(Cow<'a, str>),
 }
 
 impl<'a> HostName<'a> {
-    /// Reads a host as a request gives it, with or without a port. `None`: it names nobody. That is the base domain
-    /// itself, a host below it that is kept for our own use, an address of a machine, a name of the local network without a dot, and what is no name at all.
+    /// Reads the host of a request, with or without a port. `None` if it can belong to no tenant:
+    /// the base domain itself, a host below it that is reserved for the service, an IP address, a
+    /// local network name without a dot, and any text that is not a valid name.
     pub fn read(host: &'a [u8], base: &DomainName) -> Option<Self> {
         let host = without_port(host);
         let name = (host.len() <= LONGEST_HOST)
             .then(|| idna::domain_to_ascii_cow(host, AsciiDenyList::EMPTY).ok())
             .flatten();
-        // What is no name can still lie below our own domain, and then it is not let through as nobody's.
+        // An invalid name can still lie below the base domain. Then it must not be treated as a
+        // foreign host.
         let name =
             name.unwrap_or_else(|| Cow::Owned(String::from_utf8_lossy(host).to_ascii_lowercase()));
         let length = name.strip_suffix('.').map_or(name.len(), str::len);
@@ -50,7 +54,7 @@ impl<'a> HostName<'a> {
         }
     }
 
-    /// The same, without the request that it was read from.
+    /// A copy that does not borrow from the request.
     pub fn into_owned(self) -> HostName<'static> {
         match self {
             Self::Slug(text) => HostName::Slug(Cow::Owned(text.into_owned())),
@@ -59,8 +63,8 @@ impl<'a> HostName<'a> {
     }
 }
 
-/// A host without white space around it and without its port. An IPv6 address loses more than that, and is no name
-/// before nor after.
+/// A host without surrounding white space and without its port. An IPv6 address loses more than its
+/// port, but it is not a valid name with or without that part.
 fn without_port(host: &[u8]) -> &[u8] {
     let end = host.iter().position(|byte| *byte == b':').unwrap_or(host.len());
     host[..end].trim_ascii()
@@ -77,7 +81,8 @@ fn beginning(text: Cow<'_, str>, length: usize) -> Cow<'_, str> {
 }
 
 impl Directory {
-    /// The tenant to whom a host belongs, whatever its status; a domain, once it is proven.
+    /// The tenant that a host belongs to, whatever the tenant's status. A domain counts only after
+    /// it is verified.
     pub async fn tenant_of_host(
         self: &Arc<Self>,
         host: &HostName<'_>,
@@ -88,8 +93,8 @@ impl Directory {
         }
     }
 
-    /// Does a host name this tenant, or nobody? A slug is compared and not looked up: one that no tenant has is
-    /// another than this tenant's all the same.
+    /// True if a host belongs to this tenant or to none. A slug is compared without a look-up: a
+    /// slug that no tenant has still differs from this tenant's slug.
     pub async fn host_agrees(
         self: &Arc<Self>,
         host: &HostName<'_>,

@@ -1,5 +1,6 @@
-//! From a tenant's id to a connection to its own database: the directory knows who and where, the pools hold
-//! what is open. A [`TenantDb`] can be had here and nowhere else, and proves whose it is when it is opened.
+//! From a tenant's id to a connection to its database. The directory caches the tenant's row, and
+//! the pools hold the open connections. Only this module makes a [`TenantDb`], and it checks the
+//! identity of the database when it opens one.
 
 mod address;
 mod administering;

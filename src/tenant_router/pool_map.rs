@@ -1,4 +1,4 @@
-//! What the open pools are made of: a tenant's entry, the leases on it, and the shelf from which an entry is retired.
+//! The parts of the pool map: a tenant's entry, the leases on it, and the map that retires entries.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -20,12 +20,14 @@ use crate::postgres::{ConnectFailure, Pool};
 use crate::registry::tenants::Tenant;
 use crate::registry::tenants::database_servers::DatabaseServer;
 
-/// A pool that nobody has used for so long gives its connections to whoever wants them.
+/// A pool that no request has used for this long gives its connections to waiting tenants.
 const IDLE_AFTER: Duration = Duration::from_secs(1);
-/// An opening that got its turn so long ago has been waiting for the database, and not for its turn.
+/// An opening that got its permit this long ago has been waiting for the database, not for the
+/// permit.
 const TRIED_FOR_LONG: Duration = Duration::from_secs(1);
 
-/// Where a tenant's connections lead; when the registry says otherwise, the pool is of yesterday.
+/// Where a tenant's connections lead. A pool is outdated if its placement differs from the
+/// registry's row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Placement {
     pub server: Uuid,
@@ -52,36 +54,38 @@ impl Placement {
     }
 }
 
-/// Do the two rows of one tenant lead to different places?
+/// True if the two rows of one tenant have different endpoints.
 pub(super) fn endpoint_changed(before: &Tenant, now: &Tenant) -> bool {
     !Placement::of(before).is_of(now)
 }
 
 pub(super) type Opening = Shared<BoxFuture<'static, Result<Pool, ConnectFailure>>>;
 
-/// One tenant's place in the map, from the moment its opening begins.
+/// One tenant's entry in the map, from the moment its opening begins.
 pub(super) struct Entry {
     pub tenant: Uuid,
     pub placement: Placement,
-    /// The row of the server it was opened by.
+    /// The row of the server, as it was when the pool was opened.
     pub address: Arc<DatabaseServer>,
     pub server: Arc<ServerAdmission>,
     pub opening: Opening,
-    /// When the registry's row was last changed that this pool was opened by.
+    /// The time of the last change of the tenant's row that this pool was opened from.
     pub as_of: DateTime<Utc>,
-    /// When the opening had its turn. Before that a caller who gives up has waited for other tenants' openings.
+    /// When the opening got its permit. A caller that gives up before that has waited for other
+    /// tenants' openings.
     pub begun: Arc<OnceLock<Instant>>,
-    /// The opening has failed; whoever comes now tries anew instead of hearing of an old failure.
+    /// The opening has failed. The next caller tries again instead of getting an old failure.
     pub failed: Arc<AtomicBool>,
     /// Requests that have this pool or wait for it.
     pub leases: AtomicUsize,
-    /// Those among them that have no connection yet, and those that may use the reserve of the server's budget.
+    /// Counts the requests that have no connection yet, and those that may use the reserve of the
+    /// server's budget.
     pub callers: Callers,
     pub last_used: Mutex<Instant>,
 }
 
 impl Entry {
-    /// Where it is open: the pool.
+    /// The pool, if its opening has succeeded.
     pub fn pool(&self) -> Option<&Pool> {
         self.opening.peek()?.as_ref().ok()
     }
@@ -90,13 +94,15 @@ impl Entry {
         self.leases.load(Ordering::Acquire) > 0
     }
 
-    /// Has the registry's row led to this pool, or a newer one? A caller with an older row has only been slow.
+    /// True if this pool was opened from `tenant`'s row or from a newer version of it. An older row
+    /// means only that the caller's copy is stale.
     pub fn is_current_for(&self, tenant: &Tenant) -> bool {
         self.placement.is_of(tenant) || self.as_of > tenant.updated_at
     }
 }
 
-/// Holds a pool in the map's view: while it lives the pool is in use. Dropped after its connection went back.
+/// Pins an entry: a pool with a lease is not evicted. It must be dropped after its connection went
+/// back to the pool.
 pub(super) struct Lease {
     pub entry: Arc<Entry>,
     pub shared: Arc<PoolMap>,
@@ -104,7 +110,7 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// The pool, once it is open. The deadline ends the wait.
+    /// The pool, as soon as it is open. Fails at the deadline.
     pub(super) async fn pool(&self, deadline: Instant) -> Result<&Pool, RouterError> {
         if self.entry.opening.peek().is_none() {
             let opened = tokio::time::timeout_at(deadline, self.entry.opening.clone()).await;
@@ -113,7 +119,7 @@ impl Lease {
                     Some(begun) if begun.elapsed() >= TRIED_FOR_LONG => {
                         RouterError::Unavailable(ConnectFailure::Timeout)
                     }
-                    // Most of the time it has waited for others, for a turn or for room on the server.
+                    // Most of that time was spent on a permit or on room on the server.
                     _ => RouterError::Saturated,
                 });
             }
@@ -128,7 +134,7 @@ impl Lease {
         }
     }
 
-    /// Its holder has a connection now, and needs none to be opened.
+    /// The holder of the lease has a connection now and needs no opening any more.
     pub(super) fn served(&mut self) {
         if !std::mem::take(&mut self.is_waiting) {
             return;
@@ -140,7 +146,8 @@ impl Lease {
         }
     }
 
-    /// While it lives, a connection of this tenant may be opened from the reserve of the server's budget.
+    /// While the returned value lives, a connection of this tenant may be opened from the reserve
+    /// of the server's budget.
     pub(super) fn urgently(&self) -> Urgency {
         self.entry.callers.urgent.fetch_add(1, Ordering::AcqRel);
         if self.entry.server.budget.is_short() {
@@ -163,7 +170,7 @@ impl Drop for Lease {
     }
 }
 
-/// A caller who may use the reserve.
+/// A caller that may use the reserve. Counted until it is dropped.
 pub(super) struct Urgency(Arc<AtomicUsize>);
 
 impl Drop for Urgency {
@@ -176,15 +183,15 @@ impl Drop for Urgency {
 pub(super) struct Retiring {
     pub entry: Weak<Entry>,
     pub since: Instant,
-    /// When its sessions were last told to end.
+    /// When the server was last told to end the pool's sessions.
     pub stopped: Option<Instant>,
 }
 
-/// What leases and reclaim share with the pools.
+/// The map and the retiring pools, shared by the leases, the reclaim and `Pools`.
 pub(super) struct PoolMap {
     pub entries: Mutex<LruCache<Uuid, Arc<Entry>>>,
     pub retiring: Mutex<Vec<Retiring>>,
-    /// A pool came free, or a place in the map.
+    /// Notifies waiters when a pool has lost its last lease or a place in the map came free.
     pub freed: Notify,
     pub counters: Arc<Counters>,
 }
@@ -192,7 +199,8 @@ pub(super) struct PoolMap {
 impl PoolMap {
     pub fn new(counters: Arc<Counters>) -> Self {
         Self {
-            // The cap is ours to keep: an LRU that evicts by itself would throw out pools in use.
+            // The map enforces the limit itself: an `LruCache` with a limit would drop pools in
+            // use.
             entries: Mutex::new(LruCache::unbounded()),
             retiring: Mutex::default(),
             freed: Notify::new(),
@@ -200,10 +208,10 @@ impl PoolMap {
         }
     }
 
-    /// What has been taken out of the map is on its way to its end. The caller holds the lock of the map.
+    /// Retires an entry that was taken out of the map. The caller holds the lock of the map.
     pub fn retire(&self, entry: Arc<Entry>, reason: PoolEvent) {
         self.counters.pool(reason);
-        // Where its holders' connections die, nothing leads them to where the tenant was any more.
+        // A holder whose connection dies gets no new one: the tenant may have moved.
         if let Some(pool) = entry.pool() {
             pool.retire();
         }
@@ -212,7 +220,7 @@ impl PoolMap {
         self.freed.notify_waiters();
     }
 
-    /// Removes this very entry, not a newer one that has taken its place.
+    /// Removes this very entry, not a newer one that has replaced it.
     fn remove(&self, entry: &Arc<Entry>) {
         let mut entries = self.entries.lock();
         if entries.peek(&entry.tenant).is_some_and(|current| Arc::ptr_eq(current, entry)) {
@@ -221,7 +229,8 @@ impl PoolMap {
         }
     }
 
-    /// Retires the least recently used of the pools that `is_evictable` holds for and nobody uses. `None`: there is none.
+    /// Retires the least recently used pool that has no lease and for which `is_evictable` is true.
+    /// `None` if there is none.
     pub fn retire_idle_one(
         &self,
         entries: &mut LruCache<Uuid, Arc<Entry>>,
@@ -234,7 +243,8 @@ impl PoolMap {
     }
 }
 
-/// Of the pools that nobody uses and `is_evictable` holds for.
+/// The least recently used pool among those that have no lease and for which `is_evictable` is
+/// true.
 fn least_recently_used(
     entries: &LruCache<Uuid, Arc<Entry>>,
     is_evictable: impl Fn(&Entry) -> bool,
@@ -247,8 +257,8 @@ fn least_recently_used(
 }
 
 impl Reclaim for PoolMap {
-    /// Idle pools go first, the least recently used before the others; then idle connections of pools in use, from
-    /// the pool that has the most.
+    /// Idle pools go first, the least recently used before the others. Then idle connections of
+    /// pools in use are closed, from the pool that has the most connections.
     fn reclaim(&self, server: Uuid) {
         let mut entries = self.entries.lock();
         let Some(budget) = entries
@@ -275,7 +285,7 @@ impl Reclaim for PoolMap {
                     }
                     return;
                 }
-                // Before they begin to come.
+                // Before the connections begin to close.
                 budget.expect(places);
                 if let Some(entry) = entries.pop(&id) {
                     self.retire(entry, PoolEvent::Reclaimed);

@@ -1,5 +1,6 @@
-//! The open pools: at most so many, the least recently used idle one retired for a newcomer. A retired pool
-//! leaves the map at once; its leases end undisturbed, and its connections close with the last of them.
+//! The open pools. Their number is bounded: the least recently used idle pool is retired for a new
+//! one. A retired pool leaves the map at once, its leases end undisturbed, and its connections
+//! close with the last lease.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -19,25 +20,25 @@ use crate::postgres::{ConnectFailure, Pool, PoolLimits, Target};
 use crate::registry::tenants::Tenant;
 use crate::registry::tenants::database_servers::DatabaseServer;
 
-/// A pool that was to be ended by force and still lives is ended again after this long.
+/// A pool that was ended by force and still has leases is ended again after this long.
 const STOP_AGAIN: Duration = Duration::from_secs(10);
 
-/// What a tenant's pool looks like at one moment.
+/// The state of a tenant's pool at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolView {
     /// Its first connection is still being opened.
     pub is_opening: bool,
     /// Connections that exist.
     pub connections: u32,
-    /// Of these, not lent.
+    /// Connections among `connections` that are not checked out.
     pub idle: u32,
     /// Requests that have a connection or wait for one.
     pub leases: usize,
-    /// Of these, waiting.
+    /// Requests among `leases` that have no connection yet.
     pub waiting: usize,
 }
 
-/// The pools together, at one moment.
+/// Totals over all pools at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Overview {
     pub open: usize,
@@ -53,7 +54,8 @@ pub(super) struct Pools {
     admission: Arc<Admission>,
     max_open: usize,
     limits: PoolLimits,
-    /// Cold callers who wait for room, in order; whose pool is open stands in no line.
+    /// Requests whose tenant has no open pool, in order of arrival. A request whose pool is open
+    /// does not queue.
     line: tokio::sync::Mutex<()>,
 }
 
@@ -84,7 +86,7 @@ impl Pools {
         usable.then(|| self.lease_on(entry.clone()))
     }
 
-    /// A lease on the tenant's pool, opened at `target` if need be.
+    /// A lease on the tenant's pool. Opens the pool at `target` if there is none.
     pub async fn lease(
         &self,
         tenant: &Tenant,
@@ -96,7 +98,7 @@ impl Pools {
         let _first =
             tokio::time::timeout_at(deadline, line).await.map_err(|_| RouterError::Saturated)?;
         loop {
-            // Registered before the look, so that a pool freed in between is not missed.
+            // Registered before `try_lease`, so that a pool freed in between is not missed.
             let mut freed = std::pin::pin!(self.pool_map.freed.notified());
             freed.as_mut().enable();
             if let Some(lease) = self.try_lease(tenant, address, &target) {
@@ -106,7 +108,7 @@ impl Pools {
         }
     }
 
-    /// `None`: every place is taken by a pool in use.
+    /// `None` if every place in the map is taken by a pool in use.
     fn try_lease(
         &self,
         tenant: &Tenant,
@@ -130,7 +132,7 @@ impl Pools {
         }
         let server = self.admission.server(tenant.server_id);
         let callers = Callers::default();
-        // The caller for whom it is opened, before it begins.
+        // The caller that the pool is opened for counts as waiting before the opening begins.
         callers.waiting.fetch_add(1, Ordering::AcqRel);
         let (begun, failed) = (Arc::<OnceLock<Instant>>::default(), Arc::<AtomicBool>::default());
         let admission_hook = self.admission.admission_hook(tenant.id, &server, &callers, &begun);
@@ -154,14 +156,16 @@ impl Pools {
         Some(lease)
     }
 
-    /// Counted under the lock of the map: a pool chosen for eviction cannot be leased in between.
+    /// Counted under the lock of the map, so that a pool chosen for eviction cannot be leased in
+    /// between.
     fn lease_on(&self, entry: Arc<Entry>) -> Lease {
         entry.leases.fetch_add(1, Ordering::AcqRel);
         entry.callers.waiting.fetch_add(1, Ordering::AcqRel);
         Lease { entry, shared: self.pool_map.clone(), is_waiting: true }
     }
 
-    /// Opens in a task of its own: the caller that came first may give up without failing those behind it.
+    /// Opens in a task of its own, so that the first caller can give up without a failure for the
+    /// callers behind it.
     fn begin_opening(
         &self,
         target: Target,
@@ -182,7 +186,8 @@ impl Pools {
             task.await.unwrap_or_else(|e| Err(ConnectFailure::Unreachable(e.to_string())))
         };
         let opening = opening.boxed().shared();
-        // Where every caller has left, nobody else would look at the outcome, and reclaim could not see the pool.
+        // If every caller has left, no other code reads the outcome, and reclaim could not see the
+        // pool.
         let (outcome, server) = (opening.clone(), server.clone());
         tokio::spawn(async move {
             let _ = outcome.await;
@@ -207,8 +212,8 @@ impl Pools {
         }
     }
 
-    /// Retires the pool of a tenant that may no longer be served, or has moved. A pool that was opened by a newer row
-    /// than this one stays.
+    /// Retires the pool of a tenant that may no longer be served, or that has moved. A pool that
+    /// was opened from a newer row than `tenant` stays.
     pub fn retire_outdated(
         &self,
         tenant: &Tenant,
@@ -237,8 +242,8 @@ impl Pools {
         }
     }
 
-    /// Pools that have been retiring for longer than `patience` are ended by force; those that are closed are
-    /// forgotten.
+    /// Ends by force the pools that have been retiring for longer than `patience`. Removes closed
+    /// pools from the list.
     pub fn end_overdue(&self, patience: Duration) {
         let mut retiring = self.pool_map.retiring.lock();
         retiring.retain(|pool| pool.entry.strong_count() > 0);

@@ -1,4 +1,4 @@
-//! Why pools were opened and closed, and requests refused: enums, counted.
+//! Why pools were opened and closed, and why requests were refused. Each reason is counted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,7 +9,7 @@ macro_rules! counted {
         pub enum $name { $($(#[$variant_doc])* $variant,)* }
 
         impl $name {
-            /// All of them.
+            /// All variants, in the order of their declaration.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
             /// A stable name for metrics and logs.
@@ -25,13 +25,13 @@ counted! {
     PoolEvent {
         /// Opened for the first request of a tenant.
         Opened "opened",
-        /// Could not be opened.
+        /// The first connection of the pool could not be opened.
         OpenFailed "open_failed",
         /// Retired to make room for another tenant.
         Evicted "evicted",
         /// Retired because other tenants needed its connections.
         Reclaimed "reclaimed",
-        /// Retired because nobody had used it for `router.idle_timeout`.
+        /// Retired because no request had used it for `router.idle_timeout`.
         Idle "idle",
         /// Retired because the tenant's server, database, role or password changed.
         Moved "moved",
@@ -49,32 +49,33 @@ counted! {
     Refusal {
         /// There is no such tenant.
         Unknown "unknown",
-        /// The tenant is suspended.
+        /// An operator has suspended the tenant.
         Suspended "suspended",
-        /// The tenant is deleted.
+        /// The tenant is deleted, being purged or purged.
         Deleted "deleted",
-        /// The tenant is being made.
+        /// The tenant's database is being made.
         Provisioning "provisioning",
-        /// The tenant could not be made.
+        /// The tenant's database could not be made.
         Failed "failed",
         /// The tenant's schema is too old.
         SchemaOutdated "schema_outdated",
-        /// No pool, no place on the server, or no turn to open one came free in time.
+        /// No room for a pool, no permit of the server's budget, or no permit to open a pool came
+        /// free in time.
         Saturated "saturated",
         /// No connection of the tenant's pool came free in time.
         PoolBusy "pool_busy",
         /// The database could not be reached.
         Unavailable "unavailable",
-        /// The database failed a moment ago and is left alone.
+        /// The database failed a moment ago, and its circuit breaker is open.
         BackingOff "backing_off",
         /// The connection led to the wrong database.
         WrongIdentity "wrong_identity",
-        /// The registry could not be asked.
+        /// The registry did not answer.
         Registry "registry",
     }
 }
 
-/// How often each of them happened since the start.
+/// The number of pool events, refusals and retries since the start.
 pub(super) struct Counters {
     pools: [AtomicU64; PoolEvent::ALL.len()],
     refusals: [AtomicU64; Refusal::ALL.len()],
@@ -100,7 +101,7 @@ impl Counters {
         self.refusals[refusal as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A request is tried again with a newer address or password.
+    /// Counts a request that is tried again with a newer address or password.
     pub fn retried(&self) {
         self.retries.fetch_add(1, Ordering::Relaxed);
     }

@@ -1,4 +1,5 @@
-//! The router: one deadline over finding room, opening a pool and waiting for a connection.
+//! The router. One deadline covers the wait for room in the pool map, the opening of a pool and the
+//! wait for a connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,14 +28,15 @@ use crate::registry::tenants::database_servers::DatabaseServer;
 use crate::registry::tenants::{self, Status, Tenant};
 use crate::registry::{Registry, RegistryError};
 
-/// The oldest tenant schema this program can work with: the newest migration without which a statement of ours
-/// fails. Migration names begin with their date, so that they sort by age.
+/// The oldest tenant schema that this program can work with: without this migration, some statement
+/// of the program fails. Migration names begin with their date, so that they sort by age.
 const OLDEST_SUPPORTED_SCHEMA: &str = "m20261121_000004_staff";
 
-/// A change that concerns an open pool is looked at until the registry answers, so often.
+/// After a change that concerns an open pool, the registry is asked until it answers, but at most
+/// this often.
 const REVALIDATE_ATTEMPTS: usize = 10;
 const REVALIDATE_PAUSE: Duration = Duration::from_millis(500);
-/// Connections for ending sessions by force, at once.
+/// Connections that end sessions by force, at the same time.
 const TERMINATION_PERMITS: usize = 4;
 
 pub(super) struct Inner {
@@ -48,14 +50,14 @@ pub(super) struct Inner {
     pub(super) termination_permits: Arc<Semaphore>,
 }
 
-/// The router. Clones share everything.
+/// Gives connections to tenants' databases. Clones share all state.
 #[derive(Clone)]
 pub struct TenantRouter {
     pub(super) inner: Arc<Inner>,
 }
 
 impl TenantRouter {
-    /// A router with nothing open yet. Its reaper and its following of the registry's changes end with `life`.
+    /// A router without any open pool. Its reaper and its change feed end with `life`.
     pub fn new(
         registry: Registry,
         settings: RouterSettings,
@@ -83,33 +85,34 @@ impl TenantRouter {
         router
     }
 
-    /// Holds the settings against what the registry's server takes, and sets its budget. Returns the connections that
-    /// this replica may open to it for tenants, beside those of the registry's `pool` and of `provisioning`.
+    /// Checks the settings against the limits of the registry's server, and sets the budget of that
+    /// server. Returns the number of connections that this replica may open to it for tenants, in
+    /// addition to the connections of the registry's `pool` and of `provisioning`.
     pub async fn plan_budget(&self, pool: u32, provisioning: u32) -> Result<u32, PlanError> {
         let capacity = self.inner.registry.capacity().await?;
         Ok(self.inner.admission.plan(capacity, pool, provisioning)?)
     }
 
-    /// Who is who, and who holds which number.
+    /// The cached look-ups of tenants, servers, hosts and numbers.
     pub fn directory(&self) -> &Arc<Directory> {
         &self.inner.directory
     }
 
-    /// Lends a connection to a tenant's database. One deadline, `router.acquire_timeout`, covers all of it:
-    /// finding room among the open pools, opening the pool, and waiting for a connection. The look-up of a server that
-    /// is not remembered has the registry's own limits.
+    /// Acquires a connection to a tenant's database. One deadline, `router.acquire_timeout`, covers
+    /// the wait for room in the pool map, the opening of the pool, and the wait for a connection.
+    /// The look-up of a server that is not in the cache has the registry's own limits.
     pub async fn connect(&self, tenant: &Arc<Tenant>) -> Result<TenantDb, RouterError> {
         self.inner.connect(tenant, false).await
     }
 
-    /// As [`TenantRouter::connect`], for what must not wait behind ordinary requests (webhooks, operators): it may use
-    /// the reserve of the server's budget.
+    /// As [`TenantRouter::connect`], for callers that must not wait behind ordinary requests
+    /// (webhooks, operators). It may use the reserve of the server's budget.
     pub async fn connect_urgently(&self, tenant: &Arc<Tenant>) -> Result<TenantDb, RouterError> {
         self.inner.connect(tenant, true).await
     }
 
-    /// A connection outside the pools, for making a tenant that is not active yet. The identity is proven all
-    /// the same.
+    /// A connection outside the pools, for the creation of a tenant that is not active yet. The
+    /// identity of the database is checked here too.
     pub async fn connect_for_provisioning(&self, id: TenantId) -> Result<TenantDb, RouterError> {
         let db = self.inner.registry.connect().await?;
         let tenant = tenants::find(&db, id).await?.ok_or(RouterError::Unknown)?;
@@ -119,7 +122,7 @@ impl TenantRouter {
         Connection::open(&Arc::new(target), scope).await.map_err(RouterError::of_connect)
     }
 
-    /// What a tenant's status and schema allow is decided before a connection is taken.
+    /// Checks the tenant's status and schema before a connection is acquired.
     pub fn admit(&self, tenant: &Tenant) -> Result<(), RouterError> {
         admit(tenant)
     }
@@ -142,7 +145,8 @@ impl TenantRouter {
         });
     }
 
-    /// Retires every pool, as the last act before the process ends; leases still out keep theirs.
+    /// Retires every pool, as the last step before the process ends. Requests with a lease keep
+    /// their connections.
     pub fn close(&self) {
         self.inner.pools.retire_all();
     }
@@ -151,10 +155,10 @@ impl TenantRouter {
 /// Why the budget of the registry's server could not be set.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// The server could not be asked.
+    /// The registry's server could not be asked for its limits.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// The settings do not fit it.
+    /// The settings do not fit the registry's server.
     #[error(transparent)]
     Budget(#[from] BudgetError),
 }
@@ -177,7 +181,8 @@ pub(super) fn has_supported_schema(tenant: &Tenant) -> bool {
     tenant.schema_version.as_str() >= OLDEST_SUPPORTED_SCHEMA
 }
 
-/// Why a pool lent nothing. One that has no connection has none because there is no room for it on the server.
+/// Why a pool gave no connection. A pool without any connection lacks a permit of the server's
+/// budget.
 fn refused(failure: CheckoutFailure, has_connections: bool) -> RouterError {
     match failure {
         CheckoutFailure::Busy | CheckoutFailure::Connect(ConnectFailure::NoPermit) => {
@@ -191,7 +196,8 @@ fn refused(failure: CheckoutFailure, has_connections: bool) -> RouterError {
     }
 }
 
-/// Could the tenant have moved, or its password have been changed?
+/// True if the failure can mean that the tenant's database has moved or that its password has
+/// changed.
 fn may_have_moved(failure: &ConnectFailure) -> bool {
     match failure {
         ConnectFailure::Refused(_)
@@ -229,7 +235,8 @@ impl Inner {
         result
     }
 
-    /// Once, and again where the opening was given up by those before just as this request joined them.
+    /// Tries again if the shared opening was cancelled by its last waiter at the moment this
+    /// request joined it.
     async fn retry_withdrawn(
         self: &Arc<Self>,
         tenant: &Arc<Tenant>,
@@ -255,13 +262,15 @@ impl Inner {
             Some(lease) => lease,
             None => {
                 let epoch = self.directory.epoch();
-                // Before any room is made: a tenant that cannot even be tried takes nobody's place.
+                // Before room is made: a tenant that cannot be tried must not take the place of
+                // another tenant.
                 let target = tokio::time::timeout_at(deadline, self.target(tenant)).await;
                 let silent = |_| RegistryError::Unavailable("it did not answer in time".to_owned());
                 let (address, target) = target.map_err(silent)??;
                 let lease = self.pools.lease(tenant, deadline, &address, target).await?;
                 if self.directory.epoch() != epoch {
-                    // Something has changed meanwhile, and its pools were looked at before this one was there.
+                    // A change arrived meanwhile, and its pools were checked before this pool was
+                    // in the map.
                     let ids = vec![TenantId(tenant.id)];
                     tokio::spawn(self.clone().revalidate(ids));
                 }
@@ -279,7 +288,7 @@ impl Inner {
         Ok(checkout.into_connection(scope))
     }
 
-    /// The tenant's row in the registry, if it leads elsewhere than this one.
+    /// The tenant's row in the registry, if its endpoint differs from this row's.
     async fn moved(self: &Arc<Self>, tenant: &Tenant, deadline: Instant) -> Option<Arc<Tenant>> {
         if !self.admission.breakers.may_refresh(tenant.id) {
             return None;
@@ -289,7 +298,7 @@ impl Inner {
         endpoint_changed(tenant, &fresh).then_some(fresh)
     }
 
-    /// Where a tenant's connections lead.
+    /// The target of a tenant's connections: address, credentials and checks.
     async fn target(
         self: &Arc<Self>,
         tenant: &Tenant,
@@ -309,14 +318,14 @@ impl Inner {
         Ok((address, target))
     }
 
-    /// After a change: do the pools of these tenants still lead where they should?
+    /// After a change: checks whether the pools of these tenants still lead to the right database.
     async fn revalidate(self: Arc<Self>, ids: Vec<TenantId>) {
         for id in ids {
             let mut attempts = 0;
             while let Err(error) = self.revalidate_one(id).await {
                 attempts += 1;
                 if attempts == REVALIDATE_ATTEMPTS {
-                    // Callers find out for themselves where it leads.
+                    // Later callers look up the address themselves.
                     tracing::debug!(%error, "a change could not be looked at; its pool is retired");
                     self.pools.retire_unknown(id);
                     break;

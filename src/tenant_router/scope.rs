@@ -1,4 +1,4 @@
-//! What a connection to a tenant's database is known by.
+//! The scope of a connection to a tenant's database.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ pub struct TenantScope {
 }
 
 impl TenantScope {
-    /// Whose database it is.
+    /// The tenant that the database belongs to.
     pub fn tenant(&self) -> &Tenant {
         &self.tenant
     }

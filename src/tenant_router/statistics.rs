@@ -1,4 +1,4 @@
-//! What the router is doing, at one moment: for operators and metrics. Looking changes nothing.
+//! The state of the router at one moment, for operators and metrics. Reading it changes nothing.
 
 use std::time::Duration;
 
@@ -20,39 +20,40 @@ pub struct RouterStatistics {
     pub open: usize,
     /// Pools that have left the map and still have a lease.
     pub retiring: usize,
-    /// How long the oldest of them has been retiring.
+    /// How long the oldest retiring pool has been retiring. Zero if there is none.
     pub oldest_retiring: Duration,
     /// Connections of the pools in the map.
     pub connections: u32,
     /// Requests that have a connection or wait for one.
     pub leases: usize,
-    /// Of these, those that have no connection yet.
+    /// Requests among `leases` that have no connection yet.
     pub waiting: usize,
     /// Requests that were tried again with a newer address or password.
     pub retries: u64,
-    /// Tenants whose breaker is open, and half-open.
+    /// The number of tenants whose circuit breaker is open, then of those whose breaker is
+    /// half-open.
     pub failing_tenants: (usize, usize),
-    /// How look-ups were answered.
+    /// The number of look-ups, by how they were answered.
     pub directory: DirectoryStatistics,
-    /// The servers that tenants were looked for on.
+    /// The servers that the router has used since the start.
     pub servers: Vec<ServerStatistics>,
     pools: [u64; PoolEvent::ALL.len()],
     refusals: [u64; Refusal::ALL.len()],
 }
 
-/// One database server.
+/// The state of one database server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerStatistics {
-    /// Its id in the registry.
+    /// The server's id in the registry.
     pub id: Uuid,
-    /// Its connections.
+    /// The use of the server's connection budget.
     pub budget: BudgetUse,
-    /// What is wrong with it, if anything.
+    /// The failure of the server's circuit breaker. `None` if the server works.
     pub trouble: Option<BreakerFailure>,
 }
 
 impl RouterStatistics {
-    /// How often something happened to a pool since the start.
+    /// How often `event` happened since the start.
     pub fn count(&self, event: PoolEvent) -> u64 {
         self.pools[event as usize]
     }
@@ -64,7 +65,7 @@ impl RouterStatistics {
 }
 
 impl TenantRouter {
-    /// What is open, why it was opened and closed, and who was refused.
+    /// The open pools, the reasons of openings and retirements, and the refused requests.
     pub fn statistics(&self) -> RouterStatistics {
         let inner = &self.inner;
         let overview = inner.pools.overview();
@@ -90,27 +91,27 @@ impl TenantRouter {
         }
     }
 
-    /// How many tenants have an open pool.
+    /// The number of tenants that have an open pool, opening ones included.
     pub fn open_pools(&self) -> usize {
         self.inner.pools.open()
     }
 
-    /// A tenant's pool, if it has one. Does not count as use.
+    /// A tenant's pool, if it has one. The call does not count as use of the pool.
     pub fn pool_of(&self, tenant: TenantId) -> Option<PoolView> {
         self.inner.pools.view(tenant)
     }
 
-    /// Has the tenant's schema all that this program needs?
+    /// True if the tenant's schema has every migration that this program needs.
     pub fn supports_schema_of(&self, tenant: &Tenant) -> bool {
         has_supported_schema(tenant)
     }
 
-    /// What is wrong with a database server, if anything.
+    /// The failure of a server's circuit breaker. `None` if the server works.
     pub fn failure_of_server(&self, server: Uuid) -> Option<BreakerFailure> {
         self.inner.admission.breakers.failure_of_server(server)
     }
 
-    /// What is wrong with a tenant's database, if anything.
+    /// The failure of a tenant's circuit breaker. `None` if the tenant's database works.
     pub fn failure_of(&self, tenant: TenantId) -> Option<BreakerFailure> {
         self.inner.admission.breakers.failure_of_tenant(tenant.0)
     }

@@ -1,4 +1,4 @@
-//! Where a tenant's connections lead, and the proof that they led there.
+//! Where a tenant's connections lead, and the check that they led there.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -21,24 +21,25 @@ use crate::registry::tenants::database_servers::DatabaseServer;
 use crate::registry::tenants::{Tenant, password_aad};
 use crate::registry::{Registry, RegistryError};
 
-/// The role through which every tenant's login role has its rights on the tables of a tenant database. It has no
-/// right to connect anywhere: that right is each login role's own, for its own database.
+/// The role from which every tenant's login role has its rights on the tables of a tenant database.
+/// It may connect to no database: each login role has that right itself, for its own database.
 pub const TENANT_GROUP: &str = "narthex_tenant";
 
-/// How often a server looks whether the client of a running statement is still there.
+/// How often the server checks whether the client of a running statement is still connected.
 const CLIENT_CHECK_MILLIS: &str = "2000";
 
-/// What the way to every tenant's database has in common.
+/// The inputs that are the same for all tenants of a replica.
 pub(super) struct Route<'a> {
     pub registry: &'a Registry,
     pub settings: &'a RouterSettings,
     pub addresses: &'a Addresses,
     pub admission: &'a Arc<Admission>,
-    /// Connections for ending sessions by force, at once.
+    /// Connections that end sessions by force, at the same time.
     pub termination_permits: &'a Arc<Semaphore>,
 }
 
-/// How to reach a tenant's database. The password is opened here, and kept only inside the target.
+/// The target of a tenant's database. The password is unsealed here and kept only inside the
+/// target.
 pub(super) fn target(
     route: Route<'_>,
     tenant: &Tenant,
@@ -59,7 +60,7 @@ pub(super) fn target(
         .password(&password)
         .options([
             ("statement_timeout", settings.statement_timeout.as_millis().to_string()),
-            // The server notices by itself that a client is gone, too (PostgreSQL 14 and later).
+            // The server also detects by itself that a client is gone (PostgreSQL 14 and later).
             ("client_connection_check_interval", CLIENT_CHECK_MILLIS.to_owned()),
         ]);
     let expected = Expected {
@@ -89,11 +90,12 @@ struct Expected {
     database: String,
     role: String,
     server: Uuid,
-    /// Learns from the answer how many connections the server takes.
+    /// Gets the number of connections that the server takes, from the answer.
     admission: Weak<Admission>,
 }
 
-/// Asks a new connection where it is. A mismatch is an alarm: somebody's data is not where the registry says.
+/// Asks a new connection which database it is in. A mismatch is an alert: a tenant's data is not
+/// where the registry says.
 fn prove(
     expected: Expected,
     socket: &mut PgConnection,
@@ -108,7 +110,8 @@ fn prove(
         .persistent(false)
         .fetch_all(socket)
         .await
-        // A table that is missing, not for us to read, or of more than one row: this is no tenant's database.
+        // A table that is missing, not readable or has more than one row: the database is no
+        // tenant's database.
         .map_err(|e| match failure::leaves_connection_certain(&e) {
             true => {
                 tracing::error!(expected = %expected.tenant, error = %e, "ALARM: a database does not say whose it is");

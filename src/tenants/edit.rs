@@ -1,4 +1,4 @@
-//! What a tenant is called, and its plan.
+//! Changes of a tenant's name, time zone and plan.
 
 use serde_json::json;
 
@@ -9,13 +9,13 @@ use crate::registry::people::audit_log::{self, TENANT};
 use crate::registry::tenants::{self, Tenant, TenantEdit, unproven_tenants};
 use crate::registry::{Registry, RegistryError, RegistryTransaction};
 
-/// Why a tenant is not edited.
+/// Reason why a tenant is not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
-    /// It is deleted, or there is none.
+    /// The tenant is deleted or does not exist.
     #[error("there is no such tenant")]
     NotFound,
-    /// It could not be written down.
+    /// The registry could not be read or written.
     #[error(transparent)]
     Registry(#[from] RegistryError),
 }
@@ -28,12 +28,12 @@ pub struct Tenants {
 }
 
 impl Tenants {
-    /// The tenants of this registry.
+    /// Creates the service for this registry.
     pub fn new(registry: Registry, clock: Clock) -> Self {
         Self { registry, clock }
     }
 
-    /// Changes what a tenant is called, or its plan.
+    /// Changes the tenant's name, time zone or plan.
     pub async fn edit(
         &self,
         tenant: TenantId,
@@ -44,7 +44,8 @@ impl Tenants {
         let edited = async |transaction: &RegistryTransaction| {
             let found = tenants::find(transaction, tenant).await?;
             if let Some(same) = found.filter(|found| edit.is_done(found)) {
-                // Nothing to tell of; but who may not change it is not shown it either.
+                // No change, so no audit entry. But the caller's right is still checked before the
+                // tenant is returned.
                 audit_log::uphold(transaction, origin, now).await?;
                 return Ok((same, None));
             }
@@ -63,8 +64,8 @@ impl Tenants {
     }
 }
 
-/// A tenant that an operator has taken care of does not end by itself. Its own staff decide nothing about that: they could keep an
-/// address that is not theirs.
+/// An operator's change to a tenant protects it from automatic deletion as unproven. A change by
+/// the tenant's own staff does not: the staff could otherwise keep an address that is not theirs.
 pub(super) async fn keep(
     transaction: &RegistryTransaction,
     tenant: TenantId,

@@ -1,4 +1,5 @@
-//! From one status of a tenant to another, if it is still that one: suspended, resumed, deleted, restored.
+//! Changes of a tenant's status: suspended, resumed, deleted, restored. Each change starts from a
+//! certain status.
 
 use super::edit::{Tenants, keep};
 use crate::audit::{AuditEvent, Origin};
@@ -8,21 +9,21 @@ use crate::registry::people::audit_log;
 use crate::registry::tenants::{self, Status};
 use crate::registry::{RegistryError, RegistryTransaction};
 
-/// What operators do to a whole tenant.
+/// A change of a tenant's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusChange {
-    /// Locks everybody of it out.
+    /// Refuses all requests of the tenant.
     Suspend,
-    /// Lets a suspended tenant in again.
+    /// Admits requests of a suspended tenant again.
     Resume,
-    /// Until its time is over it can be restored.
+    /// Deletes the tenant. It can be restored during the grace period.
     Delete,
-    /// Makes a deleted tenant again what it was.
+    /// Gives a deleted tenant the status that it had before.
     Restore,
 }
 
 impl StatusChange {
-    /// What has been done then.
+    /// Past participle of the change, for messages.
     pub fn done(self) -> &'static str {
         match self {
             Self::Suspend => "suspended",
@@ -32,7 +33,7 @@ impl StatusChange {
         }
     }
 
-    /// In which status the tenant usually is then.
+    /// The usual status of the tenant after the change.
     pub fn status(self) -> Status {
         match self {
             Self::Suspend => Status::Suspended,
@@ -52,7 +53,8 @@ impl StatusChange {
 }
 
 impl Tenants {
-    /// Changes a tenant's status, and writes down who did it. `false`: it is not in a status from which that can be done.
+    /// Changes the status and writes an audit log entry. Returns `false` if the current status does
+    /// not allow the change.
     pub async fn change_status(
         &self,
         tenant: TenantId,
@@ -71,7 +73,7 @@ impl Tenants {
             if !changed {
                 return Ok((false, None));
             }
-            // Whoever has left meanwhile gets in no more.
+            // Members who left the organization at Clerk in the meantime get no access.
             clerk::settle_again(transaction, tenant, now).await?;
             keep(transaction, tenant, origin).await?;
             let event = AuditEvent::on(change.action(), audit_log::TENANT, tenant);

@@ -1,4 +1,4 @@
-//! What is done to a tenant, whoever asks for it: its status, its name, its numbers, and its end.
+//! Changes to a tenant, by operators or by its staff: status, name, phone numbers, and purge.
 
 mod edit;
 mod lifecycle;

@@ -1,4 +1,4 @@
-//! The phone numbers of a tenant.
+//! The phone numbers of tenants.
 
 use serde_json::json;
 
@@ -10,20 +10,20 @@ use crate::registry::people::audit_log::{self, TENANT};
 use crate::registry::tenants::phone_numbers::{self, NotAssigned};
 use crate::registry::{RegistryError, RegistryTransaction};
 
-/// Why a number is not assigned.
+/// Reason why a number is not assigned.
 #[derive(Debug, thiserror::Error)]
 pub enum AssignError {
-    /// The tenant cannot have it.
+    /// The tenant cannot have this number.
     #[error(transparent)]
     NotAssigned(#[from] NotAssigned),
-    /// It could not be written down.
+    /// The registry could not be read or written.
     #[error(transparent)]
     Registry(#[from] RegistryError),
 }
 
 impl Tenants {
-    /// Gives a number to a tenant, and makes the waiting events due that are the tenant's by it. Returns how many there
-    /// are.
+    /// Assigns a number to a tenant and makes its parked events due. Returns the number of these
+    /// events.
     pub async fn assign_number(
         &self,
         tenant: TenantId,
@@ -44,7 +44,7 @@ impl Tenants {
         audit_log::change(&self.registry, origin, now, assigned).await
     }
 
-    /// Takes a number away from a tenant. `false`: it does not hold it.
+    /// Releases a number of a tenant. Returns `false` if the tenant does not have it.
     pub async fn release_number(
         &self,
         tenant: TenantId,

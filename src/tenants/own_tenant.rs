@@ -1,8 +1,5 @@
-//! What the staff of a tenant do to it in the registry: another name, and its end.
-//!
-//! The registry and the tenant's database do not commit at once. The registry's part is in one transaction with an entry in its
-//! own log. The tenant's log says before that it is wanted, and after that it was done: whatever is cut off, nothing is done that
-//! nobody is known to have wanted, and nothing is said to be done that is not.
+//! Changes that a tenant's staff make to their own tenant in the registry: name, time zone, and
+//! deletion.
 
 use std::sync::Arc;
 
@@ -20,10 +17,10 @@ use crate::registry::tenants::{self, Tenant, TenantEdit};
 use crate::tenant_data::rights::Rights;
 use crate::tenant_router::{RouterError, TenantRouter, TenantTransaction};
 
-/// Why the staff do not get what they want.
+/// Reason why a change is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum OwnTenantError {
-    /// The tenant was suspended or closed in this very moment.
+    /// The tenant was suspended or closed at the same time.
     #[error("the tenant is suspended or closed already")]
     Conflict,
     /// The proof of identity is refused.
@@ -45,7 +42,12 @@ impl From<EditError> for OwnTenantError {
     }
 }
 
-/// Changes a tenant in the registry for its own staff.
+/// Changes a tenant in the registry on behalf of its own staff.
+///
+/// The registry and the tenant's database cannot commit together. The change in the registry is one
+/// transaction with an entry in the registry's log. The tenant's log gets one entry before the
+/// change (requested) and one after it (done). So after any interruption, every change has a
+/// request in the log, and no entry reports a change that was not made.
 #[derive(Clone)]
 pub struct OwnTenant {
     access: Authenticator,
@@ -56,7 +58,7 @@ pub struct OwnTenant {
 }
 
 impl OwnTenant {
-    /// On these parts.
+    /// Creates the service.
     pub fn new(
         access: Authenticator,
         registry: Registry,
@@ -67,7 +69,7 @@ impl OwnTenant {
         Self { access, registry, router, credentials, tenants }
     }
 
-    /// Changes what the tenant is called.
+    /// Changes the tenant's name or time zone.
     pub async fn edit(
         &self,
         tenant: &Arc<Tenant>,
@@ -95,7 +97,7 @@ impl OwnTenant {
         .await
     }
 
-    /// Closes the tenant, for a caller who proves their identity once more.
+    /// Closes the tenant. The caller proves their identity again.
     pub async fn close(
         &self,
         tenant: &Arc<Tenant>,
@@ -109,14 +111,15 @@ impl OwnTenant {
         self.change(tenant, by, entries, json!({}), async |id, origin| {
             match self.tenants.change_status(id, StatusChange::Delete, origin).await? {
                 true => Ok(()),
-                // Suspended in this very moment, or closed by somebody else.
+                // Another request suspended or closed the tenant at the same time.
                 false => Err(OwnTenantError::Conflict),
             }
         })
         .await
     }
 
-    /// Does something to the tenant in the registry, for a caller who may do so when it is done.
+    /// Makes a change in the registry for an authorized caller. The caller is still authorized when
+    /// the change is made.
     async fn change<T>(
         &self,
         tenant: &Arc<Tenant>,
@@ -136,7 +139,8 @@ impl OwnTenant {
         let mut changed = None;
         let db = self.router.connect(tenant).await?;
         let noted = async |_: &TenantTransaction, rights: &Rights| {
-            // In the registry nobody of a tenant is named: their own log has it all.
+            // The registry's log contains no names of a tenant's staff; the tenant's own log has
+            // them.
             let actor = Actor { name: "staff".to_owned(), ..rights.actor.clone() };
             let origin =
                 Origin { ip: None, user_agent: None, ..Origin::of(actor, by.client.as_ref()) };
@@ -144,7 +148,7 @@ impl OwnTenant {
             Ok::<_, OwnTenantError>(((), event(done)))
         };
         match (self.access.change_by(&db, by, noted).await, changed) {
-            // It is done, and the caller must not be told that it is not.
+            // The change is committed, so the caller must not get an error.
             (Err(error), Some(changed)) => {
                 tracing::warn!(tenant = %id, %error, "the audit log of a tenant lacks `{done}`");
                 Ok(changed)

@@ -1,5 +1,5 @@
-//! The end of tenants: of those that were deleted and whose time for being restored is over, and of those of which nobody has proven
-//! an address.
+//! Deletion of tenants that time out: the purge of deleted tenants after the grace period, and the
+//! deletion of tenants without a proven email address.
 
 use std::time::Duration;
 
@@ -16,29 +16,29 @@ use crate::registry::tenants::{self, unproven_tenants};
 use crate::registry::{Registry, RegistryError, RegistryTransaction};
 use crate::tenant_router::TenantRouter;
 
-/// Tenants that are purged in one go of the job.
+/// Tenants that one run of the job purges at most.
 const PURGE_BATCH: i64 = 20;
-/// Between the moment from which nobody can prove the address any more and the last look before the purge: longer than any
-/// request takes that was let in before.
+/// Minimum time from the deletion of an unproven tenant to the last check before its purge. It is
+/// longer than any request that was admitted before the deletion.
 const LAST_LOOK_AFTER: Duration = Duration::from_secs(3600);
-/// Tenants that are looked at in one go of the job.
+/// Tenants that one run of the job checks at most.
 const BATCH: i64 = 50;
 
-/// Ends tenants whose time is over.
+/// Deletes and purges tenants whose time is over.
 #[derive(Clone)]
 pub struct Purges {
     registry: Registry,
     router: TenantRouter,
     provisioner: Provisioner,
-    /// For so long a deleted tenant can be restored.
+    /// Time in which a deleted tenant can be restored.
     deletion_grace: Duration,
-    /// After so long a tenant ends of which nobody has proven an address. Zero: never.
+    /// A tenant without a proven address is deleted after this long. Zero: never.
     unproven_lifetime: Duration,
     clock: Clock,
 }
 
 impl Purges {
-    /// The purges of this registry.
+    /// Creates the service for this registry.
     pub fn new(
         registry: Registry,
         router: TenantRouter,
@@ -50,7 +50,8 @@ impl Purges {
         Self { registry, router, provisioner, deletion_grace, unproven_lifetime, clock }
     }
 
-    /// Begins the purge of every tenant whose time for being restored is over. Returns how many.
+    /// Starts the purge of every deleted tenant whose grace period is over. Returns the number of
+    /// purges.
     pub async fn purge_due(&self) -> Result<usize, RegistryError> {
         let db = self.registry.connect().await?;
         let overdue = tenants::overdue(&db, self.deletion_grace, PURGE_BATCH).await?;
@@ -63,8 +64,8 @@ impl Purges {
         Ok(begun + self.purge_unproven().await?)
     }
 
-    /// Deletes tenants that were registered longer than `provisioning.unproven_lifetime` ago, and of which nobody has proven
-    /// an address. Returns how many.
+    /// Deletes tenants that were registered longer than `provisioning.unproven_lifetime` ago and
+    /// have no proven address. Returns the number of tenants.
     pub async fn end_unproven(&self) -> Result<usize, RegistryError> {
         let lifetime = self.unproven_lifetime;
         if lifetime.is_zero() {
@@ -92,7 +93,7 @@ impl Purges {
     async fn end(&self, id: TenantId, lifetime: Duration) -> Result<bool, RegistryError> {
         let ended = async |transaction: &RegistryTransaction| {
             let now = self.clock.now();
-            // An operator may have done something with it meanwhile.
+            // An operator may have changed the tenant in the meantime.
             let ended = unproven_tenants::lock_due(transaction, id, lifetime).await?
                 && tenants::delete(transaction, id, now).await?;
             let event = AuditEvent::on("tenant.deleted", TENANT, id);
@@ -107,7 +108,8 @@ impl Purges {
         Ok(ended)
     }
 
-    /// Begins the purge of tenants whose time has come because nobody has proven their address, unless somebody just has.
+    /// Starts the purge of unproven tenants that were deleted long enough ago. A tenant whose
+    /// address was proven in the meantime is restored.
     async fn purge_unproven(&self) -> Result<usize, RegistryError> {
         let lifetime = self.unproven_lifetime;
         if lifetime.is_zero() {
@@ -130,7 +132,7 @@ impl Purges {
         Ok(begun)
     }
 
-    /// Somebody has proven the address while the tenant was being deleted.
+    /// Restores a tenant whose address was proven during its deletion.
     async fn take_back(&self, id: TenantId) -> Result<(), RegistryError> {
         let taken_back = async |transaction: &RegistryTransaction| {
             if !tenants::restore(transaction, id, self.clock.now()).await? {
@@ -145,7 +147,7 @@ impl Purges {
     }
 }
 
-/// No person does it.
+/// The origin of changes that no person requested.
 fn by_itself() -> Origin {
     Actor::command("narthex").into()
 }

@@ -1,4 +1,5 @@
-//! Events of providers: verified on the bytes received, understood, and applied to the tenant they belong to.
+//! Events of providers: verified on the bytes received, parsed, and applied to the tenant they
+//! belong to.
 
 pub mod clerk;
 pub mod telnyx;

@@ -1,4 +1,5 @@
-//! Who runs the server. PostgreSQL refuses to run as root, so a root owner hands it to an unprivileged account.
+//! The account that runs the server. PostgreSQL refuses to run as root, so a root owner uses an
+//! unprivileged account.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
@@ -9,20 +10,22 @@ use tokio::process::Command;
 
 use crate::error::{ClusterError, io_error};
 
-/// Prints the first of its arguments that cannot be entered. The kernel decides, so access lists count too.
+/// Prints the first of its arguments that cannot be entered. The kernel decides, so that access
+/// lists count too.
 const ENTER_EACH: &str =
     r#"for dir; do cd "$dir" 2>/dev/null || { printf '%s' "$dir"; exit 1; }; done"#;
 
-/// The account the server runs as.
+/// The account that the server runs as.
 pub(crate) enum ServerAccount {
-    /// We are not root: our own.
+    /// This process is not root: its own account.
     Own,
-    /// We are root: this one instead.
+    /// This process is root: this unprivileged account.
     Other { name: String, uid: u32, gid: u32 },
 }
 
 impl ServerAccount {
-    /// An existing cluster belongs to the account that made it; a new one to `postgres`, else `nobody`.
+    /// An existing cluster keeps the account that made it. A new one gets `postgres`, or else
+    /// `nobody`.
     pub(crate) fn choose(cluster: &Path) -> Result<ServerAccount, ClusterError> {
         if !geteuid().is_root() {
             return Ok(ServerAccount::Own);
@@ -45,7 +48,7 @@ impl ServerAccount {
             .ok_or(ClusterError::NoAccount)
     }
 
-    /// Mode of the directories between the file system's root and the server's own ones.
+    /// The mode of the directories between the file system's root and the server's own ones.
     pub(crate) fn passage_mode(&self) -> u32 {
         match self {
             ServerAccount::Own => 0o700,
@@ -60,7 +63,7 @@ impl ServerAccount {
         }
     }
 
-    /// Hands over a path that we have just made.
+    /// Changes the owner of a path that this process has just made.
     pub(crate) fn give(&self, path: &Path) -> Result<(), ClusterError> {
         match self {
             ServerAccount::Own => Ok(()),
@@ -70,7 +73,8 @@ impl ServerAccount {
         }
     }
 
-    /// Fails when this account cannot enter `dir` or one of its ancestors. Those not made yet are passed over.
+    /// Fails if this account cannot enter `dir` or one of its ancestors. Ancestors that do not
+    /// exist yet are skipped.
     pub(crate) async fn check_reach(&self, dir: &Path) -> Result<(), ClusterError> {
         let ServerAccount::Other { name, .. } = self else {
             return Ok(());

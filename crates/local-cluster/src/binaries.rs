@@ -16,7 +16,8 @@ pub(crate) struct Binaries {
 }
 
 impl Binaries {
-    /// The best binaries on this machine; those of major version `made_by` when a cluster of that version exists.
+    /// The best binaries on this machine. If a cluster of major version `made_by` exists, the
+    /// binaries of that version.
     pub(crate) fn find(data_dir: &Path, made_by: Option<u32>) -> Result<Binaries, ClusterError> {
         let mut unsupported = None;
         for dir in candidates()? {
@@ -54,7 +55,7 @@ impl Binaries {
     }
 }
 
-/// Directories that hold the programs, the preferred first.
+/// Directories that hold the programs, the preferred one first.
 fn candidates() -> Result<Vec<PathBuf>, ClusterError> {
     if let Some(dir) = env::var_os("NARTHEX_POSTGRES_BIN").map(PathBuf::from) {
         return if holds_programs(&dir) {
@@ -82,12 +83,13 @@ fn versioned(parent: &str, prefix: &str, below: &str) -> Vec<PathBuf> {
             Some((version, entry.path().join(below)))
         })
         .collect();
-    // Supported before unsupported, so that a beta or a leftover never hides a good one.
+    // Supported versions before unsupported ones, so that a beta or a leftover never hides a usable
+    // version.
     versions.sort_by_key(|(version, _)| std::cmp::Reverse((SUPPORTED.contains(version), *version)));
     versions.into_iter().map(|(_, dir)| dir).collect()
 }
 
-/// `initdb` finds its share directory relative to its real place, so links are followed.
+/// `initdb` finds its share directory relative to its real path, so links are followed.
 fn on_path() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
@@ -107,7 +109,7 @@ fn printed_version(dir: &Path) -> String {
         .unwrap_or_default()
 }
 
-/// 17 of `postgres (PostgreSQL) 17.2 (Debian 17.2-1)`, also of `17beta1`.
+/// Returns 17 for `postgres (PostgreSQL) 17.2 (Debian 17.2-1)`, and also for `17beta1`.
 fn major(printed: &str) -> Option<u32> {
     let version = printed.split_once("(PostgreSQL) ")?.1;
     let digits = version.split(|character: char| !character.is_ascii_digit()).next()?;

@@ -1,4 +1,4 @@
-//! The data directory: what lies where, whose it is, and the lock that gives it to one process.
+//! The data directory: its layout, its ownership, and the lock that gives it to one process.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
@@ -13,7 +13,7 @@ const DURABLE: &str = "durable";
 const TEMPORARY: &str = "temporary";
 const MARK: &str = "Narthex local cluster: ";
 
-/// Where everything lies below the data directory.
+/// The paths below the data directory.
 pub(crate) struct Layout {
     root: PathBuf,
 }
@@ -21,7 +21,7 @@ pub(crate) struct Layout {
 impl Layout {
     pub(crate) fn at(data_dir: &Path) -> Result<Layout, ClusterError> {
         let absolute = std::path::absolute(data_dir).map_err(io_error("find", data_dir))?;
-        // Resolved when it exists: the server's command line is later compared with it.
+        // Resolved if it exists, because the server's command line is later compared with it.
         let root = fs::canonicalize(&absolute).unwrap_or(absolute);
         Ok(Layout { root })
     }
@@ -35,7 +35,8 @@ impl Layout {
         self.root.join("cluster")
     }
 
-    /// PGDATA while `initdb` is at work. Renamed when complete, so that `cluster` is never half made.
+    /// PGDATA while `initdb` runs. It is renamed when complete, so that `cluster` is never half
+    /// made.
     pub(crate) fn unfinished_cluster(&self) -> PathBuf {
         self.root.join("cluster.new")
     }
@@ -88,22 +89,23 @@ impl Layout {
 
 fn create_dir(dir: &Path, mode: u32) -> Result<(), ClusterError> {
     match DirBuilder::new().mode(mode).create(dir) {
-        // A second start at the same moment; the lock decides between the two.
+        // Another start made it at the same moment. The lock decides between the two.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
         made => made.map_err(io_error("create", dir))?,
     }
-    // The umask may have taken away what the server's account needs.
+    // The umask may have removed permissions that the server's account needs.
     fs::set_permissions(dir, Permissions::from_mode(mode)).map_err(io_error("set the mode of", dir))
 }
 
-/// Proof that the data directory is ours alone. The kernel takes it back on any death.
+/// Proof that this process alone uses the data directory. The kernel releases it however the
+/// process ends.
 pub(crate) struct Claim {
     lock: File,
     path: PathBuf,
 }
 
 impl Claim {
-    /// Refuses a directory that is foreign, of the other kind, or claimed by another process.
+    /// Fails if the directory is foreign, is of the other kind, or is claimed by another process.
     pub(crate) fn take(layout: &Layout, durable: bool) -> Result<Claim, ClusterError> {
         refuse_foreign(layout)?;
         let path = layout.lock();
@@ -121,7 +123,8 @@ impl Claim {
             Err(TryLockError::WouldBlock) => return Err(in_use()),
             Err(TryLockError::Error(source)) => return Err(failed()(source)),
         }
-        // Between `open` and here a remover may have deleted the file, and a lock on a deleted file keeps nobody out.
+        // Between `open` and here a remover may have deleted the file, and a lock on a deleted file
+        // excludes no process.
         let held = lock.metadata().map_err(failed())?;
         if !fs::metadata(&path)
             .is_ok_and(|there| (there.dev(), there.ino()) == (held.dev(), held.ino()))
@@ -144,14 +147,15 @@ impl Claim {
         Ok(Claim { lock, path })
     }
 
-    /// The same lock for a child process: it is held until both have let go.
+    /// The same lock for a child process. It is held until both processes have released it.
     pub(crate) fn share(&self) -> Result<Stdio, ClusterError> {
         self.lock.try_clone().map(Stdio::from).map_err(io_error("lock", &self.path))
     }
 }
 
-/// A directory is ours when it is empty or its lock file bears our mark. A lock file that is still empty comes from a
-/// start that was killed (or is happening) between making and marking it; then nothing else is there.
+/// A directory is ours if it is empty or its lock file has our mark. An empty lock file comes from
+/// a start that was killed (or is running) between creating and marking the file; then the
+/// directory holds nothing else.
 fn refuse_foreign(layout: &Layout) -> Result<(), ClusterError> {
     let failed = || io_error("read", layout.root());
     let entries = fs::read_dir(layout.root()).map_err(failed())?.count();

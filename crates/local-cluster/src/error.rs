@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 /// Why a private cluster could not be made, started or stopped. Every message says what to do next.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
-    /// No server binaries anywhere we look.
+    /// No server binaries were found in the known places.
     #[error(
         "no PostgreSQL server found: install one (`apt-get install postgresql`, or run ./scripts/setup), \
          or set NARTHEX_POSTGRES_BIN to the directory that holds `initdb` and `postgres`"
     )]
     BinariesMissing,
-    /// `NARTHEX_POSTGRES_BIN` points elsewhere.
+    /// `NARTHEX_POSTGRES_BIN` names a directory without the server binaries.
     #[error(
         "NARTHEX_POSTGRES_BIN is {}, but `initdb` and `postgres` are not there: correct it or unset it",
         dir.display()
@@ -35,14 +35,14 @@ pub enum ClusterError {
         "PostgreSQL refuses to run as root and there is no account `postgres` or `nobody`: run as an ordinary user"
     )]
     NoAccount,
-    /// The server's account cannot get to a directory it needs.
+    /// The server's account cannot enter a directory that it needs.
     #[error(
         "PostgreSQL runs as the account `{account}`, which may not enter {}: \
          choose another data directory, or allow it with `chmod o+x {}`",
         path.display(), path.display()
     )]
     Unreachable { path: PathBuf, account: String },
-    /// The directory holds something we did not put there.
+    /// The directory holds files that were not created by this crate.
     #[error("{} is neither empty nor a Narthex cluster: choose another data directory", data_dir.display())]
     NotOurs { data_dir: PathBuf },
     /// A temporary cluster is deleted when it stops, so the two kinds never share a directory.
@@ -51,13 +51,13 @@ pub enum ClusterError {
         data_dir.display()
     )]
     OtherKind { data_dir: PathBuf, found: &'static str, wanted: &'static str },
-    /// Another process has this cluster.
+    /// Another process uses this cluster.
     #[error("{} is in use by another process: stop that one, or choose another data directory", data_dir.display())]
     InUse { data_dir: PathBuf },
-    /// The cluster is there but its password is not.
+    /// The cluster exists, but its password file does not.
     #[error("{} is missing, so nobody can log in: delete its directory to begin with an empty cluster", path.display())]
     PasswordMissing { path: PathBuf },
-    /// A server left over from an earlier run does not end.
+    /// A server of an earlier run does not end.
     #[error(
         "an earlier PostgreSQL server of {} is still running after {seconds} s: end it, then try again",
         data_dir.display()
@@ -83,7 +83,7 @@ pub enum ClusterError {
     Io { doing: &'static str, path: PathBuf, source: io::Error },
 }
 
-/// For `map_err`: says what was being done to which path.
+/// For `map_err`: names the failed operation and its path.
 pub(crate) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ClusterError {
     move |source| ClusterError::Io { doing, path: path.to_owned(), source }
 }

@@ -1,4 +1,5 @@
-//! Ties the life of server processes to ours. The kernel closes our pipes however we die, and small shells wait for that.
+//! Ends server processes together with this process. The kernel closes our pipes however this
+//! process ends, and small shells wait for that.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -17,11 +18,13 @@ use crate::error::{ClusterError, io_error};
 
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
-/// Runs its arguments as a program, and signals it when a line (the signal's name) or the end of its input arrives.
+/// Runs its arguments as a program, and signals it when a line (the signal's name) or the end of
+/// its input arrives.
 ///
-/// The signal is repeated because a program that has only just been forked still ignores it. A shell gives background
-/// commands no input, hence descriptor 4. Descriptor 3 keeps a `Remover` waiting, also when only the server is left;
-/// 5 to 9 may come from whoever started us.
+/// The signal is repeated, because a program that has only just been forked still ignores it. A
+/// shell gives background commands no input, hence descriptor 4. Descriptor 3 keeps a `Remover`
+/// waiting, also when only the server is left. Descriptors 5 to 9 may be inherited from the process
+/// that started us.
 const GUARD: &str = r#"
 trap '' HUP INT QUIT TERM
 exec 3>&1 4<&0 >&2 </dev/null 5<&- 6<&- 7<&- 8<&- 9<&-
@@ -39,7 +42,7 @@ kill -s KILL "$watcher"
 exit "$status"
 "#;
 
-/// Waits until nobody holds the other end of its input, then deletes the directory.
+/// Waits until no process holds the other end of its input, then deletes the directory.
 const REMOVER: &str = r#"
 trap '' HUP INT QUIT TERM
 while read -r _; do :; done
@@ -49,19 +52,19 @@ rm -rf -- "$1"
 /// How a server is stopped.
 #[derive(Clone, Copy)]
 pub(crate) enum StopMode {
-    /// Roll back what is open, write a checkpoint, end.
+    /// Rolls back open transactions, writes a checkpoint, and ends.
     Fast,
-    /// End at once; the next start recovers.
+    /// Ends at once. The next start recovers.
     Immediate,
 }
 
-/// A running program that ends when this value, or this process, does.
+/// A running program that ends when this value is dropped or this process ends.
 pub(crate) struct Guard {
     shell: Child,
 }
 
 impl Guard {
-    /// `log` takes all output. `remover` is told to wait for this program too.
+    /// `log` gets all output. `remover` also waits for this program.
     pub(crate) fn spawn(
         program: &Path,
         arguments: Vec<OsString>,
@@ -80,20 +83,20 @@ impl Guard {
         Ok(Guard { shell: command.spawn().map_err(failed())? })
     }
 
-    /// The program's exit status, if it has ended.
+    /// The program's exit status. `None` if it is still running.
     pub(crate) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.shell.try_wait()
     }
 
     pub(crate) async fn wait(&mut self) -> io::Result<ExitStatus> {
-        // `Child::wait` closes the input first, which would be an order to stop.
+        // `Child::wait` closes the input first, which would stop the program.
         let input = self.shell.stdin.take();
         let status = self.shell.wait().await;
         drop(input);
         status
     }
 
-    /// Ends the program and waits until it is gone.
+    /// Ends the program and waits until it has ended.
     pub(crate) async fn stop(
         mut self,
         mode: StopMode,
@@ -109,7 +112,7 @@ impl Guard {
     }
 }
 
-/// Deletes a temporary cluster when this process and all its servers are gone.
+/// Deletes a temporary cluster when this process and all its servers have ended.
 pub(crate) struct Remover {
     shell: Child,
     hold: PipeWriter,
@@ -120,12 +123,12 @@ impl Remover {
         let failed = || io_error("guard", layout.root());
         let (end, hold) = io::pipe().map_err(failed())?;
         let mut command = shell(REMOVER);
-        // Sharing the claim keeps others out of the directory until it is gone.
+        // Sharing the claim excludes other processes from the directory until it is deleted.
         command.arg(layout.root()).stdin(end).stdout(claim.share()?).stderr(Stdio::null());
         Ok(Remover { shell: command.spawn().map_err(failed())?, hold })
     }
 
-    /// Lets it delete the directory, and waits for that.
+    /// Lets the remover delete the directory, and waits for that.
     pub(crate) async fn finish(self, layout: &Layout) -> Result<(), ClusterError> {
         let Remover { mut shell, hold } = self;
         drop(hold);
@@ -133,11 +136,13 @@ impl Remover {
     }
 }
 
-/// In a process group of its own, so that Ctrl-C reaches us alone and we decide when the server stops.
+/// In a process group of its own, so that Ctrl-C reaches only this process, which decides when the
+/// server stops.
 fn shell(script: &str) -> Command {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", script, "narthex-guard"]).process_group(0).current_dir("/");
-    // The server needs none of our settings or secrets, and PG* variables would change how it starts.
+    // The server needs none of our settings or secrets, and PG* variables would change how it
+    // starts.
     command.env_clear().env("LC_ALL", "C");
     for kept in ["PATH", "LD_LIBRARY_PATH"] {
         if let Some(value) = std::env::var_os(kept) {

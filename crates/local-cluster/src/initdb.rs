@@ -1,4 +1,4 @@
-//! Makes the cluster's files, once.
+//! Creates the cluster's files, once.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -15,7 +15,7 @@ use crate::server::{PostgresProcess, length};
 pub(crate) const SUPERUSER: &str = "narthex_admin";
 
 impl PostgresProcess {
-    /// Runs `initdb`, unless that was done completely before.
+    /// Runs `initdb`, unless an earlier run has completed.
     pub(crate) async fn make_cluster(
         &self,
         password: &str,
@@ -25,7 +25,7 @@ impl PostgresProcess {
         if cluster.exists() {
             return Ok(());
         }
-        // First of all, as an `initdb` of a killed owner may still be at work.
+        // First of all, because an `initdb` of a killed owner may still be running.
         let log = previous::end(&self.layout).await?;
         let log_start = length(&log);
         let unfinished = self.layout.unfinished_cluster();
@@ -48,7 +48,7 @@ impl PostgresProcess {
     }
 
     async fn initdb_arguments(&self, cluster: &Path, password: &Path) -> Vec<OsString> {
-        // Letters outside ASCII have no upper and lower case in plain C.
+        // In the plain C locale, letters outside ASCII have no upper and lower case.
         let listed = Command::new("locale")
             .arg("-a")
             .output()

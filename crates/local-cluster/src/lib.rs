@@ -1,5 +1,5 @@
-//! A private PostgreSQL cluster, made from the installed server programs and ended together with this process.
-//! `narthex dev` keeps its data in one; each test run gets a temporary one.
+//! A private PostgreSQL cluster, made from the installed server programs and ended together with
+//! this process. `narthex dev` keeps its data in one; each test run gets a temporary one.
 
 mod account;
 mod binaries;
@@ -34,33 +34,36 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 /// How a private cluster is made and run.
 #[derive(Debug, Clone)]
 pub struct ClusterOptions {
-    /// Made when missing. Must be empty or hold a cluster that was made here. As root, the server's account must be able
-    /// to enter its ancestors.
+    /// The data directory, which is created if it is missing. It must be empty or hold a cluster
+    /// that was made here. As root, the server's account must be able to enter its ancestors.
     pub data_dir: PathBuf,
-    /// `true` keeps the data. `false` is for tests: nothing is synced to disk, and the whole data directory is deleted
-    /// when the cluster stops or its owner dies.
+    /// `true` keeps the data. `false` is for tests: nothing is synced to disk, and the whole data
+    /// directory is deleted when the cluster stops or its owner dies.
     pub durable: bool,
     /// The server's `max_connections`.
     pub max_connections: u32,
 }
 
-/// A running private cluster. Its server ends when this value is dropped and when this process dies in whatever way.
+/// A running private cluster. Its server ends when this value is dropped and when this process ends
+/// in any way.
 pub struct LocalCluster {
     port: u16,
     password: String,
     /// `None` after a crash.
     guard: Option<Guard>,
-    /// Only a temporary cluster has one.
+    /// `None` for a cluster that keeps its data.
     remover: Option<Remover>,
     server: PostgresProcess,
-    /// Held until the fields above are gone.
+    /// Declared last, so that it is held until the fields above are dropped.
     _claim: Claim,
 }
 
 impl LocalCluster {
-    /// Makes the cluster if there is none yet, and starts its server on a free port of the loopback interface.
+    /// Creates the cluster if there is none yet, and starts its server on a free port of the
+    /// loopback interface.
     ///
-    /// Waits up to 30 s for an earlier server of the same directory to end, and up to 60 s for this one to be ready.
+    /// Waits up to 30 s for an earlier server of the same directory to end, and up to 60 s for this
+    /// one to be ready.
     pub async fn start(options: ClusterOptions) -> Result<LocalCluster, ClusterError> {
         let ClusterOptions { data_dir, durable, max_connections } = options;
         let mut layout = Layout::at(&data_dir)?;
@@ -79,18 +82,18 @@ impl LocalCluster {
         Ok(LocalCluster { port, password, guard: Some(guard), remover, server, _claim: claim })
     }
 
-    /// The address the server listens on.
+    /// The address that the server listens on.
     pub fn host(&self) -> &str {
         HOST
     }
 
-    /// The TCP port the server listens on. It stays the same over `restart`.
+    /// The TCP port that the server listens on. It stays the same over `restart`.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// A connection URL of `database` for the superuser. Holds the password. It says everything, as clients take what a
-    /// URL leaves out from `PGSSLMODE` and its like.
+    /// A connection URL of `database` for the superuser. It contains the password. It sets every
+    /// option, because clients take missing ones from `PGSSLMODE` and similar variables.
     pub fn url(&self, database: &str) -> String {
         format!(
             "postgres://{SUPERUSER}:{}@{HOST}:{}/{}?sslmode=disable",
@@ -105,8 +108,8 @@ impl LocalCluster {
         self.server.layout.root()
     }
 
-    /// Fast shutdown: cuts the connections, writes everything, and waits until the server is gone. The data directory of
-    /// a temporary cluster is gone then, too.
+    /// Fast shutdown: closes the connections, writes all data, and waits until the server has
+    /// ended. The data directory of a temporary cluster is deleted by then, too.
     pub async fn stop(mut self) -> Result<(), ClusterError> {
         self.end_server(StopMode::Fast).await?;
         match self.remover.take() {
@@ -115,8 +118,8 @@ impl LocalCluster {
         }
     }
 
-    /// Ends the server at once, as a crash does: connections break and nothing more is written. The data stays for
-    /// `restart`. For fault tests.
+    /// Ends the server at once, as a crash does: connections break and nothing more is written. The
+    /// data stays for `restart`. For fault tests.
     pub async fn crash(&mut self) -> Result<(), ClusterError> {
         self.end_server(StopMode::Immediate).await
     }
@@ -133,7 +136,7 @@ impl LocalCluster {
             return Ok(());
         };
         guard.stop(mode, &self.server.layout).await?;
-        // Somebody may have killed the guard alone, and then the server is still about to end.
+        // If the guard alone was killed, the server may still be ending.
         previous::end(&self.server.layout).await.map(drop)
     }
 }
@@ -149,8 +152,8 @@ impl fmt::Debug for LocalCluster {
     }
 }
 
-/// The default data directory of `narthex dev`: `/var/lib/narthex/dev` for root, otherwise `narthex/dev` below
-/// `$XDG_STATE_HOME` or `~/.local/state`.
+/// The default data directory of `narthex dev`: `/var/lib/narthex/dev` for root, otherwise
+/// `narthex/dev` below `$XDG_STATE_HOME` or `~/.local/state`.
 pub fn default_data_dir() -> PathBuf {
     let user = geteuid();
     if user.is_root() {

@@ -1,4 +1,4 @@
-//! The superuser's password: random, made once, readable by the owner alone.
+//! The superuser's password: random, created once, readable by the owner alone.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -11,7 +11,7 @@ use crate::error::{ClusterError, io_error};
 
 const RANDOM_BYTES: usize = 24;
 
-/// The cluster's password, as hexadecimal digits. Made here when there is no cluster yet.
+/// The cluster's password, as hexadecimal digits. Created here if there is no cluster yet.
 pub(crate) fn load_or_make(layout: &Layout) -> Result<String, ClusterError> {
     let path = layout.password();
     match fs::read_to_string(&path) {
@@ -23,7 +23,7 @@ pub(crate) fn load_or_make(layout: &Layout) -> Result<String, ClusterError> {
         Err(_) => {}
     }
     let password = random()?;
-    // Renamed when complete: a half-written password would lock everybody out later.
+    // Renamed when complete: a half-written password would make the cluster inaccessible later.
     let unfinished = layout.root().join("superuser-password.new");
     write_secret(&unfinished, &password)?;
     fs::rename(&unfinished, &path).map_err(io_error("write", &path))?;
@@ -61,7 +61,7 @@ impl Drop for PasswordFile {
     }
 }
 
-/// Replaces what an interrupted start left, whoever it was given to.
+/// Replaces the file that an interrupted start left, whatever its owner is.
 fn write_secret(path: &Path, secret: &str) -> Result<(), ClusterError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {

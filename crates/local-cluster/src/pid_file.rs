@@ -1,4 +1,5 @@
-//! `postmaster.pid`, in which the server tells how far it is. Its lines are listed in PostgreSQL's `miscadmin.h`.
+//! `postmaster.pid`, in which the server reports its state. Its lines are listed in PostgreSQL's
+//! `miscadmin.h`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -26,12 +27,13 @@ impl PidFile {
         fs::read_to_string(Self::path(layout)).ok().map(|content| PidFile { content })
     }
 
-    /// The server's process id. A negative number there means `postgres --single`, which is not a server.
+    /// The server's process id. A negative number there means `postgres --single`, which is not a
+    /// server.
     pub(crate) fn pid(&self) -> Option<Pid> {
         self.line(PID_LINE).parse().ok().filter(|pid| *pid > 1).map(Pid::from_raw)
     }
 
-    /// Whether both were written by the same start of a server.
+    /// True if both were written by the same start of a server.
     pub(crate) fn same_start(&self, other: &PidFile) -> bool {
         [PID_LINE, START_TIME_LINE].iter().all(|line| self.line(*line) == other.line(*line))
     }

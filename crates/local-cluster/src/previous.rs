@@ -1,4 +1,5 @@
-//! What an earlier run left: a server that is still stopping, one that lost its guard, or a `postmaster.pid` of nobody.
+//! Leftovers of an earlier run: a server that is still stopping, a server without a guard, or a
+//! stale `postmaster.pid`.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
@@ -17,16 +18,17 @@ use crate::pid_file::PidFile;
 const WAIT_LIMIT: Duration = Duration::from_secs(30);
 const LOG_LIMIT_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Waits until no earlier process of this cluster lives, stopping its server if there is one, and returns the log.
+/// Waits until no earlier process of this cluster lives, stopping its server if there is one, and
+/// returns the log.
 ///
-/// The log is locked, and every process of the server gets it as its standard error. So the kernel can tell whether one
-/// of them is left, which process ids (they are reused) cannot.
+/// The log is locked, and every process of the server gets it as its standard error. So the kernel
+/// can tell whether one of them is left. Process ids cannot tell this, because they are reused.
 pub(crate) async fn end(layout: &Layout) -> Result<File, ClusterError> {
     let log = open_log(layout)?;
     let deadline = Instant::now() + WAIT_LIMIT;
     loop {
         let free = try_lock(&log, layout)?;
-        // Also found when somebody started the server by hand: then it does not hold our log.
+        // Also finds a server that was started by hand, which does not hold our log.
         let server =
             PidFile::read(layout).and_then(|file| file.pid()).filter(|pid| serves(*pid, layout));
         match server {
@@ -72,7 +74,7 @@ fn try_lock(log: &File, layout: &Layout) -> Result<bool, ClusterError> {
     }
 }
 
-/// Whether this process is the server of our cluster.
+/// True if this process is the server of our cluster.
 fn serves(pid: Pid, layout: &Layout) -> bool {
     let cluster = layout.cluster();
     if working_dir(pid).is_some_and(|dir| dir == cluster) {
@@ -82,8 +84,8 @@ fn serves(pid: Pid, layout: &Layout) -> bool {
     command.split('\0').any(|argument| cluster.to_str() == Some(argument))
 }
 
-/// A server works in its data directory. Unknown outside Linux, and for root in a container, which
-/// may not look at other accounts' processes.
+/// The working directory of a process, which for a server is its data directory. `None` outside
+/// Linux, and for root in a container, which may not inspect processes of other accounts.
 fn working_dir(pid: Pid) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{pid}/cwd")).ok()
 }
@@ -99,8 +101,8 @@ fn command(pid: Pid) -> String {
     String::from_utf8_lossy(&command).replace(' ', "\0")
 }
 
-/// PostgreSQL clears up after a dead server itself, but refuses to start when another program
-/// has got its process id. Kept when that program may be a server of this cluster that somebody
+/// PostgreSQL removes the file of a dead server itself, but refuses to start if another program has
+/// got its process id. The file is kept if that program may be a server of this cluster that was
 /// started by hand.
 fn remove_misleading_pid_file(layout: &Layout) -> Result<(), ClusterError> {
     let Some(pid) = PidFile::read(layout).and_then(|file| file.pid()) else {

@@ -22,7 +22,7 @@ const POLL: Duration = Duration::from_millis(25);
 const PORT_ATTEMPTS: u32 = 5;
 const LOG_LINES: usize = 15;
 
-/// What every start of this cluster's server needs.
+/// The inputs of every start of this cluster's server.
 pub(crate) struct PostgresProcess {
     pub(crate) layout: Layout,
     pub(crate) binaries: Binaries,
@@ -80,7 +80,7 @@ impl PostgresProcess {
         Ok(guard)
     }
 
-    /// `stale` is what a crashed server left: it says "ready" too.
+    /// `stale` is the file that a crashed server left, which also says "ready".
     async fn ready(&self, port: u16, stale: Option<&PidFile>) -> bool {
         let Some(current) = PidFile::read(&self.layout) else {
             return false;
@@ -109,7 +109,7 @@ pub(crate) fn length(log: &File) -> u64 {
     log.metadata().map(|metadata| metadata.len()).unwrap_or_default()
 }
 
-/// Free at this moment; whoever asks must be ready for it to be taken before it is used.
+/// A port that is free at this moment. The caller must handle that it is taken before it is used.
 fn free_port() -> Result<u16, ClusterError> {
     let failed = || io_error("find a free port on", Path::new("127.0.0.1"));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed())?;

@@ -1,4 +1,5 @@
-//! The server's settings. They go on its command line, where they win over `postgresql.conf`.
+//! The server's settings. They are on its command line, where they take precedence over
+//! `postgresql.conf`.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -8,10 +9,10 @@ use crate::directory::Layout;
 
 /// Size of `sun_path` in Linux, without the final zero byte.
 const SOCKET_PATH_LIMIT: usize = 107;
-/// What PostgreSQL appends to the socket directory.
+/// The name that PostgreSQL appends to the socket directory.
 const SOCKET_NAME: &str = "/.s.PGSQL.65535";
 
-/// Standard error is `postgresql.log`; a collector process would take it away from us.
+/// Standard error is `postgresql.log`. A logging collector would redirect it.
 const ALWAYS: [&str; 5] = [
     "listen_addresses=127.0.0.1",
     "log_destination=stderr",
@@ -20,11 +21,13 @@ const ALWAYS: [&str; 5] = [
     "jit=off",
 ];
 
-/// After a crash PostgreSQL otherwise opens and syncs each file of each database, which takes minutes for thousands.
+/// Without this, PostgreSQL opens and syncs each file of each database after a crash, which takes
+/// minutes for thousands.
 const LINUX_ONLY: &str = "recovery_init_sync_method=syncfs";
 
-/// A temporary cluster survives a crash of the server, but not of the machine. `synchronous_commit` stays on: it costs
-/// little without `fsync`, and fault tests must find after a crash what was committed before.
+/// A temporary cluster survives a crash of the server, but not of the machine. `synchronous_commit`
+/// stays on: it costs little without `fsync`, and fault tests must find committed data after a
+/// crash.
 const TEMPORARY: [&str; 8] = [
     "fsync=off",
     "full_page_writes=off",
@@ -60,7 +63,8 @@ pub(crate) fn arguments(
     arguments
 }
 
-/// Without a socket when its path is too long, or holds what separates the entries of this list.
+/// No socket if its path is too long, or contains a character that separates the entries of this
+/// list.
 fn socket_setting(dir: &Path) -> OsString {
     let mut setting = OsString::from("unix_socket_directories=");
     let bytes = dir.as_os_str().as_bytes();

@@ -1,5 +1,6 @@
-//! The schema of the registry: which tenants there are, where they live, and how they are found.
-//! A migration that has shipped is never changed; a change is a new file, added at the end of the list.
+//! The schema of the registry: which tenants exist, where their databases are, and how they are
+//! found. A migration that has shipped is never changed; a change is a new file, added at the end
+//! of the list.
 
 use sea_orm_migration::prelude::*;
 

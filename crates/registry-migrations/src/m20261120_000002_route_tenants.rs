@@ -1,4 +1,5 @@
-//! Custom domains, TLS to database servers, and the announcement of every change that a replica may have in memory.
+//! Custom domains, TLS to database servers, and the announcement of every change that a replica may
+//! have cached.
 
 use sea_orm_migration::prelude::*;
 

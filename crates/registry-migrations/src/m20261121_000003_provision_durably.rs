@@ -1,4 +1,5 @@
-//! Runs that survive their process, what they have made, spares, and idempotency of registrations.
+//! Runs that survive their process, their resources, warm databases, and idempotency of
+//! registrations.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,4 +1,4 @@
-//! How each database server is administered, and how many tenants it takes.
+//! How each database server is administered, and how many tenants it accepts.
 
 use sea_orm_migration::prelude::*;
 

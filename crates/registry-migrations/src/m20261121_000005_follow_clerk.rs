@@ -1,4 +1,4 @@
-//! Deliveries of providers, and what Clerk has said of its organizations, users and memberships.
+//! Deliveries of providers, and Clerk's reports about its organizations, users and memberships.
 
 use sea_orm_migration::prelude::*;
 

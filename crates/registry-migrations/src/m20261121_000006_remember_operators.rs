@@ -1,4 +1,4 @@
-//! What operators do by command, and who they were.
+//! The actions of operators by command, with the name of the operator.
 
 use sea_orm_migration::prelude::*;
 

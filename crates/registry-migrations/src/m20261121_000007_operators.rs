@@ -1,4 +1,4 @@
-//! Operators of the installation, their sessions, and the log of all that they do.
+//! Operators of the installation, their sessions, and the audit log of their actions.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Tenants of which it is not known that somebody has proven an address.
+//! Tenants for which it is unknown whether a member has proven an address.
 
 use sea_orm_migration::prelude::*;
 

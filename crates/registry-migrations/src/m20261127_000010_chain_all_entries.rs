@@ -1,4 +1,4 @@
-//! Only what is chained stands in the audit log.
+//! Only chained entries stay in the audit log.
 
 use sea_orm_migration::prelude::*;
 

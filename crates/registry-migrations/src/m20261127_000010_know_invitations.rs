@@ -1,4 +1,4 @@
-//! Of each address of a tenant: was somebody only invited with it?
+//! For each address of a tenant: whether it was only invited.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Who has proven once more who they are.
+//! Step-ups of sessions.
 
 use sea_orm_migration::prelude::*;
 

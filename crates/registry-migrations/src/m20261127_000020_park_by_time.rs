@@ -1,4 +1,4 @@
-//! Of a parked event it is known when it happened: whose it is can be said without opening it.
+//! The time of a parked event, so that its tenant can be determined without unsealing it.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,5 +1,6 @@
-//! The schema of a tenant's own database. No table names the tenant: the database is the tenant.
-//! A migration that has shipped is never changed; a change is a new file, added at the end of the list.
+//! The schema of a tenant's own database. No table names the tenant: the database is the tenant. A
+//! migration that has shipped is never changed; a change is a new file, added at the end of the
+//! list.
 
 use sea_orm_migration::prelude::*;
 
@@ -9,7 +10,7 @@ mod m20261121_000003_accounts;
 mod m20261121_000004_staff;
 mod m20261127_000005_hand_overs;
 
-/// The text of every migration: what a template database is made of, for its fingerprint.
+/// The text of every migration, for the fingerprint of a template database.
 pub const SOURCES: &[&str] = &[
     include_str!("m20261120_000001_create_tenant.rs"),
     include_str!("m20261121_000002_preseed.rs"),

@@ -1,4 +1,4 @@
-//! What a session token says, in either version, and whether it counts:
+//! Claims of a Clerk session token, version 1 or 2, and their validation:
 //! <https://clerk.com/docs/guides/sessions/session-tokens>.
 
 use chrono::TimeDelta;
@@ -6,31 +6,32 @@ use serde::Deserialize;
 
 use crate::access::TokenError;
 
-/// The clocks of Clerk and of this machine may be so far apart, in seconds.
+/// Tolerated difference between Clerk's clock and the clock of this machine, in seconds.
 const SKEW: i64 = 5;
 
-/// What is read of a token. Members that are not read are left alone.
+/// The claims that Narthex reads. Other claims are ignored.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct SessionClaims {
     pub iss: String,
-    /// The user.
+    /// Clerk's user id.
     pub sub: String,
-    /// The session.
+    /// Clerk's session id.
     pub sid: String,
     pub exp: i64,
     pub iat: i64,
     nbf: Option<i64>,
-    /// The origin of the application that it was made for.
+    /// Origin of the application that the token was made for.
     azp: Option<String>,
-    /// `active`, or `pending` while something is left to be done at sign-in.
+    /// `active`, or `pending` while a task of the sign-in is open.
     sts: Option<String>,
-    /// Somebody else who acts as the user (RFC 8693, section 4.1): an impersonation at Clerk.
+    /// Another party that acts as the user (RFC 8693, section 4.1): an impersonation at Clerk.
     act: Option<serde_json::Value>,
-    /// Version 2.
+    /// The active organization, in tokens of version 2.
     o: Option<ActiveOrganization>,
-    /// Version 1.
+    /// The id of the active organization, in tokens of version 1.
     org_id: Option<String>,
-    /// Minutes since the user has shown a first and a second factor when the token was made; -1: never, or none is set up.
+    /// Minutes since the user last verified the first and the second factor, counted when the token
+    /// was made. -1: never, or no such factor is set up.
     fva: Option<serde_json::Value>,
 }
 
@@ -40,7 +41,8 @@ struct ActiveOrganization {
 }
 
 impl SessionClaims {
-    /// The organization that the user works in. None where the two versions contradict each other.
+    /// The id of the organization that the user works in. `None` if the claims of version 1 and
+    /// version 2 name different organizations.
     pub fn organization(&self) -> Option<&str> {
         match (self.o.as_ref().map(|o| o.id.as_str()), self.org_id.as_deref()) {
             (Some(new), Some(old)) if new != old => None,
@@ -48,8 +50,9 @@ impl SessionClaims {
         }
     }
 
-    /// Until when what the user has shown counts as proven, in seconds since 1970. A second factor that is set up must have been
-    /// shown as recently as the first. None where it does not, or the token says nothing that can be read.
+    /// Time until which the user's last verification counts as proof, in seconds since 1970. If a
+    /// second factor is set up, it must have been verified as recently as the first. `None` if the
+    /// proof has expired or the claim is missing or unreadable.
     pub fn proven_until(&self, counts_for: TimeDelta) -> Option<i64> {
         let ages: [i64; 2] = serde_json::from_value(self.fva.clone()?).ok()?;
         let age = ages[0].max(ages[1]).checked_mul(60)?;
@@ -58,7 +61,7 @@ impl SessionClaims {
     }
 }
 
-/// What tokens have to say.
+/// Expected issuer and allowed authorized parties of a token.
 #[derive(Clone, Debug)]
 pub(super) struct ClaimsValidator {
     pub issuer: String,
@@ -66,7 +69,8 @@ pub(super) struct ClaimsValidator {
 }
 
 impl ClaimsValidator {
-    /// Does a token count that was signed by the right key? Returns until when, in seconds since 1970.
+    /// Validates the claims of a token whose signature is good. Returns the time until which the
+    /// token is valid, in seconds since 1970.
     pub fn accept(&self, claims: &SessionClaims, now: i64) -> Result<i64, TokenError> {
         let until = claims.exp.saturating_add(SKEW);
         let begins = claims.nbf.unwrap_or(claims.iat).max(claims.iat);

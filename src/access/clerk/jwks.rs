@@ -1,5 +1,6 @@
-//! The public keys of Clerk's tokens: read when the first token comes, kept, and read again when a token names one
-//! that is not known, but never so often that somebody who makes names up could make us call Clerk without end.
+//! Public keys of Clerk's tokens (JWKS), fetched with the first token and cached. An unknown key id
+//! makes the replica fetch them again, with a minimum pause, so that invented key ids cannot cause
+//! an unlimited number of requests to Clerk.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,28 +19,28 @@ use crate::access::TokenError;
 use crate::clock::Clock;
 use crate::outbound;
 
-/// For one reading, from the first byte to the last.
+/// Time limit of one fetch, from the first byte to the last.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// Real answers have some 2 KiB.
+/// Real responses have about 2 KiB.
 const MAX_BYTES: usize = 256 * 1024;
 const MAX_KEYS: usize = 64;
-/// Between two readings because of unknown keys.
+/// Minimum pause between two fetches for unknown key ids.
 const UNKNOWN_KEY_EVERY: TimeDelta = TimeDelta::seconds(30);
-/// After a reading that has failed.
+/// Minimum pause after a failed fetch.
 const AFTER_A_FAILURE: TimeDelta = TimeDelta::seconds(2);
-/// Keys are read again after this long. While they cannot be read, those that are known serve on.
+/// Keys older than this are fetched again. If the fetch fails, the cached keys stay in use.
 const OLDEST: TimeDelta = TimeDelta::hours(1);
-/// In bytes; what ring verifies with.
+/// Accepted sizes of an RSA modulus in bytes: those that ring can verify.
 const MODULUS: std::ops::RangeInclusive<usize> = 256..=1024;
 
-/// An RSA key.
+/// RSA public key that verifies RS256.
 pub(super) struct PublicKey {
     modulus: Vec<u8>,
     exponent: Vec<u8>,
 }
 
 impl PublicKey {
-    /// Was this signed by the other half of this key, with RS256?
+    /// True if this key verifies the RS256 signature of `message`.
     pub fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
         RsaPublicKeyComponents { n: &self.modulus, e: &self.exponent }
             .verify(&RSA_PKCS1_2048_8192_SHA256, message, signature)
@@ -50,23 +51,23 @@ impl PublicKey {
 #[derive(Default)]
 struct Known {
     keys: HashMap<String, Arc<PublicKey>>,
-    /// When they were read.
+    /// Time of the fetch; `None` before the first one.
     at: Option<DateTime<Utc>>,
 }
 
-/// The last reading.
+/// The last fetch.
 #[derive(Clone, Copy)]
 struct Attempt {
     at: DateTime<Utc>,
     has_failed: bool,
 }
 
-/// The keys of one instance.
+/// The cached keys of one Clerk instance.
 pub(super) struct JwkSet {
     client: reqwest::Client,
     url: String,
     known: RwLock<Known>,
-    /// Held while the keys are being read: many callers cost one reading.
+    /// Locked during a fetch, so that concurrent callers share one fetch.
     reading: Mutex<Option<Attempt>>,
     clock: Clock,
 }
@@ -78,19 +79,19 @@ impl JwkSet {
         Ok(Self { client, url, known: RwLock::default(), reading: Mutex::default(), clock })
     }
 
-    /// The key of this name; none where Clerk has no such key.
+    /// The key with this id. `None` if Clerk has no such key.
     pub async fn find(&self, kid: &str) -> Result<Option<Arc<PublicKey>>, TokenError> {
         let now = self.clock.now();
         if let (Some(key), is_fresh) = self.look_up(kid, now) {
             if !is_fresh && let Ok(mut last) = self.reading.try_lock() {
-                // The key serves on where they cannot be read now.
+                // If the fetch fails, the cached key stays in use.
                 let _ = self.read_again(&mut last, now).await;
                 return Ok(self.look_up(kid, now).0);
             }
             return Ok(Some(key));
         }
         let mut last = self.reading.lock().await;
-        // Somebody may have read them meanwhile.
+        // Another caller may have fetched the keys while this one waited for the lock.
         if let (Some(key), _) = self.look_up(kid, now) {
             return Ok(Some(key));
         }
@@ -98,14 +99,15 @@ impl JwkSet {
         Ok(self.look_up(kid, now).0)
     }
 
-    /// The key, and whether what is known is fresh.
+    /// The key with this id, and whether the cache is fresh.
     fn look_up(&self, kid: &str, now: DateTime<Utc>) -> (Option<Arc<PublicKey>>, bool) {
         let known = self.known.read();
         let is_fresh = known.at.is_some_and(|at| (now - at).abs() < OLDEST);
         (known.keys.get(kid).cloned(), is_fresh)
     }
 
-    /// Reads the keys, unless that was done a moment ago. What is known stays where they cannot be read.
+    /// Fetches the keys, unless the last fetch was too recent. If the fetch fails, the cached keys
+    /// stay.
     async fn read_again(
         &self,
         last: &mut Option<Attempt>,
@@ -118,7 +120,7 @@ impl JwkSet {
                 return if last.has_failed { Err(failed) } else { Ok(()) };
             }
         }
-        // Of a reading that is given up half-way nothing else is known.
+        // Recorded as failed first: a cancelled fetch then counts as failed.
         *last = Some(Attempt { at: now, has_failed: true });
         let keys = self.read().await.map_err(|reason| {
             tracing::warn!(reason, "Clerk's keys could not be read");
@@ -163,8 +165,8 @@ struct Jwk {
     usage: Option<String>,
 }
 
-/// The keys of a set that are for verifying RS256; the others are left alone. A set without any is none: it would
-/// lock everybody out.
+/// The keys of a set that verify RS256; other keys are ignored. A set without such a key is an
+/// error, because accepting it would lock out all users.
 fn parse(body: &[u8]) -> Result<HashMap<String, Arc<PublicKey>>, String> {
     let set: KeySet = serde_json::from_slice(body).map_err(|_| "it is no key set".to_owned())?;
     let keys: HashMap<_, _> = set.keys.into_iter().take(MAX_KEYS).filter_map(usable).collect();

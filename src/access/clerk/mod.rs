@@ -1,5 +1,5 @@
-//! Session tokens of Clerk: JWTs signed with RS256 by its keys, for users whom Clerk keeps. Whom one speaks for here is
-//! what the registry says of user and organization, never what the token says of roles.
+//! Session tokens of Clerk: JWTs that Clerk signs with RS256 for its users. The registry maps user
+//! and organization to a member of staff and a role; role claims of the token are ignored.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,13 +24,15 @@ use crate::configuration::ClerkSettings;
 use crate::registry::Registry;
 use crate::registry::inbox::clerk::find_caller;
 
-/// Longer texts are not looked at: Clerk keeps its tokens below the 4 KiB of a cookie.
+/// Longer texts are refused. Clerk keeps its tokens below the 4 KiB of a cookie.
 const MAX_TOKEN_BYTES: usize = 8192;
 const REMEMBERED_TOKENS: u64 = 50_000;
-/// The end of a membership counts at the latest after so long.
+/// A verified token is cached this long. The end of a membership takes effect after this time at
+/// the latest.
 const REMEMBERED_FOR: Duration = Duration::from_secs(5);
 
-/// What a token says of itself (RFC 7515). Other members are of no concern, but for those that must not be ignored.
+/// The header members (RFC 7515) that Narthex reads. Other members are ignored; a token with `crit`
+/// is refused.
 #[derive(Deserialize)]
 struct Header {
     alg: String,
@@ -38,7 +40,7 @@ struct Header {
     crit: Option<serde_json::Value>,
 }
 
-/// Verifies session tokens of one instance of Clerk.
+/// Verifies session tokens of one Clerk instance.
 pub(super) struct ClerkTokens {
     registry: Registry,
     keys: JwkSet,
@@ -47,14 +49,14 @@ pub(super) struct ClerkTokens {
     clock: Clock,
 }
 
-/// Until when a token is good, its skew included; seconds since 1970.
+/// Expiry of a token, including the clock skew, in seconds since 1970.
 #[derive(Clone, Copy)]
 struct Validity {
     until: i64,
 }
 
 impl ClerkTokens {
-    /// `None` where no instance is configured.
+    /// Returns `None` if no Clerk instance is configured.
     pub fn new(
         settings: &ClerkSettings,
         registry: Registry,
@@ -74,7 +76,7 @@ impl ClerkTokens {
         }))
     }
 
-    /// Whom a token speaks for. Revocation is judged elsewhere.
+    /// The claims of the member of staff that the token belongs to. Does not check revocations.
     pub async fn verify(&self, token: &str) -> Result<Arc<Claims>, AccessError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Invalid.into());
@@ -94,7 +96,8 @@ impl ClerkTokens {
         Ok(claims)
     }
 
-    /// As [`ClerkTokens::verify`], of a token whose time may be over: it says which session is to end.
+    /// As [`ClerkTokens::verify`], but also accepts an expired token, to find the session that is
+    /// to end.
     pub async fn verify_at_any_age(&self, token: &str) -> Result<Arc<Claims>, AccessError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Invalid.into());
@@ -106,7 +109,7 @@ impl ClerkTokens {
         }
     }
 
-    /// Whom a session of Clerk is of here.
+    /// Maps a Clerk session to a tenant and a member of staff.
     async fn claims_of(&self, session: SessionClaims, token: &str) -> Result<Claims, AccessError> {
         let organization = session.organization().ok_or(TokenError::Invalid)?;
         let db = self.registry.connect().await?;
@@ -129,12 +132,12 @@ impl ClerkTokens {
         })
     }
 
-    /// Is this what a token of Clerk says?
+    /// True if Clerk issued the token with these claims.
     pub fn has_issued(&self, claims: &Claims) -> bool {
         claims.iss == self.judge.issuer
     }
 
-    /// What a token says, once its algorithm, its key and its signature are good.
+    /// The claims of a token, after algorithm, key and signature were checked.
     async fn decode(&self, token: &str) -> Result<SessionClaims, TokenError> {
         let invalid = || TokenError::Invalid;
         let (message, signature) = token.rsplit_once('.').ok_or_else(invalid)?;
@@ -159,7 +162,8 @@ fn digest_of(bytes: &[u8]) -> [u8; 32] {
     key
 }
 
-/// An id of ours that stands for a text of Clerk's, the same on every replica: a session is ended by it.
+/// Deterministic id for one of Clerk's identifiers, the same on every replica. Revocations use it
+/// as the session id.
 fn id_of(kind: &str, text: &str) -> Uuid {
     let digest = digest_of(format!("clerk:{kind}:{text}").as_bytes());
     let mut bytes = [0; 16];

@@ -1,4 +1,4 @@
-//! `narthex servers add`: everything that stands against a server is found before it is in the registry.
+//! `narthex servers add`: all checks of a server pass before its row is in the registry.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ use crate::tenant_router::TENANT_GROUP;
 
 const LONGEST_NAME: usize = 63;
 
-/// What the command line says of a server.
+/// The server as the command line describes it.
 pub(super) struct NewServer {
     name: String,
     url: ServerUrl,
@@ -51,14 +51,14 @@ impl NewServer {
         })
     }
 
-    /// Does an older row mean this very server, and only lack what `add` brings?
+    /// True if an older row is of this very server, and lacks only what `add` supplies.
     fn completes(&self, known: &DatabaseServer) -> bool {
         !known.can_be_administered()
             && known.host.as_ref() == Some(&self.url.host)
             && known.port == Some(i32::from(self.url.port))
     }
 
-    /// Its row, for the place of an older one where there is one to complete.
+    /// The server's row. It takes the id of an older row that it completes.
     fn row(
         &self,
         app: &App,
@@ -125,7 +125,8 @@ fn unreachable(new: &NewServer, error: AdministrationError) -> CommandError {
     ))
 }
 
-/// Is it a server that tenants can be made on, and no other one that we have? Its identifier.
+/// Checks that tenants can be created on the server, and that it is not registered under another
+/// name. Returns its system identifier.
 async fn examine(
     db: &RegistryDb,
     administration: &mut Administration,
@@ -154,7 +155,7 @@ async fn examine(
     Ok(capabilities.system_identifier)
 }
 
-/// What `migrate registry` and `serve` do for the registry's own server.
+/// Prepares the server as `migrate registry` and `serve` prepare the registry's own server.
 async fn prepare(
     server: &AdminServer,
     mut administration: Administration,

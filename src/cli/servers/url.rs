@@ -1,15 +1,15 @@
-//! The URL of a server to be registered. What stands in it counts, and nothing of the environment (PGHOST, PGSSLMODE,
-//! ...): the replicas that will connect run elsewhere.
+//! The URL of a server to be registered. Only the URL counts, and not the environment (PGHOST,
+//! PGSSLMODE, ...): the replicas that will connect run elsewhere.
 
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::postgres::transport::is_this_machine;
 use crate::registry::tenants::database_servers::TlsMode;
 
-/// PostgreSQL's own.
+/// PostgreSQL's default port, for a URL without a port.
 const DEFAULT_PORT: u16 = 5432;
 
-/// Why a URL leads to no server. None of them repeats the URL: it holds a password.
+/// Why a URL is refused. No text repeats the URL, because it contains a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum UrlError {
     #[error("the URL must be postgres://user:password@host:port?sslmode=...; its {0}")]
@@ -28,7 +28,7 @@ pub(super) enum UrlError {
     Mode(String),
 }
 
-/// What a URL says.
+/// The parts of a URL.
 #[derive(Debug)]
 pub(super) struct ServerUrl {
     pub host: String,
@@ -77,14 +77,15 @@ fn tls_mode(text: Option<&str>, host: &str) -> Result<TlsMode, UrlError> {
         Some("require") => Ok(TlsMode::Require),
         Some("verify-ca") => Ok(TlsMode::VerifyCa),
         Some("verify-full") => Ok(TlsMode::VerifyFull),
-        // On this machine nobody is on the way.
+        // A connection on this machine needs no encryption.
         None | Some("prefer" | "allow") if is_this_machine(host) => Ok(TlsMode::Disable),
         None | Some("prefer" | "allow") => Err(UrlError::TalkedDown(host.to_owned())),
         Some(other) => Err(UrlError::Mode(other.to_owned())),
     }
 }
 
-/// Without `%` escapes; nothing where they make no text.
+/// The text with its `%` escapes decoded. `None` for a malformed escape, or if the result is not
+/// UTF-8.
 fn decoded(text: &str) -> Option<String> {
     let mut parts = text.split('%');
     let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();

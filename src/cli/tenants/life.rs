@@ -1,4 +1,5 @@
-//! `narthex tenants suspend`, `resume`, `delete` and `restore`: from one status to another, if it is still that one.
+//! `narthex tenants suspend`, `resume`, `delete` and `restore`: changes of status, from an expected
+//! status to another.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::ActiveEnum;
@@ -57,7 +58,7 @@ async fn change(app: &App, name: &str, change: StatusChange) -> Result<(), Comma
     Ok(())
 }
 
-/// What a deleted tenant can expect.
+/// The text after a deletion: until when the tenant can be restored.
 fn deleted(app: &App, tenant: &Tenant, at: DateTime<Utc>) -> String {
     let until = TimeDelta::from_std(app.deletion_grace()).ok();
     let until = until.and_then(|grace| at.checked_add_signed(grace));
@@ -68,7 +69,8 @@ fn deleted(app: &App, tenant: &Tenant, at: DateTime<Utc>) -> String {
     format!("{0} is deleted; `narthex tenants restore {0}` brings it back {until}", tenant.slug)
 }
 
-/// Why the tenant is not in the status that was asked for, and what to do instead. It can be in it already.
+/// The answer to a change that the tenant's status does not allow, with advice. No error if the
+/// tenant has the wanted status already.
 fn refused(app: &App, tenant: &Tenant, change: StatusChange) -> Result<(), CommandError> {
     if tenant.status == change.status() {
         match tenant.deleted_at.filter(|_| change == StatusChange::Delete) {

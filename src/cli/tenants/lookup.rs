@@ -1,4 +1,4 @@
-//! The tenant that a command names, and what to do about one that stands in its way.
+//! Finds the tenant that a command names, and advises on a tenant in the wrong status.
 
 use secrecy::SecretString;
 
@@ -9,7 +9,7 @@ use crate::provisioning::NewOwner;
 use crate::registry::RegistryDb;
 use crate::registry::tenants::{self, Status, Tenant};
 
-/// By id or slug.
+/// Finds a tenant by id or slug.
 pub(in crate::cli) async fn find(db: &RegistryDb, name: &str) -> Result<Tenant, CommandError> {
     let found = match name.parse() {
         Ok(id) => tenants::find(db, TenantId(id)).await?,
@@ -22,7 +22,7 @@ pub(in crate::cli) async fn find(db: &RegistryDb, name: &str) -> Result<Tenant, 
     })
 }
 
-/// What to do about a tenant whose status stands against what was asked.
+/// What to do about a tenant whose status does not allow the command.
 pub(super) fn advice(tenant: &Tenant) -> String {
     let slug = &tenant.slug;
     match tenant.status {
@@ -39,7 +39,7 @@ pub(super) fn advice(tenant: &Tenant) -> String {
     }
 }
 
-/// The first member of staff, with the password hashed.
+/// The owner of a new tenant, with the password hashed.
 pub(super) async fn owner(
     app: &App,
     email: EmailAddress,

@@ -1,4 +1,4 @@
-//! `narthex tenants provision`: mends a tenant, and says how far it has come.
+//! `narthex tenants provision`: repairs a tenant, and shows the progress.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,21 +21,22 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
 #[derive(Args)]
 pub(in crate::cli) struct Provision {
-    /// Id or slug.
+    /// Id or slug of the tenant.
     tenant: String,
-    /// Makes a new, empty database where it is missing. Restore a backup first if there is one.
+    /// Creates a new, empty database if it is missing. If there is a backup, restore it first.
     #[arg(long)]
     accept_empty_database: bool,
-    /// Adds an owner, where nobody is on the staff. The password is read from a prompt, standard input or a file.
+    /// Adds an owner to a tenant without staff. The password is read from a prompt, standard input
+    /// or a file.
     #[arg(long, value_name = "EMAIL", requires_all = ["owner_first_name", "owner_last_name"])]
     owner_email: Option<EmailAddress>,
-    /// Of the owner.
+    /// First name of the owner.
     #[arg(long, value_name = "NAME", value_parser = name::<80>, requires = "owner_email")]
     owner_first_name: Option<String>,
-    /// Of the owner.
+    /// Last name of the owner.
     #[arg(long, value_name = "NAME", value_parser = name::<80>, requires = "owner_email")]
     owner_last_name: Option<String>,
-    /// The password is the file's first line.
+    /// File whose first line is the password.
     #[arg(long, value_name = "FILE", requires = "owner_email")]
     pub(super) password_file: Option<PathBuf>,
 }
@@ -100,12 +101,12 @@ pub(super) async fn run(
     }
 }
 
-/// How much of a run's history has been told: the id of the last event.
+/// The part of a run's history that has been printed: the id of the last event.
 #[derive(Default)]
 struct Told(i64);
 
 impl Told {
-    /// Says what has happened to the steps since.
+    /// Prints the events of steps since the last call.
     async fn go_on(&mut self, app: &App, run: Uuid) {
         let Ok(db) = app.registry.connect().await else { return };
         let Ok(history) = provisioning_runs::history(&db, run).await else { return };

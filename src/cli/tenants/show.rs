@@ -13,9 +13,9 @@ use crate::registry::runs::resources::{self, Resource};
 use crate::registry::tenants::Tenant;
 use crate::registry::tenants::{self, phone_numbers};
 
-/// Runs of a tenant that are shown with it.
+/// Newest runs of a tenant that are shown with it.
 const LAST_RUNS: u64 = 5;
-/// Acts of operators that are shown with it.
+/// Newest audit events of operators that are shown with it.
 const LAST_ACTS: u64 = 50;
 
 fn document(tenant: &Tenant) -> Value {
@@ -55,7 +55,7 @@ fn resource_row(resource: &Resource) -> Value {
     })
 }
 
-/// An entry of the audit log.
+/// An entry of the audit log as a row.
 fn act_row(entry: &Entry) -> Value {
     json!({
         "occurred_at": entry.occurred_at,
@@ -65,7 +65,7 @@ fn act_row(entry: &Entry) -> Value {
     })
 }
 
-/// With its numbers, what was made for it, what operators did to it, and its last runs.
+/// Shows a tenant with its numbers, its resources, the operators' actions on it, and its last runs.
 pub(super) async fn show(app: &App, name: &str, as_json: bool) -> Result<(), CommandError> {
     let db = app.registry.connect().await?;
     let tenant = find(&db, name).await?;

@@ -1,4 +1,5 @@
-//! An operator's answer to an orphan: it is dropped, if it still is one when nobody can make it somebody's any more.
+//! Drops an orphan on an operator's command, after checking under locks that it still belongs to no
+//! tenant.
 
 use sea_orm::ActiveEnum;
 use uuid::Uuid;
@@ -16,76 +17,78 @@ use crate::registry::tenants::database_servers;
 use crate::registry::tenants::inventory::{self, Entry, Holder};
 use crate::tenant_router::{RouterError, TENANT_GROUP};
 
-/// What was dropped.
+/// The objects that were dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dropped {
-    /// A database of the name.
+    /// True if a database of this name was dropped.
     pub database: bool,
-    /// A role of the name.
+    /// True if a role of this name was dropped.
     pub role: bool,
 }
 
-/// Why nothing was dropped. Each says what to do instead.
+/// Reason why nothing was dropped. Each message says what to do instead.
 #[derive(Debug, thiserror::Error)]
 pub enum DropOrphanError {
-    /// Nobody has registered it.
+    /// The registry has no server with this name.
     #[error("there is no server `{0}`; `narthex servers list` shows all")]
     UnknownServer(String),
-    /// It may be gone already.
+    /// There is no database or role with this name on the server; it may be gone already.
     #[error(
         "there is neither a database nor a role `{0}`; `narthex reconcile` shows what there is"
     )]
     NotThere(String),
-    /// It may be anybody's.
+    /// Without the ownership tag, it may belong to another installation or to any other user of the
+    /// server.
     #[error(
         "`{0}` bears no mark of this installation: it belongs to somebody else, and only they can know whether it may go"
     )]
     NotOurs(String),
-    /// Tenants are copied from it.
+    /// It is a template; new tenants are copied from it.
     #[error("`{0}` is a template: new tenants are copied from it")]
     Template(String),
-    /// Somebody lives there.
+    /// It belongs to a tenant.
     #[error(
         "`{name}` belongs to the tenant `{slug}`, which is {status}; \
          `narthex tenants delete {slug}` removes a tenant with all that it has"
     )]
     Tenant {
-        /// The database or role.
+        /// Name of the database or the role.
         name: String,
-        /// Of the tenant.
+        /// Slug of the tenant.
         slug: String,
-        /// Of the tenant.
+        /// Status of the tenant.
         status: String,
     },
-    /// Somebody will live there.
+    /// It is a warm database; the next tenant gets it.
     #[error(
         "`{0}` is a spare: the next tenant gets it, and what is of no use any more goes by itself"
     )]
     Spare(String),
-    /// It is not decided yet whose it will be.
+    /// A run may be creating or removing it.
     #[error(
         "the run {run} may be making or removing `{name}`; `narthex runs show {run}` says how far it is, \
          `narthex runs cancel {run}` has it undone"
     )]
     Run {
-        /// The database or role.
+        /// Name of the database or the role.
         name: String,
-        /// The run.
+        /// The id of the run.
         run: Uuid,
     },
-    /// What is known of it could not be read.
+    /// The registry could not be read or written.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// The server has no address.
+    /// The registry has no usable address of the server.
     #[error(transparent)]
     Router(#[from] RouterError),
-    /// The server did not do it.
+    /// A statement on the server failed.
     #[error(transparent)]
     Administration(#[from] AdministrationError),
 }
 
 impl Reconciler {
-    /// Drops the database and the role of this name where they bear our mark and are nobody's. `server`: its name.
+    /// Drops the database and the role of this name, if they have the ownership tag of this
+    /// installation and belong to no tenant. `server`: the server's name.
     pub async fn drop_orphan(
         &self,
         name: &str,
@@ -115,7 +118,7 @@ impl Reconciler {
                 if is_there { DropOrphanError::NotOurs } else { DropOrphanError::NotThere };
             return Err(reason(name.to_owned()));
         }
-        // Before it is gone: whoever asks later finds who wanted it.
+        // Recorded before the drop, so that the log always says who requested it.
         let event = AuditEvent {
             action: "orphan.dropped",
             target: TenantId::of_database(name).map(|id| (audit_log::TENANT, id.to_string())),
@@ -144,8 +147,8 @@ impl Reconciler {
     }
 }
 
-/// The locks of everybody who could make it somebody's, or is making it at this moment. That of the tenant first, as in
-/// a purge: in another order both could wait for each other.
+/// Takes the locks of all code that could assign this name to a tenant or is working on it. The
+/// tenant's lock is taken first, as in a purge: another order could cause a deadlock.
 async fn lock(administration: &mut Administration, name: &str) -> Result<(), AdministrationError> {
     if let Some(tenant) = TenantId::of_database(name) {
         administration.lock_for(tenant.0).await?;
@@ -168,7 +171,7 @@ fn refuse_known(name: &str, entries: &[Entry]) -> Result<(), DropOrphanError> {
             slug: entry.slug.clone().unwrap_or_default(),
             status: status.to_value(),
         },
-        // A run has an id.
+        // Not reachable: an entry with the holder `Run` always has a run's id.
         (Holder::Run, None) => DropOrphanError::Run { name, run: Uuid::nil() },
     })
 }

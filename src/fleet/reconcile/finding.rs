@@ -1,4 +1,4 @@
-//! What is wrong on a server, and what an operator can do about it.
+//! Findings: differences between a server and the registry, and what an operator can do about each.
 
 use std::collections::BTreeSet;
 
@@ -10,26 +10,26 @@ use crate::registry::tenants::Status;
 use crate::registry::tenants::database_servers::DatabaseServer;
 use crate::registry::tenants::inventory::{Entry, Holder};
 
-/// In which way something is not as the registry says.
+/// The kind of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FindingKind {
-    /// A database that bears our mark, and is nobody's.
+    /// A database with our ownership tag that belongs to no tenant.
     OrphanDatabase,
-    /// A role that bears our mark, and is nobody's.
+    /// A role with our ownership tag that belongs to no tenant.
     OrphanRole,
-    /// A database that somebody should have is not there.
+    /// A database that the registry expects does not exist.
     MissingDatabase,
-    /// A role that somebody should have is not there.
+    /// A role that the registry expects does not exist.
     MissingRole,
-    /// Others than its own role may connect to a database, or are in it nevertheless.
+    /// Other roles than its own may connect to a database, or are connected to it.
     OpenDatabase,
-    /// What is on the server could not be found out.
+    /// The contents of the server could not be read.
     UnreachableServer,
 }
 
 impl FindingKind {
-    /// All of them.
+    /// All kinds of findings.
     pub const ALL: [Self; 6] = [
         Self::OrphanDatabase,
         Self::OrphanRole,
@@ -39,7 +39,7 @@ impl FindingKind {
         Self::UnreachableServer,
     ];
 
-    /// Stable, for metrics and scripts.
+    /// Stable name, for metrics and scripts.
     pub fn name(self) -> &'static str {
         match self {
             Self::OrphanDatabase => "orphan_database",
@@ -52,22 +52,22 @@ impl FindingKind {
     }
 }
 
-/// Something that is not as the registry says.
+/// A difference between a server and the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// In which way.
+    /// The kind of difference.
     pub kind: FindingKind,
-    /// On which server.
+    /// The id of the server.
     pub server: Uuid,
     /// What operators call the server.
     pub server_name: String,
-    /// Of the database or the role; of the server, where that is what is missing.
+    /// Name of the database or the role; name of the server if the server is unreachable.
     pub name: String,
-    /// The slug of the tenant that misses it.
+    /// Slug of the tenant whose database or role is concerned, if there is one.
     pub tenant: Option<String>,
-    /// What is known beside.
+    /// More information, for example the reason why a server is unreachable.
     pub detail: Option<String>,
-    /// What to do.
+    /// Text that says what an operator can do.
     pub fix: String,
 }
 
@@ -142,7 +142,7 @@ impl Finding {
         }
     }
 
-    /// Does a later look at the server show it as well?
+    /// True if a later read of the server shows the same difference.
     pub(super) fn still_holds(&self, contents: &ServerContents) -> bool {
         match self.kind {
             FindingKind::OrphanDatabase => {
@@ -163,8 +163,8 @@ fn lets_others_in(seen: &DatabaseSeen) -> bool {
     seen.is_open || seen.uninvited > 0
 }
 
-/// What stands out on a server. A name that somebody has on any server is no orphan on this one: it can be the same
-/// server under another name.
+/// Compares one server with the registry. A name that belongs to a tenant on any server is not an
+/// orphan on this one, because two rows can name the same server.
 pub(super) fn compare(
     server: &DatabaseServer,
     contents: &ServerContents,

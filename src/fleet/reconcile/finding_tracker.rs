@@ -1,4 +1,5 @@
-//! What has been found and told: each finding is told once, however often it is found again.
+//! Keeps the current findings. Each finding is logged once, even if later comparisons find it
+//! again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -7,14 +8,14 @@ use uuid::Uuid;
 
 use super::finding::{Finding, FindingKind};
 
-/// Findings of one kind on one server that are told one by one. Where a server has lost everything, the rest is told in
-/// one line.
+/// Number of findings of one kind on one server that are logged one by one. If a server has lost
+/// all its databases, the rest is logged in one line.
 const TOLD_SINGLY: usize = 20;
 
-/// By what a finding is known again.
+/// Identity of a finding: kind, server, name.
 type Key = (FindingKind, Uuid, String);
 
-/// The findings that hold.
+/// The findings that still hold.
 #[derive(Default)]
 pub struct FindingTracker(Mutex<BTreeSet<Key>>);
 
@@ -23,7 +24,7 @@ impl FindingTracker {
         self.0.lock()
     }
 
-    /// How many there are of each kind on each server.
+    /// Number of findings by kind and server.
     pub fn counts(&self) -> HashMap<(FindingKind, Uuid), usize> {
         let mut counts = HashMap::new();
         for (kind, server, _) in self.lock().iter() {
@@ -32,7 +33,8 @@ impl FindingTracker {
         counts
     }
 
-    /// Takes down what was found, and warns of what is new. Returns how many findings were new.
+    /// Replaces the findings and logs a warning for each new one. Returns the number of new
+    /// findings.
     pub fn report(&self, found: &[Finding]) -> usize {
         let mut known = self.lock();
         let away = |server: &Uuid| {
@@ -40,7 +42,7 @@ impl FindingTracker {
                 finding.kind == FindingKind::UnreachableServer && finding.server == *server
             })
         };
-        // Of a server that cannot be asked, what was found before counts on.
+        // Earlier findings of a server that is unreachable now are kept.
         let kept = known
             .iter()
             .filter(|(kind, server, _)| *kind != FindingKind::UnreachableServer && away(server));

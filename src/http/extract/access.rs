@@ -1,4 +1,5 @@
-//! Caller, tenant, permission: in this order, and the connection only when the handler asks for it.
+//! Caller, tenant, permission: in this order. The connection comes only when the handler asks for
+//! it.
 
 use std::marker::PhantomData;
 use std::net::IpAddr;
@@ -26,7 +27,7 @@ use crate::tenant_router::{RouterError, TenantDb, TenantTransaction};
 
 const TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
 
-/// Who shows a token, a key or a cookie.
+/// The caller by its token, its key or its cookie.
 async fn caller(parts: &Parts, gateway: &Gateway) -> Result<Caller, Problem> {
     if let Some(token) = bearer(&parts.headers)? {
         return Ok(gateway.access.authenticate(token).await?);
@@ -35,7 +36,7 @@ async fn caller(parts: &Parts, gateway: &Gateway) -> Result<Caller, Problem> {
     Ok(gateway.access.authenticate(&token).await?)
 }
 
-/// The token of the `Authorization` header of that scheme. Other schemes are for the proxies in front.
+/// The `Bearer` token of the `Authorization` header. Other schemes are for the proxies in front.
 pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let mut tokens = headers.get_all(AUTHORIZATION).iter().filter_map(|header| {
         let bytes = header.as_bytes().trim_ascii();
@@ -52,7 +53,7 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     }
 }
 
-/// Fails where the request names another tenant than this one.
+/// Fails if the request names a tenant other than this one.
 pub(super) async fn expect_no_other(
     parts: &Parts,
     gateway: &Gateway,
@@ -72,18 +73,18 @@ pub(super) async fn expect_no_other(
     Ok(())
 }
 
-/// Somebody in their own tenant.
+/// A caller in the caller's own tenant.
 pub struct Access {
-    /// Who.
+    /// The caller that the token, key or cookie proves.
     pub caller: Caller,
-    /// Their tenant, and the only one this request can reach.
+    /// The caller's tenant, and the only one that this request can reach.
     pub tenant: Arc<Tenant>,
     gateway: Gateway,
-    /// What they may do, once somebody has asked.
+    /// What the caller may do. It is read at the first use.
     rights: OnceCell<Arc<Rights>>,
-    /// With what client; not read where nothing can be changed.
+    /// The client of the request; `None` where the request can change nothing.
     client: Option<Client>,
-    /// From where; only of programs, of which the last use is kept.
+    /// The address of the client; only for service clients, whose last use is recorded.
     ip: Option<IpAddr>,
 }
 
@@ -100,12 +101,14 @@ impl Access {
         Ok(Self { caller, tenant, gateway: gateway.clone(), rights: OnceCell::new(), client, ip })
     }
 
-    /// A connection to the caller's own tenant. Taken late: after the body has been read and checked.
+    /// A connection to the caller's own tenant. Handlers take it late, after the body has been read
+    /// and checked.
     pub async fn connect(&self) -> Result<TenantDb, RouterError> {
         self.gateway.router.connect(&self.tenant).await
     }
 
-    /// What the caller may do now, by the role that they have now, not by the one that the token names.
+    /// What the caller may do now, by the caller's current role. The role in the token does not
+    /// count.
     pub async fn rights(&self) -> Result<Arc<Rights>, Problem> {
         self.rights.get_or_try_init(|| self.remembered_rights()).await.cloned()
     }
@@ -114,7 +117,7 @@ impl Access {
         let Some(rights) = self.gateway.rights.get(&self.caller.fingerprint()).await else {
             return self.read_rights().await;
         };
-        // A remembered permission must not open a tenant that is closed.
+        // A cached permission must not open a tenant that is closed.
         self.gateway.router.admit(&self.tenant)?;
         self.unless_revoked(rights)
     }
@@ -134,7 +137,7 @@ impl Access {
         }
     }
 
-    /// What is remembered of the caller's rights is so no more.
+    /// Removes the caller's rights from the cache.
     pub async fn forget_rights(&self) {
         self.gateway.rights.invalidate(&self.caller.fingerprint()).await;
     }
@@ -145,7 +148,7 @@ impl Access {
     }
 }
 
-/// A caller who is permitted `P` in their own tenant.
+/// A caller who has permission `P` in the caller's own tenant.
 pub struct Authorized<P> {
     access: Access,
     permission: PhantomData<P>,
@@ -160,13 +163,14 @@ impl<P> std::ops::Deref for Authorized<P> {
 }
 
 impl<P: Permission> Authorized<P> {
-    /// The caller, as somebody who changes something.
+    /// The caller as the principal of a change.
     pub fn principal(&self) -> Principal {
         self.access.principal(Some(P::NAME), P::GIVES_RIGHTS)
     }
 
-    /// Changes something in the caller's tenant, by the rights that they have when it is done, not by those that they had when the
-    /// request began: see [`Authenticator::change_by`].
+    /// Changes something in the caller's tenant, by the rights that the caller has in the
+    /// transaction of the change, not by the rights at the start of the request: see
+    /// [`Authenticator::change_by`].
     ///
     /// [`Authenticator::change_by`]: crate::access::Authenticator::change_by
     pub async fn change<T, A, E, F>(&self, change: F) -> Result<T, Problem>
@@ -182,8 +186,8 @@ impl<P: Permission> Authorized<P> {
         self.judge(self.gateway.access.change_by(&db, &by, change).await).await
     }
 
-    /// What came of a change that asked for the caller's rights again. Where it was refused, what is remembered of them is older than
-    /// what was just read.
+    /// Returns the result of a change that read the caller's rights again. After a refusal the
+    /// cached rights are older than the rights just read, so they are removed.
     pub async fn judge<T, E: Into<Problem>>(&self, changed: Result<T, E>) -> Result<T, Problem> {
         let changed = changed.map_err(Into::into);
         let is_refused = |problem: &Problem| {
@@ -210,9 +214,10 @@ impl<P: Permission> FromRequestParts<Gateway> for Authorized<P> {
     }
 }
 
-/// A member of staff, for what concerns their own account and needs no permission. Programs and operators have none here.
+/// A member of staff who uses their own account, which needs no permission. Service clients and
+/// operators have no account here.
 pub struct Account {
-    /// What their token says.
+    /// The claims of the token.
     pub claims: Arc<Claims>,
     access: Access,
 }
@@ -226,7 +231,7 @@ impl std::ops::Deref for Account {
 }
 
 impl Account {
-    /// The caller, as somebody who changes something of their own account.
+    /// The caller as the principal of a change of their own account.
     pub fn principal(&self) -> Principal {
         self.access.principal(None, true)
     }

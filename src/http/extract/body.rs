@@ -1,4 +1,4 @@
-//! Bodies, query parameters and ids, read with limits and checked.
+//! Bodies, query parameters and ids: read with limits, and checked.
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::HeaderMap;
@@ -14,11 +14,11 @@ use crate::http::Gateway;
 use crate::http::body_memory::Purpose;
 use crate::http::problem::Problem;
 
-/// A JSON object, checked.
+/// A JSON object, read from the body and checked.
 pub struct JsonBody<T: Checked>(pub T::Output);
 
-/// A longer body is read as JSON off the async threads: in the worst case that takes milliseconds, and thirty times its
-/// memory.
+/// A longer body is parsed off the async threads. In the worst case parsing takes milliseconds, and
+/// thirty times the body's memory.
 const READ_AT_ONCE: usize = 16 * 1024;
 
 impl<T: Checked<Output: Send + 'static>> FromRequest<Gateway> for JsonBody<T> {
@@ -79,16 +79,16 @@ fn is_encoded(headers: &HeaderMap) -> bool {
 
 fn is_json(headers: &HeaderMap) -> bool {
     let value = headers.get(CONTENT_TYPE).map(|value| value.as_bytes()).unwrap_or_default();
-    // Of the parameters nothing is asked, not even that they are text.
+    // The parameters do not matter. They need not even be text.
     let essence = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     let essence = essence.to_ascii_lowercase();
     essence == b"application/json" || essence.ends_with(b"+json")
 }
 
-/// A query with more parameters than this is refused unread.
+/// A query with more parameters than this is refused before it is decoded.
 const MOST_PARAMETERS: usize = 100;
 
-/// Query parameters, checked. A parameter given twice is a fault.
+/// Query parameters, checked. A parameter that is given twice is a field error.
 pub struct Parameters<T: Checked>(pub T::Output);
 
 impl<T: Checked> FromRequestParts<Gateway> for Parameters<T> {
@@ -96,7 +96,7 @@ impl<T: Checked> FromRequestParts<Gateway> for Parameters<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &Gateway) -> Result<Self, Problem> {
         let mut errors = FieldErrors::default();
-        // Before anything is decoded: no call has so many parameters.
+        // Counted before anything is decoded: no call has so many parameters.
         let count = parts.uri.query().unwrap_or_default().bytes().filter(|b| *b == b'&').count();
         let pairs = match Query::<Vec<(String, String)>>::try_from_uri(&parts.uri) {
             Ok(Query(pairs)) if count < MOST_PARAMETERS => pairs,
@@ -110,7 +110,7 @@ impl<T: Checked> FromRequestParts<Gateway> for Parameters<T> {
             if object.contains_key(&name) {
                 errors.add(&name, "invalid", "must be given once");
             }
-            // Decoding puts this in the place of what is no UTF-8.
+            // The decoder writes this character for bytes that are no UTF-8.
             if name.contains(char::REPLACEMENT_CHARACTER)
                 || value.contains(char::REPLACEMENT_CHARACTER)
             {
@@ -122,7 +122,7 @@ impl<T: Checked> FromRequestParts<Gateway> for Parameters<T> {
     }
 }
 
-/// An id in the path. What is no id names nothing: 404.
+/// An id in the path. A text that is no id gets 404.
 pub struct Id(pub Uuid);
 
 impl FromRequestParts<Gateway> for Id {

@@ -1,4 +1,4 @@
-//! Who calls: the address, past the proxies in front, and what the client calls itself.
+//! The client of a request: its address behind the proxies in front, and its user agent.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -13,10 +13,10 @@ use crate::access::Client;
 use crate::http::Gateway;
 use crate::plain_text::is_control;
 
-/// Of what a client calls itself, so many characters are kept.
+/// Characters of the user agent that are kept.
 const LONGEST_USER_AGENT: usize = 300;
 
-/// The client of a request.
+/// The client of a request, as audit log and sessions record it.
 pub(in crate::http) struct CalledBy(pub Client);
 
 impl FromRequestParts<Gateway> for CalledBy {
@@ -40,8 +40,8 @@ pub(super) fn client(parts: &Parts, gateway: &Gateway) -> Client {
     }
 }
 
-/// The last address that no proxy of ours has written of another of ours: what is left of it in `X-Forwarded-For` the
-/// client can have written itself.
+/// The client's address: in `X-Forwarded-For`, read from the right, the first address that is no
+/// trusted proxy. The client itself can have written the entries to the left of it.
 pub(super) fn client_address(parts: &Parts, proxies: &[IpNet]) -> IpAddr {
     let Peer { mut address, is_proxy: mut is_believed, .. } = Peer::of_request(parts);
     let lines: Vec<_> = parts.headers.get_all("x-forwarded-for").iter().collect();
@@ -59,22 +59,23 @@ pub(super) fn client_address(parts: &Parts, proxies: &[IpNet]) -> IpAddr {
     address
 }
 
-/// The address whose share a request takes from; `None`: a proxy of ours, which calls for many.
+/// The address whose rate limits a request uses. `None` for a trusted proxy, because it sends the
+/// requests of many clients.
 pub(super) fn counted_address(parts: &Parts, proxies: &[IpNet]) -> Option<IpAddr> {
     let address = client_address(parts, proxies);
     (!is_proxy(address, proxies)).then_some(address)
 }
 
-/// Some proxies add the port.
+/// Parses an address. Some proxies add the port.
 fn read(text: &str) -> Option<IpAddr> {
     let plain = text.trim_start_matches('[').trim_end_matches(']').parse().ok();
     let address = plain.or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()));
     address.map(|address: IpAddr| address.to_canonical())
 }
 
-/// Does the client speak TLS to whatever stands in front? The public URL says it; where there is none, no only where that
-/// is certain: a proxy of ours says `http` and nothing else, or the client is a program of this machine. What is unclear
-/// must not cost a cookie its `Secure`.
+/// Whether the client speaks TLS to the first hop. The public URL says so. Without a public URL the
+/// answer is no only where that is certain: a trusted proxy says `http` and nothing else, or the
+/// client is a program of this machine. In an unclear case a cookie must keep its `Secure`.
 pub(in crate::http) fn is_https(parts: &Parts, gateway: &Gateway) -> bool {
     match &gateway.settings.public_url {
         Some(url) => url.is_https(),
@@ -85,7 +86,7 @@ pub(in crate::http) fn is_https(parts: &Parts, gateway: &Gateway) -> bool {
 fn is_plain(parts: &Parts) -> bool {
     let peer = Peer::of_request(parts);
     let lines = parts.headers.get_all("x-forwarded-proto").iter();
-    // Each proxy of several may have added its own; the client has spoken to the first.
+    // Each of several proxies may have added its own value. The client has spoken to the first.
     let mut hops = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).peekable();
     let may_be = if peer.is_proxy { hops.peek().is_some() } else { peer.address.is_loopback() };
     may_be && hops.all(|hop| hop.trim_ascii().eq_ignore_ascii_case(b"http"))

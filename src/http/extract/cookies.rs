@@ -1,5 +1,5 @@
-//! Sessions of browsers: the same two tokens, as cookies, and the proof that a request which uses them comes from our
-//! own pages.
+//! Sessions of browsers: the same two tokens, as cookies, and the proof that a request with such a
+//! cookie comes from our own pages.
 
 use std::convert::Infallible;
 
@@ -18,7 +18,7 @@ use crate::accounts::TokenPair;
 use crate::http::problem::Problem;
 use crate::http::{Code, Gateway};
 
-/// Which of the two tokens.
+/// The token that a cookie holds.
 #[derive(Clone, Copy)]
 enum Kind {
     Access,
@@ -26,7 +26,8 @@ enum Kind {
 }
 
 impl Kind {
-    /// A browser takes a name with `__Host-` over TLS alone, and never from another host (RFC 6265bis, section 4.1.3.2).
+    /// The cookie's name. A browser accepts a name with `__Host-` only over TLS, and never from
+    /// another host (RFC 6265bis, section 4.1.3.2).
     fn name(self, is_https: bool) -> &'static str {
         match (self, is_https) {
             (Self::Access, true) => "__Host-narthex_access",
@@ -37,7 +38,7 @@ impl Kind {
     }
 }
 
-/// The cookies of a client that speaks TLS, or plain HTTP.
+/// The cookies for a client that speaks TLS, or plain HTTP.
 #[derive(Clone, Copy)]
 pub(in crate::http) struct Cookies {
     is_https: bool,
@@ -52,7 +53,8 @@ impl FromRequestParts<Gateway> for Cookies {
 }
 
 impl Cookies {
-    /// Both tokens. They are for this host, out of reach of scripts, and not sent along by pages of others.
+    /// Headers that set both tokens. The cookies are for this host only, hidden from scripts, and
+    /// not sent with requests from pages of other sites.
     pub fn set(self, tokens: &TokenPair) -> [HeaderValue; 2] {
         [
             self.header(Kind::Access, &tokens.access_token, tokens.expires_in),
@@ -60,7 +62,7 @@ impl Cookies {
         ]
     }
 
-    /// Takes both away.
+    /// Headers that delete both cookies.
     pub fn clear(self) -> [HeaderValue; 2] {
         [self.header(Kind::Access, "", 0), self.header(Kind::Refresh, "", 0)]
     }
@@ -76,17 +78,18 @@ impl Cookies {
             .secure(self.is_https)
             .same_site(same_site)
             .max_age(Duration::seconds(seconds));
-        // Tokens are of base64url and dots.
+        // Tokens consist of base64url characters and dots, so this does not fail.
         HeaderValue::from_str(&cookie.to_string()).unwrap_or(HeaderValue::from_static(""))
     }
 }
 
-/// The access token of a request without `Authorization`, if it has one.
+/// The access token in the cookie of a request without `Authorization`.
 pub(super) fn access_token(parts: &Parts, gateway: &Gateway) -> Result<Option<String>, Problem> {
     of_our_page(Kind::Access, parts, gateway)
 }
 
-/// The refresh token of a request, if it has the cookie. Whether that may be used matters only to who uses it.
+/// The refresh token in the cookie of a request. An error matters only to a handler that uses the
+/// token.
 pub(in crate::http) struct RefreshCookie(pub Result<Option<String>, Problem>);
 
 impl FromRequestParts<Gateway> for RefreshCookie {
@@ -97,8 +100,8 @@ impl FromRequestParts<Gateway> for RefreshCookie {
     }
 }
 
-/// The browser sends cookies whoever has made it send the request: one that changes something must come from a page of
-/// this very origin.
+/// A browser sends cookies also with requests that pages of other sites have caused. So a request
+/// that changes something must come from a page of this very origin.
 fn of_our_page(kind: Kind, parts: &Parts, gateway: &Gateway) -> Result<Option<String>, Problem> {
     let is_https = is_https(parts, gateway);
     let found = read(&parts.headers, kind.name(is_https));
@@ -108,7 +111,8 @@ fn of_our_page(kind: Kind, parts: &Parts, gateway: &Gateway) -> Result<Option<St
     Ok(found)
 }
 
-/// The cookie of that name. Of two nobody can tell which is ours. What is not ours need be neither text nor a cookie.
+/// The value of the cookie with that name. `None` if there are two, because ours cannot be told
+/// from the other. Other cookies may hold any bytes.
 fn read(headers: &HeaderMap, name: &str) -> Option<String> {
     let lines = headers.get_all(COOKIE).iter();
     let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
@@ -122,12 +126,13 @@ fn read(headers: &HeaderMap, name: &str) -> Option<String> {
     (found.next().is_none() && text.len() <= LONGEST_TOKEN).then(|| text.to_owned())
 }
 
-/// Does a browser say that the request was made by a page of another origin?
+/// Whether the browser says that a page of another origin made the request.
 pub(super) fn is_foreign(parts: &Parts, gateway: &Gateway) -> bool {
     is_same_origin(parts, is_https(parts, gateway)) == Some(false)
 }
 
-/// Browsers of today say it; the older ones name the origin. Whoever says neither (`None`) is no browser, and has a token to show.
+/// Current browsers send `Sec-Fetch-Site`, older ones `Origin`. `None`: the request has neither, so
+/// its client is no browser and shows a token.
 fn is_same_origin(parts: &Parts, is_https: bool) -> Option<bool> {
     match only(&parts.headers, "sec-fetch-site") {
         Ok(Some(site)) => return Some(site == "same-origin"),

@@ -1,4 +1,4 @@
-//! Everything that is wrong with an input, found in one go.
+//! All field errors of an input, found in one pass.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -13,28 +13,28 @@ use crate::http::problem::{FieldError, Problem};
 use crate::identifiers::word;
 use crate::plain_text::{fault_of_name, is_control};
 
-/// More faults than a person reads; beyond them an input is not looked at further.
+/// More errors than a person reads. After them the rest of an input is not checked.
 const MAX_FAULTS: usize = 50;
 
-/// An input as it is written on the wire, and what becomes of it when it is checked. Absent fields take the
-/// default, so that a missing field does not hide the faults of the others.
+/// An input as it is written on the wire, and its checked form. Absent fields take the default, so
+/// that a missing field does not hide the errors of the others.
 pub trait Checked: DeserializeOwned + Default {
     /// The input with its values parsed.
     type Output;
 
-    /// May the whole body be left out?
+    /// True if the whole body may be absent.
     const MAY_BE_ABSENT: bool = false;
 
-    /// Parses every value, noting what is wrong; `None` where anything is.
+    /// Parses every value and records the errors. `None` if there is an error.
     fn check(self, errors: &mut FieldErrors) -> Option<Self::Output>;
 }
 
-/// The faults found so far.
+/// The field errors found so far.
 #[derive(Default)]
 pub struct FieldErrors(Vec<FieldError>);
 
 impl FieldErrors {
-    /// Notes a fault; only the first of a field.
+    /// Records an error; only the first of each field.
     pub fn add(&mut self, field: &str, code: &'static str, message: impl Display) {
         if self.0.len() < MAX_FAULTS && !self.0.iter().any(|fault| fault.field == field) {
             self.0.push(FieldError { field: field.to_owned(), code, message: message.to_string() });
@@ -45,7 +45,8 @@ impl FieldErrors {
         self.0.len() >= MAX_FAULTS
     }
 
-    /// A text without surrounding white space, of so many characters and in one line.
+    /// A text on one line, without surrounding white space, with a number of characters in
+    /// `length`.
     pub fn text(
         &mut self,
         field: &str,
@@ -72,7 +73,8 @@ impl FieldErrors {
         None
     }
 
-    /// As [`FieldErrors::text`], for a name by which people tell one from another: what is in it is seen.
+    /// As [`FieldErrors::text`], for a name by which people tell things apart: every character in
+    /// it must be visible.
     pub fn name(
         &mut self,
         field: &str,
@@ -87,7 +89,7 @@ impl FieldErrors {
         Some(name)
     }
 
-    /// A value that must be there and have the form of a `T`.
+    /// A value that must be present and parse as a `T`.
     pub fn required<T>(&mut self, field: &str, value: &str) -> Option<T>
     where
         T: FromStr<Err: Display>,
@@ -99,7 +101,7 @@ impl FieldErrors {
         self.optional(field, Some(value)).flatten()
     }
 
-    /// A value that may be absent. `Some(None)`: it is absent, or an empty text.
+    /// A value that may be absent. `Some(None)`: it is absent or an empty text.
     pub fn optional<T>(&mut self, field: &str, value: Option<&str>) -> Option<Option<T>>
     where
         T: FromStr<Err: Display>,
@@ -116,7 +118,7 @@ impl FieldErrors {
         }
     }
 
-    /// As [`FieldErrors::optional`], for one of a few words, as the registry writes them.
+    /// As [`FieldErrors::optional`], for one of the words that the registry uses for `E`.
     pub fn optional_word<E>(&mut self, field: &str, value: Option<&str>) -> Option<Option<E>>
     where
         E: ActiveEnum<Value = String> + Iterable,
@@ -133,7 +135,7 @@ impl FieldErrors {
         }
     }
 
-    /// An id that may be absent. `Some(None)`: it is. An empty text is no id.
+    /// An id that may be absent. `Some(None)`: it is absent. An empty text is an error.
     pub fn optional_id(&mut self, field: &str, value: Option<&str>) -> Option<Option<Uuid>> {
         match value {
             None => Some(None),
@@ -147,7 +149,7 @@ impl FieldErrors {
         }
     }
 
-    /// One problem with all faults, if there are any.
+    /// The value, or one problem with all field errors.
     pub fn into_result<T>(self, value: Option<T>) -> Result<T, Problem> {
         match value {
             Some(value) if self.0.is_empty() => Ok(value),
@@ -156,8 +158,8 @@ impl FieldErrors {
     }
 }
 
-/// Reads and checks an object: unknown fields, wrong types and wrong values are all reported together, after the
-/// faults that were found before.
+/// Reads and checks an object. Unknown fields, wrong types and wrong values are all reported
+/// together, after the errors that were found before.
 pub(super) fn check<T: Checked>(
     object: Map<String, Value>,
     mut errors: FieldErrors,
@@ -167,7 +169,8 @@ pub(super) fn check<T: Checked>(
             errors.add(name, "nul_character", "must not contain NUL characters");
         }
     }
-    // All unknown fields at once, so that the object is read anew at most once for each field that there is.
+    // All unknown fields go at once, so that the object is read again at most once for each known
+    // field.
     let mut object = object;
     if let Some(fields) = field_names::<T>() {
         object.retain(|name, _| {
@@ -178,7 +181,8 @@ pub(super) fn check<T: Checked>(
             is_known
         });
     }
-    // Each round takes out one field that does not fit; its fault is noted, and the rest is read again.
+    // Each round records the error of one field that does not fit, removes the field, and reads the
+    // rest again.
     let mut object = Value::Object(object);
     let input = loop {
         #[cfg(test)]
@@ -195,7 +199,7 @@ pub(super) fn check<T: Checked>(
                     Some(name) if object.get(name).is_some() => name.clone(),
                     _ => path.split(['.', '[']).next().unwrap_or_default().to_owned(),
                 };
-                // Absent and null mean the same, of a field that there is.
+                // For a known field, absent and null mean the same.
                 let is_null = object.get(&culprit).is_some_and(Value::is_null);
                 match unknown {
                     Some(name) => errors.add(&name, "unknown_field", UNKNOWN),
@@ -215,14 +219,14 @@ pub(super) fn check<T: Checked>(
 
 const UNKNOWN: &str = "is not a field of this request";
 
-/// The names that a struct has on the wire; `None` where parts of it are flattened.
+/// The names that a struct has on the wire. `None` if parts of it are flattened.
 fn field_names<T: DeserializeOwned>() -> Option<&'static [&'static str]> {
     let mut names = FieldNames(None);
     let _ = T::deserialize(&mut names);
     names.0
 }
 
-/// Holds no data: a struct that is read from it says which fields it asks for.
+/// A deserializer without data. It records the fields that a struct asks for.
 struct FieldNames(Option<&'static [&'static str]>);
 
 impl<'de> Deserializer<'de> for &mut FieldNames {
@@ -259,7 +263,7 @@ fn holds_nul(value: &Value) -> bool {
 
 #[cfg(test)]
 thread_local! {
-    /// How often an object has been read.
+    /// How often `check` has read an object.
     static ROUNDS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 

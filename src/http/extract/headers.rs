@@ -1,14 +1,14 @@
-//! Headers that count only where they come once.
+//! Headers that count only if they occur once.
 
 use axum::http::header::AsHeaderName;
 use axum::http::{HeaderMap, HeaderValue};
 
-/// A longer token is none of ours, nor of an identity provider, and is not looked at.
+/// Bytes. A longer token is neither ours nor an identity provider's, and is not parsed.
 pub(super) const LONGEST_TOKEN: usize = 8 * 1024;
 
 pub(super) struct Several;
 
-/// The header, unless it came several times.
+/// The header's value; an error if the header occurs several times.
 pub(super) fn only(
     headers: &HeaderMap,
     name: impl AsHeaderName,

@@ -13,7 +13,7 @@ use crate::http::problem::Problem;
 use crate::identifiers::DomainName;
 use crate::tenant_router::HostName;
 
-/// The host of a request that needs no token; `None`: it names nobody.
+/// The host of a request that needs no token. `None`: it is no tenant's host.
 pub(in crate::http) struct CalledHost(pub Option<HostName<'static>>);
 
 impl FromRequestParts<Gateway> for CalledHost {
@@ -24,8 +24,8 @@ impl FromRequestParts<Gateway> for CalledHost {
     }
 }
 
-/// The host of a request as the client called it; `None`: it names nobody. Without `http.base_domain` nothing is
-/// read.
+/// The host of a request as the client called it. `None`: it is no tenant's host. Without
+/// `http.base_domain` no host is read.
 pub(super) fn called_host<'a>(
     parts: &'a Parts,
     gateway: &Gateway,
@@ -38,7 +38,7 @@ pub(super) fn called_host<'a>(
     Ok(host.and_then(|host| HostName::read(host, base)))
 }
 
-/// The host of the request's target (`:authority`, or that of an absolute target), and `Host`.
+/// The host of the request's target (`:authority`, or the host of an absolute target), and `Host`.
 type Named<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
 
 fn named_hosts(parts: &Parts) -> Result<Named<'_>, Problem> {
@@ -47,8 +47,8 @@ fn named_hosts(parts: &Parts) -> Result<Named<'_>, Problem> {
     Ok((target, header.map(HeaderValue::as_bytes)))
 }
 
-/// With an absolute target, HTTP/1 says to look past `Host` (RFC 9112, section 3.2.2), HTTP/2 not to believe either if they
-/// differ (RFC 9113, section 8.3.1).
+/// With an absolute target, HTTP/1 ignores `Host` (RFC 9112, section 3.2.2). HTTP/2 rejects a
+/// request whose two hosts differ (RFC 9113, section 8.3.1).
 fn own_host<'a>(parts: &'a Parts, base: &DomainName) -> Result<Option<&'a [u8]>, Problem> {
     let (target, header) = named_hosts(parts)?;
     if parts.version >= Version::HTTP_2
@@ -60,14 +60,14 @@ fn own_host<'a>(parts: &'a Parts, base: &DomainName) -> Result<Option<&'a [u8]>,
     Ok(target.or(header))
 }
 
-/// The host, and perhaps port, that the client has called.
+/// The host that the client has called, with the port if there is one.
 pub(super) fn called_authority(parts: &Parts) -> Result<Option<&[u8]>, Problem> {
     let (target, header) = named_hosts(parts)?;
     Ok(forwarded_host(parts)?.or(target).or(header))
 }
 
-/// `X-Forwarded-Host`, where a trusted proxy has sent it. In a list nobody can tell which entry is the proxy's and
-/// which the client's: such a request is refused rather than given to one of several tenants.
+/// `X-Forwarded-Host`, if a trusted proxy has sent it. In a list, the proxy's entry cannot be told
+/// from the client's. Such a request is refused, so that it does not reach the wrong tenant.
 fn forwarded_host(parts: &Parts) -> Result<Option<&[u8]>, Problem> {
     if !Peer::of_request(parts).is_proxy {
         return Ok(None);

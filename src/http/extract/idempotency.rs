@@ -1,4 +1,4 @@
-//! `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): by which a repeated request is known.
+//! `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): it identifies a repeated request.
 
 use axum::http::HeaderMap;
 
@@ -7,7 +7,8 @@ use crate::http::problem::{FieldError, Problem};
 const NAME: &str = "idempotency-key";
 const LONGEST: usize = 255;
 
-/// The key that the client has chosen, if it has. Taken bare and as the quoted string of the draft: both name the same.
+/// The key that the client has chosen, if there is one. A bare key and the quoted string of the
+/// draft name the same key.
 pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut values = headers.get_all(NAME).iter();
     let Some(value) = values.next() else { return Ok(None) };

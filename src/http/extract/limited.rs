@@ -1,4 +1,5 @@
-//! Routes that need no token: each says in its signature what it costs the address from which it is called.
+//! Routes that need no token: the signature of each says which rate limits of the client's address
+//! it uses.
 
 use std::marker::PhantomData;
 use std::net::IpAddr;
@@ -13,9 +14,9 @@ use crate::http::Gateway;
 use crate::http::limits::Limits;
 use crate::http::problem::Problem;
 
-/// What a request is counted as.
+/// What a request is charged as.
 pub(in crate::http) trait Charge: Send + Sync + 'static {
-    /// Takes it out of the bucket of this address.
+    /// Charges the buckets of this address.
     fn take(limits: &Limits, address: IpAddr) -> Result<(), Problem>;
 }
 
@@ -28,7 +29,7 @@ impl Charge for Open {
     }
 }
 
-/// A registration.
+/// A registration, which has a limit of its own.
 pub(in crate::http) struct Registering;
 
 impl Charge for Registering {
@@ -37,7 +38,7 @@ impl Charge for Registering {
     }
 }
 
-/// A request that has been paid for.
+/// A request that has been charged.
 pub(in crate::http) struct Limited<C>(PhantomData<C>);
 
 impl<C: Charge> FromRequestParts<Gateway> for Limited<C> {
@@ -50,7 +51,7 @@ impl<C: Charge> FromRequestParts<Gateway> for Limited<C> {
     }
 }
 
-/// All clients of a proxy that is not known as one share its address, and with it one bucket.
+/// Clients of an unknown proxy share its address, and with it one bucket.
 fn warn_of_unknown_proxy(parts: &Parts) {
     static ONCE: Once = Once::new();
     let peer = Peer::of_request(parts);

@@ -1,5 +1,6 @@
-//! An operator who calls: token, session, audit log, second factor, permission, in this order. Every call is written down
-//! before it is judged, so that what was refused stands there too.
+//! An operator's request: token, session, audit log, second factor, permission, in this order.
+//! Every call is recorded before its permission is checked, so that the log has the refused calls
+//! too.
 
 use std::marker::PhantomData;
 
@@ -16,13 +17,13 @@ use crate::http::problem::Problem;
 use crate::http::{Code, Gateway};
 use crate::operators::origin_of;
 
-/// An operator who is permitted `P`.
+/// An operator who has permission `P`.
 pub struct Operator<P> {
-    /// Who, in which session.
+    /// The operator and the session.
     pub caller: OperatorCaller,
-    /// The client that they call with.
+    /// The client of the request.
     pub client: Client,
-    /// As whom what they do is written down.
+    /// The request context that the audit log records.
     pub origin: Origin,
     permission: PhantomData<P>,
 }
@@ -35,7 +36,8 @@ impl<P: OperatorPermission> FromRequestParts<Gateway> for Operator<P> {
         // Operators have no cookies.
         let token = bearer(&parts.headers)?.ok_or(Code::InvalidToken)?;
         let claims = gateway.access.verify_operator(token).await?;
-        // Who was dismissed has a token for some hours, and must not keep the registry busy with it.
+        // A disabled operator's token stays valid for some hours. It must not keep the registry
+        // busy.
         gateway.limits.charge_operator(claims.sub)?;
         let caller = gateway.access.authenticate_operator(claims).await?;
         let judged = origin_of(&caller.operator, &client);
@@ -51,7 +53,8 @@ impl<P: OperatorPermission> FromRequestParts<Gateway> for Operator<P> {
                 return Err(Problem::with_detail(Code::Forbidden, detail));
             }
         }
-        // What they do is written down in the transaction that does it, and all this is asked again there.
+        // The change is recorded in its own transaction, and that transaction checks all of this
+        // again.
         let warrant = Warrant {
             operator: caller.operator.id,
             session: caller.claims.sid,

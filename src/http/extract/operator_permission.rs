@@ -1,10 +1,12 @@
-//! What operators may do, as types: like [`super::permission`], and of another kind, so that neither is taken for the other.
+//! Permissions of operators as types: like [`super::permission`], but of another kind, so that the
+//! two cannot be confused.
 
 use crate::registry::people::operators::Role;
 
-/// What an operator must be permitted.
+/// A permission of an operator.
 pub trait OperatorPermission: Send + Sync + 'static {
-    /// Its name, and the least of the roles that have it. `None`: it is a matter of the operator's own account.
+    /// Its name, and the lowest role that has it. `None`: the call concerns only the operator's own
+    /// account.
     const NEEDED: Option<(&'static str, Role)>;
 }
 
@@ -18,7 +20,7 @@ macro_rules! operator_permissions {
             }
         )*
 
-        /// The names of all that a role permits.
+        /// The names of all permissions of a role.
         pub fn permissions_of(role: Role) -> Vec<&'static str> {
             let all = [$(($text, Role::$role)),*];
             all.into_iter().filter(|(_, least)| role >= *least).map(|(name, _)| name).collect()
@@ -40,7 +42,7 @@ operator_permissions! {
     AuditRead "audit:read" Viewer
 }
 
-/// Every operator may, also one who has to set up a second factor first.
+/// For every operator, also one who has to set up a second factor first.
 pub struct OwnAccount;
 impl OperatorPermission for OwnAccount {
     const NEEDED: Option<(&'static str, Role)> = None;

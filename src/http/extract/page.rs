@@ -14,7 +14,7 @@ use crate::paging::{Page, PageRequest, Position};
 const DEFAULT_LIMIT: u64 = 50;
 const MAX_LIMIT: u64 = 200;
 
-/// Which part of a list.
+/// The page of a list that a client asks for.
 #[derive(Deserialize, Default, IntoParams)]
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -22,7 +22,7 @@ pub struct ListParameters {
     /// Rows at most, 1 to 200; 50 where absent.
     #[param(value_type = Option<u64>, minimum = 1, maximum = 200)]
     pub limit: Option<String>,
-    /// `next_cursor` of the part before.
+    /// `next_cursor` of the previous page.
     pub cursor: Option<String>,
 }
 
@@ -71,23 +71,24 @@ fn decode(text: &str) -> Option<Position> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
     let (micros, id) = bytes.split_at_checked(8)?;
     let at = DateTime::from_timestamp_micros(i64::from_be_bytes(micros.try_into().ok()?))?;
-    // PostgreSQL's timestamps end sooner than ours; a made-up cursor must not become a failed statement.
+    // PostgreSQL's timestamps end before chrono's. An invented cursor must not become a failed
+    // statement.
     let year = chrono::Datelike::year(&at);
     (1970..=9999).contains(&year).then_some(())?;
     Some(Position { at, id: Uuid::from_slice(id).ok()? })
 }
 
-/// A part of a list as clients see it.
+/// A page of a list as clients see it.
 #[derive(Serialize, ToSchema)]
 pub struct PageDocument<T> {
     /// The rows, newest first.
     pub data: Vec<T>,
-    /// Where the next part begins; `null` at the end.
+    /// `cursor` of the next page; `null` at the end of the list.
     pub next_cursor: Option<String>,
 }
 
 impl<T> PageDocument<T> {
-    /// Rows as clients see them.
+    /// Converts a page of rows to its document.
     pub fn from_page<R>(page: Page<R>) -> Json<Self>
     where
         T: From<R>,

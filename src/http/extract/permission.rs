@@ -1,4 +1,5 @@
-//! Permissions as types: a handler names the one it needs in its signature, and cannot forget to check it.
+//! Permissions as types: a handler names its permission in its signature, and cannot forget the
+//! check.
 
 macro_rules! permissions {
     ($($name:ident $text:literal)*) => {
@@ -13,12 +14,12 @@ macro_rules! permissions {
     };
 }
 
-/// What a caller must be permitted.
+/// A permission of a caller.
 pub trait Permission: Send + Sync + 'static {
-    /// Its name in a role.
+    /// The permission's name in a role.
     const NAME: &'static str;
-    /// Can whoever has it give rights to others? What is remembered of them is not enough then: whoever has just lost it must not
-    /// give it back to themselves.
+    /// True if a caller with this permission can give rights to others. Then cached rights are not
+    /// enough: a caller who has just lost the permission must not give it back to themselves.
     const GIVES_RIGHTS: bool;
 }
 

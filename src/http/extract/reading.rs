@@ -1,4 +1,5 @@
-//! The bytes of a request's body: at most so many of one, of one network and of all together, and at a pace.
+//! The bytes of a request's body, with limits on one body, on one network, on all bodies together,
+//! and on the pace.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -18,14 +19,14 @@ use crate::http::problem::Problem;
 use crate::http::{Code, Gateway};
 use crate::limits::Held;
 
-/// A body that comes more slowly than this, in bytes a second, is ended.
+/// A body that arrives more slowly than this, in bytes a second, is ended.
 const SLOWEST: usize = 8 * 1024;
 
-/// A body that has been read, and the memory that it takes while it is in use.
+/// A body that has been read. It holds its share of the body memory while it is in use.
 pub(in crate::http) struct ReadBody {
-    /// Of its request.
+    /// Headers of the request.
     pub headers: HeaderMap,
-    /// Exactly as received.
+    /// The body, exactly as received.
     pub bytes: Bytes,
     pub(super) memory: Held,
 }
@@ -34,8 +35,8 @@ pub(in crate::http) struct ReadBody {
 ///
 /// # Errors
 ///
-/// `body_too_large`; `busy`, where the memory for bodies is used up; `body_timeout`, where the body does not come;
-/// `malformed_body`, where it breaks off.
+/// `body_too_large`; `busy`, where the memory for bodies is used up; `body_timeout`, where the body
+/// does not arrive; `malformed_body`, where it ends too early.
 pub(in crate::http) async fn read_body(
     request: Request,
     gateway: &Gateway,
@@ -65,7 +66,7 @@ async fn collect(
 ) -> Result<Bytes, Problem> {
     let pace = Pace { begun: Instant::now(), settings };
     let mut deadline = pace.next(pace.begun, 0);
-    // Most bodies come in one piece, which is not copied.
+    // Most bodies arrive in one piece, which is not copied.
     let (mut first, mut more) = (Bytes::new(), BytesMut::new());
     loop {
         let frame = tokio::time::timeout_at(deadline, body.frame()).await;
@@ -94,14 +95,14 @@ async fn collect(
     Ok(if more.is_empty() { first } else { more.freeze() })
 }
 
-/// By when more of a body has to come.
+/// Deadlines of a body that is being read.
 struct Pace<'a> {
     begun: Instant,
     settings: &'a HttpSettings,
 }
 
 impl Pace<'_> {
-    /// After so many bytes, of which the last came at `now`.
+    /// The time by which more has to arrive, after `bytes` bytes of which the last came at `now`.
     fn next(&self, now: Instant, bytes: usize) -> Instant {
         let silence = self.settings.body_silence;
         let earned = Duration::from_millis((bytes as u64).saturating_mul(1000) / SLOWEST as u64);
@@ -127,7 +128,7 @@ mod tests {
             pace.next(begun + Duration::from_secs(seconds), bytes).duration_since(begun).as_secs()
         };
         assert_eq!(after(0, 0), 3);
-        // Byte by byte is not enough.
+        // A byte at a time is too slow.
         assert_eq!(after(2, 1), 3);
         assert_eq!(after(2, 4 * SLOWEST), 5);
         assert_eq!(after(9, 1_000_000), 10);

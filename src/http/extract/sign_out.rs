@@ -1,5 +1,5 @@
-//! Somebody who wants to be signed out. That must work after the time of their token is over, and a second time: what is to end
-//! is not demanded.
+//! Sign-out. It must work after the token has expired, and a second time. So it does not require a
+//! live session.
 
 use std::sync::Arc;
 
@@ -15,11 +15,13 @@ use crate::http::problem::Problem;
 use crate::http::{Code, Gateway};
 use crate::registry::tenants::Tenant;
 
-/// What a member of staff shows who leaves: what their header says, else what their cookies do.
+/// The tokens of a member of staff who signs out: the token of the header, else the tokens of the
+/// cookies.
 pub(in crate::http) struct Leaving {
     access: Option<String>,
     refresh: Option<String>,
-    /// Is it a page of another origin that sends the request? Such a page has to show a token, and signs no browser out.
+    /// True if a page of another origin sends the request. Such a page has to show a token, and its
+    /// request deletes no cookies.
     pub is_foreign: bool,
     parts: Parts,
 }
@@ -44,8 +46,8 @@ impl FromRequestParts<Gateway> for Leaving {
 }
 
 impl Leaving {
-    /// Whose session is to end, and in which tenant; without one there is nothing left of it. `token`: a refresh token of the
-    /// body, which goes before that of the cookie.
+    /// The session to end, and its tenant. `None`: the tenant does not exist any more. `token` is a
+    /// refresh token of the body; it goes before that of the cookie.
     pub async fn of(
         self,
         gateway: &Gateway,
@@ -64,7 +66,8 @@ impl Leaving {
     }
 }
 
-/// An operator who leaves; `None`: their session is over. It ends with its token.
+/// An operator who signs out. `None`: the session is over. An operator's session ends with its
+/// token.
 pub(in crate::http) struct LeavingOperator(pub Option<Operator<OwnAccount>>);
 
 impl FromRequestParts<Gateway> for LeavingOperator {

@@ -1,4 +1,4 @@
-//! Writing metrics down: a line for each kind of family that we have.
+//! The text form of metrics: one function for each kind of metric family.
 
 use std::fmt::Error;
 use std::time::Duration;
@@ -11,11 +11,12 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
-/// Writes families, each with all its series at once. The values of labels are names of ours, never of a tenant.
+/// Writes families, each with all its series at once. The values of labels are names of ours, never
+/// of a tenant.
 pub(super) struct Families<'a>(pub(super) DescriptorEncoder<'a>);
 
 impl Families<'_> {
-    /// One number that goes up and down.
+    /// A number that goes up and down.
     pub(super) fn gauge(&mut self, name: &str, help: &str, value: usize) -> Result<(), Error> {
         let metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
         ConstGauge::new(value).encode(metric)
@@ -35,27 +36,27 @@ impl Families<'_> {
         Ok(())
     }
 
-    /// A length of time; `_seconds` is appended to the name.
+    /// A duration; `_seconds` is appended to the name.
     pub(super) fn seconds(&mut self, name: &str, help: &str, value: Duration) -> Result<(), Error> {
         let unit = Some(&Unit::Seconds);
         let metric = self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?;
         ConstGauge::new(value.as_secs_f64()).encode(metric)
     }
 
-    /// One number that only grows; `_total` is appended to the name.
+    /// A number that only grows; `_total` is appended to the name.
     pub(super) fn counter(&mut self, name: &str, help: &str, count: u64) -> Result<(), Error> {
         let metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
         ConstCounter::new(count).encode(metric)
     }
 
-    /// A size; `_bytes` is appended to the name.
+    /// A size in bytes; `_bytes` is appended to the name.
     pub(super) fn bytes(&mut self, name: &str, help: &str, value: u64) -> Result<(), Error> {
         let unit = Some(&Unit::Bytes);
         let metric = self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?;
         ConstGauge::new(value).encode(metric)
     }
 
-    /// One of several states: 1 for that which holds, 0 for the others.
+    /// One of several states: 1 for the current state, 0 for the others.
     pub(super) fn state<S: PartialEq>(
         &mut self,
         name: &str,
@@ -86,7 +87,7 @@ impl Families<'_> {
         Ok(())
     }
 
-    /// What does not change while the process lives; `_info` is appended to the name.
+    /// Facts that do not change while the process lives; `_info` is appended to the name.
     pub(super) fn info(
         &mut self,
         name: &str,

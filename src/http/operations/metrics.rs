@@ -1,5 +1,5 @@
-//! The numbers of this replica. The rooms count for themselves; they are asked when somebody scrapes, and nothing is
-//! counted twice.
+//! The metrics of this replica. The modules count for themselves, and each scrape reads their
+//! numbers. Nothing is counted twice.
 
 use std::fmt;
 
@@ -22,9 +22,9 @@ use crate::tenant_router::{
 /// OpenMetrics 1.0, which Prometheus reads too.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// All metrics, as text. Every family of [`Rooms`] stands in the table of docs/operations.md.
+/// All metrics, as text. Every family of [`Rooms`] has a row in the table of docs/operations.md.
 pub(crate) async fn show_metrics(State(gateway): State<Gateway>) -> Result<Response, Problem> {
-    // Made for each scrape, because it holds no number of its own.
+    // A new registry for each scrape: it holds no number of its own.
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Rooms(gateway)));
     let mut document = String::new();
@@ -35,7 +35,7 @@ pub(crate) async fn show_metrics(State(gateway): State<Gateway>) -> Result<Respo
     Ok(([(CONTENT_TYPE, OPEN_METRICS)], document).into_response())
 }
 
-/// The rooms behind the gateway, asked for their numbers.
+/// The modules behind the gateway. Each scrape reads their numbers.
 struct Rooms(Gateway);
 
 impl fmt::Debug for Rooms {
@@ -179,7 +179,7 @@ impl Rooms {
     }
 }
 
-/// Servers are few, and not made by clients: their ids may be labels.
+/// Server ids may be labels: servers are few, and clients cannot create them.
 fn servers(families: &mut Families<'_>, servers: &[ServerStatistics]) -> Result<(), fmt::Error> {
     let each = |value: fn(&ServerStatistics) -> usize| {
         servers.iter().map(move |server| ([("server", server.id.to_string())], value(server)))

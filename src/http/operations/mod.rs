@@ -1,4 +1,4 @@
-//! What is served to those who run the gateway, on a listener of its own that clients cannot reach.
+//! Routes for operating the gateway, on a listener of their own that clients cannot reach.
 
 mod families;
 pub(super) mod metrics;

@@ -1,4 +1,4 @@
-//! How the making and removing of tenants stands.
+//! The state of the runs that create and remove tenants.
 
 use std::fmt::Error;
 use std::time::Duration;

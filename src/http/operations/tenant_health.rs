@@ -17,12 +17,12 @@ pub(crate) struct TenantHealthDocument {
     slug: String,
     status: Status,
     schema_version: String,
-    /// Can this program work with that schema?
+    /// True if this program works with the tenant's schema version.
     schema_supported: bool,
-    /// `null`: none is open on this replica.
+    /// `null`: no pool of the tenant is open on this replica.
     pool: Option<PoolDocument>,
     breaker: BreakerDocument,
-    /// `null`: nothing is wrong. Else why the tenant's database, or its server, could last not be reached from here.
+    /// The last failure to reach the tenant's database or its server from here. `null`: no failure.
     last_error: Option<LastErrorDocument>,
 }
 
@@ -33,7 +33,7 @@ struct PoolDocument {
     connections: u32,
     idle: u32,
     leases: usize,
-    /// Of the leases, those that have no connection yet.
+    /// Leases that have no connection yet.
     waiting: usize,
 }
 
@@ -41,9 +41,9 @@ struct PoolDocument {
 struct BreakerDocument {
     /// `closed`, `open` or `half_open`.
     state: &'static str,
-    /// Since the last success.
+    /// Failures since the last success.
     failures: u32,
-    /// State of the breaker of the tenant's server.
+    /// State of the circuit breaker of the tenant's server.
     server: &'static str,
 }
 
@@ -69,8 +69,8 @@ fn state_of(trouble: Option<&BreakerFailure>) -> &'static str {
     trouble.map_or(BreakerState::Closed, |trouble| trouble.state).name()
 }
 
-/// How one tenant stands on this replica. Reads the directory and what the router has in memory: the tenant's own
-/// database is not asked, and a pool that nobody uses stays one that nobody uses.
+/// The state of one tenant on this replica. It reads only the directory and the router's memory. It
+/// does not query the tenant's database, and does not count as a use of the pool.
 pub(crate) async fn show_tenant_health(
     State(gateway): State<Gateway>,
     Id(id): Id,

@@ -1,4 +1,4 @@
-//! What each module's failures are to clients.
+//! The problems that clients get for each module's errors.
 
 use tracing::Level;
 
@@ -79,7 +79,8 @@ impl From<RouterError> for Problem {
         let whole_seconds = |wait: std::time::Duration| wait.as_secs_f64().ceil().max(1.0) as u32;
         let retry_after = error.retry_after().map(whole_seconds);
         let problem: Self = match error {
-            // The token is of a tenant that does not exist (any more): it speaks for nobody.
+            // The token's tenant does not exist, or does not exist any more, so the token is valid
+            // for no caller.
             RouterError::Unknown => Code::InvalidToken.into(),
             RouterError::Suspended => Code::TenantSuspended.into(),
             RouterError::Deleted => Code::TenantDeleted.into(),
@@ -89,7 +90,7 @@ impl From<RouterError> for Problem {
             RouterError::Saturated => Code::RouterSaturated.into(),
             RouterError::PoolBusy => Code::PoolBusy.into(),
             RouterError::Unavailable(failure) => {
-                // A back-off has been said when it began.
+                // A backoff was logged when it began.
                 let level = match failure {
                     ConnectFailure::BackingOff { .. } => Level::DEBUG,
                     _ => Level::WARN,

@@ -1,4 +1,5 @@
-//! Handlers: a folder a noun, a file a verb. Each takes what it needs, calls one room below, and answers.
+//! Handlers: a folder for each noun, a file for each verb. Each handler takes what it needs, calls
+//! one module below, and answers.
 
 pub(super) mod admin;
 pub(super) mod api_keys;

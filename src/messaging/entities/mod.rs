@@ -1,4 +1,4 @@
-//! The product's tables, one file each.
+//! The product's tables, a file for each.
 
 pub mod branches;
 pub mod conversation_messages;

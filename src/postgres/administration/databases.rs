@@ -1,5 +1,6 @@
-//! Databases. Each is created with `ALLOW_CONNECTIONS false`, because `CREATE DATABASE` gives PUBLIC the right to connect
-//! and a later `REVOKE` ends no session: it is opened only when PUBLIC has lost that right.
+//! Databases. Each is created with `ALLOW_CONNECTIONS false`, because `CREATE DATABASE` lets PUBLIC
+//! connect and a later `REVOKE` ends no session. A database is opened only after PUBLIC has lost
+//! that right.
 
 use std::time::Duration;
 
@@ -10,11 +11,11 @@ use super::{Administration, AdministrationError, MAINTENANCE_DATABASE, plain, qu
 const OBJECT_IN_USE: &str = "55006";
 const DUPLICATE_DATABASE: &str = "42P04";
 
-/// How often a database is looked at until the sessions in it have ended.
+/// How often the sessions of a database are counted until they have ended.
 const VACATE_ATTEMPTS: u32 = 12;
 
-/// The sessions in a database (autovacuum has no user) and how many of them were told to end: those that we may end.
-/// `$2`: not those of roles that may connect to it.
+/// Ends the sessions that we may end in a database, and counts them (autovacuum has no user). With
+/// `$2`, sessions of roles that may connect to it are left alone.
 const END_SESSIONS: &str = "
 SELECT count(*), count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM (
     SELECT pid FROM pg_stat_activity JOIN pg_roles ON pg_roles.oid = usesysid
@@ -30,19 +31,19 @@ WHERE datname = $1 AND pid <> pg_backend_pid() AND usesysid IS NOT NULL
   AND NOT ($2 AND has_database_privilege(usesysid, datid, 'CONNECT'))
 ";
 
-/// A database that is to become a role's.
+/// A database that is given to a role.
 #[derive(Clone, Copy)]
 pub struct DatabaseAssignment<'a> {
-    /// What it is called.
+    /// The name of the database.
     pub database: &'a str,
-    /// The only role that may connect, beside the administration's.
+    /// The only role that may connect, in addition to the administration's.
     pub role: &'a str,
-    /// Whose it is: the comment on it.
+    /// The ownership tag, set as the comment on the database.
     pub mark: &'a str,
 }
 
 impl Administration {
-    /// Makes an empty database to which nobody but the administration may connect.
+    /// Creates an empty database to which only the administration may connect.
     pub async fn create_empty_database(&mut self, name: &str) -> Result<(), AdministrationError> {
         let sql = format!(
             "CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8' ALLOW_CONNECTIONS false",
@@ -52,8 +53,9 @@ impl Administration {
         self.open_to_administration(name).await
     }
 
-    /// Copies a template, at most two copies at once on a server. The copy lets nobody in until it is opened. An existing
-    /// database is left as it is: the caller has to prove that it is the one it wants.
+    /// Copies a template, at most two copies at once on a server. The copy accepts no connection
+    /// until it is opened. An existing database is left as it is: the caller has to check that it
+    /// is the expected one.
     pub async fn copy_database(
         &mut self,
         template: &str,
@@ -86,7 +88,8 @@ impl Administration {
         }
     }
 
-    /// Repeats a statement for some seconds while others use the object: a copy or a closing session soon ends.
+    /// Repeats a statement for some seconds while other sessions use the object: a copy or a
+    /// closing session soon ends.
     async fn while_in_use(&mut self, name: &str, sql: String) -> Result<(), AdministrationError> {
         for attempt in 0..20 {
             match self.run(sql.clone()).await {
@@ -99,16 +102,16 @@ impl Administration {
         Err(AdministrationError::InUse(name.to_owned()))
     }
 
-    /// Takes the right to connect from PUBLIC. Grants of a database are not copied with its template: every database has to
-    /// be closed by itself. Sessions that are there stay.
+    /// Revokes PUBLIC's right to connect. A database's grants are not copied with its template, so
+    /// every database has to be closed by itself. Existing sessions stay.
     pub async fn close_to_public(&mut self, name: &str) -> Result<(), AdministrationError> {
         Ok(self
             .run(format!("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC", quoted(name)?))
             .await?)
     }
 
-    /// May every role connect to a database? PostgreSQL answers a REVOKE by somebody who is not the owner with a
-    /// warning only, so that this has to be asked.
+    /// True if every role may connect to a database. PostgreSQL answers a REVOKE by a role that is
+    /// not the owner with a warning only, so the result has to be queried.
     pub async fn is_open_to_public(&mut self, name: &str) -> Result<bool, AdministrationError> {
         self.exists(
             "SELECT 1 FROM pg_database, aclexplode(COALESCE(datacl, acldefault('d', datdba))) AS granted
@@ -118,9 +121,9 @@ impl Administration {
         .await
     }
 
-    /// Opens a database to the administration and to roles that were given the right, not to PUBLIC: both at once, so that
-    /// there is no moment in between. Whoever is in it without the right to connect is put out; fails where that cannot
-    /// be done.
+    /// Opens a database to the administration and to roles that were granted the right, not to
+    /// PUBLIC. Both happen in one transaction, so that PUBLIC never has the right. Sessions of
+    /// roles without the right to connect are ended. Fails if one of them cannot be ended.
     pub async fn open_to_administration(&mut self, name: &str) -> Result<(), AdministrationError> {
         let database = quoted(name)?;
         self.run(format!(
@@ -131,9 +134,9 @@ impl Administration {
         self.end_sessions(name, true).await
     }
 
-    /// Gives a warm database the name of a tenant's, and opens it to the administration alone, all at once. Sessions in it
-    /// are ended; where one stays nevertheless, [`AdministrationError::InUse`] comes within a second or two and nothing is
-    /// changed.
+    /// Renames a warm database to a tenant's database and opens it to the administration alone, in
+    /// one transaction. Sessions in it are ended. If a session stays,
+    /// [`AdministrationError::InUse`] is returned within one or two seconds and nothing is changed.
     pub async fn take_over(&mut self, from: &str, to: &str) -> Result<(), AdministrationError> {
         let (source, target) = (quoted(from)?, quoted(to)?);
         self.end_sessions(from, false).await?;
@@ -152,7 +155,8 @@ impl Administration {
         }
     }
 
-    /// Makes a database the one of a role, all at once: it gets its mark, and lets this role connect and no other.
+    /// Gives a database to a role, in one transaction: sets its ownership tag, and lets this role
+    /// connect and no other.
     pub async fn assign_database(
         &mut self,
         handover: &DatabaseAssignment<'_>,
@@ -168,7 +172,7 @@ impl Administration {
             .await?)
     }
 
-    /// Closes a database to connections and marks it as ours, until a tenant gets it.
+    /// Closes a database to connections and gives it our ownership tag, until a tenant gets it.
     pub async fn park_database(
         &mut self,
         name: &str,
@@ -183,15 +187,15 @@ impl Administration {
             .await?)
     }
 
-    /// Lets nobody into a database any more, and ends the sessions in it that may be ended.
+    /// Closes a database to new connections, and ends the sessions in it that may be ended.
     pub async fn close_database(&mut self, name: &str) -> Result<(), AdministrationError> {
         self.run(format!("ALTER DATABASE {} WITH ALLOW_CONNECTIONS false", quoted(name)?)).await?;
         sqlx::query(END_SESSIONS).bind(name).bind(false).execute(&mut self.socket).await?;
         Ok(())
     }
 
-    /// Ends sessions in a database and waits for a moment until they have gone: all, or with `uninvited` those of roles that
-    /// may not connect to it.
+    /// Ends sessions in a database and waits a moment until they have gone: all sessions, or with
+    /// `uninvited` only sessions of roles that may not connect to it.
     async fn end_sessions(
         &mut self,
         name: &str,
@@ -209,8 +213,8 @@ impl Administration {
         Err(AdministrationError::InUse(name.to_owned()))
     }
 
-    /// Closes these databases and the ones that every server has: a tenant's role may connect to its own database and to
-    /// no other. Says in the log what it could not close.
+    /// Closes these databases and PostgreSQL's default ones to tenants: a tenant's role may connect
+    /// to its own database and to no other. Logs each database that it could not close.
     pub async fn close_to_tenants(
         &mut self,
         databases: &[&str],
@@ -227,12 +231,13 @@ impl Administration {
         Ok(())
     }
 
-    /// Drops a database, ending the sessions in it.
+    /// Drops a database and ends the sessions in it.
     pub async fn drop_database(&mut self, name: &str) -> Result<(), AdministrationError> {
         Ok(self.run(format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(name)?)).await?)
     }
 
-    /// Closes a database to connections and gives it its final name, in this order: what bears the name is whole.
+    /// Closes a database to connections and then gives it its final name. In this order, a database
+    /// with that name is complete.
     pub async fn finish_template(
         &mut self,
         from: &str,

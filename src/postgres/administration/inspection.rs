@@ -1,4 +1,5 @@
-//! What a server says of itself: whether tenants can live on it, and which databases and roles it has.
+//! What a server reports about itself: whether it can hold tenants, and which databases and roles
+//! it has.
 
 use std::collections::BTreeMap;
 
@@ -6,60 +7,63 @@ use sqlx::Row as _;
 
 use super::{Administration, AdministrationError};
 
-/// The oldest PostgreSQL that is supported, as `server_version_num` says it.
+/// The oldest supported PostgreSQL, as `server_version_num`.
 const OLDEST_VERSION: i32 = 150_000;
-/// From here on CREATEROLE extends only to roles that the user has made itself.
+/// From this version on, CREATEROLE extends only to roles that the user has made itself.
 const CREATEROLE_IS_LIMITED: i32 = 160_000;
 
-/// Why a server takes no tenants. Each says what to do.
+/// Why a server cannot hold tenants. Each text says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unsupported {
-    /// Older than anything that was tried.
+    /// The server's `server_version_num` is below 150000, the oldest version that was tried.
     #[error("it is PostgreSQL {}; 15 or later is needed", .0 / 10_000)]
     TooOld(i32),
-    /// It cannot be written to.
+    /// The server is a standby and cannot be written to.
     #[error("it is a standby and cannot be written to; name its primary server")]
     Standby,
-    /// The user cannot make databases or roles.
+    /// The user cannot create databases or roles.
     #[error(
         "the user `{user}` may not make databases and roles; as a superuser, ALTER ROLE \"{user}\" CREATEDB CREATEROLE"
     )]
     NoRights {
-        /// Who may not.
+        /// The administration's user.
         user: String,
     },
-    /// The tenants' group belongs to somebody else.
+    /// Another user created the group of the tenants' roles.
     #[error(
         "the role `{group}` was made by another user, so that `{user}` cannot take new roles into it; \
          use that user, or as a superuser, GRANT {group} TO \"{user}\" WITH ADMIN OPTION"
     )]
     GroupOfAnother {
-        /// Who cannot.
+        /// The administration's user.
         user: String,
-        /// The group.
+        /// The group of the tenants' roles.
         group: String,
     },
 }
 
-/// What a server says of itself, and of the user who asks.
+/// What a server reports about itself and about the user that asks.
 #[derive(Clone, Debug)]
 pub struct Capabilities {
-    /// The same for a cluster under all its addresses, and for its standbys.
+    /// The identifier of the cluster. It is the same under all addresses of the cluster and for its
+    /// standbys.
     pub system_identifier: i64,
-    /// May the user end the sessions of others? Without that, dropping a database waits until they have gone.
+    /// True if the user may end sessions of other roles. Without that right, dropping a database
+    /// waits until these sessions have ended.
     pub ends_sessions: bool,
     version: i32,
     is_standby: bool,
     user: String,
     makes_databases: bool,
     makes_roles: bool,
-    /// May it take others into the group, where there is one?
+    /// True if the user may add roles to the group, provided the group exists.
     has_group: bool,
     is_superuser: bool,
 }
 
 impl Capabilities {
-    /// What stands against making tenants on the server whose roles are in `group`.
+    /// The reason against creating tenants on this server with their roles in `group`. `None` if
+    /// there is none.
     pub fn unsupported(&self, group: &str) -> Option<Unsupported> {
         let user = self.user.clone();
         let makes_all = self.is_superuser || (self.makes_databases && self.makes_roles);
@@ -79,7 +83,8 @@ impl Capabilities {
 }
 
 impl Administration {
-    /// Asks the server what it is, and what its user may do there to roles in `group`.
+    /// Asks the server for its version and role, and for what its user may do with roles in
+    /// `group`.
     pub async fn capabilities(&mut self, group: &str) -> Result<Capabilities, AdministrationError> {
         let sql = "SELECT current_setting('server_version_num')::int4, pg_is_in_recovery(),
                 (SELECT system_identifier FROM pg_control_system()),
@@ -103,27 +108,27 @@ impl Administration {
     }
 }
 
-/// What is on a server. The roles that PostgreSQL has by itself are not among them.
+/// The databases and roles of a server, without the roles that PostgreSQL creates itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerContents {
     /// All databases by name, templates included.
     pub databases: BTreeMap<String, DatabaseSeen>,
-    /// All roles by name, and whether each bears the mark that was asked for.
+    /// All roles by name, and whether each has the requested ownership tag.
     pub roles: BTreeMap<String, bool>,
 }
 
-/// What can be seen of a database from outside.
+/// The state of a database, as seen from outside of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DatabaseSeen {
-    /// It bears the mark that was asked for.
+    /// True if the database has the requested ownership tag.
     pub is_marked: bool,
-    /// PUBLIC may connect, or the tenants' group, or a tenant's role of another name.
+    /// True if PUBLIC, the tenants' group or a tenant's role of another name may connect.
     pub is_open: bool,
-    /// Sessions in it of roles that may not connect to it.
+    /// Sessions in the database whose roles may not connect to it.
     pub uninvited: i64,
 }
 
-/// `$1`: the mark; `$2`: the tenants' group.
+/// `$1`: the ownership tag; `$2`: the tenants' group.
 const COUNT: &str = "
 WITH tenants AS (
     SELECT member AS oid FROM pg_auth_members JOIN pg_roles ON pg_roles.oid = roleid WHERE rolname = $2
@@ -145,7 +150,7 @@ WHERE rolname NOT LIKE 'pg\\_%'
 ";
 
 impl Administration {
-    /// Everything that is there at this moment. `group`: that of the tenants' roles.
+    /// All databases and roles at this moment. `group` is the group of the tenants' roles.
     pub async fn contents(
         &mut self,
         mark: &str,

@@ -5,41 +5,44 @@ use crate::postgres::scram;
 
 const DUPLICATE_OBJECT: &str = "42710";
 
-/// Marked roles with no limit on their connections, or a lower one.
+/// Roles with the ownership tag that have no connection limit, or a lower one.
 const BELOW_LIMIT: &str = "
 SELECT rolname::text FROM pg_roles JOIN pg_shdescription ON objoid = oid AND classoid = 'pg_authid'::regclass
 WHERE rolcanlogin AND description = $1 AND rolconnlimit < $2
 ";
 
-/// A login role that is to be.
+/// A login role to be created.
 #[derive(Clone, Copy)]
 pub struct Login<'a> {
-    /// Of the role.
+    /// The name of the role.
     pub name: &'a str,
-    /// From which it has its rights.
+    /// The group from which the role has its rights.
     pub group: &'a str,
-    /// In clear, 24 random bytes in hexadecimal; only its verifier is sent.
+    /// The password in clear: 24 random bytes in hexadecimal. Only its verifier is sent to the
+    /// server.
     pub password: &'a str,
-    /// 16 random bytes.
+    /// 16 random bytes for the SCRAM verifier.
     pub salt: &'a [u8; 16],
-    /// Whose it is: the comment on it.
+    /// The ownership tag, set as the comment on the role.
     pub mark: &'a str,
     /// Sessions that the role may have at once.
     pub connection_limit: u32,
 }
 
 impl Administration {
-    /// Makes a role that groups rights and cannot log in.
+    /// Creates a role that groups rights and cannot log in. An existing role is left as it is.
     pub async fn create_group(&mut self, name: &str) -> Result<(), AdministrationError> {
         match self.run(format!("CREATE ROLE {} NOLOGIN", quoted(name)?)).await {
             Err(e) if sqlstate(&e).as_deref() == Some(DUPLICATE_OBJECT) => Ok(()),
-            // Two at once: the loser meets the unique index of the catalogue instead of the polite check.
+            // Two calls at once: the loser gets a unique violation of the catalogue instead of the
+            // "already exists" error.
             Err(e) if e.as_database_error().is_some_and(|e| e.is_unique_violation()) => Ok(()),
             other => Ok(other?),
         }
     }
 
-    /// Makes a login role, or gives an existing one this password, this group and this mark.
+    /// Creates a login role, or gives an existing one this password, this group and this ownership
+    /// tag.
     pub async fn create_login(&mut self, login: Login<'_>) -> Result<(), AdministrationError> {
         let (role, group, limit) =
             (quoted(login.name)?, quoted(login.group)?, login.connection_limit);
@@ -66,8 +69,8 @@ impl Administration {
         Ok(self.run(format!("DROP ROLE IF EXISTS {}", quoted(name)?)).await?)
     }
 
-    /// Gives every login role that bears this mark at least this limit on its connections. A role without a limit gets
-    /// it; a higher limit stays. Returns how many roles were changed.
+    /// Gives every login role with this ownership tag at least this connection limit. A role
+    /// without a limit gets it; a higher limit stays. Returns the number of changed roles.
     pub async fn limit_connections(
         &mut self,
         mark: &str,

@@ -1,5 +1,5 @@
-//! The moment from which the tenant is served. It happens with the record of the run's end, in one statement: no
-//! tenant that somebody may have used is ever undone.
+//! Activates the tenant: from here on it is served. The status changes in the same statement that
+//! records the end of the run, so that no tenant that may have been used is ever undone.
 
 use futures_util::FutureExt;
 

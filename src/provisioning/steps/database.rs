@@ -1,5 +1,6 @@
-//! The tenant's database: a spare that is renamed, else a copy of the template. It is closed until it is proven that nobody
-//! has written into it; then its own role, and no other, may connect to it.
+//! The tenant's database: a renamed warm database, or else a copy of the template. It is closed
+//! until a check shows that no other program has written into it. Then only its own role may
+//! connect to it.
 
 use futures_util::FutureExt;
 use sea_orm::{TransactionSession, TransactionTrait};
@@ -26,7 +27,7 @@ pub(super) async fn apply(context: &Context) -> Result<StepOutput, StepError> {
     let (name, template) = (tenant.database_name.as_str(), template::name(&target.server));
     let mut inside = None;
     if admin.database_exists(name).await? {
-        // An attempt before has left it, and perhaps a spare that it had claimed as well.
+        // An earlier attempt has left it, and perhaps also a warm database that it had claimed.
         discard_claimed_database(context).await?;
         inside = enter_untouched(context, target, &tenant, &template, &mut admin).await?;
     }
@@ -55,7 +56,8 @@ pub(super) async fn apply(context: &Context) -> Result<StepOutput, StepError> {
     Ok(StepOutput::made(DATABASE, name, Some(target.row.id)))
 }
 
-/// A spare gets the tenant's name. `false`: it is gone, or could not be renamed and is left to be removed.
+/// Renames a warm database to the tenant's database. `false` if it is gone, or could not be renamed
+/// and is left for removal.
 async fn take_warm_database(
     context: &Context,
     admin: &mut Administration,
@@ -78,8 +80,8 @@ async fn take_warm_database(
     Ok(is_there)
 }
 
-/// Opens the database, which bears the tenant's name by now, to the administration alone, and looks into it. `None`:
-/// somebody has written into it, so that it was set aside.
+/// Opens the database, which has the tenant's name by now, to the administration alone, and checks
+/// its content. `None` if it has foreign content, so that it was parked.
 async fn enter_untouched(
     context: &Context,
     target: &TenantServer,
@@ -90,7 +92,7 @@ async fn enter_untouched(
     let name = tenant.database_name.as_str();
     admin.open_to_administration(name).await?;
     let mut inside = context.enter(target, tenant).await?;
-    // A tenant's own database is never set aside here.
+    // A tenant's own database is never parked here.
     schema::expect_nobodys(&mut inside).await?;
     let foreign = untouched::foreign_content(&mut inside).await?;
     if foreign.is_empty() {
@@ -105,9 +107,9 @@ async fn enter_untouched(
     Ok(None)
 }
 
-/// Gives the database another name, under which it is closed and waits to be dropped with the spares that are of no use:
-/// a drop can take as long as the server's next checkpoint. Cut off, the row says whose it was, and the next attempt
-/// finds it there.
+/// Renames the database and closes it. It is dropped later together with unusable warm databases,
+/// because a drop can take as long as the server's next checkpoint. If this is interrupted, the row
+/// says which tenant the database was for, and the next attempt finds it there.
 async fn park(
     context: &Context,
     target: &TenantServer,
@@ -129,7 +131,8 @@ async fn park(
     Ok(())
 }
 
-/// Only for a run that is still ours when it commits: whoever undoes the run finds what it has claimed.
+/// Claims only while this process has the run's lease at the commit, so that an undo of the run
+/// finds the claimed database.
 async fn claim_warm_database(
     context: &Context,
     server: Uuid,
@@ -146,7 +149,7 @@ async fn claim_warm_database(
 }
 
 pub(super) async fn undo(context: &Context) -> Result<StepOutput, StepError> {
-    // Without a row nothing was made: the row comes first, and goes last.
+    // Without a row nothing was created: the row is written first and removed last.
     if let Some(tenant) = context.find_purgeable().await? {
         let target = context.server_of(&tenant).await?;
         let mut admin = context.administer(target).await?;
@@ -157,7 +160,7 @@ pub(super) async fn undo(context: &Context) -> Result<StepOutput, StepError> {
     Ok(StepOutput::released(DATABASE))
 }
 
-/// Leaves a spare that the tenant was given, and that is not its database, to be removed.
+/// Marks a warm database that the tenant had claimed, and that is not its database, for removal.
 async fn discard_claimed_database(context: &Context) -> Result<(), StepError> {
     let db = context.registry().await?;
     if let Some(warm) = warm_databases::claimed_by(&db, context.tenant_id).await? {
@@ -166,7 +169,7 @@ async fn discard_claimed_database(context: &Context) -> Result<(), StepError> {
     Ok(())
 }
 
-/// A spare that the tenant was given and has not become its database is of no use to anybody.
+/// Drops a warm database that the tenant had claimed and that has not become its database.
 pub(super) async fn drop_claimed_database(
     context: &Context,
     admin: &mut Administration,

@@ -1,4 +1,4 @@
-//! What services of the operator make for a tenant. Each is a step only where it is configured.
+//! The resources that hooks make for a tenant. Each is a step only if its hook is configured.
 
 use futures_util::FutureExt;
 
@@ -75,7 +75,7 @@ const HOOKS: [Hook; 6] = [
     Hook::Notify,
 ];
 
-/// The service that makes what this step is for, if one does.
+/// The hook that performs this step, if there is one.
 pub(crate) fn made_by(step: &str) -> Option<Hook> {
     HOOKS.into_iter().find(|hook| hook.name() == step)
 }
@@ -83,14 +83,15 @@ pub(crate) fn made_by(step: &str) -> Option<Hook> {
 async fn make(context: &Context, hook: Hook) -> Result<StepOutput, StepError> {
     let tenant = context.tenant().await?;
     let run = context.claim.run;
-    // A process that slept meanwhile must not make again what another has had released.
+    // A process that was suspended meanwhile must not create again what another process has
+    // released.
     context.still_ours().await?;
     let made = context.services.hooks.call(hook, HookAction::Make, run, &tenant, None).await;
     let reference = made?.unwrap_or_else(|| tenant.slug.clone());
     Ok(StepOutput::made(hook.name(), &reference, None))
 }
 
-/// Whether or not it was ever made: its answer may have been lost.
+/// Releases the resource even if it may not exist: the response to its creation may have been lost.
 async fn release(context: &Context, hook: Hook) -> Result<StepOutput, StepError> {
     if let Some(tenant) = context.find_purgeable().await? {
         let db = context.registry().await?;
@@ -105,8 +106,9 @@ async fn release(context: &Context, hook: Hook) -> Result<StepOutput, StepError>
     Ok(StepOutput::released(hook.name()))
 }
 
-/// At the end of a tenant. Nothing, where the service is switched off and has made nothing; what it has made, it has to
-/// release, and the purge waits until it is switched on again.
+/// Releases the resource at the purge. Does nothing if the hook is switched off and has made
+/// nothing. If it has made something, it has to release it, and the purge waits until the hook is
+/// switched on again.
 async fn release_last(context: &Context, hook: Hook) -> Result<StepOutput, StepError> {
     if !context.services.hooks.is_on(hook) {
         let db = context.registry().await?;

@@ -1,4 +1,5 @@
-//! The steps of all runs: those that make a tenant one file each, those that purge or mend one together.
+//! The steps of all runs. Each step of the creation has a file; the steps of the purge share one,
+//! and so do those of the repair.
 
 pub(super) mod activate;
 pub(super) mod database;

@@ -1,4 +1,4 @@
-//! The first member of staff.
+//! The first member of the tenant's staff.
 
 use futures_util::FutureExt;
 

@@ -1,5 +1,5 @@
-//! The end of a tenant, the saga backwards. There is no way back from any of it: each step first makes sure that the
-//! tenant is being purged.
+//! The purge: deletes a tenant's resources in the reverse order of their creation. None of it can
+//! be undone, so each step first checks that the tenant is being purged.
 
 use std::time::Duration;
 
@@ -12,12 +12,13 @@ use crate::registry::inbox::clerk;
 use crate::registry::tenants::{self, Status, Tenant};
 use crate::registry::tenants::{domains, email_index, phone_numbers, unproven_tenants};
 
-/// A drop makes the server write a checkpoint: no more than one in this time on a server, over all replicas.
+/// A drop makes the server write a checkpoint. There is at most one drop in this time on a server,
+/// over all replicas.
 const BETWEEN_DROPS: Duration = Duration::from_secs(1);
 
 pub(crate) const CLOSE: SagaStep = without_undo("close", |context| close(context).boxed());
 pub(crate) const DROP_DATABASE: SagaStep = SagaStep {
-    // Behind others that are dropped on the same server.
+    // Includes the wait for other drops on the same server.
     retries: Retries { timeout: Duration::from_secs(300), ..Retries::DATABASE },
     ..without_undo("drop_database", |context| drop_database(context).boxed())
 };
@@ -25,7 +26,7 @@ pub(crate) const DROP_ROLE: SagaStep =
     without_undo("drop_role", |context| drop_role(context).boxed());
 pub(crate) const FORGET: SagaStep = without_undo("forget", |context| forget(context).boxed());
 
-/// The tenant, if it may be purged. One that is purged already has nothing more to lose.
+/// The tenant, if it may be purged. `None` if it is purged already.
 async fn condemned(context: &Context) -> Result<Option<Tenant>, StepError> {
     let tenant = context.tenant().await?;
     match tenant.status {
@@ -37,7 +38,7 @@ async fn condemned(context: &Context) -> Result<Option<Tenant>, StepError> {
     }
 }
 
-/// Nobody gets in any more, and whoever is in is put out.
+/// Closes the tenant's database to new connections and ends its sessions.
 async fn close(context: &Context) -> Result<StepOutput, StepError> {
     if let Some(tenant) = condemned(context).await? {
         let target = context.server_of(&tenant).await?;
@@ -53,7 +54,7 @@ async fn close(context: &Context) -> Result<StepOutput, StepError> {
 async fn drop_database(context: &Context) -> Result<StepOutput, StepError> {
     let Some(tenant) = condemned(context).await? else { return Ok(StepOutput::nothing_more()) };
     let target = context.server_of(&tenant).await?;
-    // The tenant's lock before the server's, as everywhere.
+    // The tenant's lock is always taken before the server's.
     context.administer(target).await?.keep();
     let mut in_line = target.server.administer().await?;
     in_line.lock(ServerLock::Drop).await?;
@@ -70,7 +71,7 @@ async fn drop_role(context: &Context) -> Result<StepOutput, StepError> {
     }
 }
 
-/// Numbers, domains, addresses and slug are free for others; the row stays for the record.
+/// Frees the tenant's numbers, domains, addresses and slug. The row stays as a record.
 async fn forget(context: &Context) -> Result<StepOutput, StepError> {
     let Some(_) = condemned(context).await? else { return Ok(StepOutput::nothing_more()) };
     let (id, now) = (context.tenant_id, context.services.clock.now());

@@ -1,5 +1,5 @@
-//! Mending a tenant that is damaged: whatever is missing is made, whatever is there stays. Nothing of it is ever undone
-//! but the status, because what was there before belongs to the tenant.
+//! The repair of a damaged tenant: missing parts are created, existing parts stay. Only the status
+//! is ever undone, because everything that was there before belongs to the tenant.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::registry::tenants::Status;
 use crate::registry::tenants::email_index;
 use crate::tenant_data::staff;
 
-/// Nobody is served while it is mended.
+/// The tenant is not served while it is repaired.
 pub(crate) const HOLD: SagaStep = SagaStep {
     name: "hold",
     apply: |context| check_lease(context).boxed(),
@@ -28,7 +28,7 @@ pub(crate) const ROLE: SagaStep = without_undo("mend_role", |context| role::appl
 pub(crate) const DATABASE_STEP: SagaStep =
     without_undo("mend_database", |context| mend_database(context).boxed());
 pub(crate) const SCHEMA: SagaStep = SagaStep {
-    // Migrations of a tenant with much in it.
+    // The migrations of a tenant with much data may take this long.
     retries: Retries { timeout: Duration::from_secs(30 * 60), ..Retries::DATABASE },
     ..without_undo("mend_schema", |context| mend_schema(context).boxed())
 };
@@ -38,7 +38,7 @@ pub(crate) const OWNER: SagaStep =
     without_undo("mend_owner", |context| mend_owner(context).boxed());
 pub(crate) const RELEASE: SagaStep = without_undo("release", |context| release(context).boxed());
 
-/// What it is when it is whole again.
+/// The tenant's status after the repair.
 fn former(context: &Context) -> Result<Status, StepError> {
     Ok(match reprovision_input(context)?.former() {
         Some(Status::Suspended) => Status::Suspended,
@@ -51,7 +51,8 @@ async fn check_lease(context: &Context) -> Result<StepOutput, StepError> {
     match tenant.status {
         Status::Provisioning => Ok(StepOutput::nothing_more()),
         Status::Active | Status::Suspended | Status::Failed => {
-            // In the end it becomes again what it was when this was planned: a suspension since then must last.
+            // At the end the tenant gets the status that it had when the run was planned. A
+            // suspension since then must not be lost.
             if reprovision_input(context)?.status != tenant.status.to_value() {
                 return Err(StepError::Permanent("its status has changed meanwhile".to_owned()));
             }
@@ -61,12 +62,12 @@ async fn check_lease(context: &Context) -> Result<StepOutput, StepError> {
     }
 }
 
-/// A suspended tenant stays suspended, and one whose mending was called off what it was; any other could not be mended,
-/// and says so.
+/// The status after a failed repair. A suspended tenant stays suspended. If the repair was
+/// cancelled, the tenant gets its former status. Any other tenant becomes failed.
 async fn give_up(context: &Context) -> Result<StepOutput, StepError> {
     let to = match reprovision_input(context).ok().and_then(|input| input.former()) {
         Some(Status::Suspended) => Status::Suspended,
-        // Nobody has said that it could not be mended.
+        // After a cancellation nothing says that the repair is impossible.
         Some(former) if context.is_cancelled().await? => former,
         _ => Status::Failed,
     };
@@ -90,7 +91,7 @@ async fn mend_database(context: &Context) -> Result<StepOutput, StepError> {
         }
         return database::apply(context).await;
     }
-    // Before anybody gets a right to it: is it this tenant's at all?
+    // Before a role gets a right to the database, check that it is this tenant's.
     admin.open_to_administration(name).await?;
     let mut inside = target.server.connect(name).await?;
     schema::expect_ours(context, &mut inside).await?;
@@ -110,8 +111,9 @@ async fn mend_database(context: &Context) -> Result<StepOutput, StepError> {
     Ok(StepOutput::made(DATABASE, name, Some(target.row.id)))
 }
 
-/// Where an empty database is accepted, one that names no owner may be what an attempt before has left before it looked into
-/// it. It is not dropped: it may be a backup of the tenant's that somebody has restored.
+/// If an empty database is accepted, a database without an owner may be left from an earlier
+/// attempt. If it has other content, the repair fails instead of dropping it: it may be a restored
+/// backup of the tenant.
 async fn expect_no_strangers(name: &str, inside: &mut Administration) -> Result<(), StepError> {
     if !schema::is_nobodys(inside).await? {
         return Ok(());
@@ -125,7 +127,7 @@ async fn expect_no_strangers(name: &str, inside: &mut Administration) -> Result<
     }
 }
 
-/// Applies what is pending, with the grants and the preseed of a new tenant.
+/// Applies the pending migrations, with the grants and the seed of a new tenant.
 async fn mend_schema(context: &Context) -> Result<StepOutput, StepError> {
     let tenant = context.tenant().await?;
     let target = context.server_of(&tenant).await?;
@@ -133,7 +135,7 @@ async fn mend_schema(context: &Context) -> Result<StepOutput, StepError> {
     let mut inside = target.server.connect(&tenant.database_name).await?;
     schema::expect_ours(context, &mut inside).await?;
     let version = schema::bring_up_to_date(target, &tenant, &mut inside).await?;
-    // What a later version of the program has left out, this one must not grant.
+    // This program must not grant rights that a later version has removed.
     if version == template::schema_version() {
         template::grant_and_seed(&mut inside).await?;
     }
@@ -144,7 +146,7 @@ async fn mend_schema(context: &Context) -> Result<StepOutput, StepError> {
     Ok(StepOutput::nothing_more())
 }
 
-/// For a tenant that has nobody. The address leads to the tenant before there is somebody to let in.
+/// For a tenant without staff. The address is in the index before the owner exists.
 async fn mend_owner(context: &Context) -> Result<StepOutput, StepError> {
     let Some(owner) = &reprovision_input(context)?.owner else {
         return Ok(StepOutput::nothing_more());

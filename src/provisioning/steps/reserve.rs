@@ -1,4 +1,5 @@
-//! The tenant's row, its slug, its owner's address and its place on a server: in one transaction, so that races end here.
+//! Reserves the tenant's row, slug, owner's address and server in one transaction, so that
+//! concurrent registrations cannot both win.
 
 use futures_util::FutureExt;
 use sea_orm::{TransactionSession, TransactionTrait};
@@ -54,7 +55,7 @@ async fn apply(context: &Context) -> Result<StepOutput, StepError> {
     Err(StepError::Transient("no free slug was found".to_owned()))
 }
 
-/// Another registration has the address: does it give it up?
+/// True if another registration had the address and has given it up.
 async fn free_address(context: &Context) -> Result<bool, StepError> {
     let Some(owner) = &create_input(context)?.owner else { return Ok(false) };
     let email: EmailAddress = owner.email.parse().map_err(unreadable)?;
@@ -63,7 +64,7 @@ async fn free_address(context: &Context) -> Result<bool, StepError> {
     Ok(unproven::free_address(registry, router, &hash).await?)
 }
 
-/// For a name of which no letter fits into a slug.
+/// A slug for a name without any usable letter.
 fn fallback() -> Result<Slug, StepError> {
     let plain: Slug = "organization".parse().map_err(unreadable)?;
     Ok(plain.with_suffix())
@@ -82,7 +83,8 @@ async fn reserve(context: &Context, slug: Slug) -> Result<Result<(), SlugTaken>,
         transaction.rollback().await?;
         return Ok(Ok(()));
     }
-    // Rather a smaller one than one that does not answer; where there is no other, it may be back soon.
+    // A smaller server is better than one that does not answer. If all have failed, the chosen one
+    // may soon be back.
     let failed_servers = services.fleet.health().failed_servers();
     let mut server = database_servers::choose_with_most_room(&transaction, &failed_servers).await?;
     if server.is_none() && !failed_servers.is_empty() {

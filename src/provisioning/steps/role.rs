@@ -45,7 +45,7 @@ fn password_of(context: &Context, tenant: &Tenant) -> Result<String, StepError> 
 }
 
 pub(super) async fn undo(context: &Context) -> Result<StepOutput, StepError> {
-    // Without a row nothing was made: the row comes first, and goes last.
+    // Without a row nothing was created: the row is written first and removed last.
     if let Some(tenant) = context.find_purgeable().await? {
         let target = context.server_of(&tenant).await?;
         let mut admin = context.administer(target).await?;

@@ -1,5 +1,5 @@
-//! The schema is brought to this program's version where it is older. Then the database gets the row by which it says
-//! whose it is.
+//! Migrates the schema to this program's version if it is older. Then the database gets the row
+//! that says which tenant it belongs to.
 
 use futures_util::FutureExt;
 use sea_orm::{TransactionSession, TransactionTrait};
@@ -11,7 +11,8 @@ use crate::postgres::migrating;
 use crate::provisioning::context::TenantServer;
 use crate::registry::tenants::{self, Tenant};
 
-/// A migration neither waits for ever for somebody who uses the table, nor goes on when nobody waits for it any more.
+/// A migration must not wait forever for a session that uses the table, and must not go on after
+/// its client is gone.
 const MIGRATION_LIMITS: [(&str, &str); 2] =
     [("lock_timeout", "60s"), ("client_connection_check_interval", "5s")];
 
@@ -20,7 +21,7 @@ pub(crate) const STEP: SagaStep = without_undo("schema", |context| apply(context
 async fn apply(context: &Context) -> Result<StepOutput, StepError> {
     let tenant = context.tenant().await?;
     let target = context.server_of(&tenant).await?;
-    // For its lock, under which nobody else drops the database.
+    // For the tenant's lock, under which no other process drops the database.
     let admin = context.administer(target).await?;
     let mut inside = context.enter(target, &tenant).await?;
     let version = bring_up_to_date(target, &tenant, &mut inside).await?;
@@ -31,8 +32,9 @@ async fn apply(context: &Context) -> Result<StepOutput, StepError> {
     Ok(StepOutput::nothing_more())
 }
 
-/// The newest migration that has been applied, in the end: this program's, or a later one. The copy may have been made
-/// by another version of the program than the one that goes on with the run.
+/// Applies pending migrations and returns the newest applied one: this program's, or a later one.
+/// The copy may have been made by another version of the program than the one that continues the
+/// run.
 pub(super) async fn bring_up_to_date(
     target: &TenantServer,
     tenant: &Tenant,
@@ -50,7 +52,7 @@ pub(super) async fn bring_up_to_date(
     applied.pop().filter(|last| *last >= newest).ok_or_else(lacks)
 }
 
-/// All migrations that have been applied, oldest first.
+/// All applied migrations, oldest first.
 async fn applied(inside: &mut Administration) -> Result<Vec<String>, StepError> {
     if !inside.has_table("seaql_migrations").await? {
         return Ok(Vec::new());
@@ -73,7 +75,7 @@ pub(super) async fn record_version(
     Ok(())
 }
 
-/// Fails where the database says that it belongs to a tenant, whichever.
+/// Fails if the database says that it belongs to a tenant, this one included.
 pub(super) async fn expect_nobodys(inside: &mut Administration) -> Result<(), StepError> {
     match owners(inside).await? {
         owners if owners.is_empty() => Ok(()),
@@ -81,7 +83,7 @@ pub(super) async fn expect_nobodys(inside: &mut Administration) -> Result<(), St
     }
 }
 
-/// Does the database name no tenant that it belongs to?
+/// True if the database names no tenant.
 pub(super) async fn is_nobodys(inside: &mut Administration) -> Result<bool, StepError> {
     Ok(owners(inside).await?.is_empty())
 }
@@ -93,7 +95,7 @@ async fn owners(inside: &mut Administration) -> Result<Vec<String>, StepError> {
     })
 }
 
-/// Fails where the database says that it belongs to another tenant.
+/// Fails if the database says that it belongs to another tenant.
 pub(super) async fn expect_ours(
     context: &Context,
     inside: &mut Administration,
@@ -105,7 +107,7 @@ pub(super) async fn expect_ours(
     Ok(())
 }
 
-/// Writes whose database it is, or finds it written.
+/// Writes the tenant's id into the database, or checks that it is there.
 pub(super) async fn identify(
     context: &Context,
     inside: &mut Administration,

@@ -1,5 +1,5 @@
-//! Is everything there that a tenant finds on its first day? Asked over a connection of the tenant's own role, which
-//! proves that role, password, rights and identity are in order before anybody depends on them.
+//! Checks that the seed is complete. The check uses a connection of the tenant's own role, which
+//! proves that role, password, rights and identity are in order before the tenant is served.
 
 use futures_util::FutureExt;
 
@@ -13,7 +13,7 @@ async fn verify(context: &Context) -> Result<StepOutput, StepError> {
     Ok(StepOutput::nothing_more())
 }
 
-/// As for a new tenant, but for what a tenant may have taken away itself.
+/// As for a new tenant, without the rows that a tenant may have removed itself.
 pub(super) async fn verify_mended(context: &Context) -> Result<StepOutput, StepError> {
     match verify_seed(context.tenant_db().await?).await {
         Err(SeedError::Incomplete(missing)) if missing.iter().all(Missing::is_optional) => {

@@ -23,33 +23,36 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// Does a server take new tenants? It serves those it has in any case.
+/// Whether a server accepts new tenants. It serves its present tenants in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum, serde::Serialize)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// As long as it has room.
+    /// It accepts tenants as long as it has room.
     Active,
-    /// None: it is being emptied.
+    /// It accepts none, because it is being emptied.
     Draining,
-    /// None: an operator says that it has enough.
+    /// It accepts none, because an operator has marked it as full.
     Full,
 }
 
-/// How much a connection to a server must prove. There is no mode that a man in the middle could talk down to plain
-/// text; but only [`TlsMode::VerifyFull`] keeps him out altogether.
+/// How much a server must prove when a connection is opened. No mode can be downgraded to plain
+/// text by an attacker in between, but only [`TlsMode::VerifyFull`] excludes such an attacker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum, serde::Serialize)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "kebab-case")]
 #[serde(rename_all = "kebab-case")]
 pub enum TlsMode {
-    /// Plain text: for a server on the same machine or network that nobody else is on.
+    /// Plain text: for a server on the same machine, or on a network without any other user.
     Disable,
-    /// Encrypted, to whoever answers: no certificate is verified, not even where `tls_authority` names an authority
-    /// (libpq would verify it then). Keeps listeners out, and nobody who can answer in the server's place.
+    /// Encrypted, to any server: no certificate is verified, even if `tls_authority` names an
+    /// authority (libpq would verify it then). Excludes passive listeners, but not an attacker who
+    /// answers in the server's place.
     Require,
-    /// Encrypted, to somebody with a certificate of the authority, which has to be named. The driver believes the public
-    /// authorities too, and those sign for everybody: hardly more than `Require`.
+    /// Encrypted, to a server with a certificate of the authority, which has to be named. The
+    /// driver also accepts the public authorities, which sign for anyone: hardly more than
+    /// `Require`.
     VerifyCa,
-    /// Encrypted, to somebody with a certificate for this very host, of the named authority or a public one.
+    /// Encrypted, to a server with a certificate for this very host, of the named authority or a
+    /// public one.
     VerifyFull,
 }

@@ -25,7 +25,7 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// How much an operator may do: each role may all that those before it may.
+/// The role of an operator. Each role may do everything that the roles before it may.
 #[derive(
     Clone,
     Copy,
@@ -44,11 +44,11 @@ impl ActiveModelBehavior for ActiveModel {}
 #[serde(rename_all = "snake_case")]
 #[schema(as = OperatorRole)]
 pub enum Role {
-    /// Looks at everything.
+    /// May read everything.
     Viewer,
-    /// Helps tenants.
+    /// May read everything and support tenants.
     Support,
-    /// Everything.
+    /// May do everything.
     Admin,
 }
 
@@ -68,8 +68,8 @@ pub enum Role {
 #[serde(rename_all = "snake_case")]
 #[schema(as = OperatorStatus)]
 pub enum Status {
-    /// Yes.
+    /// May sign in.
     Active,
-    /// No, and none of their tokens is believed.
+    /// May not sign in, and all of their tokens are rejected.
     Disabled,
 }

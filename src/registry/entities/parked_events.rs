@@ -14,7 +14,8 @@ pub struct Model {
     pub attempts: i32,
     pub next_attempt_at: DateTimeUtc,
     pub received_at: DateTimeUtc,
-    /// Absent where the event does not say it, and where an earlier version parked it.
+    /// When the event happened. `None` if the event does not say it, or if an earlier version
+    /// parked it.
     pub occurred_at: Option<DateTimeUtc>,
     pub updated_at: DateTimeUtc,
 }
@@ -24,12 +25,12 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// Will it be tried again?
+/// Whether the event is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
 pub enum Status {
-    /// Yes, at `next_attempt_at`.
+    /// It is tried again at `next_attempt_at`.
     Waiting,
-    /// No: a person has to look at it.
+    /// It is not tried again: an operator has to look at it.
     Failed,
 }

@@ -26,40 +26,40 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// What a run is for.
+/// The purpose of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum, serde::Serialize)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Makes a tenant with all that belongs to it.
+    /// Creates a tenant and all its resources.
     CreateTenant,
-    /// Tells others of a tenant that has become active.
+    /// Notifies hooks of a tenant that has become active.
     AnnounceTenant,
     /// Removes a deleted tenant for good.
     PurgeTenant,
-    /// Mends a tenant that is damaged or could not be made.
+    /// Repairs a tenant that is damaged or whose creation failed.
     ReprovisionTenant,
 }
 
-/// How far a run has come.
+/// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum, serde::Serialize)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// Waiting for its turn.
+    /// Not begun: it waits for a worker.
     Pending,
-    /// Its steps are being done.
+    /// Its steps are in progress.
     Running,
     /// Every step is done.
     Completed,
-    /// A step failed, and what was done is being undone.
+    /// A step failed, and the completed steps are being undone.
     Compensating,
-    /// Nothing is left of it.
+    /// All its steps were undone.
     Failed,
 }
 
 impl Status {
-    /// Does it still go on?
+    /// True while the run has not ended.
     pub fn is_open(self) -> bool {
         matches!(self, Self::Pending | Self::Running | Self::Compensating)
     }

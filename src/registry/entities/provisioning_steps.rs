@@ -23,19 +23,19 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// How far a step has come.
+/// The state of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum, serde::Serialize)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Not begun.
     Pending,
-    /// Being done.
+    /// In progress.
     Running,
-    /// Done.
+    /// The effect is complete.
     Completed,
-    /// Could not be done.
+    /// It failed, and is not tried again.
     Failed,
-    /// Undone.
+    /// Its effect was undone.
     Compensated,
 }

@@ -12,14 +12,14 @@ pub struct Model {
     pub audience: Audience,
 }
 
-/// Whose tokens a key signs.
+/// The kind of tokens that a key signs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum, serde::Serialize)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum Audience {
-    /// Those of tenants' staff.
+    /// Tokens of tenants' staff.
     Tenant,
-    /// Those of operators.
+    /// Tokens of operators.
     Operator,
 }
 

@@ -18,15 +18,15 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// Where a spare stands in its life.
+/// The state of a warm database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
 pub enum State {
     /// Being copied and verified.
     Making,
-    /// Whole, and nobody's.
+    /// Complete, and not claimed by a tenant.
     Ready,
-    /// On its way to become a tenant's database.
+    /// Claimed by a tenant, about to become its database.
     Claimed,
     /// Being dropped.
     Removing,

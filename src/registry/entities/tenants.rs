@@ -26,25 +26,25 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// Where a tenant stands in its life.
+/// The status of a tenant in its lifecycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum, serde::Serialize)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// Known, and nothing made yet.
+    /// Recorded, and nothing created yet.
     Pending,
-    /// Its database is being made.
+    /// Its database is being created.
     Provisioning,
-    /// In use.
+    /// Active: its requests are served.
     Active,
-    /// Locked by an operator; nothing of it is lost.
+    /// Locked by an operator. Its data stays.
     Suspended,
-    /// Could not be made.
+    /// Its creation failed.
     Failed,
-    /// Deleted by its owner or an operator, and restorable.
+    /// Deleted by its owner or an operator. It can be restored.
     Deleted,
     /// Its database is being removed for good.
     Purging,
-    /// Gone; the row stays for the record.
+    /// Removed for good. The row stays as a record.
     Purged,
 }

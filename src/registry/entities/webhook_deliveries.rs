@@ -22,15 +22,15 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// What became of a delivery.
+/// The state of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum, serde::Serialize)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// It is worked on, or waits for its next attempt.
+    /// In progress, or waiting for its next attempt.
     Processing,
-    /// All that it says has been done.
+    /// All its changes have been applied.
     Completed,
-    /// Given up: a person has to look at it, and can have it replayed.
+    /// Given up: an operator has to look at it, and can have it replayed.
     Failed,
 }

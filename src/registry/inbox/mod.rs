@@ -1,4 +1,5 @@
-//! What came in from outside and is not done yet: parked events of messages, deliveries of webhooks, what Clerk says.
+//! Received and not finished: parked events of messages, deliveries of webhooks, and the reports of
+//! Clerk.
 
 pub mod clerk;
 pub mod parked_events;

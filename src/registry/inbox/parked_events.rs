@@ -1,5 +1,6 @@
-//! Events of a provider that wait for their tenant. The provider's bytes are sealed, and of the numbers in them
-//! only keyed hashes are kept: enough to find the events of a number once it is assigned.
+//! Events of a provider that wait for their tenant. The provider's bytes are sealed. Of the numbers
+//! in them only keyed hashes are kept, which is enough to find the events of a number once it is
+//! assigned.
 
 use std::time::Duration;
 
@@ -16,24 +17,25 @@ use crate::registry::tenants::phone_numbers::EventTime;
 use crate::registry::{OnRegistry, RegistryError};
 use crate::sealing::{Sealer, SealingError};
 
-/// Ids in one statement: the protocol allows 65,535 values.
+/// Ids in one statement. The protocol allows 65,535 values.
 const MOST_VALUES: usize = 10_000;
 
-/// An event to be parked.
+/// An event that is to be parked.
 pub struct NewParkedEvent<'a> {
-    /// Whose event it is: `telnyx`.
+    /// The provider that sent the event: `telnyx`.
     pub provider: &'a str,
-    /// The provider's id of the event, and a keyed hash of what it says: another event under the same id is another.
+    /// The provider's id of the event, with a keyed hash of its content: different content under
+    /// the same id is a different event.
     pub provider_event_id: &'a str,
-    /// The exact bytes received.
+    /// The exact bytes of the request.
     pub body: &'a [u8],
-    /// Hashes of the numbers by which a tenant might be found.
+    /// Keyed hashes of the numbers by which a tenant may be found.
     pub number_hashes: Vec<Vec<u8>>,
     /// Why it could not be delivered.
     pub reason: &'a str,
-    /// `Failed` for one that only a person can help.
+    /// `Failed` for an event that only an operator can help.
     pub status: Status,
-    /// When it happened, by its sender's clock, if it says so.
+    /// When it happened, by its sender's clock. `None` if the event does not say it.
     pub occurred_at: Option<DateTime<Utc>>,
 }
 
@@ -41,8 +43,8 @@ fn aad(id: Uuid) -> String {
     format!("parked_events.body/{id}")
 }
 
-/// Parks an event. One that waits already stays as it is, and one that was given up comes to life again: somebody wants it
-/// delivered.
+/// Parks an event. An event that waits already stays as it is. An event that was given up waits
+/// again, because its delivery was requested.
 pub async fn park(
     db: &impl OnRegistry,
     sealer: &Sealer,
@@ -73,13 +75,13 @@ pub async fn park(
     Ok(())
 }
 
-/// The exact bytes that the provider sent.
+/// Unseals the exact bytes that the provider sent.
 pub fn open_body(sealer: &Sealer, event: &ParkedEvent) -> Result<Vec<u8>, SealingError> {
     sealer.open(&aad(event.id), &event.sealed_body)
 }
 
-/// Takes up to `limit` events that are due, and puts their next attempt off by `lease`: should this process die
-/// with them, another takes them up then. No two replicas take the same event.
+/// Claims up to `limit` due events and postpones their next attempt by `lease`. If this process
+/// dies, another one claims them then. No two replicas claim the same event.
 pub async fn claim_due(
     db: &impl OnRegistry,
     limit: u64,
@@ -107,21 +109,21 @@ pub async fn claim_due(
         .await?)
 }
 
-/// Forgets an event that has reached its tenant.
+/// Removes an event that has reached its tenant.
 pub async fn delivered(db: &impl OnRegistry, event: &ParkedEvent) -> Result<(), RegistryError> {
     Entity::delete_many().filter(as_claimed(event)).exec(db).await?;
     Ok(())
 }
 
-/// The event, as long as nobody has touched it since it was claimed: another replica after the lease, or somebody
-/// who has just assigned its number.
+/// Matches the event only if it has not been changed since it was claimed, by another replica after
+/// the lease or by an assignment of its number.
 fn as_claimed(event: &ParkedEvent) -> Condition {
     Condition::all()
         .add(Column::Id.eq(event.id))
         .add(Column::NextAttemptAt.eq(event.next_attempt_at))
 }
 
-/// Puts the next attempt off. `attempts`: how many there have been for this reason.
+/// Postpones the next attempt. `attempts` is the number of attempts for this reason.
 pub async fn postpone(
     db: &impl OnRegistry,
     event: &ParkedEvent,
@@ -139,7 +141,7 @@ pub async fn postpone(
     Ok(())
 }
 
-/// Gives up on an event: it stays, for a person to look at.
+/// Gives up an event. It stays for an operator to look at.
 pub async fn fail(
     db: &impl OnRegistry,
     event: &ParkedEvent,
@@ -154,8 +156,8 @@ pub async fn fail(
     Ok(())
 }
 
-/// Makes those of the waiting events of a number due at once that come to its new holder, because it has just been
-/// assigned. Returns how many there are.
+/// Makes due at once the waiting events of a number that has just been assigned, if they belong to
+/// its new holder. Returns their number.
 pub async fn make_due(
     db: &impl OnRegistry,
     number_hash: Vec<u8>,
@@ -190,7 +192,7 @@ pub async fn make_due(
     Ok(count)
 }
 
-/// All parked events, oldest first.
+/// All parked events, the oldest first.
 pub async fn list(db: &impl OnRegistry) -> Result<Vec<ParkedEvent>, RegistryError> {
     Ok(Entity::find().order_by_asc(Column::ReceivedAt).all(db).await?)
 }

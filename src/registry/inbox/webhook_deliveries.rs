@@ -1,5 +1,6 @@
-//! Deliveries of a provider that are answered first and worked on afterwards. One that is being worked on belongs to
-//! a process until its lease ends; should the process die, another takes it up then.
+//! Deliveries of a provider that are acknowledged first and processed afterwards. A delivery in
+//! progress belongs to a process until its lease ends. If the process dies, another one claims the
+//! delivery then.
 
 use std::time::Duration;
 
@@ -15,18 +16,18 @@ pub use crate::registry::entities::webhook_deliveries::{Model as Delivery, Statu
 use crate::registry::{OnRegistry, RegistryError};
 use crate::sealing::{Sealer, SealingError};
 
-/// Longer reasons are cut: they are for people.
+/// Longer reasons are truncated: they are for operators.
 const LONGEST_REASON: usize = 300;
 
-/// A delivery that has just come in.
+/// A new delivery.
 pub struct NewDelivery<'a> {
-    /// Who delivers.
+    /// The name of the provider.
     pub provider: &'a str,
     /// The provider's id, the same in every attempt.
     pub delivery_id: &'a str,
-    /// What kind of event it is.
+    /// The provider's name for the kind of event.
     pub event_type: &'a str,
-    /// The exact bytes received.
+    /// The exact bytes of the request.
     pub body: &'a [u8],
 }
 
@@ -38,8 +39,8 @@ fn seconds(duration: Duration) -> TimeDelta {
     TimeDelta::from_std(duration).unwrap_or(TimeDelta::zero())
 }
 
-/// Records a delivery: claimed for `lease` by the process that records it, or without one due at once for whoever
-/// comes first. `None`: it is known already.
+/// Records a delivery. With `lease`, this process has claimed it. Without one, it is due at once
+/// for any process. `None` if it is known already.
 pub async fn record(
     db: &impl OnRegistry,
     sealer: &Sealer,
@@ -66,13 +67,13 @@ pub async fn record(
     Ok((written > 0).then_some(delivery))
 }
 
-/// The exact bytes that the provider sent; none once the delivery is completed.
+/// Unseals the exact bytes that the provider sent. Empty after the delivery is completed.
 pub fn open_body(sealer: &Sealer, delivery: &Delivery) -> Result<Vec<u8>, SealingError> {
     let sealed = delivery.sealed_body.as_deref().unwrap_or_default();
     sealer.open(&aad(&delivery.provider, &delivery.delivery_id), sealed)
 }
 
-/// Takes up to `limit` deliveries whose next attempt is due, for `lease`. No two processes take the same one.
+/// Claims up to `limit` due deliveries for `lease`. No two processes claim the same one.
 pub async fn claim_due(
     db: &impl OnRegistry,
     provider: &str,
@@ -98,7 +99,7 @@ pub async fn claim_due(
         .await?)
 }
 
-/// The delivery, as long as nobody else has taken it up since it was claimed.
+/// Matches the delivery only if no other process has claimed it meanwhile.
 fn as_claimed(delivery: &Delivery) -> Condition {
     Condition::all()
         .add(Column::Provider.eq(&delivery.provider))
@@ -120,7 +121,8 @@ fn short(reason: &str) -> Option<String> {
     Some(reason.chars().take(LONGEST_REASON).collect())
 }
 
-/// All of it is done that can be. The body is not needed any more, and goes. `remark`: what a person should know of it.
+/// Completes a delivery and deletes its body, which is not needed any more. `remark` is a note for
+/// operators.
 pub async fn complete(
     db: &impl OnRegistry,
     delivery: &Delivery,
@@ -137,7 +139,7 @@ pub async fn complete(
     change(db, delivery, row).await
 }
 
-/// Puts the next attempt off. `attempts`: how many count so far.
+/// Postpones the next attempt. `attempts` is the number of attempts that count so far.
 pub async fn postpone(
     db: &impl OnRegistry,
     delivery: &Delivery,
@@ -154,7 +156,7 @@ pub async fn postpone(
     change(db, delivery, row).await
 }
 
-/// Gives up: it stays, for a person to look at.
+/// Gives up a delivery. It stays for an operator to look at.
 pub async fn fail(
     db: &impl OnRegistry,
     delivery: &Delivery,
@@ -170,7 +172,7 @@ pub async fn fail(
     change(db, delivery, row).await
 }
 
-/// Takes a failed delivery up again, due at once and as if it had just come. `false`: it has not failed.
+/// Makes a failed delivery due at once, as if it had just come. `false` if it has not failed.
 pub async fn replay(
     db: &impl OnRegistry,
     delivery: &Delivery,
@@ -193,7 +195,7 @@ pub async fn replay(
     Ok(replayed.rows_affected == 1)
 }
 
-/// One delivery.
+/// The delivery with this id.
 pub async fn find(
     db: &impl OnRegistry,
     provider: &str,
@@ -202,7 +204,7 @@ pub async fn find(
     Ok(Entity::find_by_id((provider.to_owned(), delivery_id.to_owned())).one(db).await?)
 }
 
-/// The newest deliveries, of one status where one is named.
+/// The newest deliveries. With `status`, only deliveries in that status.
 pub async fn list(
     db: &impl OnRegistry,
     status: Option<Status>,
@@ -218,8 +220,8 @@ pub async fn list(
     Ok(query.all(db).await?)
 }
 
-/// Forgets deliveries that completed, and that failed, before these moments. Until then a repeat is known as one, and a
-/// failed one can be replayed.
+/// Deletes deliveries that completed before one time, and deliveries that failed before the other.
+/// Until then a repeated delivery is recognised, and a failed one can be replayed.
 pub async fn forget_finished(
     db: &impl OnRegistry,
     completed_before: DateTime<Utc>,

@@ -1,4 +1,5 @@
-//! What operators do, by the API and by command. What they do to a run stands in its history as well.
+//! The audit log of operators, for the API and for commands. Events of a run are in its history as
+//! well.
 
 use chrono::{DateTime, Utc};
 
@@ -10,18 +11,19 @@ use crate::paging::{Page, PageRequest};
 use crate::registry::{OnRegistry, Registry, RegistryError, RegistryTransaction};
 use crate::sealing::LookupHasher;
 
-/// What an act on a tenant has as the kind of its target.
+/// The target kind of an audit event on a tenant.
 pub const TENANT: &str = "tenant";
 
-/// By which name the chain of the registry's log is known; a tenant's, by its id.
+/// The name of the registry's audit chain. A tenant's chain has the tenant's id.
 pub const CHAIN: &str = "registry";
 
 fn chain(hasher: &LookupHasher) -> Chain<'_> {
     Chain { name: CHAIN.to_owned(), hasher }
 }
 
-/// Writes down what is being done, in one transaction with it where that is in the registry. At its end: others wait. Refused
-/// where an operator may not do it any more.
+/// Records an audit event, in the same transaction as the change if the change is in the registry.
+/// Call it at the end of the transaction, because others wait for the log's lock. Fails if the
+/// operator has lost the right to the action.
 pub async fn record(
     transaction: &RegistryTransaction,
     hasher: &LookupHasher,
@@ -30,12 +32,13 @@ pub async fn record(
     now: DateTime<Utc>,
 ) -> Result<(), RegistryError> {
     audit::append(transaction, &chain(hasher), origin, event, now).await?;
-    // The lock of the log is held from the entry to the end of the transaction, and whoever shuts an operator out takes it too:
-    // they have committed before, and it shows here, or come after.
+    // The lock of the log is held from the entry to the end of the transaction, and a change that
+    // disables an operator takes it too. So such a change has committed before and is visible here,
+    // or it comes after.
     uphold(transaction, origin, now).await
 }
 
-/// Fails where the origin is an operator who may not do any more what they began.
+/// Fails if the origin is an operator who has lost the right to the action.
 pub async fn uphold(
     transaction: &RegistryTransaction,
     origin: &Origin,
@@ -47,8 +50,8 @@ pub async fn uphold(
     }
 }
 
-/// Changes something in the registry: all of it in one transaction, with an entry at its end, or nothing. No act: nothing has changed,
-/// and no entry says that it has.
+/// Changes the registry in one transaction with an audit event at its end. If the change returns no
+/// event, nothing has changed and no event is recorded.
 pub async fn change<T, A, E, F>(
     registry: &Registry,
     origin: &Origin,
@@ -70,7 +73,7 @@ where
     registry.transaction(noted).await
 }
 
-/// Writes down something that changes nothing in the registry.
+/// Records an audit event for an action that changes nothing in the registry.
 pub async fn record_alone(
     registry: &Registry,
     origin: &Origin,
@@ -80,7 +83,7 @@ pub async fn record_alone(
     change(registry, origin, now, async |_| Ok(((), event))).await
 }
 
-/// Entries, the newest first.
+/// One page of audit events, the newest first.
 pub async fn list(
     db: &impl OnRegistry,
     filter: Filter,
@@ -89,7 +92,7 @@ pub async fn list(
     Ok(audit::list(db, filter, page).await?)
 }
 
-/// The last that was done to a tenant, the newest first.
+/// The last audit events on a tenant, the newest first.
 pub async fn of_tenant(
     db: &impl OnRegistry,
     tenant: TenantId,
@@ -103,7 +106,7 @@ pub async fn of_tenant(
     Ok(list(db, filter, PageRequest { limit, after: None }).await?.rows)
 }
 
-/// Follows the chain.
+/// Verifies the chain of the log.
 pub async fn verify(
     db: &impl OnRegistry,
     hasher: &LookupHasher,

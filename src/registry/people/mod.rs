@@ -1,4 +1,4 @@
-//! The people who run the installation, their sessions and their audit log; what was revoked before its time.
+//! The operators of the installation, their sessions and their audit log, and the revoked tokens.
 
 pub mod audit_heads;
 pub mod audit_log;

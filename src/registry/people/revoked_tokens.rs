@@ -1,4 +1,4 @@
-//! Sessions whose access tokens no replica may accept any more.
+//! Sessions whose access tokens every replica must reject.
 
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
@@ -10,7 +10,8 @@ pub use crate::registry::entities::revoked_tokens::Model as Revocation;
 use crate::registry::entities::revoked_tokens::{ActiveModel, Column, Entity};
 use crate::registry::{OnRegistry, RegistryError};
 
-/// Revokes sessions of a tenant. `expires_at`: when the last of their access tokens has expired by itself.
+/// Revokes sessions of a tenant. `expires_at` is the time when the last of their access tokens
+/// expires by itself.
 pub async fn record(
     db: &impl OnRegistry,
     tenant: TenantId,
@@ -30,7 +31,7 @@ pub async fn record(
     Ok(())
 }
 
-/// Has this session been revoked?
+/// True if this session has been revoked.
 pub async fn is_revoked(
     db: &impl OnRegistry,
     session: Uuid,
@@ -40,7 +41,7 @@ pub async fn is_revoked(
     Ok(found.is_some())
 }
 
-/// Every revocation that still matters.
+/// Every revocation whose tokens have not expired.
 pub async fn all(
     db: &impl OnRegistry,
     now: DateTime<Utc>,
@@ -48,8 +49,8 @@ pub async fn all(
     Ok(Entity::find().filter(Column::ExpiresAt.gt(now)).all(db).await?)
 }
 
-/// What was recorded during the last seconds, by the server's clock. Overlapping reads are meant: a transaction
-/// that commits late carries an earlier time.
+/// Revocations that were recorded during the last seconds, by the server's clock. Reads must
+/// overlap: a transaction that commits late has an earlier time.
 pub async fn recent(db: &impl OnRegistry) -> Result<Vec<Revocation>, RegistryError> {
     Ok(Entity::find()
         .filter(
@@ -60,7 +61,7 @@ pub async fn recent(db: &impl OnRegistry) -> Result<Vec<Revocation>, RegistryErr
         .await?)
 }
 
-/// Removes what no longer matters.
+/// Removes revocations whose tokens have expired.
 pub async fn clean_up(db: &impl OnRegistry, now: DateTime<Utc>) -> Result<u64, RegistryError> {
     Ok(Entity::delete_many().filter(Column::ExpiresAt.lte(now)).exec(db).await?.rows_affected)
 }

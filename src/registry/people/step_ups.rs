@@ -1,4 +1,4 @@
-//! Sessions in which somebody has proven once more who they are. A session is known by its id, of staff and of operators alike.
+//! Step-ups of sessions. A session is identified by its id, for staff and for operators.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{DbBackend, Statement, Value};
@@ -15,7 +15,7 @@ async fn run(
     Ok(())
 }
 
-/// Notes a proof, and removes those that are over.
+/// Records a step-up, and removes expired ones.
 pub async fn record(
     db: &impl OnRegistry,
     (session, account): (Uuid, Uuid),
@@ -29,7 +29,7 @@ pub async fn record(
     run(db, RECORD, [session.into(), account.into(), expires_at.into()]).await
 }
 
-/// Is there a proof in a session that still counts?
+/// True if the session has a step-up that still counts.
 pub async fn is_fresh(
     db: &impl OnRegistry,
     session: Uuid,
@@ -41,12 +41,12 @@ pub async fn is_fresh(
     Ok(db.query_one_raw(statement).await?.is_some())
 }
 
-/// Nothing that was proven in a session counts any more.
+/// Removes the step-up of a session.
 pub async fn forget_in(db: &impl OnRegistry, session: Uuid) -> Result<(), RegistryError> {
     run(db, "DELETE FROM step_ups WHERE session_id = $1", [session.into()]).await
 }
 
-/// Nothing that somebody has proven counts any more: their password or their second factor has changed.
+/// Removes all step-ups of an account, because its password or its second factor has changed.
 pub async fn forget(db: &impl OnRegistry, account: Uuid) -> Result<(), RegistryError> {
     run(db, "DELETE FROM step_ups WHERE account_id = $1", [account.into()]).await
 }

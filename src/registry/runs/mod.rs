@@ -1,4 +1,5 @@
-//! The runs of provisioning: what was asked for, its steps, the lease of the process that works on it, and what it made.
+//! The runs of provisioning: their input, their steps, the lease of the process that works on them,
+//! and the resources that they made.
 
 pub mod provisioning_runs;
 pub mod registrations;

@@ -1,5 +1,5 @@
-//! The ledger of provisioning: every run with its steps and its history. It outlives what the run has made. How a run
-//! is worked on by one process at a time is the matter of [`super::run_leases`].
+//! The record of provisioning: every run with its steps and its history. It outlives the resources
+//! of the run. [`super::run_leases`] makes one process at a time work on a run.
 
 use std::time::Duration;
 
@@ -23,23 +23,24 @@ use crate::registry::entities::{
 };
 use crate::registry::{OnRegistry, RegistryError};
 
-/// A run that is about to be written down.
+/// A run that is about to be recorded.
 pub struct NewRun<'a> {
-    /// How it is found.
+    /// The id of the run.
     pub id: Uuid,
-    /// What it is for.
+    /// The purpose of the run.
     pub kind: RunKind,
-    /// Of the definition.
+    /// The version of the run's definition.
     pub version: i32,
-    /// Whom it concerns.
+    /// The tenant that the run concerns.
     pub tenant: TenantId,
-    /// What its steps need to know.
+    /// The input of its steps, sealed. `None` if they need none.
     pub sealed_input: Option<Vec<u8>>,
-    /// Their names, in order: fixed from now on, whatever later versions of the program do.
+    /// The names of the steps, in order. They are fixed from now on, even if later versions of the
+    /// program have other steps.
     pub steps: &'a [&'a str],
 }
 
-/// Another run of the same tenant still goes on.
+/// Another run of the same tenant is open.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("another run of this tenant still goes on")]
 pub struct TenantBusy;
@@ -55,7 +56,8 @@ INSERT INTO provisioning_steps (run_id, position, name, status)
 SELECT run.id, step.position - 1, step.name, 'pending' FROM run, unnest($7::text[]) WITH ORDINALITY AS step (name, position)
 ";
 
-/// Writes a run with all its steps, before the first of them begins. `actor`: the process or person that wants it.
+/// Records a run with all its steps, before the first one begins. `actor` is the process or person
+/// that requested it.
 pub async fn create(
     db: &impl OnRegistry,
     new: NewRun<'_>,
@@ -83,7 +85,7 @@ pub async fn create(
     }
 }
 
-/// A run and its steps, in order.
+/// A run and its steps, in order. `None` if there is no such run.
 pub async fn find(
     db: &impl OnRegistry,
     id: Uuid,
@@ -103,18 +105,18 @@ pub async fn steps_of(db: &impl OnRegistry, run: Uuid) -> Result<Vec<Step>, Regi
         .await?)
 }
 
-/// Which runs are asked for; what is absent does not matter.
+/// Selects runs. A field that is `None` selects all.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// In this state.
+    /// Runs in this status.
     pub status: Option<RunStatus>,
-    /// For this.
+    /// Runs of this kind.
     pub kind: Option<RunKind>,
-    /// Of this tenant.
+    /// Runs of this tenant.
     pub tenant: Option<Uuid>,
 }
 
-/// Runs, newest first.
+/// Runs, the newest first.
 pub async fn list(
     db: &impl OnRegistry,
     filter: &Filter,
@@ -123,7 +125,7 @@ pub async fn list(
     Ok(page(db, filter, PageRequest { limit, after: None }).await?.rows)
 }
 
-/// A part of them.
+/// One page of runs, the newest first.
 pub async fn page(
     db: &impl OnRegistry,
     filter: &Filter,
@@ -137,10 +139,10 @@ pub async fn page(
     Ok(newest_first(db, runs::Entity::find().filter(wanted), page, position).await?)
 }
 
-/// Of a run that is tried again for weeks, the newest of its history.
+/// The newest entries that are returned of a run that was tried again for weeks.
 const NEWEST_EVENTS: u64 = 1000;
 
-/// Everything that happened to a run, oldest first.
+/// The history of a run, the oldest entry first.
 pub async fn history(db: &impl OnRegistry, run: Uuid) -> Result<Vec<Event>, RegistryError> {
     let newest = events::Entity::find()
         .filter(events::Column::RunId.eq(run))
@@ -160,8 +162,8 @@ DELETE FROM provisioning_runs WHERE id IN (SELECT id FROM provisioning_runs AS r
     LIMIT 10000)
 ";
 
-/// Forgets, with their history, runs that ended longer than `kept_for` ago and of which no tenant has come, some thousands
-/// at a time. Returns how many.
+/// Deletes, with their history, runs of failed registrations that ended longer than `kept_for` ago,
+/// some thousands at a time. Returns their number.
 pub async fn forget_fruitless(
     db: &impl OnRegistry,
     kept_for: Duration,
@@ -179,7 +181,7 @@ WITH hastened AS (
 INSERT INTO provisioning_events (run_id, event, actor) SELECT id, 'retry_requested', $2 FROM hastened
 ";
 
-/// Makes the next attempt of a run due now. `false` where it has ended.
+/// Makes the next attempt of a run due now. `false` if the run has ended.
 pub async fn retry_now(db: &impl OnRegistry, id: Uuid, actor: &str) -> Result<bool, RegistryError> {
     let values = [id.into(), actor.into()];
     let statement = Statement::from_sql_and_values(DbBackend::Postgres, RETRY_NOW, values);
@@ -189,19 +191,19 @@ pub async fn retry_now(db: &impl OnRegistry, id: Uuid, actor: &str) -> Result<bo
 /// Why a run is not cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotCancelled {
-    /// It has come to an end.
+    /// The run has ended.
     #[error("it has ended already")]
     Ended,
-    /// What was done is being taken back.
+    /// The steps of the run are being undone.
     #[error("it is being undone already")]
     BeingUndone,
-    /// Somebody has asked for it.
+    /// The cancellation was requested before.
     #[error("it is cancelled already, and will be undone before its next step")]
     Already,
-    /// What it has removed cannot be brought back.
+    /// The resources that it has removed cannot be restored.
     #[error("a run that purges a tenant only goes forward")]
     OnlyForward,
-    /// It was never written down.
+    /// There is no such run.
     #[error("there is no such run")]
     Unknown,
 }
@@ -215,7 +217,8 @@ WITH cancelled AS (
 INSERT INTO provisioning_events (run_id, event, actor) SELECT id, 'cancel_requested', $2 FROM cancelled
 ";
 
-/// Asks for a run to be undone instead of finished. It is, unless it has begun with its last step.
+/// Requests that a run is undone instead of finished. It is undone unless it has begun its last
+/// step.
 pub async fn cancel(
     db: &impl OnRegistry,
     id: Uuid,
@@ -238,20 +241,20 @@ pub async fn cancel(
     }))
 }
 
-/// How many runs there are in each state that is not an end, and since when the oldest waits for an attempt of its own.
+/// The number of open runs by status, and the age of the oldest.
 #[derive(Clone, Copy, Debug, Default, FromQueryResult)]
 pub struct OpenRuns {
-    /// Not begun.
+    /// Runs that have not begun.
     pub pending: i64,
-    /// Being done.
+    /// Runs in progress.
     pub running: i64,
-    /// Being undone.
+    /// Runs that are being undone.
     pub compensating: i64,
-    /// Seconds since the oldest of them was planned.
+    /// Seconds since the oldest of the open runs was planned.
     pub oldest_seconds: f64,
 }
 
-/// What still goes on.
+/// Counts the open runs.
 pub async fn open_runs(db: &impl OnRegistry) -> Result<OpenRuns, RegistryError> {
     const SQL: &str = "SELECT count(*) FILTER (WHERE status = 'pending') AS pending,
         count(*) FILTER (WHERE status = 'running') AS running,

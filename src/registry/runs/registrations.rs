@@ -1,5 +1,5 @@
-//! Registrations by the key that their client chose (`Idempotency-Key`): a repeat finds the first one again. Knows keyed
-//! hashes only, of the key and of the request.
+//! Registrations by the key that their client chose (`Idempotency-Key`), so that a repeated request
+//! finds the first one. Only keyed hashes of the key and of the request are stored.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::sea_query::OnConflict;
@@ -10,10 +10,10 @@ pub use crate::registry::entities::registrations::Model as Registration;
 use crate::registry::entities::registrations::{ActiveModel, Column, Entity};
 use crate::registry::{OnRegistry, RegistryError};
 
-/// A key is remembered for this long.
+/// How long a key is kept.
 pub const KEPT_FOR: TimeDelta = TimeDelta::hours(24);
 
-/// The registration that this key stands for, unless its time is over.
+/// The registration with this key. `None` if there is none or it has expired.
 pub async fn find(
     db: &impl OnRegistry,
     key_hash: &[u8],
@@ -22,8 +22,8 @@ pub async fn find(
     Ok(Entity::find_by_id(key_hash.to_vec()).filter(Column::ExpiresAt.gt(now)).one(db).await?)
 }
 
-/// Remembers the key of a run that is written down in the same transaction. `false`: the key is taken. Of two that
-/// come at once, the second waits here until the first has committed.
+/// Records the key of a run in the transaction that records the run. `false` if the key is taken.
+/// Of two concurrent calls, the second waits here until the first has committed.
 pub async fn remember(
     db: &impl OnRegistry,
     key_hash: Vec<u8>,
@@ -49,7 +49,7 @@ pub async fn remember(
     Ok(Entity::insert(row).on_conflict(over).exec_without_returning(db).await? == 1)
 }
 
-/// Forgets a key, as long as it stands for this run.
+/// Removes a key if it belongs to this run.
 pub async fn free(db: &impl OnRegistry, key_hash: &[u8], run: Uuid) -> Result<(), RegistryError> {
     Entity::delete_many()
         .filter(Column::KeyHash.eq(key_hash.to_vec()))
@@ -59,7 +59,7 @@ pub async fn free(db: &impl OnRegistry, key_hash: &[u8], run: Uuid) -> Result<()
     Ok(())
 }
 
-/// Forgets keys whose time is over. Returns how many.
+/// Removes expired keys. Returns their number.
 pub async fn forget_expired(
     db: &impl OnRegistry,
     now: DateTime<Utc>,

@@ -1,5 +1,5 @@
-//! Everything outside the registry that was made for a tenant. Written by [`super::run_leases::advance`], in the same
-//! statement as the step that made or released it.
+//! Everything outside the registry that was created for a tenant. [`super::run_leases::advance`]
+//! writes it in the same statement as the step that created or released it.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
@@ -10,12 +10,12 @@ pub use crate::registry::entities::resources::Model as Resource;
 use crate::registry::entities::resources::{ActiveModel, Column, Entity};
 use crate::registry::{OnRegistry, RegistryError};
 
-/// A role on a database server.
+/// The kind of a role on a database server.
 pub const ROLE: &str = "role";
-/// A database on a database server.
+/// The kind of a database on a database server.
 pub const DATABASE: &str = "database";
 
-/// What a tenant has, oldest first; what it had and is released included.
+/// The resources of a tenant, the oldest first, released ones included.
 pub async fn of_tenant(
     db: &impl OnRegistry,
     tenant: TenantId,
@@ -28,7 +28,7 @@ pub async fn of_tenant(
         .await?)
 }
 
-/// What a tenant has of one kind: the reference of the newest.
+/// The reference of the tenant's newest resource of one kind.
 pub async fn reference(
     db: &impl OnRegistry,
     tenant: TenantId,
@@ -44,7 +44,7 @@ pub async fn reference(
     Ok(found.map(|resource| resource.reference))
 }
 
-/// Notes that a thing on a server is gone whose tenant is gone already.
+/// Records that a resource on a server is gone whose tenant is gone already.
 pub async fn release(
     db: &impl OnRegistry,
     kind: &str,

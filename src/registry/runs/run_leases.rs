@@ -1,6 +1,6 @@
-//! Who works on a run: one process at a time, proven by the fence of its claim. Whoever was claimed after is the owner;
-//! whatever an earlier owner still wants to record is refused, because its claim counts no more. All times are the
-//! registry's own, so that the clocks of replicas do not matter.
+//! The lease of a run: the process with the latest claim, proven by its fence, works on the run.
+//! What an earlier process still wants to record is refused. All times are the registry's own, so
+//! that the clocks of replicas do not matter.
 
 use std::time::Duration;
 
@@ -13,20 +13,20 @@ use super::provisioning_runs::{Run, RunKind, RunStatus, StepStatus};
 use crate::registry::tenants::Status;
 use crate::registry::{OnRegistry, RegistryError};
 
-/// What a worker has in its hands.
+/// A worker's claim on a run.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// The run.
+    /// The id of the run.
     pub run: Uuid,
-    /// Counts the claims of the run.
+    /// The number of the claim. Each new claim of the run raises it.
     pub fence: i64,
-    /// The process.
+    /// The name of the process.
     pub worker: String,
-    /// For how long it is given at a time.
+    /// How long the lease lasts after each renewal.
     pub lease: Duration,
 }
 
-/// The run is somebody else's by now.
+/// Another process has the lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the lease of the run was lost")]
 pub struct LeaseLost;
@@ -35,12 +35,13 @@ fn seconds(duration: Duration) -> sea_orm::Value {
     duration.as_secs_f64().into()
 }
 
-/// Which runs may be claimed.
+/// Selects the runs that may be claimed.
 #[derive(Clone, Copy, Debug)]
 pub struct ClaimFilter<'a> {
-    /// Only this one.
+    /// Only this run. `None`: any run.
     pub run: Option<Uuid>,
-    /// Only of these kinds, in these versions: whatever else there is belongs to another version of the program.
+    /// Only runs of these kinds in these versions. Other runs belong to another version of the
+    /// program.
     pub known: &'a [(RunKind, i32)],
 }
 
@@ -61,7 +62,7 @@ WITH claimed AS (
 SELECT * FROM claimed
 ";
 
-/// Takes up a run that is due and nobody's: of several, the one that is due for longest.
+/// Claims the run that has been due the longest and that no process has a lease on.
 pub async fn claim(
     db: &impl OnRegistry,
     worker: &str,
@@ -88,7 +89,7 @@ UPDATE provisioning_runs SET lease_until = clock_timestamp() + make_interval(sec
 WHERE id = $1 AND fence = $2 AND lease_owner IS NOT NULL
 ";
 
-/// The heartbeat of a worker.
+/// Renews the lease of a worker.
 pub async fn renew(
     db: &impl OnRegistry,
     claim: &Claim,
@@ -99,7 +100,8 @@ pub async fn renew(
     Ok(if renewed { Ok(()) } else { Err(LeaseLost) })
 }
 
-/// Proves inside a transaction that the run is still the worker's, and keeps it so until the transaction ends.
+/// Checks inside a transaction that the worker has the lease, and keeps the lease until the
+/// transaction ends.
 pub async fn check_lease(
     transaction: &impl OnRegistry,
     claim: &Claim,
@@ -111,71 +113,73 @@ pub async fn check_lease(
     Ok(transaction.query_one_raw(statement).await?.map(drop).ok_or(LeaseLost))
 }
 
-/// Where a step stands now.
+/// The new state of a step.
 #[derive(Clone, Debug, Serialize)]
 pub struct StepChange {
-    /// Of the step.
+    /// The position of the step in its run, starting at 0.
     pub position: i32,
-    /// The new one.
+    /// The new status.
     pub status: StepStatus,
-    /// Attempts at it so far.
+    /// The number of attempts at the step so far.
     pub attempts: i32,
-    /// Attempts at undoing it so far.
+    /// The number of attempts at undoing it so far.
     pub undo_attempts: i32,
-    /// What the last attempt said, where it failed.
+    /// The error of the last attempt. `None` if it did not fail.
     pub last_error: Option<String>,
-    /// What the last attempt at undoing it said, where it failed.
+    /// The error of the last attempt at undoing it. `None` if it did not fail.
     pub undo_error: Option<String>,
-    /// Until the next attempt, where there will be one.
+    /// The time until the next attempt. `None` if there is none.
     pub retry_in_seconds: Option<f64>,
 }
 
-/// A line of the history.
+/// An entry in the history of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct RunEvent {
-    /// Past tense: `step_completed`.
+    /// The event in past tense, for example `step_completed`.
     pub event: &'static str,
-    /// Of which step.
+    /// The name of the step. `None` if the event concerns the whole run.
     pub step: Option<String>,
-    /// The how manieth attempt.
+    /// The number of the attempt, starting at 1.
     pub attempt: Option<i32>,
-    /// For people.
+    /// A text for operators.
     pub detail: Option<String>,
 }
 
-/// A thing outside the registry that a step has made.
+/// A resource outside the registry that a step has created.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Made {
-    /// What it is: `database`, `role`, `dns`.
+    /// The kind of the resource: `database`, `role`, `dns`.
     pub kind: &'static str,
-    /// What it is called where it is.
+    /// The name of the resource where it is.
     pub reference: String,
-    /// On which database server, where it is on one.
+    /// The database server that it is on. `None` for other resources.
     pub server_id: Option<Uuid>,
 }
 
-/// What has become of a run, to be recorded at once or not at all.
+/// The progress of a run, recorded completely or not at all.
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
-    /// Where the run stands now, if that has changed.
+    /// The new status of the run, if it has changed.
     pub status: Option<RunStatus>,
-    /// Why it failed, as its client may read it: code and text. The first reason stays.
+    /// Why it failed, for the client: code and text. The first reason stays.
     pub error: Option<(&'static str, String)>,
-    /// The worker lets go of it; it is due again after this long.
+    /// The worker releases the run, which is due again after this time.
     pub reschedule: Option<Duration>,
-    /// Steps that stand elsewhere now.
+    /// Steps whose state has changed.
     pub steps: Vec<StepChange>,
-    /// Things that are there now.
+    /// Resources that exist now.
     pub made: Vec<Made>,
-    /// Kinds of things that are not there any more.
+    /// Kinds of resources that no longer exist.
     pub released: Vec<&'static str>,
-    /// The tenant moves from one status to another, in the same statement: nobody sees the one without the other.
+    /// The change of the tenant's status, in the same statement, so that no reader sees the one
+    /// without the other.
     pub tenant_status: Option<(Status, Status)>,
-    /// For the history.
+    /// Entries for the history.
     pub happened: Vec<RunEvent>,
 }
 
-/// Keep the lease, give it up for a while, or give it up for good. What somebody has cancelled meanwhile is due at once.
+/// Keeps the lease, releases it for a while, or ends it. A run that was cancelled meanwhile is due
+/// at once.
 const ADVANCE: &str = "
 WITH held AS (
     UPDATE provisioning_runs SET
@@ -222,8 +226,8 @@ WITH held AS (
 SELECT cancelled FROM held
 ";
 
-/// Records progress, all of it or nothing, and prolongs the lease unless the run is put off or has ended. Says whether
-/// somebody wants the run undone.
+/// Records progress completely or not at all, and renews the lease unless the run is rescheduled or
+/// has ended. Returns whether the cancellation of the run was requested.
 pub async fn advance(
     db: &impl OnRegistry,
     claim: &Claim,

@@ -1,4 +1,4 @@
-//! The keys of the installation: signing keys, kept keys, and sealing them anew under another master key.
+//! The keys of the installation: signing keys, sealed keys, and resealing under another master key.
 
 pub mod resealing;
 pub mod signing_keys;

@@ -1,23 +1,23 @@
-//! A new master key: what an older one has sealed is sealed anew, a few values at a time. Cut off anywhere, it goes on where
-//! it was; done twice at once, each value is done once.
+//! Resealing under a new master key, a few values at a time. An interrupted run continues where it
+//! stopped. If two runs overlap, each value is resealed once.
 
 use sea_orm::{DbBackend, FromQueryResult, Statement};
 
 use crate::registry::{OnRegistry, RegistryError};
 use crate::sealing::Sealer;
 
-/// Read at once; a sealed body can have a mebibyte.
+/// Values that are read at once. A sealed body can have a mebibyte.
 const BATCH: i64 = 20;
 
 /// A column of sealed values.
 pub struct SealedColumn {
-    /// Where it is.
+    /// The name of the table.
     pub table: &'static str,
-    /// Its name.
+    /// The name of the column.
     pub column: &'static str,
-    /// What its values are bound to, before the row's id.
+    /// The AAD of its values, without the row's id.
     aad: &'static str,
-    /// The row's id as a text, as its values are bound to it.
+    /// The SQL for the row's id as text, as the AAD of its values ends with it.
     id: &'static str,
 }
 
@@ -30,7 +30,7 @@ const fn sealed(
     SealedColumn { table, column, aad, id }
 }
 
-/// All of them. A test holds the list against the schema.
+/// All sealed columns. A test compares the list with the schema.
 pub const SEALED: &[SealedColumn] = &[
     sealed("system_config", "sealed_value", "system_config.value", "key"),
     sealed("signing_keys", "sealed_seed", "signing_keys.seed", "kid"),
@@ -54,12 +54,12 @@ pub const SEALED: &[SealedColumn] = &[
     ),
 ];
 
-/// What came of a column.
+/// The result of resealing a column.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resealed {
-    /// Sealed anew.
+    /// The number of values that were sealed again.
     pub done: u64,
-    /// That no key of the settings opens. They stay as they are.
+    /// The number of values that none of the configured keys opens. They stay as they are.
     pub unreadable: u64,
 }
 
@@ -69,7 +69,7 @@ struct Value {
     value: Vec<u8>,
 }
 
-/// Seals every value of a column anew that an older key has sealed.
+/// Seals again every value of a column that an older key has sealed.
 pub async fn reseal(
     db: &impl OnRegistry,
     sealer: &Sealer,
@@ -91,7 +91,7 @@ pub async fn reseal(
                 continue;
             };
             let anew = sealer.seal(&aad, &plain)?;
-            // Whoever has changed it meanwhile has sealed it under a key of their own.
+            // A value that was changed meanwhile is already sealed under the writer's key.
             let values = [anew.into(), id.into(), value.into()];
             let update = Statement::from_sql_and_values(DbBackend::Postgres, &update, values);
             resealed.done += db.execute_raw(update).await?.rows_affected();
@@ -99,8 +99,8 @@ pub async fn reseal(
     }
 }
 
-/// Values after a place that do not begin with `mark`, a few at a time; all where that is empty.
-/// What a purged tenant had is emptied, and no value.
+/// A few values after the row `after` that do not begin with `mark`; with an empty `mark`, any
+/// values. Values of purged tenants are empty and are left out.
 async fn sealed_otherwise(
     db: &impl OnRegistry,
     SealedColumn { table, column, id, .. }: &SealedColumn,
@@ -118,7 +118,7 @@ async fn sealed_otherwise(
     Ok(Value::find_by_statement(select).all(db).await?)
 }
 
-/// How many values of a column open with none of the keys. Changes nothing.
+/// The number of values in a column that none of the keys opens. Changes nothing.
 pub async fn count_unreadable(
     db: &impl OnRegistry,
     sealer: &Sealer,
@@ -126,7 +126,7 @@ pub async fn count_unreadable(
 ) -> Result<u64, RegistryError> {
     let (mut unreadable, mut after) = (0, String::new());
     loop {
-        // With whatever they begin.
+        // Values with any prefix.
         let rows = sealed_otherwise(db, of, &[], &after).await?;
         let Some(last) = rows.last() else { return Ok(unreadable) };
         after.clone_from(&last.id);

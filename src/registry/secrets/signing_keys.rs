@@ -1,4 +1,4 @@
-//! The keys that sign access tokens. Their seeds are sealed; the public halves are for everybody.
+//! The keys that sign access tokens. Their seeds are sealed; the public keys are public.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
@@ -10,19 +10,19 @@ use crate::registry::entities::signing_keys::{ActiveModel, Column, Entity};
 use crate::registry::{OnRegistry, RegistryError, RegistryTransaction};
 use crate::sealing::Sealer;
 
-/// A key as it is kept, its seed opened.
+/// A stored key with its seed unsealed.
 pub struct StoredKey {
-    /// The id by which a token names it.
+    /// The key id in the header of a token.
     pub kid: String,
-    /// 32 bytes.
+    /// The Ed25519 public key, 32 bytes.
     pub public_key: Vec<u8>,
-    /// 32 bytes; secret.
+    /// The Ed25519 private key, 32 secret bytes.
     pub seed: Vec<u8>,
-    /// When it was made.
+    /// When the key was created.
     pub created_at: DateTime<Utc>,
-    /// When nothing that it has signed is believed any more.
+    /// From then on tokens signed with this key are rejected. `None` if the key is not retired.
     pub retired_at: Option<DateTime<Utc>>,
-    /// Whose tokens it signs.
+    /// The audience of the tokens that it signs.
     pub audience: Audience,
 }
 
@@ -30,13 +30,13 @@ fn aad(kid: &str) -> String {
     format!("signing_keys.seed/{kid}")
 }
 
-/// Keeps others from changing the keys until the transaction ends.
+/// Locks the keys against changes until the transaction ends.
 pub async fn lock(transaction: &RegistryTransaction) -> Result<(), RegistryError> {
     transaction.execute_unprepared("LOCK TABLE signing_keys IN EXCLUSIVE MODE").await?;
     Ok(())
 }
 
-/// Every key that is believed now, newest first; those of one audience where one is named.
+/// Every key that is accepted now, the newest first. With an audience, only its keys.
 pub async fn active(
     db: &impl OnRegistry,
     sealer: &Sealer,
@@ -68,7 +68,7 @@ pub async fn active(
         .collect()
 }
 
-/// Keeps a new key.
+/// Stores a new key.
 pub async fn add(
     db: &impl OnRegistry,
     sealer: &Sealer,
@@ -86,7 +86,8 @@ pub async fn add(
     Ok(())
 }
 
-/// From then on no other key of the same audience is believed. One whose time is over sooner keeps it.
+/// Retires every other key of the same audience at that time. A key that retires earlier keeps its
+/// time.
 pub async fn retire_others(
     db: &impl OnRegistry,
     key: &StoredKey,
@@ -102,7 +103,7 @@ pub async fn retire_others(
     Ok(())
 }
 
-/// Removes what is retired: nobody will ever ask for it. Returns how many.
+/// Removes retired keys. Returns their number.
 pub async fn remove_retired(
     db: &impl OnRegistry,
     now: DateTime<Utc>,

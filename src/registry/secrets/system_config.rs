@@ -1,4 +1,4 @@
-//! Values that the registry makes for itself once and keeps sealed.
+//! Sealed values that the registry creates once for itself.
 
 use sea_orm::{ActiveValue::Set, EntityTrait, sea_query::OnConflict};
 
@@ -11,7 +11,7 @@ fn aad(key: &str) -> String {
     format!("system_config.value/{key}")
 }
 
-/// A key of 32 bytes. The first replica that asks makes it; every other one reads it.
+/// A key of 32 bytes. The first replica that asks creates it, and every other replica reads it.
 pub(in crate::registry) async fn kept_key(
     db: &impl OnRegistry,
     sealer: &Sealer,

@@ -1,4 +1,4 @@
-//! The PostgreSQL servers that tenants live on, and which of them takes the next one.
+//! The PostgreSQL servers that tenants live on, and the choice of a server for the next tenant.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -19,13 +19,13 @@ use crate::registry::entities::tenants;
 use crate::registry::{OnRegistry, RegistryError, RegistryTransaction};
 use crate::sealing::{Sealer, SealingError};
 
-/// What the sealed password of a server's administration is bound to.
+/// The AAD of the sealed password of a server's administration.
 pub fn password_aad(id: Uuid) -> String {
     format!("database_servers.password/{id}")
 }
 
 impl DatabaseServer {
-    /// Do connections by both rows lead to the same place in the same way?
+    /// True if connections by both rows lead to the same place with the same TLS settings.
     pub fn endpoint(&self, other: &Self) -> bool {
         let way = |row: &Self| (row.id, row.port, row.tls_mode);
         way(self) == way(other)
@@ -33,12 +33,13 @@ impl DatabaseServer {
             && self.tls_authority == other.tls_authority
     }
 
-    /// Can roles and databases be made on it? Servers that were written down by hand have no credentials for that.
+    /// True if roles and databases can be created on it. Servers whose row was written by hand have
+    /// no credentials for that.
     pub fn can_be_administered(&self) -> bool {
         self.host.is_none() || self.administration_user.is_some()
     }
 
-    /// The password of its administration, where it has one of its own.
+    /// The password of its administration. `None` if it has none of its own.
     pub fn administration_password(
         &self,
         sealer: &Sealer,
@@ -50,28 +51,28 @@ impl DatabaseServer {
     }
 }
 
-/// A server, and how many tenants have their place on it.
+/// A server, and the number of tenants on it.
 #[derive(Clone, Debug)]
 pub struct Occupancy {
-    /// The server.
+    /// The server's row.
     pub server: DatabaseServer,
-    /// All that are not purged: a deleted one still has its database.
+    /// The tenants that are not purged. A deleted tenant still has its database.
     pub tenants: i64,
 }
 
 impl Occupancy {
-    /// How many more it takes by its limit.
+    /// The number of tenants that still fit under its limit.
     pub fn room(&self) -> i64 {
         (i64::from(self.server.max_tenants) - self.tenants).max(0)
     }
 }
 
-/// One server.
+/// The server with this id.
 pub async fn find(db: &impl OnRegistry, id: Uuid) -> Result<Option<DatabaseServer>, RegistryError> {
     Ok(Entity::find_by_id(id).one(db).await?)
 }
 
-/// One server, by its name.
+/// The server with this name.
 pub async fn find_by_name(
     db: &impl OnRegistry,
     name: &str,
@@ -79,7 +80,7 @@ pub async fn find_by_name(
     Ok(Entity::find().filter(Column::Name.eq(name)).one(db).await?)
 }
 
-/// The server that is this cluster, under whatever address it is known.
+/// The server of this cluster, whatever its registered address is.
 pub async fn find_by_system_identifier(
     db: &impl OnRegistry,
     identifier: i64,
@@ -87,13 +88,13 @@ pub async fn find_by_system_identifier(
     Ok(Entity::find().filter(Column::SystemIdentifier.eq(identifier)).one(db).await?)
 }
 
-/// All servers with their tenants, oldest first.
+/// All servers with their number of tenants, the oldest first.
 pub async fn list(db: &impl OnRegistry) -> Result<Vec<Occupancy>, RegistryError> {
     let query = Entity::find().order_by_asc(Column::CreatedAt).order_by_asc(Column::Id);
     occupied(db, query.all(db).await?).await
 }
 
-/// The tenants of each of these servers.
+/// The number of tenants on each of these servers.
 async fn occupied(
     db: &impl OnRegistry,
     servers: Vec<DatabaseServer>,
@@ -116,15 +117,16 @@ async fn occupied(
     Ok(servers.into_iter().map(occupancy).collect())
 }
 
-/// The server that a new tenant goes to: of those that take new ones and are not `avoided`, the one with the most room. `None`: there is no
-/// room anywhere. The tenant's row has to be written in the same transaction: until its end nobody else is given a
-/// place, so that two who come at once do not both take the last one. Keep it short,
-/// and roll it back where there was no room: others wait for its end.
+/// The server for a new tenant: of the servers that accept new tenants and are not in `avoided`,
+/// the one with the most room. `None` if there is no room. The tenant's row has to be written in
+/// the same transaction. Until its end no other transaction gets a place, so that two concurrent
+/// calls cannot both take the last one. Keep the transaction short, and roll it back if there was
+/// no room: others wait for its end.
 pub async fn choose_with_most_room(
     transaction: &RegistryTransaction,
     avoided: &[Uuid],
 ) -> Result<Option<DatabaseServer>, RegistryError> {
-    // All of them, in one order: who waits for one while holding another could wait for ever.
+    // All rows in one order: two transactions that lock rows in different orders could deadlock.
     let candidates = Entity::find()
         .filter(Column::State.eq(State::Active))
         .filter(Column::Id.is_not_in(avoided.iter().copied()))
@@ -137,7 +139,8 @@ pub async fn choose_with_most_room(
         .lock(LockType::NoKeyUpdate)
         .all(transaction)
         .await?;
-    // A statement of its own: it sees what was written by those that the first one has waited for.
+    // A separate statement, so that it sees the rows of the transactions that the first statement
+    // waited for.
     let occupied = occupied(transaction, candidates).await?;
     let roomy = occupied.into_iter().filter(|occupancy| occupancy.room() > 0);
     Ok(roomy.min_by_key(|occupancy| Reverse(occupancy.room())).map(|occupancy| occupancy.server))
@@ -146,15 +149,15 @@ pub async fn choose_with_most_room(
 /// Why a server was not added.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAdded {
-    /// Another server bears the name.
+    /// Another server has the name.
     #[error("the name is taken")]
     NameTaken,
-    /// The cluster is registered, perhaps under another address.
+    /// The cluster is registered already, perhaps under another address.
     #[error("this cluster is registered already")]
     SameCluster,
 }
 
-/// Adds a server. A row with its id that has had no credentials until now is completed.
+/// Adds a server. If a row with its id has no credentials yet, the row is completed.
 pub async fn add(
     db: &impl OnRegistry,
     server: &DatabaseServer,
@@ -184,7 +187,7 @@ pub async fn add(
     }
 }
 
-/// Says whether a server takes new tenants.
+/// Sets whether a server accepts new tenants.
 pub async fn change_state(
     db: &impl OnRegistry,
     id: Uuid,
@@ -193,7 +196,7 @@ pub async fn change_state(
     update(db, id, ActiveModel { state: Set(state), ..Default::default() }).await
 }
 
-/// Says how many tenants a server takes. Those it has above that stay.
+/// Sets how many tenants a server accepts. Tenants above the limit stay.
 pub async fn change_limit(
     db: &impl OnRegistry,
     id: Uuid,
@@ -207,8 +210,8 @@ async fn update(db: &impl OnRegistry, id: Uuid, row: ActiveModel) -> Result<(), 
     Ok(())
 }
 
-/// Writes down which cluster the registry itself lies on, so that it is not registered once more. Asked anew each
-/// time: a registry can be restored elsewhere.
+/// Records which cluster holds the registry, so that it is not registered a second time. It is
+/// queried each time, because a registry can be restored elsewhere.
 pub async fn note_own_cluster(db: &impl OnRegistry) -> Result<(), RegistryError> {
     db.execute_unprepared(
         "UPDATE database_servers SET system_identifier = own.system_identifier FROM pg_control_system() AS own

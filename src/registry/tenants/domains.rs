@@ -1,4 +1,5 @@
-//! The hosts by which tenants are reached: slugs below the gateway's own domain, and domains of their own.
+//! The hosts by which tenants are reached: slugs below the gateway's domain, and tenants' own
+//! domains.
 
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{Expr, OnConflict};
@@ -9,12 +10,12 @@ use crate::postgres::failure;
 use crate::registry::entities::domains::{ActiveModel, Column, Entity};
 use crate::registry::{OnRegistry, RegistryError};
 
-/// Another tenant has proven the domain.
+/// Another tenant has verified the domain.
 #[derive(Debug, PartialEq, Eq)]
 pub struct DomainTaken;
 
-/// Notes that a tenant has proven a domain (in lower case, without a dot at its end) to be its own: from now on it
-/// leads to the tenant. The tenant may have claimed it before; proven again, it keeps the time of the first proof.
+/// Records that a tenant has verified a domain (in lower case, without a dot at its end). From now
+/// on the domain leads to the tenant. A repeated verification keeps the time of the first one.
 pub async fn record_proven(
     db: &impl OnRegistry,
     domain: &str,
@@ -40,13 +41,13 @@ pub async fn record_proven(
     }
 }
 
-/// Forgets every domain of a tenant.
+/// Removes every domain of a tenant.
 pub async fn remove_all(db: &impl OnRegistry, tenant: TenantId) -> Result<(), RegistryError> {
     Entity::delete_many().filter(Column::TenantId.eq(tenant.0)).exec(db).await?;
     Ok(())
 }
 
-/// The tenant that a proven domain leads to.
+/// The tenant that a verified domain leads to.
 pub async fn holder_of(
     db: &impl OnRegistry,
     domain: &str,

@@ -1,7 +1,6 @@
-//! Which tenants an email address is staff of. Knows keyed hashes, never an address. Who is staff, the tenant's own database
-//! says: the index only leads there, and may lead to a tenant that does not know the address, but never misses one that does.
-//! Whoever changes addresses in a tenant marks them here before, and settles them after; what is cut off in between is
-//! settled by a job.
+//! Keyed hashes of email addresses, and the tenants that may have them on their staff; the tenant's
+//! database decides. No tenant with an address is missed: a change of addresses marks them here as
+//! pending before and finalizes them after. A job finalizes the entries that stay pending.
 
 use std::time::Duration;
 
@@ -18,15 +17,15 @@ use crate::postgres::failure;
 use crate::registry::entities::email_index::{ActiveModel, Column, Entity};
 use crate::registry::{OnRegistry, RegistryError};
 
-/// An email that is staff of more tenants than this finds only the first of them.
+/// For an address on the staff of more tenants, only the first ones are found.
 const MOST_TENANTS: u64 = 20;
 
-/// The address has registered a tenant already.
+/// The address has already registered a tenant.
 #[derive(Debug, PartialEq, Eq)]
 pub struct EmailTaken;
 
-/// Makes the address the self-registered owner of a tenant. Of two that race for one address, the database
-/// lets one win.
+/// Makes the address the self-registered owner of a tenant. Of two concurrent calls for one
+/// address, the database lets one succeed.
 pub async fn claim_owner(
     db: &impl OnRegistry,
     email_hash: Vec<u8>,
@@ -51,8 +50,9 @@ pub async fn claim_owner(
     }
 }
 
-/// Gives up that the address is the self-registered owner of a tenant; it stays that of somebody on its staff, who has proven
-/// nothing: whoever registers with the address of another, as often as they like, takes no place before those who have joined.
+/// Ends the claim that the address is the self-registered owner of a tenant. The address stays in
+/// the index as an invited one. So an attacker who often registers with another person's address
+/// does not rank before tenants whose staff that person has joined.
 pub async fn give_up_claim(
     db: &impl OnRegistry,
     email_hash: Vec<u8>,
@@ -72,7 +72,7 @@ pub async fn give_up_claim(
     Ok(())
 }
 
-/// Makes the address that of somebody on a tenant's staff; one that is known stays as it is.
+/// Adds an address of a tenant's staff. An existing entry keeps its claim and its time of creation.
 pub async fn add(
     db: &impl OnRegistry,
     email_hash: Vec<u8>,
@@ -88,7 +88,7 @@ pub async fn add(
         contested: Set(false),
         invited: Set(Some(false)),
     };
-    // Whoever has marked it finds it settled by somebody who knows.
+    // This call knows the final state, so it finalizes a pending entry.
     let once = OnConflict::columns([Column::EmailHash, Column::TenantId])
         .update_columns([Column::UnsettledSince, Column::Contested, Column::Invited])
         .to_owned();
@@ -96,28 +96,30 @@ pub async fn add(
     Ok(())
 }
 
-/// That an address was marked, to be settled by whoever did it.
+/// A pending mark on an address. The caller that set it has to finalize it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromQueryResult)]
 pub struct Mark {
-    /// Of the registry's clock.
+    /// When the mark was set, by the registry's clock.
     unsettled_since: DateTime<Utc>,
-    /// Somebody else is at the same address of the tenant, or was cut off: neither knows how it ends.
+    /// True if another caller has marked the same address of the tenant, or was interrupted. Then
+    /// neither caller knows the final state.
     contested: bool,
 }
 
-/// What a tenant says of an address.
+/// What a tenant's database says about an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressStatus {
-    /// Nobody on its staff has it.
+    /// No member of its staff has the address.
     Unknown,
-    /// Somebody has been asked to join with it, who has not.
+    /// A person was invited with the address and has not joined.
     Invited,
-    /// Somebody on its staff has it.
+    /// A member of its staff has the address.
     Staff,
 }
 
-/// An address of a tenant may become that of somebody on its staff, or cease to be. It is in the index from now on, as one that
-/// was invited until a tenant says more: nobody takes a place before those who have joined by inviting.
+/// Marks an address of a tenant as pending, because it may become a staff address or cease to be
+/// one. From now on the address is in the index, as an invited one until the tenant says more: an
+/// invitation must not rank before tenants whose staff the person has joined.
 pub async fn mark(
     db: &impl OnRegistry,
     email_hash: Vec<u8>,
@@ -137,7 +139,7 @@ pub async fn mark(
     Ok(marked.ok_or_else(|| DbErr::RecordNotInserted)?)
 }
 
-/// Whose the address is now. Where others have marked it as well, it stays as it is.
+/// Finalizes a pending address. If other callers have marked it as well, it stays pending.
 pub async fn settle(
     db: &impl OnRegistry,
     email_hash: Vec<u8>,
@@ -176,19 +178,19 @@ async fn resolve(
     Ok(())
 }
 
-/// What was marked so long ago that whoever did it has come to an end, one way or another; or what an older program has
-/// written, of which nobody knows whether they have joined.
+/// An entry that was marked so long ago that its caller must have ended, or an entry of an older
+/// program, for which it is unknown whether the person has joined.
 #[derive(Clone, Debug, FromQueryResult)]
 pub struct Unsettled {
-    /// Of the address.
+    /// The keyed hash of the address.
     pub email_hash: Vec<u8>,
-    /// Whose staff it may be.
+    /// The tenant whose staff it may be.
     pub tenant_id: Uuid,
     unsettled_since: Option<DateTime<Utc>>,
 }
 
 impl Unsettled {
-    /// Whose the address is, asked of the tenant after this was read.
+    /// Finalizes the entry with the tenant's answer, which must be newer than this value.
     pub async fn settle(
         self,
         db: &impl OnRegistry,
@@ -198,7 +200,7 @@ impl Unsettled {
         resolve(db, self.email_hash, tenant, self.unsettled_since, standing).await
     }
 
-    /// The tenant could not be asked: others come first.
+    /// Moves the entry back in the queue, because the tenant could not be asked.
     pub async fn put_back(self, db: &impl OnRegistry) -> Result<(), RegistryError> {
         const SQL: &str = "
             UPDATE email_index SET unsettled_since = clock_timestamp(), contested = true
@@ -209,8 +211,8 @@ impl Unsettled {
     }
 }
 
-/// Marks that are older than `age` by the registry's clock, of tenants that can be asked, the oldest first; then what an older
-/// program has written.
+/// Pending entries older than `age` by the registry's clock, of tenants that can be asked, the
+/// oldest first. Then entries of an older program.
 pub async fn unsettled(
     db: &impl OnRegistry,
     age: Duration,
@@ -227,8 +229,8 @@ pub async fn unsettled(
     Ok(Unsettled::find_by_statement(statement).all(db).await?)
 }
 
-/// Whoever has registered a tenant with one address has it with another now. If that has registered another tenant
-/// already, the claim is given up.
+/// Moves the claim of a self-registered owner to the owner's new address. If that address has
+/// already registered another tenant, the claim ends.
 pub async fn move_claim(
     db: &impl OnRegistry,
     tenant: TenantId,
@@ -246,7 +248,7 @@ pub async fn move_claim(
     let values = [tenant.0.into(), from.into(), to.into()];
     match db.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, SQL, values)).await {
         Ok(_) => Ok(()),
-        // Somebody has just registered a tenant with it.
+        // Another registration has just claimed the new address.
         Err(e) if failure::violated_unique_constraint(&e) == Some("email_index_one_owner") => {
             Ok(())
         }
@@ -254,7 +256,7 @@ pub async fn move_claim(
     }
 }
 
-/// Forgets one address of a tenant.
+/// Removes one address of a tenant.
 pub async fn remove(
     db: &impl OnRegistry,
     email_hash: Vec<u8>,
@@ -264,13 +266,14 @@ pub async fn remove(
     Ok(())
 }
 
-/// Forgets every address of a tenant.
+/// Removes every address of a tenant.
 pub async fn remove_all(db: &impl OnRegistry, tenant: TenantId) -> Result<(), RegistryError> {
     Entity::delete_many().filter(Column::TenantId.eq(tenant.0)).exec(db).await?;
     Ok(())
 }
 
-/// The tenant with this slug, if the address may be staff of it; however many others there are.
+/// The tenant with this slug, if the address may be on its staff. It is found however many other
+/// tenants there are.
 pub async fn tenant_of(
     db: &impl OnRegistry,
     email_hash: &[u8],
@@ -285,8 +288,8 @@ pub async fn tenant_of(
     Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.map(TenantId))
 }
 
-/// The tenants that an address is staff of: first the one that it has registered, so that nobody who puts the address on
-/// the staff of many others can hide it, then the oldest.
+/// The tenants with this address on their staff: first the tenant that it has registered, then the
+/// oldest. So an attacker who adds the address to the staff of many tenants cannot hide that one.
 pub async fn tenants_of(
     db: &impl OnRegistry,
     email_hash: &[u8],
@@ -294,7 +297,8 @@ pub async fn tenants_of(
     let rows = Entity::find()
         .filter(Column::EmailHash.eq(email_hash.to_vec()))
         .order_by_desc(Column::SelfRegisteredOwner)
-        // Whoever is only being asked to join comes after those who have: anybody can be invited by anybody, as often as they like.
+        // Invitations come after tenants whose staff the person has joined: any tenant can invite
+        // any address, as often as it likes.
         .order_by_asc(Expr::cust("invited IS TRUE"))
         .order_by_asc(Expr::cust("invited IS NULL"))
         .order_by_asc(Expr::col(Column::UnsettledSince).is_not_null())

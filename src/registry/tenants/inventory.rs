@@ -1,5 +1,5 @@
-//! What should be on the database servers: every database and role that somebody has or may be about to get, in one
-//! look.
+//! The expected content of the database servers: every database and role that is in use or may be
+//! about to be created, read in one statement.
 
 use sea_orm::{DbBackend, FromQueryResult, Statement};
 use uuid::Uuid;
@@ -8,39 +8,40 @@ use super::Status;
 use crate::identifiers::TenantId;
 use crate::registry::{OnRegistry, RegistryError};
 
-/// Who has a name on a database server.
+/// The holder of a name on a database server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
     /// A tenant that is not purged.
     Tenant(Status),
-    /// Nobody yet. `is_ready`: it is whole, and not given to anybody.
+    /// A warm database.
     Spare {
-        /// Nobody makes, claims or removes it at this moment.
+        /// True if the warm database is complete and not being made, claimed or removed.
         is_ready: bool,
     },
-    /// An open run, which may be about to make it.
+    /// An open run, which may be about to create the database or role.
     Run,
 }
 
-/// Names on a database server that are not free.
+/// Names on a database server that are in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Why not.
+    /// The holder of the names.
     pub holder: Holder,
-    /// Where the holder has them. `None`: that is not settled.
+    /// The server of the holder. `None` if it is not decided yet.
     pub server: Option<Uuid>,
-    /// Of a database.
+    /// The name of a database.
     pub database: Option<String>,
-    /// Of a role.
+    /// The name of a role.
     pub role: Option<String>,
-    /// By which people know the tenant.
+    /// The slug of the tenant.
     pub slug: Option<String>,
-    /// The run that works on the tenant at this moment.
+    /// The open run of the tenant.
     pub run: Option<Uuid>,
 }
 
 impl Entry {
-    /// Must both be on the server at this moment? Not while somebody is making or removing them.
+    /// True if both names must be on the server at this moment. False while they are being created
+    /// or removed.
     pub fn is_settled(&self) -> bool {
         match self.holder {
             Holder::Tenant(_) => self.run.is_none(),
@@ -79,8 +80,8 @@ impl From<Row> for Entry {
     }
 }
 
-/// One statement, so that nothing moves from one part to another in between. A resource is its tenant's; where the
-/// tenant is gone, nobody's.
+/// One statement, so that no name moves from one part to another in between. A resource belongs to
+/// its tenant, or to no tenant if the tenant is gone.
 const READ: &str = "
 WITH busy AS (
     SELECT tenant_id, id AS run_id FROM provisioning_runs
@@ -101,7 +102,7 @@ UNION ALL
 SELECT NULL, NULL, NULL, NULL, NULL, tenant_id, NULL, run_id FROM busy
 ";
 
-/// Everything.
+/// All names that are in use.
 pub async fn read(db: &impl OnRegistry) -> Result<Vec<Entry>, RegistryError> {
     let statement = Statement::from_string(DbBackend::Postgres, READ);
     Ok(Row::find_by_statement(statement).all(db).await?.into_iter().map(Entry::from).collect())

@@ -1,5 +1,6 @@
-//! Which tenant holds a phone number, and held it when. A number can pass from one tenant to another; an event
-//! belongs to whoever held the number when it occurred, however late it comes.
+//! Which tenant holds or held a phone number, and when. A number can pass from one tenant to
+//! another. An event belongs to the tenant that held the number when it occurred, however late it
+//! arrives.
 
 use std::collections::HashMap;
 
@@ -13,13 +14,13 @@ pub use crate::registry::entities::phone_numbers::Model as Assignment;
 use crate::registry::entities::phone_numbers::{Column, Entity};
 use crate::registry::{OnRegistry, RegistryError};
 
-/// So far may the clock of a provider, or of another replica, be from ours.
+/// The allowed difference between our clock and that of a provider or another replica.
 const CLOCK_SKEW: TimeDelta = TimeDelta::seconds(5);
 
-/// Why a number was not given.
+/// Why a number was not assigned.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAssigned {
-    /// Another tenant holds it.
+    /// Another tenant holds the number.
     #[error("belongs to the tenant {0} already")]
     Taken(TenantId),
     /// The tenant is not active.
@@ -27,9 +28,9 @@ pub enum NotAssigned {
     TenantNotActive,
 }
 
-/// The tenant's row is locked against a change of its status: a tenant that is still being made, and may have to be
-/// unmade, gets no number. The times of two holders never overlap, not even where the clock of this replica is behind the
-/// one that took the number away.
+/// The tenant's row is locked against a change of its status: a tenant that is being created, and
+/// may be undone, gets no number. The times of two holders never overlap, even if this replica's
+/// clock is behind the clock of the replica that released the number.
 const ASSIGN: &str = "
 INSERT INTO phone_numbers (id, number, tenant_id, valid_from)
 SELECT $1, $2, id, greatest($3, (SELECT max(valid_until) FROM phone_numbers WHERE number = $2))
@@ -37,7 +38,8 @@ FROM tenants WHERE id = $4 AND status = 'active' FOR SHARE OF tenants
 ON CONFLICT (number) WHERE valid_until IS NULL DO NOTHING
 ";
 
-/// Gives a number to an active tenant, from now on. Giving it to its holder again changes nothing.
+/// Assigns a number to an active tenant from now on. Assigning it to its holder again changes
+/// nothing.
 pub async fn assign(
     db: &impl OnRegistry,
     number: &LineNumber,
@@ -67,7 +69,7 @@ UPDATE phone_numbers SET valid_until = greatest($2, valid_from + interval '1 mic
 WHERE tenant_id = $1 AND number = $3 AND valid_until IS NULL
 ";
 
-/// Takes a number away from its holder, from now on. `false` where the tenant did not hold it.
+/// Releases a number from its holder from now on. `false` if the tenant did not hold it.
 pub async fn release(
     db: &impl OnRegistry,
     number: &LineNumber,
@@ -86,7 +88,7 @@ UPDATE phone_numbers SET valid_until = greatest($2, valid_from + interval '1 mic
 WHERE tenant_id = $1 AND valid_until IS NULL
 ";
 
-/// Takes every number away from a tenant, from now on.
+/// Releases every number of a tenant from now on.
 pub async fn release_all(
     db: &impl OnRegistry,
     tenant: TenantId,
@@ -98,27 +100,30 @@ pub async fn release_all(
     Ok(())
 }
 
-/// When an event happened, by its sender's clock, and when it reached us, by ours.
+/// The time of an event: when it happened by its sender's clock, and when we received it by our
+/// clock.
 #[derive(Clone, Copy, Debug)]
 pub struct EventTime {
-    /// By its sender's clock.
+    /// When the event happened, by its sender's clock.
     pub occurred_at: DateTime<Utc>,
-    /// By ours.
+    /// When we received the event, by our clock.
     pub received_at: DateTime<Utc>,
 }
 
-/// Who held one number, oldest first. The one place where it is decided to whom an event of a number belongs: what is
-/// announced when a number is given must be what happens.
+/// The holders of one number, the oldest first. Only this type decides which tenant an event of a
+/// number belongs to, so that an announcement at an assignment agrees with what happens.
 #[derive(Clone, Debug)]
 pub struct History(Vec<Assignment>);
 
 impl History {
-    /// Whose an event is. What came before the number was ever given to anybody is its first holder's; what fell into
-    /// a gap between two times of one tenant is that tenant's. A gap between two tenants is nobody's, except for what
-    /// clocks that differ by up to five seconds explain: what reached us when the next tenant held the number already
-    /// is theirs, and what reached us just after the last one gave it back is that one's.
+    /// The tenant that an event belongs to. An event before the first assignment belongs to the
+    /// first holder. An event in a gap between two times of the same tenant belongs to that tenant.
+    /// An event in a gap between two tenants belongs to none, except within a clock difference of
+    /// five seconds: if we received it when the next tenant held the number, it belongs to that
+    /// tenant; if we received it just after the last tenant released the number, it belongs to the
+    /// last tenant.
     pub fn holder(&self, event: EventTime) -> Option<TenantId> {
-        // Nothing reaches us before it happens.
+        // No event is received before it happens.
         let at = event.occurred_at.min(event.received_at);
         let began = self.0.partition_point(|row| row.valid_from <= at);
         let (before, after) = self.0.split_at(began);
@@ -144,7 +149,7 @@ fn holder(row: &Assignment) -> TenantId {
     TenantId(row.tenant_id)
 }
 
-/// Asked for every event, so that its text is made once.
+/// A macro, so that the text of this frequent query is built once.
 macro_rules! history {
     ($of:literal) => {
         concat!(
@@ -154,9 +159,10 @@ macro_rules! history {
         )
     };
 }
-/// Of one number, as in most events. PostgreSQL keeps the plan of this one: 14 µs instead of 31.
+/// For one number, as in most events. PostgreSQL caches the plan of this statement: 14 µs instead
+/// of 31.
 const HISTORY: &str = history!("= $1");
-/// PostgreSQL plans this one anew each time, because its cost depends on the length of the array.
+/// PostgreSQL plans this statement each time, because its cost depends on the length of the array.
 const HISTORIES: &str = history!("= ANY($1)");
 
 async fn assignments(
@@ -171,12 +177,13 @@ async fn assignments(
     Ok(Assignment::find_by_statement(statement).all(db).await?)
 }
 
-/// Who held a number.
+/// The holders of a number.
 pub async fn history(db: &impl OnRegistry, number: &LineNumber) -> Result<History, RegistryError> {
     Ok(History(assignments(db, &[number.as_str().to_owned()]).await?))
 }
 
-/// Whose an event is by each of `numbers`, in their order; numbers by which it is nobody's are left out.
+/// The tenants that an event belongs to by each of `numbers`, in their order. Numbers by which it
+/// belongs to no tenant are left out.
 pub async fn holders_at(
     db: &impl OnRegistry,
     numbers: &[String],
@@ -216,7 +223,7 @@ mod tests {
     const A: TenantId = TenantId(uuid::Uuid::from_u128(1));
     const B: TenantId = TenantId(uuid::Uuid::from_u128(2));
 
-    /// A moment of the day, in seconds and milliseconds.
+    /// A time of the day, in seconds with a fraction.
     fn at(seconds: f64) -> DateTime<Utc> {
         DateTime::from_timestamp_millis((seconds * 1e3) as i64).unwrap()
     }

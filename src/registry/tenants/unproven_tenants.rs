@@ -1,5 +1,5 @@
-//! Tenants that were registered by anybody, and of which it is not known that somebody has proven an address. All times are
-//! the registry's own: a replica with a wrong clock must not end anything.
+//! Self-registered tenants for which it is unknown whether a member has proven an address. All
+//! times are the registry's own: a replica with a wrong clock must not end a tenant.
 
 use std::time::Duration;
 
@@ -31,20 +31,21 @@ async fn tenants<const N: usize>(
     rows.iter().map(|row| Ok(TenantId(row.try_get_by_index(0)?))).collect()
 }
 
-/// Writes down a tenant that is being registered.
+/// Records a tenant that is being registered.
 pub async fn add(db: &impl OnRegistry, tenant: TenantId) -> Result<(), RegistryError> {
     const SQL: &str = "INSERT INTO unproven_tenants (tenant_id) VALUES ($1) ON CONFLICT DO NOTHING";
     execute(db, SQL, [tenant.0.into()]).await.map(drop)
 }
 
-/// The tenant is somebody's: it never ends by itself.
+/// Removes a tenant from the list, so that it does not end by itself.
 pub async fn remove(db: &impl OnRegistry, tenant: TenantId) -> Result<(), RegistryError> {
     execute(db, "DELETE FROM unproven_tenants WHERE tenant_id = $1", [tenant.0.into()])
         .await
         .map(drop)
 }
 
-/// Tenants that are served and were registered longer than `lifetime` ago, those first that were not asked for longest.
+/// Tenants that are served and were registered longer than `lifetime` ago. The tenants whose last
+/// check is oldest come first.
 pub async fn due(
     db: &impl OnRegistry,
     lifetime: Duration,
@@ -56,15 +57,15 @@ pub async fn due(
     tenants(db, SQL, [seconds(lifetime), limit.into()]).await
 }
 
-/// The tenant could not be asked: others come first.
+/// Moves a tenant back in the queue, because its database could not be asked.
 pub async fn put_back(db: &impl OnRegistry, tenant: TenantId) -> Result<(), RegistryError> {
     const SQL: &str =
         "UPDATE unproven_tenants SET asked_at = clock_timestamp() WHERE tenant_id = $1";
     execute(db, SQL, [tenant.0.into()]).await.map(drop)
 }
 
-/// Is the tenant still due? It stays so until the transaction has ended. One that an operator has locked, or that an identity
-/// provider knows, is not.
+/// True if the tenant is still due. It stays due until the transaction has ended. A tenant that an
+/// operator has suspended, or that Clerk manages, is not due.
 pub async fn lock_due(
     transaction: &impl OnRegistry,
     tenant: TenantId,
@@ -78,8 +79,8 @@ pub async fn lock_due(
     Ok(!tenants(transaction, SQL, [tenant.0.into(), seconds(lifetime)]).await?.is_empty())
 }
 
-/// Tenants that were registered longer than `lifetime` ago, were deleted longer than `grace` ago (by themselves, or by their
-/// own staff), and are not being purged.
+/// Tenants that were registered longer than `lifetime` ago, were deleted longer than `grace` ago
+/// (by this job or by their own staff), and are not being purged.
 pub async fn deleted(
     db: &impl OnRegistry,
     lifetime: Duration,
@@ -93,7 +94,8 @@ pub async fn deleted(
     tenants(db, SQL, [seconds(lifetime), seconds(grace), limit.into()]).await
 }
 
-/// The tenant that was registered with an address longer than `age` ago, where it is not known to be proven.
+/// The tenant that was registered with an address longer than `age` ago, if the address is not
+/// known to be proven.
 pub async fn holder_of(
     db: &impl OnRegistry,
     email_hash: &[u8],

@@ -1,5 +1,5 @@
-//! Databases that wait for a tenant, by server and template. A row comes before its database and goes after it, so
-//! that no database is ever without one.
+//! Warm databases, by server and template. A row is written before its database is created and
+//! removed after it is dropped, so that no warm database is without a row.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
@@ -13,18 +13,18 @@ use crate::registry::entities::spare_databases::{ActiveModel, Column, Entity};
 pub use crate::registry::entities::spare_databases::{Model as WarmDatabase, State};
 use crate::registry::{OnRegistry, RegistryError};
 
-/// What a spare must be a copy of to be of use.
+/// What a warm database must be a copy of to be usable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted<'a> {
-    /// On which server.
+    /// The server that it is on.
     pub server: Uuid,
-    /// Of which template.
+    /// The name of its template.
     pub template: &'a str,
-    /// With which newest migration.
+    /// The newest migration in it.
     pub schema_version: &'a str,
 }
 
-/// Writes down a spare that is about to be made.
+/// Records a warm database that is about to be created.
 pub async fn begin(
     db: &impl OnRegistry,
     name: &str,
@@ -34,8 +34,9 @@ pub async fn begin(
     insert(db, name, wanted, (State::Making, None), now).await
 }
 
-/// Writes down the name that a tenant's database is about to get because the tenant must not have it. The tenant's claim
-/// keeps it from being looked for before it is there; [`discard`] ends the claim.
+/// Records the name that a database is about to get, because it must not become the tenant's. It
+/// stays claimed by the tenant, so that it is not looked for before it exists; [`discard`] ends the
+/// claim.
 pub async fn park(
     db: &impl OnRegistry,
     name: &str,
@@ -66,7 +67,7 @@ async fn insert(
     Ok(())
 }
 
-/// Moves a spare from one state to another; `false` where it was not in the first.
+/// Changes the state of a warm database. `false` if it was not in the first state.
 pub async fn change_state(
     db: &impl OnRegistry,
     name: &str,
@@ -90,7 +91,8 @@ WHERE name = (SELECT name FROM spare_databases
 RETURNING *
 ";
 
-/// Gives the oldest ready spare to a tenant; the one that it has been given before, if there is one.
+/// Claims the oldest ready warm database for a tenant, or returns the one that the tenant has
+/// claimed already.
 pub async fn claim(
     db: &impl OnRegistry,
     tenant: TenantId,
@@ -109,7 +111,7 @@ pub async fn claim(
     Ok(WarmDatabase::find_by_statement(statement).one(db).await?)
 }
 
-/// Takes a spare back from the tenant that it was given to, to be removed.
+/// Ends a tenant's claim on a warm database and marks it for removal.
 pub async fn discard(db: &impl OnRegistry, name: &str) -> Result<(), RegistryError> {
     let discarded =
         ActiveModel { state: Set(State::Removing), claimed_by: Set(None), ..Default::default() };
@@ -117,7 +119,7 @@ pub async fn discard(db: &impl OnRegistry, name: &str) -> Result<(), RegistryErr
     Ok(())
 }
 
-/// The spare that a tenant has been given and that is not its database yet.
+/// The warm database that a tenant has claimed and that is not its database yet.
 pub async fn claimed_by(
     db: &impl OnRegistry,
     tenant: TenantId,
@@ -125,13 +127,13 @@ pub async fn claimed_by(
     Ok(Entity::find().filter(Column::ClaimedBy.eq(tenant.0)).one(db).await?)
 }
 
-/// Forgets a spare that has become a tenant's database, or is gone.
+/// Removes the row of a warm database that has become a tenant's database, or is dropped.
 pub async fn forget(db: &impl OnRegistry, name: &str) -> Result<(), RegistryError> {
     Entity::delete_by_id(name.to_owned()).exec(db).await?;
     Ok(())
 }
 
-/// Spares of a server that are ready and of use.
+/// The number of ready and usable warm databases of a server.
 pub async fn count_ready(db: &impl OnRegistry, wanted: &Wanted<'_>) -> Result<u64, RegistryError> {
     Ok(Entity::find()
         .filter(Column::ServerId.eq(wanted.server))
@@ -142,7 +144,7 @@ pub async fn count_ready(db: &impl OnRegistry, wanted: &Wanted<'_>) -> Result<u6
         .await?)
 }
 
-/// All spares of a server, oldest first.
+/// All warm databases of a server, the oldest first.
 pub async fn on_server(
     db: &impl OnRegistry,
     server: Uuid,
@@ -154,7 +156,7 @@ pub async fn on_server(
         .await?)
 }
 
-/// How many spares are ready on each server; a server without any is among them.
+/// The number of ready warm databases by server. Servers without any are included.
 pub async fn ready_by_server(db: &impl OnRegistry) -> Result<Vec<(Uuid, i64)>, RegistryError> {
     const SQL: &str = "SELECT server.id, count(spare.name) AS ready FROM database_servers AS server
         LEFT JOIN spare_databases AS spare ON spare.server_id = server.id AND spare.state = 'ready' GROUP BY server.id";

@@ -5,24 +5,24 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
-    /// What the tenant calls it.
+    /// Name that the tenant gave the key.
     pub name: String,
-    /// SHA-256 of the whole text.
+    /// SHA-256 of the whole key.
     pub key_hash: Vec<u8>,
-    /// How the text ends.
+    /// The last characters of the key.
     pub hint: String,
-    /// What its holder may do.
+    /// Names of the permissions that the key has.
     pub permissions: Vec<String>,
-    /// Who has made it; they may have left.
+    /// The member of staff who created it, who may have left since.
     pub created_by: Option<Uuid>,
     pub created_at: DateTimeUtc,
-    /// From then on it is good no more.
+    /// When the key stops working; `None`: never.
     pub expires_at: Option<DateTimeUtc>,
-    /// Since then it is good no more.
+    /// When the key was revoked.
     pub revoked_at: Option<DateTimeUtc>,
-    /// To the minute.
+    /// Accurate to the minute.
     pub last_used_at: Option<DateTimeUtc>,
-    /// From where.
+    /// Address of the last use.
     pub last_used_ip: Option<String>,
 }
 

@@ -3,20 +3,20 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "impersonations")]
 pub struct Model {
-    /// `sid` of its token.
+    /// Also the `sid` of the session's token.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
     pub operator_id: Uuid,
-    /// Their name then.
+    /// The operator's name when the session began.
     pub operator_name: String,
-    /// In their own words.
+    /// The operator's own words.
     pub reason: String,
-    /// May they also change something?
+    /// True if the operator may also change data.
     pub may_write: bool,
     pub created_at: DateTimeUtc,
-    /// When it ends by itself.
+    /// When the session ends by itself.
     pub expires_at: DateTimeUtc,
-    /// When it was ended before that.
+    /// When the session was ended before that.
     pub revoked_at: Option<DateTimeUtc>,
 }
 

@@ -1,4 +1,4 @@
-//! Tables that every tenant database holds, one file each.
+//! The tables that every tenant database has, a file for each.
 
 pub mod api_keys;
 pub mod external_identities;

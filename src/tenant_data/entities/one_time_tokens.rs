@@ -7,23 +7,24 @@ pub struct Model {
     pub token_hash: Vec<u8>,
     pub purpose: Purpose,
     pub staff_id: Uuid,
-    /// Where it was sent. Whoever has another address by now has not proven this one.
+    /// The address that the token was sent to. It proves no other address that the account has by
+    /// now.
     pub email: String,
     pub created_at: DateTimeUtc,
     pub expires_at: DateTimeUtc,
 }
 
-/// What a token is good for.
+/// The use of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
 pub enum Purpose {
-    /// A new password without the old one.
+    /// Sets a new password without the old one.
     PasswordReset,
-    /// The proof that letters arrive.
+    /// Proves that emails to the address arrive.
     EmailVerification,
-    /// A first password, for whoever is invited.
+    /// Sets the first password of an invited member of staff.
     Invitation,
-    /// Another address: the one that it was sent to.
+    /// Changes the address to the one that the token was sent to.
     EmailChange,
 }
 

@@ -10,7 +10,7 @@ pub struct Model {
     pub last_used_at: DateTimeUtc,
     pub expires_at: DateTimeUtc,
     pub revoked_at: Option<DateTimeUtc>,
-    /// In the form in which addresses are usually written.
+    /// IPv4 or IPv6 address in its usual text form.
     pub ip: Option<String>,
     pub user_agent: Option<String>,
 }

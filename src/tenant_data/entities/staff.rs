@@ -13,7 +13,7 @@ pub struct Model {
     pub status: String,
     pub mfa_enabled: bool,
     pub email_verified_at: Option<DateTimeUtc>,
-    /// When another password took the place of the first.
+    /// When a new password was last set; `None` while the account has its first password.
     pub password_set_at: Option<DateTimeUtc>,
     pub last_login_at: Option<DateTimeUtc>,
     pub created_at: DateTimeUtc,

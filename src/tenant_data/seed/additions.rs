@@ -1,4 +1,4 @@
-//! What a new tenant has beside the seed, in the tables that the seed fills.
+//! Rows that a new tenant has beside the seed, in the tables of the seed.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::catalogue::{OBJECTS, PERMISSIONS, PIPELINES, settings};
 use super::literal;
 use crate::tenant_data::roles::BUILT_IN;
 
-/// The tables that are not empty in a new tenant's database.
+/// The tables that have rows in a new tenant's database.
 pub const SEEDED: &[&str] = &[
     "object_metadata",
     "permissions",
@@ -17,7 +17,7 @@ pub const SEEDED: &[&str] = &[
     "settings",
 ];
 
-/// What the seed writes, by table.
+/// The rows of the seed, by table.
 fn seed() -> Vec<(&'static str, Value)> {
     let mut rows = Vec::new();
     rows.extend(PERMISSIONS.iter().map(|(name, about)| ("permissions", json!([name, about]))));
@@ -39,8 +39,8 @@ fn seed() -> Vec<(&'static str, Value)> {
     rows
 }
 
-/// A query for the rows that are there and are not of the seed, one text each. What the seed has and the tenant lacks,
-/// [`super::verify_seed`] finds.
+/// A query for rows that are not part of the seed, one text for each such row. Missing parts of
+/// the seed are found by [`super::verify_seed`].
 pub fn additions_sql() -> String {
     let seed: Vec<String> = seed()
         .iter()

@@ -1,12 +1,12 @@
-//! The things themselves. The roles are in `roles.rs`.
+//! The contents of the seed. The roles are in `roles.rs`.
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// Under this key the settings say how far a tenant has come in setting itself up.
+/// Key of the setting that says how far a tenant's onboarding is.
 pub const ONBOARDING: &str = "onboarding";
 
-/// What a role can permit, each with what it means to people.
+/// The permissions of roles, each with its explanation for people.
 pub const PERMISSIONS: &[(&str, &str)] = &[
     ("tenant:manage", "Change the organization's name, settings and plan"),
     ("staff:manage", "Invite staff, change what they may do, and remove them"),
@@ -19,17 +19,17 @@ pub const PERMISSIONS: &[(&str, &str)] = &[
     ("export:run", "Take out a copy of all data"),
 ];
 
-/// A way that something goes, stage by stage.
+/// A pipeline: the stages that an object passes.
 pub struct Pipeline {
-    /// Unique among the tenant's.
+    /// Name, unique among the tenant's pipelines.
     pub name: &'static str,
-    /// Of what: the name of an object.
+    /// Name of the object that passes the stages.
     pub object: &'static str,
-    /// In their order.
+    /// Names of the stages, in order.
     pub stages: &'static [&'static str],
 }
 
-/// What a church does with its messages in the first place: it follows up visitors, and what people ask for.
+/// The first pipelines of a church: follow-up of visitors, and requests for prayer and care.
 pub const PIPELINES: &[Pipeline] = &[
     Pipeline {
         name: "Visitor follow-up",
@@ -46,34 +46,34 @@ pub const PIPELINES: &[Pipeline] = &[
 /// Settings, each with its first value.
 pub fn settings() -> Vec<(&'static str, Value)> {
     vec![
-        // Whatever there is to set up has been set up by the making of the tenant.
+        // Provisioning has completed the onboarding.
         (ONBOARDING, json!({"completed": true})),
         ("locale", json!("en")),
         ("first_day_of_week", json!("sunday")),
     ]
 }
 
-/// What a field holds.
+/// The kind of value that a field has.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FieldKind {
-    /// One line.
+    /// Text on one line.
     Text,
-    /// Several lines.
+    /// Text of several lines.
     LongText,
     /// A number without fraction.
     Number,
-    /// An email address.
+    /// An email address as text.
     Email,
-    /// A phone number, E.164.
+    /// A phone number in E.164.
     PhoneNumber,
-    /// An IANA name.
+    /// IANA name of a time zone.
     Timezone,
-    /// One word of a fixed few.
+    /// One word of a fixed list.
     Choice,
-    /// Words.
+    /// A list of words.
     Tags,
-    /// A moment.
+    /// A point in time.
     Timestamp,
     /// The id of another object.
     Reference,
@@ -82,25 +82,25 @@ pub enum FieldKind {
 /// A field of an object.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Field {
-    /// The column's name.
+    /// Name of the column.
     pub name: &'static str,
-    /// Its name for people.
+    /// Name of the field for people.
     pub label: &'static str,
-    /// What it holds.
+    /// Kind of its values.
     pub kind: FieldKind,
-    /// Must whoever adds one give it?
+    /// True if a new object must have a value.
     pub required: bool,
 }
 
-/// What the product calls a thing, and what it knows of it.
+/// An object of the product: its names and its fields.
 pub struct Object {
-    /// The table's name.
+    /// Name of the table.
     pub name: &'static str,
-    /// One of them, for people.
+    /// Singular name for people.
     pub label: &'static str,
-    /// Many of them, for people.
+    /// Plural name for people.
     pub label_plural: &'static str,
-    /// In the order in which they are shown.
+    /// The fields, in the order in which they are shown.
     pub fields: &'static [Field],
 }
 
@@ -114,7 +114,7 @@ const fn optional(name: &'static str, label: &'static str, kind: FieldKind) -> F
 
 const ADDED: Field = optional("created_at", "Added", FieldKind::Timestamp);
 
-/// The product's objects.
+/// The objects of the product.
 pub const OBJECTS: &[Object] = &[
     Object {
         name: "members",

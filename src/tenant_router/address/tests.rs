@@ -25,7 +25,7 @@ fn authority() -> String {
     rcgen::CertificateParams::default().self_signed(&key).unwrap().pem()
 }
 
-/// What PGHOST, PGPORT, PGSSLMODE, PGSSLROOTCERT and PGDATABASE would have left.
+/// The options that PGHOST, PGPORT, PGSSLMODE, PGSSLROOTCERT and PGDATABASE would have set.
 fn hostile() -> PgConnectOptions {
     PgConnectOptions::new_without_pgpass()
         .host("evil.example")

@@ -1,4 +1,5 @@
-//! Working on deliveries after they were answered: write the facts down, settle whom they concern.
+//! Work on recorded deliveries: store their facts, then reconcile the organizations that they
+//! concern.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,36 +18,40 @@ use crate::registry::inbox::webhook_deliveries::{self, Delivery, Status};
 use crate::registry::runs::provisioning_runs;
 use crate::sealing::SealingError;
 
-/// Taken up at once.
+/// Deliveries or organizations that are claimed at once.
 const BATCH: u64 = 16;
-/// For one delivery: shorter than its lease, even when it waits behind the others of its batch.
+/// Time limit for one delivery. It is shorter than the lease, even for the last delivery of a
+/// batch.
 const TIMEOUT: Duration = Duration::from_secs(12);
-/// While full batches are due the next follows at once, but none begins after this long: the caller has other things
-/// to see to, such as the end of the process.
+/// As long as full batches are due, the next one follows at once. After this time none begins,
+/// because the caller has other tasks, such as the end of the process.
 const ROUND: Duration = Duration::from_secs(3);
-/// Attempts that may fail, 1, 2, 4 ... seconds apart and at most `LONGEST_WAIT_SECONDS`: some forty minutes in all.
+/// Attempts that may fail. The waits are 1, 2, 4 ... seconds and at most `LONGEST_WAIT_SECONDS`:
+/// some forty minutes in all.
 const MAX_ATTEMPTS: i32 = 12;
 const LONGEST_WAIT_SECONDS: i64 = 600;
-/// After this long a tenant that is being made is asked for again.
+/// Wait before the next check of a tenant that is being created.
 const ASK_AGAIN: TimeDelta = TimeDelta::milliseconds(500);
-/// Completed deliveries are known for so long. The provider gives up its own attempts after a day and a half.
+/// How long completed deliveries are kept. The provider gives up its own attempts after a day and a
+/// half.
 const REMEMBERED: TimeDelta = TimeDelta::days(30);
-/// One that failed can be replayed for so long; what it says of people is not kept for ever.
+/// How long a failed delivery can be replayed. It contains personal data, which must not be kept
+/// for ever.
 const REPLAYABLE: TimeDelta = TimeDelta::days(90);
 
-/// The event by which a tenant is made; its delivery is completed when the tenant is there.
+/// The event that creates a tenant. Its delivery is completed when the tenant exists.
 pub(super) const CREATED: &str = "organization.created";
 
 /// Why a delivery is not completed.
 #[derive(Debug, thiserror::Error)]
 enum Incomplete {
-    /// No attempt is counted: it waits for something that goes on.
+    /// The delivery waits for work that is going on. The attempt is not counted.
     #[error("{0}")]
     Waiting(&'static str),
-    /// For a reason that may pass.
+    /// A transient error: it is tried again, up to `MAX_ATTEMPTS` times.
     #[error(transparent)]
     Passing(Unsettled),
-    /// No further attempt would help.
+    /// A permanent error: no other attempt would help.
     #[error("{0}")]
     Final(String),
 }
@@ -67,20 +72,20 @@ impl From<Unsettled> for Incomplete {
     }
 }
 
-/// What became of the wish to have a delivery replayed.
+/// The effect of a request to replay a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replayed {
-    /// It is due at once.
+    /// The delivery is due at once.
     Due,
-    /// It has not failed, so that there is nothing to be done again.
+    /// The delivery has not failed, so there is nothing to repeat.
     NotFailed,
-    /// There is no such delivery.
+    /// The provider's id is unknown.
     Unknown,
 }
 
 impl ClerkWebhooks {
-    /// Works on the deliveries that are due, then settles organizations that wait for it; as many as a round has time
-    /// for. Returns how many deliveries there were.
+    /// Works on the deliveries that are due, then reconciles organizations that wait, as many as
+    /// the time of a round allows. Returns the number of deliveries.
     pub async fn work_on_due(&self) -> Result<usize, RegistryError> {
         let begun = Instant::now();
         let mut tried = 0;
@@ -105,17 +110,18 @@ impl ClerkWebhooks {
         Ok(tried)
     }
 
-    /// Works on a delivery that is claimed, and notes how it went.
+    /// Works on a claimed delivery, and records the outcome.
     pub(super) async fn work(&self, delivery: Delivery) {
         let worked = tokio::time::timeout(TIMEOUT, self.apply_delivery(&delivery));
         let outcome = worked.await.unwrap_or(Err(Incomplete::Passing(Unsettled::TookTooLong)));
-        // Where even that cannot be noted, the lease ends and it is taken up again.
+        // If the outcome cannot be recorded, the lease ends and the delivery is claimed again.
         if let Err(error) = self.note(&delivery, outcome).await {
             tracing::warn!(delivery = delivery.delivery_id, %error, "how a delivery went could not be noted");
         }
     }
 
-    /// Returns what a person should know of it although it is completed.
+    /// Applies a delivery. Returns a remark for people, if there is one although the delivery is
+    /// completed.
     async fn apply_delivery(&self, delivery: &Delivery) -> Result<Option<String>, Incomplete> {
         let body =
             webhook_deliveries::open_body(self.registry.sealer(), delivery).map_err(|error| {
@@ -136,7 +142,7 @@ impl ClerkWebhooks {
         let is_creation = delivery.event_type == CREATED;
         let mut remarks = BTreeSet::new();
         let mut outcome = Ok(());
-        // Each of them is tried: what one tenant cannot take is no reason for another to wait.
+        // All organizations are tried: the failure of one tenant must not delay another.
         for organization in self.record(*facts).await? {
             let settled = self.reconcile(&organization).await;
             match settled {
@@ -153,11 +159,11 @@ impl ClerkWebhooks {
                 Ok(Settled::BeingMade) => {
                     outcome = outcome.and(Err(Incomplete::Waiting("the tenant is being made")));
                 }
-                // Of the others' part in it the delivery of its creation speaks.
+                // The failed run is reported by the delivery of the organization's creation.
                 Err(Unsettled::RunFailed(_)) if !is_creation => {
                     remarks.insert("the tenant could not be made".to_owned());
                 }
-                // A member that another delivery tells of.
+                // These users are reported by other deliveries.
                 Err(Unsettled::Unproven(users))
                     if !told_of.as_ref().is_some_and(|u| users.contains(u)) => {}
                 Err(error) => outcome = Err(error.into()),
@@ -178,7 +184,7 @@ impl ClerkWebhooks {
                 Ok(concerned.into_iter())
             }
             Err(error) => {
-                // A failure of the connection closes it anyway.
+                // If the connection has failed, it is closed anyway.
                 let _ = transaction.rollback().await;
                 Err(error)
             }
@@ -225,7 +231,7 @@ impl ClerkWebhooks {
         }
     }
 
-    /// Settles organizations whose changes wait: for their tenant, mostly.
+    /// Reconciles organizations with open changes, most of which wait for their tenant.
     async fn settle_due(&self) -> Result<(), RegistryError> {
         let db = self.registry.connect().await?;
         let due = clerk::claim_unsettled(&db, BATCH, LEASE, self.clock.now()).await?;
@@ -239,7 +245,8 @@ impl ClerkWebhooks {
                     return;
                 }
                 match &settled {
-                    // Nothing else tells of it: the delivery that led here is completed.
+                    // Only this log entry reports the error: the delivery that led here is
+                    // completed.
                     Err(error @ Unsettled::StatementFailed(_)) => {
                         tracing::warn!(organization = organization.id, %error, attempts = organization.settle_attempts, "an organization cannot be settled");
                     }
@@ -259,7 +266,7 @@ impl ClerkWebhooks {
         Ok(())
     }
 
-    /// Has a failed delivery worked on again. Where a tenant could not be made, a new run is planned for it.
+    /// Makes a failed delivery due again. If its tenant could not be created, a new run is planned.
     pub async fn replay(&self, delivery_id: &str) -> Result<Replayed, RegistryError> {
         let db = self.registry.connect().await?;
         let found = webhook_deliveries::find(&db, PROVIDER, delivery_id).await?;
@@ -287,14 +294,15 @@ impl ClerkWebhooks {
                 Ok(if replayed { Replayed::Due } else { Replayed::NotFailed })
             }
             Err(error) => {
-                // A failure of the connection closes it anyway.
+                // If the connection has failed, it is closed anyway.
                 let _ = transaction.rollback().await;
                 Err(error)
             }
         }
     }
 
-    /// The organization whose creation a delivery announces. One that cannot be read will say so when it is worked on.
+    /// The organization whose creation a delivery announces. `None` for a body that cannot be read:
+    /// the work on the delivery reports the error.
     fn announced(&self, delivery: &Delivery) -> Option<String> {
         let body = Some(delivery).filter(|delivery| delivery.event_type == CREATED)?;
         let body = webhook_deliveries::open_body(self.registry.sealer(), body).ok()?;
@@ -304,7 +312,7 @@ impl ClerkWebhooks {
         }
     }
 
-    /// Forgets what was finished long ago.
+    /// Deletes deliveries that ended long ago. Returns how many.
     pub async fn clean_up(&self) -> Result<u64, RegistryError> {
         let db = self.registry.connect().await?;
         let now = self.clock.now();
@@ -312,7 +320,7 @@ impl ClerkWebhooks {
     }
 }
 
-/// Whom a delivery tells of.
+/// The user that a delivery is about.
 fn user_of(facts: &Facts) -> Option<String> {
     let user = facts.user.as_ref().map(|user| user.id.clone());
     user.or_else(|| facts.membership.as_ref().and_then(|membership| membership.user.clone()))

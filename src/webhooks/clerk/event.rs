@@ -1,5 +1,5 @@
-//! What a verified body of Clerk says, as facts. Reads the members that the gateway keeps and ignores all others,
-//! because the provider adds members at any time. Shapes:
+//! The facts in a verified body of Clerk. Reads the members that the gateway uses and ignores all
+//! others, because the provider adds members at any time. Shapes:
 //! <https://clerk.com/docs/guides/development/webhooks/overview>.
 
 use serde_json::Value;
@@ -9,39 +9,40 @@ use crate::registry::inbox::clerk::{
     Facts, LATEST_MS, MembershipFact, OrganizationFact, Profile, Profiled, UserFact, Version,
 };
 
-/// Longest id, in characters. Longer ones are refused, since two that are cut could become the same.
+/// Longest id, in characters. Longer ones are refused, because two different ids could be equal
+/// after a cut.
 pub const MAX_ID_CHARS: usize = 255;
 /// Longest name and role, in characters. Longer ones are cut.
 pub const MAX_TEXT_CHARS: usize = 200;
-/// Longest email address, in characters. Mail knows no longer ones.
+/// Longest email address, in characters. Email has no longer ones.
 const MAX_ADDRESS_CHARS: usize = 320;
-/// Of email addresses looked at. Far above what anybody has.
+/// Email addresses of a user that are read. It is far above any real number.
 const MAX_ADDRESSES: usize = 1000;
 
-/// What the provider tells us.
+/// An event of Clerk, parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// Something that we follow.
+    /// An event of a type that the gateway uses.
     Known {
         /// `type` of the event.
         event_type: &'static str,
-        /// What it says.
+        /// The facts in the event.
         facts: Box<Facts>,
     },
-    /// Anything else, to be acknowledged and left alone.
+    /// An event of another type, which is acknowledged and ignored.
     Other,
 }
 
-/// Why a body is no event, though its signature is good.
+/// Why a body with a valid signature is not an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum MalformedEvent {
-    /// Not JSON, or not an object.
+    /// The body is not JSON, or not an object.
     #[error("the body is not a JSON object")]
     NotAnObject,
-    /// Nobody can tell what happened.
+    /// The event has no type, or no object with data.
     #[error("the event has no `type`, or no `data`")]
     NoType,
-    /// Nobody can tell to what it happened.
+    /// The id of the subject is missing or malformed.
     #[error("the event does not say what it is about: an id is missing, or no id")]
     NoId,
 }
@@ -57,7 +58,7 @@ impl MalformedEvent {
     }
 }
 
-/// Reads a body.
+/// Parses a body whose signature was verified.
 pub fn parse(body: &[u8]) -> Result<Event, MalformedEvent> {
     let event: Value = serde_json::from_slice(body).map_err(|_| MalformedEvent::NotAnObject)?;
     if !event.is_object() {
@@ -74,10 +75,10 @@ pub fn parse(body: &[u8]) -> Result<Event, MalformedEvent> {
     Ok(Event::Known { event_type, facts: Box::new(facts) })
 }
 
-/// From `data` and the time of sending.
+/// Makes facts of `data` and the time of sending in milliseconds.
 type Reader = fn(&Value, i64) -> Result<Facts, MalformedEvent>;
 
-/// The table of what we follow.
+/// The table of event types that the gateway uses.
 fn reader(kind: &str) -> Option<(&'static str, Reader)> {
     const READERS: &[(&str, Reader)] = &[
         ("organization.created", |data, sent| organization_event(data, sent, true)),
@@ -126,12 +127,14 @@ fn user_deleted(data: &Value) -> Result<Facts, MalformedEvent> {
     Ok(Facts { user: Some(fact), ..Facts::default() })
 }
 
-/// With what comes along of the organization and the user. The end of a membership may come with its id alone.
+/// A membership, with the organization and the user in it. The end of a membership may have only
+/// its id.
 fn membership_event(data: &Value, sent: i64, deleted: bool) -> Result<Facts, MalformedEvent> {
     let organization = organization(&data["organization"], sent);
     let mut version = version(data, sent);
     if deleted {
-        // It bears the time of the last change before it; and where it bears none at all, it is the last word.
+        // An end has the time of the change before it. An end without any time counts as the last
+        // change.
         version.updated_ms = version.updated_ms.max(sent);
         if version.updated_ms == 0 {
             version.updated_ms = LATEST_MS;
@@ -140,7 +143,7 @@ fn membership_event(data: &Value, sent: i64, deleted: bool) -> Result<Facts, Mal
     let user = shown_user(&data["public_user_data"], version);
     let organization_id = organization.as_ref().map(|organization| organization.id.clone());
     let user_id = user.as_ref().map(|user| user.id.clone());
-    // One without an id of its own is known by whom and what it joins.
+    // A membership without an id is identified by organization and user.
     let joined = || Some(format!("{}/{}", organization_id.as_ref()?, user_id.as_ref()?));
     let id = id(&data["id"]).or_else(joined).ok_or(MalformedEvent::NoId)?;
     if !deleted && (organization.is_none() || user.is_none()) {
@@ -157,9 +160,11 @@ fn membership_event(data: &Value, sent: i64, deleted: bool) -> Result<Facts, Mal
     Ok(Facts { organization, user, membership: Some(membership) })
 }
 
-/// The role of a membership. Instances have roles of their own, and may give one of them to whoever makes an organization; but
-/// that one always manages members (<https://clerk.com/docs/guides/organizations/control-access/roles-and-permissions>). One
-/// that does not is a plain member's, whatever it is called: so a maker's demotion shows.
+/// The role of a membership. Instances define roles of their own, and may give one of them to the
+/// creator of an organization. But the creator's role always manages members
+/// (<https://clerk.com/docs/guides/organizations/control-access/roles-and-permissions>). So a role
+/// without that permission counts as a plain member's, whatever its name is, and the demotion of a
+/// creator shows.
 fn role(data: &Value) -> String {
     let role = text(&data["role"]).unwrap_or_default();
     let manages = |permission: &Value| permission.as_str() == Some("org:sys_memberships:manage");
@@ -168,7 +173,7 @@ fn role(data: &Value) -> String {
     if is_plain && !is_admin { "org:member".to_owned() } else { role }
 }
 
-/// An organization, by itself or as it comes along with a membership.
+/// An organization, of its own event or inside a membership.
 fn organization(data: &Value, sent: i64) -> Option<OrganizationFact> {
     Some(OrganizationFact {
         id: id(&data["id"])?,
@@ -181,7 +186,8 @@ fn organization(data: &Value, sent: i64) -> Option<OrganizationFact> {
     })
 }
 
-/// A user as a membership shows them. What they sign in with is not always an address, and never a proven one.
+/// A user as a membership shows them. The identifier for the login is not always an address, and is
+/// never a proven one.
 fn shown_user(data: &Value, version: Version) -> Option<UserFact> {
     let profile = Profile {
         email: address(&data["identifier"]),
@@ -190,7 +196,7 @@ fn shown_user(data: &Value, version: Version) -> Option<UserFact> {
         last_name: text(&data["last_name"]).unwrap_or_default(),
         banned: false,
     };
-    // Where nothing is shown, nothing is said.
+    // An empty profile states nothing.
     let says_something = profile != Profile::default();
     let profiled = Profiled { authoritative: false, version, profile };
     Some(UserFact {
@@ -200,7 +206,7 @@ fn shown_user(data: &Value, version: Version) -> Option<UserFact> {
     })
 }
 
-/// The address that the user has chosen as the first, and whether Clerk has proof that it is theirs.
+/// The user's primary address, and whether Clerk has verified it.
 fn primary_address(data: &Value) -> (Option<String>, bool) {
     let Some(primary) = data["primary_email_address_id"].as_str() else { return (None, false) };
     let addresses = data["email_addresses"].as_array();
@@ -222,7 +228,7 @@ fn version(data: &Value, sent: i64) -> Version {
     Version { updated_ms, sent_ms: sent }
 }
 
-/// A moment in milliseconds, if it is one before the end of the year 9999.
+/// A time in milliseconds, if it is between 1970 and the end of the year 9999.
 fn milliseconds(value: &Value) -> Option<i64> {
     value.as_i64().filter(|moment| (0..=LATEST_MS).contains(moment))
 }
@@ -234,7 +240,7 @@ fn id(value: &Value) -> Option<String> {
     usable.then(|| text.to_owned())
 }
 
-/// An address, whole or not at all: one that is cut is somebody else's.
+/// A whole address or none: a cut address could belong to another person.
 fn address(value: &Value) -> Option<String> {
     let text = value.as_str()?.trim();
     let whole = text.contains('@')
@@ -243,7 +249,8 @@ fn address(value: &Value) -> Option<String> {
     whole.then(|| text.to_owned())
 }
 
-/// A text for people: trimmed, without what has no place in a name; `None` where nothing is left.
+/// A text for people: trimmed, and without characters that do not belong in a name. `None` if
+/// nothing is left.
 fn text(value: &Value) -> Option<String> {
     let text = value.as_str()?.trim();
     let plain = text.chars().filter(|c| !is_control(*c) && !is_invisible(*c)).take(MAX_TEXT_CHARS);

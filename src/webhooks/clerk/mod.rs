@@ -1,5 +1,6 @@
-//! Clerk: its organizations become tenants, its users their staff. A delivery is verified, recorded and answered, and
-//! only then worked on: as facts, so that neither the order nor the number of its deliveries matters.
+//! Clerk: its organizations become tenants, and its users become their staff. A delivery is
+//! verified, recorded and answered before the work on it. It is applied as facts, so that neither
+//! the order nor the number of deliveries matters.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,42 +31,42 @@ pub use staff_sync::role_of;
 use event::{Event, MalformedEvent};
 use signature::{Secret, SignatureError, SignedHeaders};
 
-/// The name under which deliveries are recorded, and under which staff are known to be Clerk's.
+/// The provider's name in recorded deliveries and in identities of staff.
 pub const PROVIDER: &str = "clerk";
-/// Deliveries and organizations worked on at once by one replica. Each has a connection to the registry for as long as it
-/// takes.
+/// Deliveries and organizations that one replica works on at once. Each holds a connection to the
+/// registry while it is worked on.
 const AT_ONCE: usize = CLERK_DELIVERIES_AT_ONCE as usize;
-/// For how long a delivery belongs to the process that works on it.
+/// How long a delivery belongs to the process that works on it.
 const LEASE: Duration = Duration::from_secs(90);
-/// The provider waits 15 s for an answer.
+/// Time limit for recording a delivery. The provider waits 15 s for an answer.
 const RECORDING_DEADLINE: Duration = Duration::from_secs(5);
 
-/// What became of a delivery that was received.
+/// The effect of a delivery that was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = ClerkReceipt)]
 pub enum Receipt {
-    /// Recorded, and being worked on.
+    /// Recorded; the work on it has begun or will begin.
     Accepted,
-    /// Known already; nothing changed.
+    /// Recorded before; nothing changed.
     Duplicate,
-    /// Of no concern to us.
+    /// Of a type that the gateway does not use; nothing was stored.
     Ignored,
 }
 
 /// Why a delivery was not received.
 #[derive(Debug, thiserror::Error)]
 pub enum ClerkError {
-    /// No secret is configured, so that nothing can be believed.
+    /// No secret is configured, so no delivery can be verified.
     #[error("no webhook secret is configured for this provider")]
     NotConfigured,
-    /// It is not the provider's, or too old.
+    /// The signature is not the provider's, or is too old.
     #[error(transparent)]
     Signature(#[from] SignatureError),
-    /// It is the provider's, and no event.
+    /// The signature is the provider's, but the body is not an event.
     #[error(transparent)]
     Malformed(#[from] MalformedEvent),
-    /// It could not be recorded.
+    /// The registry could not record it.
     #[error("the delivery could not be recorded: {0}")]
     NotStored(String),
 }
@@ -84,7 +85,8 @@ pub struct ClerkWebhooks {
 }
 
 impl ClerkWebhooks {
-    /// Without a secret every delivery is refused. `token_life`: how long an access token of ours is good by itself.
+    /// Without a secret every delivery is refused. `token_life`: how long an access token of ours
+    /// is valid.
     pub fn new(
         registry: Registry,
         router: TenantRouter,
@@ -99,7 +101,7 @@ impl ClerkWebhooks {
         Self { registry, router, provisioner, secret, permits, token_life, life, clock }
     }
 
-    /// For tests: makes tenants by way of this one.
+    /// For tests: uses this provisioner to create tenants.
     #[must_use]
     pub fn provisioning_with(mut self, provisioner: Provisioner) -> Self {
         self.provisioner = provisioner;
@@ -135,7 +137,8 @@ impl ClerkWebhooks {
             .map_err(|error| ClerkError::NotStored(error.to_string()))
     }
 
-    /// Records a delivery, and begins to work on it unless enough are being worked on: then a job takes it up.
+    /// Records a delivery and begins the work on it. If too many deliveries are worked on, a
+    /// background job takes it later.
     async fn record_delivery(&self, new: NewDelivery<'_>) -> Result<Receipt, RegistryError> {
         let permit = self.permits.clone().try_acquire_owned().ok();
         let lease = permit.as_ref().map(|_| LEASE);

@@ -1,5 +1,5 @@
-//! Settling an organization: tenant, staff and email index become what the facts say. Takes no orders from the event
-//! that led here, so that it does not matter which event that was, or how often.
+//! Reconciles an organization: tenant, staff and email index become what the facts say. The event
+//! that led here is no input, so its type and its number do not matter.
 
 use std::sync::Arc;
 
@@ -15,29 +15,30 @@ use crate::registry::tenants::{self, Status};
 use crate::registry::{RegistryError, RegistryTransaction};
 use crate::tenant_router::RouterError;
 
-/// How settling an organization ended.
+/// The outcome of reconciling an organization.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Settled {
-    /// Everything is as the facts say.
+    /// Everything agrees with the facts.
     Done,
-    /// The same, but for members who cannot be staff.
+    /// The same, except for members who cannot be staff.
     PassedOver(PassedOver),
-    /// Its tenant is being made.
+    /// The tenant is being created.
     BeingMade,
-    /// Its tenant is closed to everybody. What is due will be done when it is opened.
+    /// The tenant is suspended or deleted. The changes wait until it is active again.
     Closed,
 }
 
-/// Why an organization could not be settled.
+/// Why an organization could not be reconciled.
 #[derive(Debug, thiserror::Error)]
 pub enum Unsettled {
-    /// Somebody else is at it.
+    /// Another delivery or replica holds the organization's lock.
     #[error("another delivery for the organization is being worked on")]
     Busy,
-    /// The tenant could not be made.
+    /// The run that creates the tenant has failed.
     #[error("the tenant could not be made: {0}")]
     RunFailed(String),
-    /// Somebody who is no user of Clerk has the address of one.
+    /// An account that is not Clerk's has the address of a user of Clerk. The value is the users'
+    /// ids.
     #[error(
         "{n} member(s) have the email address of an account of the tenant that is not Clerk's, and Clerk has not verified that it is theirs",
         n = .0.len()
@@ -46,13 +47,13 @@ pub enum Unsettled {
     /// The tenant's database cannot be reached, or is busy.
     #[error("the tenant's database is not available: {0}")]
     TenantUnavailable(String),
-    /// The tenant's database refused what was to be written.
+    /// The tenant's database refused a statement.
     #[error("the tenant's database refused a statement: {0}")]
     StatementFailed(String),
-    /// The registry.
+    /// The registry failed or could not be reached.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// It took too long.
+    /// The work did not end within its time limit.
     #[error("it took too long")]
     TookTooLong,
 }
@@ -81,7 +82,8 @@ impl Unsettled {
 }
 
 impl ClerkWebhooks {
-    /// Settles an organization, if there is anything to settle. One at a time does, over all replicas.
+    /// Reconciles an organization if it has open changes. A lock admits one at a time, over all
+    /// replicas.
     pub(super) async fn reconcile(&self, id: &str) -> Result<Settled, Unsettled> {
         let db = self.registry.connect().await?;
         let is_settled = |o: &Organization| o.changes <= o.settled || !o.created_seen;
@@ -94,7 +96,7 @@ impl ClerkWebhooks {
             return Err(Unsettled::Busy);
         }
         let settled = match clerk::find(&transaction, id).await? {
-            // Somebody else has seen to it meanwhile.
+            // Another process has reconciled it meanwhile.
             None => Ok(Settled::Done),
             Some(organization) if is_settled(&organization) => Ok(Settled::Done),
             Some(organization) => self.settle_locked(&transaction, &organization).await,
@@ -104,13 +106,13 @@ impl ClerkWebhooks {
                 transaction.commit().await.map_err(Unsettled::of_registry)?;
                 Ok(settled)
             }
-            // What was written of those who are not in question stays.
+            // The changes of the other members are kept.
             Err(unproven @ Unsettled::Unproven(_)) => {
                 transaction.commit().await.map_err(Unsettled::of_registry)?;
                 Err(unproven)
             }
             Err(error) => {
-                // A failure of the connection closes it anyway.
+                // If the connection has failed, it is closed anyway.
                 let _ = transaction.rollback().await;
                 Err(error)
             }
@@ -129,7 +131,7 @@ impl ClerkWebhooks {
                 return Ok(Settled::Done);
             }
             let planned = tenant::plan(&self.provisioner, transaction, organization).await?;
-            // The lock has seen to that; should it ever not, no second tenant comes of it.
+            // The lock prevents this. If it ever fails to, no second tenant is created.
             if !clerk::link_tenant(transaction, id, planned.tenant_id, planned.run_id).await? {
                 return Err(Unsettled::Busy);
             }
@@ -172,7 +174,7 @@ impl ClerkWebhooks {
     }
 }
 
-/// The tenant is not there: is it still being made?
+/// The outcome for a tenant that does not exist: still being created, or failed.
 async fn being_made(
     transaction: &RegistryTransaction,
     organization: &Organization,

@@ -1,30 +1,30 @@
-//! Events as Clerk documents them, for the tests and for everything that plays Clerk.
+//! Events as Clerk documents them, for tests and for stand-ins of Clerk.
 
 use serde_json::{Value, json};
 
-/// Somebody with one address.
+/// A user with one address.
 #[derive(Clone, Debug)]
 pub struct SampleUser {
-    /// Clerk's id.
+    /// Clerk's id, as in `data.id`.
     pub id: String,
-    /// The primary address.
+    /// The user's primary email address.
     pub email: String,
-    /// Given name.
+    /// Given name, as in `first_name`.
     pub first_name: String,
-    /// Family name.
+    /// Family name, as in `last_name`.
     pub last_name: String,
 }
 
-/// An organization.
+/// An organization and its creator.
 #[derive(Clone, Debug)]
 pub struct SampleOrganization {
-    /// Clerk's id.
+    /// Clerk's id, as in `data.id`.
     pub id: String,
-    /// For people.
+    /// Name that people see.
     pub name: String,
-    /// As Clerk has it.
+    /// Slug that Clerk has for it.
     pub slug: String,
-    /// User id of whoever made it.
+    /// Clerk's id of the user who created it.
     pub created_by: String,
 }
 
@@ -36,7 +36,7 @@ fn envelope(kind: &str, at: i64, data: Value) -> Value {
     })
 }
 
-/// `user.created` or `user.updated`, at a moment in milliseconds.
+/// `user.created` or `user.updated`, at a time in milliseconds since 1970.
 pub fn user(kind: &str, user: &SampleUser, verified: bool, at: i64) -> Value {
     let status = if verified { "verified" } else { "unverified" };
     let data = json!({
@@ -69,19 +69,19 @@ fn organization_data(organization: &SampleOrganization, at: i64) -> Value {
     })
 }
 
-/// `organization.created` or `organization.updated`, at a moment in milliseconds.
+/// `organization.created` or `organization.updated`, at a time in milliseconds since 1970.
 pub fn organization(kind: &str, organization: &SampleOrganization, at: i64) -> Value {
     envelope(kind, at, organization_data(organization, at))
 }
 
-/// `user.deleted` or `organization.deleted`, at a moment in milliseconds.
+/// `user.deleted` or `organization.deleted`, at a time in milliseconds since 1970.
 pub fn deleted(kind: &str, id: &str, at: i64) -> Value {
     let object = kind.split('.').next().unwrap_or_default();
     envelope(kind, at, json!({"object": object, "id": id, "deleted": true}))
 }
 
-/// `organizationMembership.created`, `.updated` or `.deleted`, at a moment in milliseconds. `organization_at`: when
-/// the organization was changed last.
+/// `organizationMembership.created`, `.updated` or `.deleted`, at a time in milliseconds since
+/// 1970. `organization_at`: the time of the organization's last change.
 pub fn membership(
     kind: &str,
     id: &str,

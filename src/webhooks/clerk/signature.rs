@@ -1,54 +1,57 @@
-//! Proves that a webhook comes from our Clerk instance. Clerk sends by way of Svix: HMAC-SHA256 over the id of the
-//! delivery, the time of sending and the raw body. Scheme:
+//! Proves that a webhook comes from our Clerk instance. Clerk sends through Svix: HMAC-SHA256 over
+//! the id of the delivery, the time of sending and the raw body. Scheme:
 //! <https://docs.svix.com/receiving/verifying-payloads/how-manual>.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use ring::hmac;
 
-/// The id of a delivery, the same in every attempt at it.
+/// Header with the id of a delivery, which is the same in every attempt.
 pub const ID_HEADER: &str = "svix-id";
-/// Unix seconds in decimal digits.
+/// Header with the time of sending: Unix seconds in decimal digits.
 pub const TIMESTAMP_HEADER: &str = "svix-timestamp";
-/// `v1,<base64>`, several of them apart by spaces while a secret is being replaced.
+/// Header with `v1,<base64>`. While a secret is being replaced there are several, separated by
+/// spaces.
 pub const SIGNATURE_HEADER: &str = "svix-signature";
 
-/// How far the timestamp may lie from our clock, in seconds, in either direction. The provider's own libraries use
-/// the same number.
+/// How far the timestamp may be from our clock, in seconds, in either direction. The provider's own
+/// libraries use the same number.
 pub const TOLERANCE_SECONDS: i64 = 300;
 
 /// Longest id of a delivery. Real ones have some 30 characters.
 const MAX_ID_BYTES: usize = 255;
 /// `i64::MAX` has 19 digits, so a longer timestamp cannot be one even with leading zeros.
 const MAX_TIMESTAMP_DIGITS: usize = 19;
-/// Each costs one HMAC over the body; a real sender has two secrets at most.
+/// Signatures that are tried. Each costs one HMAC over the body; a real sender has two secrets at
+/// most.
 const MAX_SIGNATURES: usize = 8;
-/// Shorter secrets could be guessed. Real ones have 24 bytes or more.
+/// Shorter secrets can be guessed. Real ones have 24 bytes or more.
 const LEAST_SECRET_BYTES: usize = 16;
 const TAG_BYTES: usize = 32;
 
 /// Why a webhook is not trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum SignatureError {
-    /// One of the three headers is not there.
+    /// One of the three headers is missing.
     #[error("the id, the timestamp or the signature header is missing")]
     MissingHeader,
-    /// Two values would let a proxy in between and this check disagree about which one counts.
+    /// A header occurs twice. A proxy in between and this check could disagree about which value
+    /// counts.
     #[error("the id, the timestamp or the signature header is there more than once")]
     RepeatedHeader,
-    /// An id that no sender gives.
+    /// The id is not one that a sender gives.
     #[error("the id is empty, too long, or has characters that no id has")]
     MalformedId,
-    /// Not digits alone.
+    /// The timestamp has other characters than digits.
     #[error("the timestamp is not a plain number of seconds")]
     MalformedTimestamp,
-    /// Recorded long ago and sent again, or our clock is wrong.
+    /// The event was recorded and sent again, or our clock is wrong.
     #[error("the timestamp is more than {TOLERANCE_SECONDS} seconds away from our clock")]
     OutsideTolerance,
-    /// No entry that could be a signature of the version we know.
+    /// No entry has the form of a `v1` signature.
     #[error("the signature header holds no `v1` signature of 32 bytes in base64")]
     MalformedSignature,
-    /// None of the signatures fits.
+    /// None of the signatures is valid.
     #[error("no signature fits the secret, the id, the timestamp and the body")]
     BadSignature,
 }
@@ -71,10 +74,10 @@ impl SignatureError {
 /// Why a configured secret cannot be used. No variant shows the secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
-    /// Not what the provider's dashboard shows.
+    /// The text is not in the form that the provider's dashboard shows.
     #[error("the secret is not standard base64 after `whsec_`")]
     NotBase64,
-    /// So few bytes could be guessed.
+    /// The secret has so few bytes that it can be guessed.
     #[error("the secret has {0} bytes; the provider's have at least {LEAST_SECRET_BYTES}")]
     TooShort(usize),
 }
@@ -84,8 +87,8 @@ pub enum SecretError {
 pub struct Secret(hmac::Key);
 
 impl Secret {
-    /// Reads a secret as the provider's dashboard shows it: `whsec_` and base64. White space at the ends is ignored,
-    /// because secrets come from files.
+    /// Reads a secret as the provider's dashboard shows it: `whsec_` and base64. White space at the
+    /// ends is ignored, because secrets come from files.
     pub fn parse(text: &str) -> Result<Self, SecretError> {
         let text = text.trim_ascii();
         let encoded = text.strip_prefix("whsec_").unwrap_or(text);
@@ -99,7 +102,8 @@ impl Secret {
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
     }
 
-    /// Signs a body as the provider does, for the stand-ins that play it: the value for [`SIGNATURE_HEADER`].
+    /// Signs a body as the provider does, for its stand-ins. Returns the value for
+    /// [`SIGNATURE_HEADER`].
     pub fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
         let message = signed_bytes(id.as_bytes(), timestamp.to_string().as_bytes(), body);
         format!("v1,{}", STANDARD.encode(hmac::sign(&self.0, &message)))
@@ -115,16 +119,16 @@ impl std::fmt::Debug for Secret {
 /// All values of the three headers, as raw bytes and in order.
 #[derive(Clone, Debug, Default)]
 pub struct SignedHeaders<'a> {
-    /// Of [`ID_HEADER`].
+    /// Values of [`ID_HEADER`].
     pub ids: Vec<&'a [u8]>,
-    /// Of [`TIMESTAMP_HEADER`].
+    /// Values of [`TIMESTAMP_HEADER`].
     pub timestamps: Vec<&'a [u8]>,
-    /// Of [`SIGNATURE_HEADER`].
+    /// Values of [`SIGNATURE_HEADER`].
     pub signatures: Vec<&'a [u8]>,
 }
 
-/// Checks one webhook; `body` is the request body before any parsing, `now` our clock in Unix seconds. Returns the
-/// id of the delivery. The HMAC comes last, so that junk costs us none.
+/// Verifies one webhook. `body` is the request body before any parsing, `now` our clock in Unix
+/// seconds. Returns the id of the delivery. The HMAC comes last, so that junk costs none.
 pub fn verify<'a>(
     secret: &Secret,
     headers: &SignedHeaders<'a>,
@@ -133,14 +137,14 @@ pub fn verify<'a>(
 ) -> Result<&'a str, SignatureError> {
     let Plausible { id, id_text, timestamp, tags } = check_headers(headers, now)?;
     let message = signed_bytes(id, timestamp, body);
-    // The body is hashed once, however many tags there are. ring compares in constant time, and hashes what it compares:
-    // so it compares the hashes of the tags.
+    // The body is hashed once, however many tags there are. ring compares in constant time, but
+    // hashes its input, so the hashes of the tags are compared.
     let expected = hmac::sign(&secret.0, hmac::sign(&secret.0, &message).as_ref());
     let fits = tags.iter().any(|tag| hmac::verify(&secret.0, tag, expected.as_ref()).is_ok());
     if fits { Ok(id_text) } else { Err(SignatureError::BadSignature) }
 }
 
-/// Headers that could be those of a signed webhook.
+/// Headers that have the form of a signed webhook's.
 #[derive(Debug)]
 pub struct Plausible<'a> {
     id: &'a [u8],
@@ -149,11 +153,11 @@ pub struct Plausible<'a> {
     tags: Vec<[u8; TAG_BYTES]>,
 }
 
-/// What can be told of a webhook before its body is there.
+/// Checks a webhook before its body has arrived.
 ///
 /// # Errors
 ///
-/// Those of [`verify`], but for [`SignatureError::BadSignature`].
+/// Those of [`verify`], except [`SignatureError::BadSignature`].
 pub fn check_headers<'a>(
     headers: &SignedHeaders<'a>,
     now: i64,
@@ -180,7 +184,7 @@ fn only_value<'a>(values: &[&'a [u8]]) -> Result<&'a [u8], SignatureError> {
     }
 }
 
-/// Without a dot, because dots separate the parts of what is signed.
+/// The id as text. It has no dot, because dots separate the signed parts.
 fn id_text(id: &[u8]) -> Result<&str, SignatureError> {
     let plain = (1..=MAX_ID_BYTES).contains(&id.len())
         && id.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'.');
@@ -188,7 +192,7 @@ fn id_text(id: &[u8]) -> Result<&str, SignatureError> {
     plain.then_some(text).ok_or(SignatureError::MalformedId)
 }
 
-/// Stricter than `str::parse`, which takes a leading `+` or `-`.
+/// Stricter than `str::parse`, which accepts a leading `+` or `-`.
 fn unix_seconds(text: &[u8]) -> Result<i64, SignatureError> {
     if text.len() > MAX_TIMESTAMP_DIGITS || !text.iter().all(u8::is_ascii_digit) {
         return Err(SignatureError::MalformedTimestamp);
@@ -197,7 +201,7 @@ fn unix_seconds(text: &[u8]) -> Result<i64, SignatureError> {
     digits.parse().map_err(|_| SignatureError::MalformedTimestamp)
 }
 
-/// The bytes of a `v1` entry; entries of other versions, and such as cannot be a signature, are passed over.
+/// The bytes of a `v1` entry. Entries of other versions and malformed entries are skipped.
 fn tag(entry: &[u8]) -> Option<[u8; TAG_BYTES]> {
     let encoded = entry.strip_prefix(b"v1,")?;
     STANDARD.decode(encoded).ok()?.try_into().ok()

@@ -1,4 +1,5 @@
-//! What has to change among a tenant's staff so that it says what Clerk says. Compares and decides; writes nothing.
+//! The changes that make a tenant's staff agree with Clerk. This module compares and decides; it
+//! writes nothing.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,8 +10,8 @@ use crate::registry::inbox::clerk::{Member, Profile, Version};
 use crate::tenant_data::external_identities::{Changed, Known, NO_PASSWORD, withdrawn_address};
 use crate::tenant_data::roles::OWNER;
 
-/// The role at the tenant that a role at Clerk stands for. Whoever made the organization owns the tenant, until they are
-/// made a plain member; a role that we do not know may look and nothing else.
+/// The tenant's role for a role at Clerk. The creator of the organization owns the tenant, until
+/// Clerk makes them a plain member. An unknown role may only read.
 pub fn role_of(clerk_role: &str, made_the_organization: bool) -> &'static str {
     match clerk_role.strip_prefix("org:").unwrap_or(clerk_role) {
         "member" => "viewer",
@@ -23,51 +24,51 @@ pub fn role_of(clerk_role: &str, made_the_organization: bool) -> &'static str {
 /// A new member of staff.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addition {
-    /// Clerk's id.
+    /// Clerk's id of the user.
     pub user_id: String,
-    /// Unique among the tenant's staff.
+    /// Email address, unique among the tenant's staff.
     pub email: EmailAddress,
-    /// Given name.
+    /// Given name; empty if Clerk does not know it.
     pub first_name: String,
-    /// Family name.
+    /// Family name; empty if Clerk does not know it.
     pub last_name: String,
-    /// Name of a role.
+    /// Name of a built-in role.
     pub role: &'static str,
 }
 
-/// Everything that has to change. Addresses are exchanged in two phases: every row whose address changes first gives
-/// up the one it has.
+/// All changes. Addresses are exchanged in two phases: every row whose address changes first gives
+/// up its old address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Rows to be written.
+    /// Members of staff to add.
     pub additions: Vec<Addition>,
-    /// Rows that become those of a user of Clerk.
+    /// Existing rows that are linked to a user of Clerk, by the user's id.
     pub links: Vec<(Uuid, String)>,
-    /// Rows to be changed.
+    /// Existing rows with their new values.
     pub updates: Vec<(Uuid, Changed)>,
-    /// Users who cannot be staff, because somebody who registered by themselves has their address, and Clerk has no
-    /// proof that it is theirs.
+    /// Ids of users who cannot be staff: an account that registered without Clerk has their
+    /// address, and Clerk has not verified that it is theirs.
     pub unproven: Vec<String>,
-    /// Who is let in by nobody, and why.
+    /// Members who are left out for another reason.
     pub passed_over: PassedOver,
 }
 
-/// Members who are no staff.
+/// Members of the organization who are not staff, by user id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PassedOver {
-    /// Users of whom no email address is known that can be written to: accounts are found by their address.
+    /// Users without a known, usable email address. Accounts are found by address.
     pub unreachable: Vec<String>,
     /// Users whom Clerk has banned.
     pub banned: Vec<String>,
 }
 
 impl PassedOver {
-    /// Nobody.
+    /// True if no member is left out.
     pub fn is_empty(&self) -> bool {
         self.unreachable.is_empty() && self.banned.is_empty()
     }
 
-    /// How many of each, for people.
+    /// The number of members for each reason, for people.
     pub fn told(&self) -> String {
         let parts = [
             (self.unreachable.len(), "without an email address that is known"),
@@ -80,7 +81,7 @@ impl PassedOver {
     }
 }
 
-/// What Clerk says of one member.
+/// Clerk's facts about one member.
 struct Wanted<'a> {
     user_id: &'a str,
     role: &'static str,
@@ -89,7 +90,7 @@ struct Wanted<'a> {
     email: Option<EmailAddress>,
 }
 
-/// Compares members with staff. `created_by`: the user who made the organization.
+/// Compares members with staff. `created_by`: the user who created the organization.
 pub fn compare(members: &[Member], created_by: Option<&str>, staff: &[Known]) -> Changes {
     let is_banned =
         |member: &&Member| member.profile.as_ref().is_some_and(|known| known.profile.banned);
@@ -138,8 +139,8 @@ pub fn compare(members: &[Member], created_by: Option<&str>, staff: &[Known]) ->
     changes
 }
 
-/// Clerk gives an address to one user at a time; where two have it, the older news is outdated, and newer news of that
-/// user is on its way.
+/// Clerk gives an address to one user at a time. If two users have it, the older facts are
+/// outdated, and newer facts of that user are on their way.
 fn wanted<'a>(members: &[&'a Member], created_by: Option<&str>) -> Vec<Wanted<'a>> {
     let address = |member: &Member| -> Option<EmailAddress> {
         member.profile.as_ref()?.profile.email.as_deref()?.parse().ok()
@@ -165,7 +166,8 @@ fn wanted<'a>(members: &[&'a Member], created_by: Option<&str>) -> Vec<Wanted<'a
         .collect()
 }
 
-/// Whoever had an account before Clerk was heard of keeps its password and its role.
+/// New values for a known member. An account that is older than its link to Clerk keeps its
+/// password and its role.
 fn of_member(
     known: &Known,
     member: &Wanted<'_>,
@@ -199,12 +201,12 @@ fn addition(member: &Wanted<'_>, email: &EmailAddress) -> Addition {
 }
 
 impl Changes {
-    /// Is there anything to be written?
+    /// True if there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.additions.is_empty() && self.links.is_empty() && self.updates.is_empty()
     }
 
-    /// Takes an update, without what the row says already.
+    /// Adds an update, without the values that the row has already.
     fn update(&mut self, known: &Known, wanted: Changed) {
         let row = &known.staff;
         let changed = Changed {

@@ -1,13 +1,14 @@
-//! From an organization to the tenant that is made of it.
+//! Plans the tenant of an organization.
 
 use crate::identifiers::{Slug, Timezone};
 use crate::provisioning::{NewTenant, Planned, Provisioner, WantedSlug};
 use crate::registry::inbox::clerk::Organization;
 use crate::registry::{RegistryError, RegistryTransaction};
 
-/// Writes the making of a tenant down, in the transaction that notes whose tenant it is: neither can be without the
-/// other, however often the organization is announced. Nobody is on its staff at first; settling adds them. A job begins
-/// with it: a person who registers does not stand in line behind a thousand organizations that are imported.
+/// Plans the run that creates a tenant, in the transaction that links the tenant to its
+/// organization. So neither exists without the other, however often the organization is announced.
+/// The tenant has no staff at first; reconciling adds them. A background job starts the run, so
+/// that a person who registers does not wait behind a thousand imported organizations.
 pub(super) async fn plan(
     provisioner: &Provisioner,
     transaction: &RegistryTransaction,
@@ -24,12 +25,12 @@ pub(super) async fn plan(
     provisioner.plan(transaction, &new).await
 }
 
-/// For people. An organization without a name is called by its slug, or by its id.
+/// The name for people: the organization's name, else its slug, else its id.
 fn name_of(organization: &Organization) -> &str {
     organization.name.as_deref().or(organization.slug.as_deref()).unwrap_or(&organization.id)
 }
 
-/// A wish only: Clerk's slugs follow other rules, and another tenant may have it.
+/// A preferred slug only: Clerk's slugs follow other rules, and another tenant may have it.
 fn slug_of(organization: &Organization) -> Option<Slug> {
     let texts = [organization.slug.as_deref(), organization.name.as_deref()];
     texts.into_iter().flatten().find_map(Slug::derive)

@@ -1,4 +1,5 @@
-//! Writing down what settling has found: staff in the tenant's database, and in the registry what they are found by.
+//! Writes the result of reconciling: staff to the tenant's database, and the indexes that find them
+//! to the registry.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -21,20 +22,20 @@ use crate::tenant_data::staff::{self, NewStaffMember};
 use crate::tenant_data::{rights, sessions};
 use crate::tenant_router::TenantTransaction;
 
-/// What a tenant's database holds now.
+/// The state of a tenant's database after the write.
 pub(super) struct Written {
-    /// All of its staff.
+    /// All staff of the tenant.
     pub staff: Vec<Known>,
-    /// Users who could not be made staff, for want of proof that their address is theirs.
+    /// Users who are not staff, because Clerk has not verified an address that another account has.
     pub unproven: Vec<String>,
-    /// Members who are no staff for other reasons.
+    /// Members who are not staff for other reasons.
     pub passed_over: PassedOver,
-    /// Sessions whose access tokens are worth nothing any more.
+    /// Sessions whose access tokens must be refused.
     ended_sessions: Vec<Uuid>,
 }
 
 impl ClerkWebhooks {
-    /// Makes the tenant's staff what Clerk says. All of it or nothing.
+    /// Makes the tenant's staff agree with Clerk, in one transaction.
     pub(super) async fn write_staff(
         &self,
         tenant: &Arc<Tenant>,
@@ -44,7 +45,7 @@ impl ClerkWebhooks {
         let db = self.router.connect_urgently(tenant).await?;
         let transaction = db.begin().await.map_err(Unsettled::of_tenant)?;
         let written = async {
-            // What somebody is doing by the rights that they lose here is done before, or not at all.
+            // A change by rights that are lost here is finished before, or refused.
             rights::lock(&transaction, true).await?;
             let before = identities::all_staff(&transaction, PROVIDER).await?;
             let changes = staff_sync::compare(members, created_by, &before);
@@ -64,14 +65,15 @@ impl ClerkWebhooks {
                 Ok(written)
             }
             Err(error) => {
-                // A failure of the connection closes it anyway.
+                // If the connection has failed, it is closed anyway.
                 let _ = transaction.rollback().await;
                 Err(Unsettled::of_tenant(error))
             }
         }
     }
 
-    /// In two phases, so that addresses can be exchanged although each is unique at every moment.
+    /// Writes the changes in two phases, so that addresses can be exchanged although each is unique
+    /// at every moment.
     async fn apply(&self, transaction: &TenantTransaction, changes: Changes) -> Result<(), DbErr> {
         let now = self.clock.now();
         for (id, _) in changes.updates.iter().filter(|(_, changed)| changed.email.is_some()) {
@@ -84,7 +86,7 @@ impl ClerkWebhooks {
         }
         for (id, user) in changes.links {
             identities::link(transaction, id, PROVIDER, &user, now).await?;
-            // Whether an address is theirs is for Clerk to ask.
+            // The verification of the address is Clerk's task.
             staff::record_verified(transaction, id, now).await?;
         }
         for new in changes.additions {
@@ -103,8 +105,9 @@ impl ClerkWebhooks {
         Ok(())
     }
 
-    /// Ends the sessions that disabled accounts have here beside those at Clerk: whoever had a password before may be
-    /// signed in with it. Names them again where an earlier attempt broke off before the registry knew of them.
+    /// Ends the sessions that disabled accounts have here, apart from those at Clerk: an account
+    /// with an own password may be signed in with it. Returns their ids also after an attempt that
+    /// stopped before the registry had them.
     async fn end_sessions(
         &self,
         transaction: &TenantTransaction,
@@ -124,8 +127,9 @@ impl ClerkWebhooks {
         Ok(ended)
     }
 
-    /// Makes the email index, and what tokens are looked up in, what the tenant's staff is. Which address somebody had
-    /// before is remembered here, so that whatever broke off in the middle is put right by doing it again.
+    /// Makes the email index, and the table in which tokens are looked up, agree with the tenant's
+    /// staff. The table also has the earlier address of each user, so that a repetition corrects an
+    /// interrupted attempt.
     pub(super) async fn write_registry(
         &self,
         transaction: &RegistryTransaction,
@@ -161,7 +165,8 @@ impl ClerkWebhooks {
                 email_index::add(transaction, hash.clone(), tenant, now).await?;
             }
             abandoned.extend(old.and_then(|old| old.email_hash));
-            // An account that was linked and disabled at once had its address in the index before.
+            // An account that was linked and disabled at the same time had its address in the index
+            // before.
             if !row.active {
                 abandoned.extend(self.hash_of(&known.staff.email));
             }
@@ -173,7 +178,8 @@ impl ClerkWebhooks {
         Ok(())
     }
 
-    /// Under which hash somebody can be found by their address, if they can.
+    /// The hash by which the account can be found in the email index. `None` if it is disabled or
+    /// has no real address.
     fn hash(&self, known: &Known) -> Option<Vec<u8>> {
         let is_active = known.staff.status == "active";
         self.hash_of(&known.staff.email).filter(|_| is_active)

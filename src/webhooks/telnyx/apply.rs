@@ -1,4 +1,4 @@
-//! From an event to the tenant it belongs to, and into its database.
+//! Applies an event: finds its tenants and writes to their databases.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,25 +20,25 @@ use crate::tenant_router::RouterError;
 /// Why an event cannot be written to its tenant now.
 #[derive(Debug, thiserror::Error)]
 pub enum Undeliverable {
-    /// No tenant holds, or held, the number.
+    /// No tenant holds the number, or held it at the time of the event.
     #[error("no tenant holds the number")]
     UnknownNumber,
-    /// The tenant is suspended, deleted or not made yet.
+    /// The tenant is suspended, deleted or not created yet.
     #[error("the tenant is not active")]
     TenantNotActive,
     /// The tenant's database cannot be reached, or is busy.
     #[error("the tenant's database is not available: {0}")]
     TenantUnavailable(String),
-    /// The registry cannot be asked whose number it is.
+    /// The registry cannot say which tenant holds the number.
     #[error("the registry is not available: {0}")]
     RegistryUnavailable(String),
-    /// The provider would not wait any longer.
+    /// The time limit has passed.
     #[error("it took too long")]
     DeadlinePassed,
-    /// The tenant's database refused what was to be written: a fault of ours, or of the event.
+    /// The tenant's database refused a statement: an error of ours, or of the event.
     #[error("the tenant's database refused the event: {0}")]
     StatementFailed(String),
-    /// The event lacks what it takes.
+    /// The event lacks a required member.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
 }
@@ -57,7 +57,7 @@ impl Undeliverable {
         }
     }
 
-    /// Did the tenant's database refuse the event itself?
+    /// True if the tenant's database refused the event itself.
     pub(super) fn is_refusal(&self) -> bool {
         matches!(self, Self::StatementFailed(_))
     }
@@ -97,7 +97,7 @@ impl From<sea_orm::DbErr> for Undeliverable {
 }
 
 impl TelnyxWebhooks {
-    /// Writes an event to its tenants by `until`. Doing it again changes nothing.
+    /// Writes an event to its tenants before `until`. A repetition changes nothing.
     pub(super) async fn deliver(
         &self,
         event: &Event,
@@ -116,9 +116,9 @@ impl TelnyxWebhooks {
         }
     }
 
-    /// A group message can reach several tenants, and each gets it as if it were alone. It is delivered when all of
-    /// them have it; where one fails, the whole event waits, and those who have it already see a duplicate the next
-    /// time.
+    /// Delivers a message. A group message can reach several tenants, and each gets it as if it
+    /// were alone. It is delivered when all of them have it. If one fails, the whole event is
+    /// parked, and tenants that have it see a duplicate the next time.
     async fn deliver_message(
         &self,
         message: &InboundMessage,
@@ -130,7 +130,8 @@ impl TelnyxWebhooks {
         if holders.is_empty() {
             return Err(Undeliverable::UnknownNumber);
         }
-        // To two numbers of one tenant it is one message, in the conversation with the first of them.
+        // For two numbers of one tenant it is one message, in the conversation with the first
+        // number.
         let mut seen = HashSet::new();
         holders.retain(|(_, id)| seen.insert(*id));
         let stores = holders
@@ -141,8 +142,8 @@ impl TelnyxWebhooks {
             match stored {
                 Ok(Applied::Stored) => receipt = Receipt::Accepted,
                 Ok(Applied::Duplicate) => {}
-                // What will pass outweighs what will not: a tenant that refuses for good must not end the waiting
-                // of one that is only away.
+                // A transient error counts more than a refusal: a tenant that refuses for good must
+                // not end the attempts for a tenant that is only unavailable.
                 Err(next) => {
                     if failure.as_ref().is_none_or(Undeliverable::is_refusal) {
                         failure = Some(next);
@@ -222,7 +223,7 @@ impl TelnyxWebhooks {
     }
 }
 
-/// An event that says no time happened when it came, and none happens later than that.
+/// The time of an event without a time is its arrival. No event counts as later than its arrival.
 fn event_time(occurred_at: Option<DateTime<Utc>>, received_at: DateTime<Utc>) -> EventTime {
     let occurred_at = occurred_at.map_or(received_at, |at| at.min(received_at));
     EventTime { occurred_at, received_at }

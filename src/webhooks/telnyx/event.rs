@@ -1,4 +1,4 @@
-//! What a verified Telnyx body says. Reads the members that the gateway keeps and ignores all
+//! The content of a verified Telnyx body. Reads the members that the gateway uses and ignores all
 //! others, because the provider adds members at any time. Shapes:
 //! <https://developers.telnyx.com/docs/messaging/messages/receiving-webhooks>.
 
@@ -13,8 +13,8 @@ mod time;
 
 use time::time;
 
-/// Longest identifier or address, in characters. Of a longer one its digest is kept, since two that
-/// are cut could become the same.
+/// Longest identifier or address, in characters. A longer one is replaced by its digest, because
+/// two different ones could be equal after a cut.
 pub const MAX_ID_CHARS: usize = 255;
 
 /// The sender of a message that names none.
@@ -23,22 +23,23 @@ pub const UNKNOWN_SENDER: &str = "unknown";
 /// Longest label (status, error, event type), in characters. Longer ones are cut.
 pub const MAX_LABEL_CHARS: usize = 255;
 
-/// Most entries in each of `to`, `cc` and `media`. Far above any real message, so that nothing real
-/// is lost, and a limit on the work that one body can cause.
+/// Most entries that are read in each of `to`, `cc` and `media`. It is far above any real message,
+/// and limits the work that one body can cause.
 pub const MAX_ENTRIES: usize = 1000;
 
-/// What the provider tells us.
+/// An event of Telnyx, parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// `message.received`: somebody wrote to one of our numbers.
+    /// `message.received`: a contact wrote to one of our numbers.
     MessageReceived(InboundMessage),
-    /// `message.sent` or `message.finalized`: news of a message that we sent.
+    /// `message.sent` or `message.finalized`: the state of a message that we sent.
     DeliveryUpdate(DeliveryUpdate),
-    /// One of the above without what it takes, or an event that does not say what it is: a person has to look at it.
+    /// One of the above without a required member, or an event without a type. A person has to look
+    /// at it.
     Unreadable { event_id: String, fault: Unreadable },
-    /// An event of another type, to be acknowledged and left alone.
+    /// An event of another type, which is acknowledged and ignored.
     Other {
-        /// `data.id`, where there is a usable one.
+        /// `data.id`, if it is usable.
         id: Option<String>,
         /// `data.event_type`, or the `record_type` of a body without the `data` envelope.
         event_type: String,
@@ -48,16 +49,16 @@ pub enum Event {
 /// A message that reached a number of the account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InboundMessage {
-    /// The same in every delivery attempt of this event.
+    /// Id of the event: the same in every delivery attempt.
     pub event_id: String,
-    /// `None` where the event does not say it in a way that can be read.
+    /// `None` if the event has no time that can be read.
     pub occurred_at: Option<DateTime<Utc>>,
-    /// The same in every event of this message.
+    /// Id of the message: the same in every event of this message.
     pub provider_message_id: Option<String>,
     /// The sender's number, short code or name; [`UNKNOWN_SENDER`] where the event names none.
     pub from: String,
-    /// `to`, then `cc`, in order and without repeats; never empty. A group message has several. Numbers
-    /// are as they are stored: see [`canonical_address`].
+    /// `to`, then `cc`, in order and without repeats; never empty. A group message has several.
+    /// Numbers are in the form in which they are stored: see [`canonical_address`].
     pub recipients: Vec<String>,
     /// The text; empty for a message of media only.
     pub body: String,
@@ -66,8 +67,8 @@ pub struct InboundMessage {
     /// Parts that the text was billed as; at least 1.
     pub segments: i32,
     pub kind: MessageKind,
-    /// `STOP`, `START` or `HELP` when the provider has already answered for us. A second answer
-    /// must not follow. See
+    /// `STOP`, `START` or `HELP` if the provider has already answered for us. We must not send a
+    /// second answer. See
     /// <https://developers.telnyx.com/docs/messaging/messages/advanced-opt-in-out>.
     pub autoresponse: Option<String>,
 }
@@ -76,7 +77,7 @@ pub struct InboundMessage {
 pub enum MessageKind {
     Sms,
     Mms,
-    /// RCS, WhatsApp, or a kind that did not exist when this was written.
+    /// RCS, WhatsApp, or a newer kind that this program does not know.
     Other,
 }
 
@@ -85,18 +86,18 @@ pub enum MessageKind {
 pub struct Media {
     pub url: String,
     pub content_type: Option<String>,
-    /// In bytes.
+    /// Size in bytes, if the event says it.
     pub size: Option<i64>,
     /// Digest in hexadecimal, as received.
     pub sha256: Option<String>,
 }
 
-/// News of a message that we sent. Updates come in any order and more than once: `occurred_at` says
-/// which is newer.
+/// The state of a message that we sent. Updates arrive in any order and more than once:
+/// `occurred_at` says which is newer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryUpdate {
     pub event_id: String,
-    /// `None` where the event does not say it in a way that can be read.
+    /// `None` if the event has no time that can be read.
     pub occurred_at: Option<DateTime<Utc>>,
     pub provider_message_id: String,
     /// Our number that sent the message.
@@ -113,13 +114,13 @@ pub struct DeliveryUpdate {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeliveryStage {
-    /// Handed to the carrier.
+    /// The provider has given the message to the carrier.
     Sent,
-    /// Every recipient reached a last state.
+    /// Every recipient has a final status.
     Finalized,
 }
 
-/// Why a signed body is no event at all.
+/// Why a body with a valid signature is not an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedEvent {
     #[error("the body is not JSON (line {line}, column {column})")]
@@ -138,7 +139,7 @@ impl MalformedEvent {
     }
 }
 
-/// Why an event cannot be acted on. The names are paths in the body.
+/// Why an event cannot be applied. The names are paths in the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     #[error("`{0}` is missing, empty or of the wrong type")]
@@ -147,12 +148,13 @@ pub enum Unreadable {
     TooMany(&'static str),
 }
 
-/// Reads a body whose signature was checked, as far as it can be read. Where a member is there twice
-/// the last one counts. NUL characters, which PostgreSQL cannot store, become U+FFFD in every string.
+/// Parses a body whose signature was verified, as far as it can be read. If a member occurs twice,
+/// the last one counts. NUL characters, which PostgreSQL cannot store, become U+FFFD in every
+/// string.
 ///
 /// # Errors
 ///
-/// [`MalformedEvent`] when the body is no JSON object, not even a damaged one.
+/// [`MalformedEvent`] if the body is not a JSON object, not even a damaged one.
 pub fn parse(body: &[u8]) -> Result<Event, MalformedEvent> {
     let root = object(body)?;
     let Some(data) = root.get("data").and_then(Value::as_object) else {
@@ -177,8 +179,8 @@ pub fn parse(body: &[u8]) -> Result<Event, MalformedEvent> {
     Ok(read.unwrap_or_else(|fault| Event::Unreadable { event_id: event_id(data), fault }))
 }
 
-/// The digest of all that a body says but for `meta`, which counts the attempts: the same in every delivery attempt of an
-/// event, and another for another event, also under the same id.
+/// The digest of a body without `meta`, which counts the attempts. It is the same in every delivery
+/// attempt of an event, and differs between two events, also if they have the same id.
 ///
 /// # Errors
 ///
@@ -207,7 +209,8 @@ fn object(body: &[u8]) -> Result<Object, MalformedEvent> {
     }
 }
 
-/// Link-click callbacks come without the envelope, and say what they are in `record_type`. Events and messages do not.
+/// Link-click callbacks have no envelope, and have their type in `record_type`. Events and messages
+/// do not.
 fn without_envelope(root: Object) -> Event {
     let record_type = type_name(root.get("record_type"));
     let known = record_type.filter(|name| !matches!(name.as_str(), "event" | "message"));
@@ -220,7 +223,7 @@ fn without_envelope(root: Object) -> Event {
     }
 }
 
-/// In small letters and without white space around it.
+/// The type in lower case and without white space around it.
 fn type_name(value: Option<&Value>) -> Option<String> {
     let name = label(value)?.trim().to_ascii_lowercase();
     (!name.is_empty()).then_some(name)
@@ -281,14 +284,14 @@ fn payload(data: &Object) -> Result<&Object, Unreadable> {
     data.get("payload").and_then(Value::as_object).ok_or(Unreadable::Missing("data.payload"))
 }
 
-/// What the sender calls the event; where it does not, the digest of all that it says, which is the same in every
+/// The event's own id. Without one it is the digest of all its data, which is the same in every
 /// delivery attempt.
 fn event_id(data: &Object) -> String {
     identifier(data.get("id")).unwrap_or_else(|| digest_of(data))
 }
 
-/// An id is a text with something in it. Numbers and truth values are none: `0` or `true` could stand in many events, and
-/// all but the first of them would be taken for its repetition.
+/// An id is a text that is not blank. Numbers and truth values are no ids: `0` or `true` could
+/// occur in many events, and all but the first would count as duplicates.
 fn identifier(value: Option<&Value>) -> Option<String> {
     text(value).filter(|id| !id.trim().is_empty()).map(bounded)
 }
@@ -298,7 +301,7 @@ fn bounded(text: String) -> String {
     if is_short { text } else { digest(&text) }
 }
 
-/// What the ids begin with that are a digest of ours.
+/// Prefix of ids that are our digests.
 pub(super) const DIGEST: &str = "sha256:";
 
 fn digest_of(object: &Object) -> String {
@@ -339,8 +342,8 @@ fn entries<'a>(
     if entries.len() > MAX_ENTRIES { Err(Unreadable::TooMany(path)) } else { Ok(entries) }
 }
 
-/// The number of a sender or receiver: an object, or the number alone. An RCS agent has an id in
-/// place of a number
+/// The number of a sender or receiver: an object, or the number alone. An RCS agent has an id
+/// instead of a number
 /// (<https://developers.telnyx.com/docs/messaging/messages/receiving-rcs-webhooks>).
 fn address(entry: &Value) -> Option<String> {
     let written = |value: Option<&Value>| match value? {
@@ -357,7 +360,7 @@ fn address(entry: &Value) -> Option<String> {
 fn message_text(payload: &Object) -> String {
     let plain = payload.get("text");
     let rich = payload.get("body").and_then(|body| body.get("text"));
-    // A list or an object in place of the text is shown as it came.
+    // A list or an object instead of the text is shown as it came.
     let odd = || plain.filter(|text| text.is_array() || text.is_object()).map(Value::to_string);
     scalar(plain)
         .or_else(|| scalar(rich))
@@ -366,13 +369,14 @@ fn message_text(payload: &Object) -> String {
         .unwrap_or_default()
 }
 
-/// An object, or the link alone. `None` for an entry without a link, which leads to no file.
+/// A media entry: an object, or the link alone. `None` for an entry without a link, because it
+/// leads to no file.
 fn media(entry: &Value) -> Option<Media> {
     Some(Media {
         url: text(Some(entry)).or_else(|| text(entry.get("url")))?,
         content_type: label(entry.get("content_type")),
         size: entry.get("size").and_then(Value::as_i64).filter(|size| *size >= 0),
-        // The guides call the member `sha256`, the types of the provider's libraries `hash_sha256`.
+        // The guides call the member `sha256`, the types in the provider's libraries `hash_sha256`.
         sha256: label(entry.get("sha256")).or_else(|| label(entry.get("hash_sha256"))),
     })
 }
@@ -400,13 +404,13 @@ fn first_error(errors: Option<&Value>) -> Option<String> {
     }
 }
 
-/// A string that is not empty, fit for PostgreSQL.
+/// A non-empty string without NUL characters, which PostgreSQL cannot store.
 fn text(value: Option<&Value>) -> Option<String> {
     let text = value?.as_str().filter(|text| !text.is_empty())?;
     Some(text.replace('\0', "\u{fffd}"))
 }
 
-/// A string that is not empty, or a number or a truth value as its text.
+/// A non-empty string, or the text of a number or a truth value.
 fn scalar(value: Option<&Value>) -> Option<String> {
     match value? {
         odd @ (Value::Number(_) | Value::Bool(_)) => Some(odd.to_string()),

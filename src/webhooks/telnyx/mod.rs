@@ -1,6 +1,7 @@
-//! Telnyx: signature, event, tenant, one write. What cannot be written to its tenant now is parked in the
-//! registry; only what nobody could store is refused, so that the sender tries again. An event is never refused for
-//! what it says: where nobody can act on it, a person has to look at it.
+//! Telnyx: verify the signature, parse the event, find the tenant, write once. An event that cannot
+//! be written to its tenant now is parked in the registry. Only an event that cannot be stored
+//! anywhere is refused, so that the sender tries again. The content is never a reason to refuse: an
+//! event that cannot be applied waits for a person.
 
 use std::time::Duration;
 
@@ -24,42 +25,44 @@ pub use apply::Undeliverable;
 use event::{Event, MalformedEvent};
 use signature::{PublicKey, SignatureError, Signed};
 
-/// The name under which events are parked.
+/// The provider's name in parked events.
 pub const PROVIDER: &str = "telnyx";
-/// The provider waits 2 s for an answer: what the deadline of the delivery leaves of that goes to the parking.
+/// Time limit for parking. The provider waits 2 s for an answer, and the deadline of the delivery
+/// uses the rest.
 const PARKING_DEADLINE: Duration = Duration::from_millis(600);
 
-/// Bodies above this many bytes are verified and read off the async threads. Up to here that takes about as long as the
-/// signature of an empty body.
+/// Bodies above this many bytes are verified and parsed off the async threads. Up to this size the
+/// work takes about as long as the signature of an empty body.
 const LARGE_BODY: usize = 64 * 1024;
 
-/// What became of an event that was received.
+/// The effect of an event that was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Receipt {
-    /// Written to its tenant.
+    /// Written to its tenant's database.
     Accepted,
-    /// Known already; nothing changed.
+    /// Known before; nothing changed.
     Duplicate,
     /// Stored in the registry until its tenant can take it.
     Parked,
-    /// Of no concern to us.
+    /// Not used by the gateway; nothing was stored.
     Ignored,
 }
 
 /// Why an event was not received.
 #[derive(Debug, thiserror::Error)]
 pub enum WebhookError {
-    /// No public key is configured, so that nothing can be believed.
+    /// No public key is configured, so no event can be verified.
     #[error("no public key is configured for this provider")]
     NotConfigured,
-    /// It is not the provider's, or too old.
+    /// The signature is not the provider's, or is too old.
     #[error(transparent)]
     Signature(#[from] SignatureError),
-    /// It is the provider's, and no event at all.
+    /// The signature is the provider's, but the body is not an event.
     #[error(transparent)]
     Malformed(#[from] MalformedEvent),
-    /// Neither the tenant's database nor the registry could store it, or too many large ones came at once.
+    /// Neither the tenant's database nor the registry could store it, or too many large events came
+    /// at once.
     #[error("the event could not be stored anywhere: {0}")]
     NotStored(String),
 }
@@ -76,7 +79,8 @@ pub struct TelnyxWebhooks {
 }
 
 impl TelnyxWebhooks {
-    /// Without a key every event is refused. `deadline`: how long a delivery may take before it is parked.
+    /// Without a key every event is refused. `deadline`: how long a delivery may take before the
+    /// event is parked.
     pub fn new(
         registry: Registry,
         router: TenantRouter,
@@ -87,7 +91,8 @@ impl TelnyxWebhooks {
         Self { registry, router, key, deadline, permits: ComputePermits::default(), clock }
     }
 
-    /// Refuses an event that cannot be the provider's, before its body is read: all values of the two signature headers.
+    /// Refuses an event that cannot be the provider's, before its body is read. Takes all values of
+    /// the two signature headers.
     ///
     /// # Errors
     ///
@@ -102,7 +107,7 @@ impl TelnyxWebhooks {
         Ok(())
     }
 
-    /// Takes an event: all values of the two signature headers, and the exact body.
+    /// Receives an event. Takes all values of the two signature headers, and the exact body.
     pub async fn receive<'a>(
         &self,
         signatures: impl IntoIterator<Item = &'a [u8]>,
@@ -131,7 +136,7 @@ impl TelnyxWebhooks {
         Ok(Receipt::Parked)
     }
 
-    /// Verifies and reads it; large ones a few at a time.
+    /// Verifies and parses an event; only a few large ones at once.
     async fn read(&self, key: &PublicKey, signed: Signed) -> Result<Event, WebhookError> {
         let (is_large, key) = (signed.body_len() > LARGE_BODY, key.clone());
         let read = move || Ok(event::parse(signed.verify(&key)?)?);
@@ -161,7 +166,7 @@ impl TelnyxWebhooks {
             Event::Other { .. } => return Ok(()),
         };
         let hasher = self.registry.hasher();
-        // Nobody may try out here what was written by hashing it.
+        // The digest is keyed, so that nobody can guess the content and check it by hashing.
         let hidden = |digest: &str| hex::encode(hasher.request(digest));
         let event_id = match event_id.starts_with(event::DIGEST) {
             true => hidden(event_id),

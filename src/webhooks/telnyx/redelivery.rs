@@ -1,4 +1,4 @@
-//! Parked events: tried again until their tenant has them, or a person has to look.
+//! Redelivery of parked events, until their tenant has them or a person has to look.
 
 use std::time::Duration;
 
@@ -12,29 +12,33 @@ use crate::registry::RegistryError;
 use crate::registry::inbox::parked_events::{self, ParkedEvent};
 use crate::sealing::SealingError;
 
-/// Events taken up at once, and for how long they are ours alone.
+/// Events that are claimed at once; `LEASE` is how long they belong to this process.
 const BATCH: u64 = 20;
 const LEASE: Duration = Duration::from_secs(60);
-/// Events tried side by side, so that one of a tenant that is away does not hold up the others.
+/// Events that are tried in parallel, so that one for an unavailable tenant does not delay the
+/// others.
 const AT_ONCE: usize = 8;
-/// For one event: long enough for a busy tenant, and short enough for a whole batch within its lease.
+/// Time limit for one event: long enough for a busy tenant, short enough for a whole batch within
+/// its lease.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// While full batches are due the next follows at once, but none begins after this long: the caller has other
-/// things to see to, such as the end of the process.
+/// As long as full batches are due, the next one follows at once. After this time none begins,
+/// because the caller has other tasks, such as the end of the process.
 const ROUND: Duration = Duration::from_secs(3);
-/// A tenant that is away is asked again after 2, 4, 8 ... seconds, at most this many.
+/// An unavailable tenant is tried again after 2, 4, 8 ... seconds, at most this many.
 const LONGEST_WAIT_SECONDS: i64 = 60;
-/// A number that nobody holds is asked about less and less often; assigning it makes its events due at once.
+/// Events for a number without a holder are tried less and less often. Assigning the number makes
+/// them due at once.
 const LONGEST_WAIT_FOR_NUMBER_SECONDS: i64 = 3600;
-/// A statement that fails so often will fail for ever.
+/// A statement that has failed so often is a permanent error.
 const MAX_FAILED_STATEMENTS: i32 = 8;
-/// How long this process leaves to others what it cannot read.
+/// How long an event that this process cannot open is left to other replicas.
 const UNREADABLE_WAIT: TimeDelta = TimeDelta::seconds(30);
-/// After this long nobody is coming for the event any more.
+/// An event that waits for longer is given up.
 const GIVE_UP_AFTER: TimeDelta = TimeDelta::days(30);
 
 impl TelnyxWebhooks {
-    /// Tries the events that are due, as many as a round has time for. Returns how many it tried.
+    /// Tries the events that are due, as many as the time of a round allows. Returns how many it
+    /// tried.
     pub async fn deliver_parked(&self) -> Result<usize, RegistryError> {
         let begun = Instant::now();
         let mut tried = 0;
@@ -49,7 +53,7 @@ impl TelnyxWebhooks {
                 .buffer_unordered(AT_ONCE)
                 .collect()
                 .await;
-            // What one event met must not keep the others from their turn, so only now.
+            // The error of one event must not keep the others waiting, so it is returned only now.
             outcomes.into_iter().collect::<Result<(), _>>()?;
             if !is_full || begun.elapsed() >= ROUND {
                 return Ok(tried);
@@ -82,7 +86,7 @@ impl TelnyxWebhooks {
             Err(failure) => failure,
         };
         let now = self.clock.now();
-        // A long wait for its number, say, must not use up the attempts that an event has at its tenant.
+        // A long wait for the number must not use up the attempts at the tenant's database.
         let attempts = if parked.reason == failure.name() { parked.attempts } else { 1 };
         let hopeless = matches!(failure, Undeliverable::Unreadable(_))
             || failure.is_refusal() && attempts >= MAX_FAILED_STATEMENTS;

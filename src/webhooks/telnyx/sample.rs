@@ -11,7 +11,7 @@ const MESSAGING_PROFILE_ID: &str = "740572b6-0000-4000-8000-000000000003";
 const ORGANIZATION_ID: &str = "47a530f8-0000-4000-8000-000000000004";
 const WEBHOOK_URL: &str = "https://gateway.example.test/webhooks/telnyx";
 
-/// What an inbound MMS carries besides its addresses.
+/// The content of a sample MMS, without its addresses.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct MmsContent<'a> {
     pub subject: Option<&'a str>,
@@ -49,8 +49,8 @@ pub fn inbound_mms(
     envelope("message.received", event_id, payload, occurred_at)
 }
 
-/// A `message.sent` or `message.finalized` event. `recipients` are numbers with their status; each
-/// that is `sending_failed` or `delivery_failed` also gets an error 40008, which points at it.
+/// A `message.sent` or `message.finalized` event. `recipients` are numbers with their status. Each
+/// with `sending_failed` or `delivery_failed` also gets an error 40008 that refers to it.
 pub fn delivery(
     event_type: &str,
     event_id: &str,
@@ -182,8 +182,8 @@ fn timestamp(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, false)
 }
 
-/// Near enough for a sample: takes all of ASCII for GSM-7 and nothing else, and every ASCII
-/// character for one septet.
+/// Approximate, but enough for a sample: ASCII text counts as GSM-7 with one septet for each
+/// character, all other text does not.
 fn encoding_and_parts(text: &str) -> (&'static str, usize) {
     let (encoding, length, single, each) = if text.is_ascii() {
         ("GSM-7", text.len(), 160, 153)

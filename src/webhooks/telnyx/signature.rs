@@ -1,19 +1,19 @@
 //! Proves that a webhook comes from our Telnyx account. The signature covers the text of the
-//! timestamp header, a `|` and the raw body; it names the account, not the tenant. Scheme:
+//! timestamp header, a `|` and the raw body. It identifies the account, not the tenant. Scheme:
 //! <https://developers.telnyx.com/docs/messaging/messages/receiving-webhooks>.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 
-/// Carries the Ed25519 signature: 64 bytes in standard base64.
+/// Header with the Ed25519 signature: 64 bytes in standard base64.
 pub const SIGNATURE_HEADER: &str = "telnyx-signature-ed25519";
 
-/// Carries the time of signing: Unix seconds in decimal digits.
+/// Header with the time of signing: Unix seconds in decimal digits.
 pub const TIMESTAMP_HEADER: &str = "telnyx-timestamp";
 
-/// How far the timestamp may lie from our clock, in seconds, in either direction. The provider's
-/// own libraries use the same number.
+/// How far the timestamp may be from our clock, in seconds, in either direction. The provider's own
+/// libraries use the same number.
 pub const TOLERANCE_SECONDS: i64 = 300;
 
 /// `i64::MAX` has 19 digits, so a longer timestamp cannot be one even with leading zeros.
@@ -23,8 +23,8 @@ const KEY_BYTES: usize = 32;
 const SIGNATURE_BYTES: usize = 64;
 
 /// Every encoding, sign bit cleared, of a curve point whose order divides the cofactor 8 (RFC 8032,
-/// section 5.1). Under such a key anyone can sign, and ring does not refuse it. The first one is a
-/// key left at all zeros.
+/// section 5.1). For such a key anyone can make signatures, and ring does not refuse it. The first
+/// one is a key of zeros only.
 const SMALL_ORDER_KEYS: [&str; 7] = [
     "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
     "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
@@ -77,8 +77,8 @@ pub enum KeyError {
     Weak,
 }
 
-/// The account's public key: the raw 32 bytes of an Ed25519 key, one for all messaging profiles and
-/// numbers of the account.
+/// The account's public key: the raw 32 bytes of an Ed25519 key. All messaging profiles and numbers
+/// of the account use this one key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PublicKey([u8; KEY_BYTES]);
 
@@ -113,13 +113,13 @@ impl std::fmt::Debug for PublicKey {
     }
 }
 
-/// Checks one webhook. `signatures` and `timestamps` are all values of the two headers as raw
-/// bytes, in order; `body` is the request body before any parsing; `now_unix_seconds` is our clock.
+/// Verifies one webhook. `signatures` and `timestamps` are all values of the two headers as raw
+/// bytes, in order. `body` is the request body before any parsing, `now_unix_seconds` is our clock.
 ///
 /// # Errors
 ///
-/// [`SignatureError`], found in this order: headers, timestamp, tolerance, form of the signature,
-/// and the curve operation last, so that junk costs us no cryptography.
+/// [`SignatureError`], found in this order: headers, timestamp, tolerance, form of the signature.
+/// The curve operation comes last, so that junk costs no cryptography.
 pub fn verify<'a>(
     key: &PublicKey,
     signatures: impl IntoIterator<Item = &'a [u8]>,
@@ -131,7 +131,7 @@ pub fn verify<'a>(
     Ok(())
 }
 
-/// Headers that could be those of a signed webhook.
+/// Headers that have the form of a signed webhook's.
 #[derive(Debug)]
 pub struct Plausible<'a> {
     timestamp: &'a [u8],
@@ -139,7 +139,7 @@ pub struct Plausible<'a> {
 }
 
 impl Plausible<'_> {
-    /// With the body that they came with.
+    /// Adds the body that came with the headers.
     pub fn over(&self, body: &[u8]) -> Signed {
         Signed {
             message: signed_bytes(self.timestamp, body),
@@ -157,12 +157,12 @@ pub struct Signed {
 }
 
 impl Signed {
-    /// Of the body, in bytes.
+    /// Length of the body in bytes.
     pub fn body_len(&self) -> usize {
         self.message.len() - self.body_at
     }
 
-    /// The body, which is the provider's. Takes the longer the larger it is: some 2 ms for 1 MiB.
+    /// Returns the body if it is the provider's. The time grows with the size: some 2 ms for 1 MiB.
     ///
     /// # Errors
     ///
@@ -175,11 +175,11 @@ impl Signed {
     }
 }
 
-/// What can be told of a webhook before its body is there.
+/// Checks a webhook before its body has arrived.
 ///
 /// # Errors
 ///
-/// Those of [`verify`], but for [`SignatureError::BadSignature`].
+/// Those of [`verify`], except [`SignatureError::BadSignature`].
 pub fn check_headers<'a>(
     signatures: impl IntoIterator<Item = &'a [u8]>,
     timestamps: impl IntoIterator<Item = &'a [u8]>,
@@ -224,7 +224,7 @@ impl SigningKey {
         SigningKey::from_seed(&key_bytes(text)?)
     }
 
-    /// The half to configure at the receiver.
+    /// The public key, to configure at the receiver.
     pub fn public_key(&self) -> PublicKey {
         self.public.clone()
     }
@@ -249,7 +249,8 @@ fn key_bytes(text: &str) -> Result<[u8; KEY_BYTES], KeyError> {
     bytes.try_into().map_err(|bytes: Vec<u8>| KeyError::Length(bytes.len()))
 }
 
-/// Two values would let a proxy in between and this check disagree about which one counts.
+/// The only value of a header. A proxy in between and this check could disagree about which of two
+/// values counts.
 fn only_value<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<&'a [u8], SignatureError> {
     let mut values = values.into_iter();
     let value = values.next().ok_or(SignatureError::MissingHeader)?;
@@ -259,7 +260,7 @@ fn only_value<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<&'a [u8]
     }
 }
 
-/// Stricter than `str::parse`, which takes a leading `+` or `-`.
+/// Stricter than `str::parse`, which accepts a leading `+` or `-`.
 fn unix_seconds(text: &[u8]) -> Result<i64, SignatureError> {
     if text.len() > MAX_TIMESTAMP_DIGITS || !text.iter().all(u8::is_ascii_digit) {
         return Err(SignatureError::MalformedTimestamp);

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::login::login;
-use crate::support::{Answer, Bearer, MailServer, Staff, TestApp, unique};
+use crate::support::{Answer, Caller, MailServer, Staff, TestApp, unique};
 
 async fn verify(app: &TestApp, token: &str) -> Answer {
     app.call(Method::POST, "/v1/auth/email/verify", Some(json!({"token": token}))).await
@@ -51,7 +51,7 @@ async fn letters_to_an_address_that_nobody_has_proven_hold_nothing_that_a_strang
     letters.push(mail.letter(email, 2).await);
     let other = format!("visit-evil.example-{}@example.org", unique());
     let body = json!({"email": other, "password": registration["password"]});
-    Bearer::of(&app, &token).post("/v1/auth/email/change", body).await.expect(202);
+    Caller::of(&app, &token).post("/v1/auth/email/change", body).await.expect(202);
     letters.push(mail.letter(&other, 1).await);
     let body = Some(json!({"token": letters[2].token()}));
     app.call(Method::POST, "/v1/auth/email/change/confirm", body).await.expect(204);
@@ -143,7 +143,7 @@ async fn letters_to_an_address_that_nobody_has_proven_come_to_an_end() {
         let token = made.expect(201)["access_token"].as_str().unwrap().to_owned();
         let own = format!("{}@example.net", unique());
         let body = json!({"email": own, "password": registration["password"]});
-        Bearer::of(&app, &token).post("/v1/auth/email/change", body).await.expect(202);
+        Caller::of(&app, &token).post("/v1/auth/email/change", body).await.expect(202);
         let body = Some(json!({"token": mail.letter(&own, 1).await.token()}));
         app.call(Method::POST, "/v1/auth/email/change/confirm", body).await.expect(204);
         if round <= 2 {

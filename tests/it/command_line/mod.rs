@@ -8,6 +8,7 @@ mod killed_deliveries;
 mod operators;
 mod reconcile;
 mod runs;
+mod screens;
 mod serve;
 mod servers;
 mod serving;

@@ -20,5 +20,6 @@ mod lists;
 mod metrics;
 mod operations;
 mod permissions;
+mod problems;
 mod registration;
 pub mod routes;

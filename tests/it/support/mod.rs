@@ -19,7 +19,7 @@ pub use cases::played;
 pub use clerk::{CLERK_SECRET, ClerkInstance, ClerkKey, clerk_delivery};
 pub use cluster::{TestCluster, own_cluster, shared_cluster};
 pub use operators::TestOperator;
-pub use people::{Answer, Bearer, Staff, unique};
+pub use people::{Answer, Caller, Staff, unique};
 pub use proxy::Proxy;
 pub use smtp::MailServer;
 pub use tls::{Authority, TlsServer};

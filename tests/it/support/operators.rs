@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::people::Bearer;
+use super::people::Caller;
 use super::{Answer, TestApp, unique};
 
 /// An operator with a session.
@@ -19,14 +19,14 @@ pub struct TestOperator {
     pub email: String,
     pub name: String,
     pub password: String,
-    pub bearer: Bearer,
+    pub caller: Caller,
 }
 
 impl Deref for TestOperator {
-    type Target = Bearer;
+    type Target = Caller;
 
-    fn deref(&self) -> &Bearer {
-        &self.bearer
+    fn deref(&self) -> &Caller {
+        &self.caller
     }
 }
 
@@ -39,7 +39,7 @@ impl TestApp {
             email: format!("{unique}@operators.example"),
             name: format!("Operator {unique}"),
             password: format!("operator's password {unique}"),
-            bearer: Bearer::of(self, ""),
+            caller: Caller::of(self, ""),
         };
         let new = NewOperator {
             email: operator.email.parse().unwrap(),
@@ -76,7 +76,7 @@ impl TestOperator {
         let body = json!({"email": self.email, "password": self.password});
         let session = self.post("/v1/admin/auth/login", body).await.expect(200);
         let token = session["access_token"].as_str().unwrap();
-        Self { bearer: self.bearer.with_token(token), ..self.clone() }
+        Self { caller: self.caller.with_token(token), ..self.clone() }
     }
 
     /// Proves once more who they are: for five minutes they may make and change operators.
@@ -87,6 +87,6 @@ impl TestOperator {
 
     /// The same person, calling another replica.
     pub fn at(&self, app: &TestApp) -> Self {
-        Self { bearer: self.bearer.moved_to(app), ..self.clone() }
+        Self { caller: self.caller.moved_to(app), ..self.clone() }
     }
 }

@@ -81,32 +81,32 @@ pub struct Staff {
     pub email: String,
     pub password: String,
     pub refresh_token: String,
-    pub bearer: Bearer,
+    pub caller: Caller,
 }
 
 impl Deref for Staff {
-    type Target = Bearer;
+    type Target = Caller;
 
-    fn deref(&self) -> &Bearer {
-        &self.bearer
+    fn deref(&self) -> &Caller {
+        &self.caller
     }
 }
 
 impl DerefMut for Staff {
-    fn deref_mut(&mut self) -> &mut Bearer {
-        &mut self.bearer
+    fn deref_mut(&mut self) -> &mut Caller {
+        &mut self.caller
     }
 }
 
 /// Whoever calls an application with a token.
 #[derive(Clone, Debug)]
-pub struct Bearer {
+pub struct Caller {
     pub token: String,
     url: String,
     client: reqwest::Client,
 }
 
-impl Bearer {
+impl Caller {
     /// With this token, or one that is still to come.
     pub fn of(app: &TestApp, token: &str) -> Self {
         Self { token: token.to_owned(), url: app.url.clone(), client: app.client.clone() }
@@ -183,7 +183,7 @@ impl TestApp {
             email: text(&registration["email"]),
             password: text(&registration["password"]),
             refresh_token: text(&made["refresh_token"]),
-            bearer: Bearer::of(self, &text(&made["access_token"])),
+            caller: Caller::of(self, &text(&made["access_token"])),
         }
     }
 }
@@ -196,7 +196,7 @@ impl Staff {
 
     /// The same person, showing another token or key.
     pub fn with_token(&self, token: &str) -> Self {
-        Self { bearer: self.bearer.with_token(token), ..self.clone() }
+        Self { caller: self.caller.with_token(token), ..self.clone() }
     }
 
     /// Somebody else on the same staff, not signed in.
@@ -207,7 +207,7 @@ impl Staff {
 
     /// The same person, calling another replica.
     pub fn at(&self, app: &TestApp) -> Self {
-        Self { bearer: self.bearer.moved_to(app), ..self.clone() }
+        Self { caller: self.caller.moved_to(app), ..self.clone() }
     }
 
     /// Proves once more who they are: for five minutes they may make owners, and give what gives rights.

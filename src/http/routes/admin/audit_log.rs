@@ -1,4 +1,4 @@
-//! `/v1/admin/audit-log`: who has done what.
+//! `/v1/admin/audit-log`: the actions of operators.
 
 use axum::Json;
 use axum::extract::State;
@@ -11,7 +11,7 @@ use crate::http::problem::Problem;
 use crate::http::responses::AdminProblems;
 use crate::registry::people::audit_log;
 
-/// What operators have done, by the API and by command, newest first.
+/// Actions of operators, by the API and by command, newest first.
 #[utoipa::path(
     get,
     path = "/v1/admin/audit-log",

@@ -19,13 +19,13 @@ use crate::http::routes::roles::check_permissions;
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct CreateApiKey {
-    /// For people: which program has it.
+    /// The name of the program that has the key, for people.
     #[schema(required = true)]
     name: String,
-    /// At least one, of those that the caller has.
+    /// At least one, from the permissions that the caller has.
     #[schema(required = true)]
     permissions: Vec<String>,
-    /// From then on it is good no more; for ever where absent.
+    /// When the key stops working. Where absent, it never expires.
     expires_at: Option<DateTime<Utc>>,
 }
 
@@ -38,7 +38,7 @@ impl Checked for CreateApiKey {
             errors.add("permissions", "required", "is required");
         }
         let permissions = check_permissions(errors, &self.permissions);
-        // Later than any clock that PostgreSQL keeps.
+        // PostgreSQL cannot store later years.
         let is_kept = |at: &DateTime<Utc>| (1970..=9999).contains(&chrono::Datelike::year(at));
         if self.expires_at.is_some_and(|at| !is_kept(&at)) {
             errors.add("expires_at", "invalid", "must lie between the years 1970 and 9999");
@@ -47,7 +47,7 @@ impl Checked for CreateApiKey {
     }
 }
 
-/// A new key. The secret is shown this once.
+/// A new key. The secret is shown only this once.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct NewApiKeyDocument {
     #[serde(flatten)]
@@ -56,7 +56,8 @@ pub(crate) struct NewApiKeyDocument {
     secret: String,
 }
 
-/// Makes a key for a program. It is good for the calls that its permissions cover, and for no account.
+/// Creates a key for a program. The key works for the calls that its permissions allow, and for no
+/// account.
 ///
 /// A key with `staff:manage` or `tenant:manage` asks for a step-up (`step_up_required`).
 #[utoipa::path(

@@ -7,7 +7,7 @@ use crate::http::problem::Problem;
 use crate::http::responses::TenantProblems;
 use crate::tenant_data::api_keys;
 
-/// Keys, newest first; those that are good no more as well.
+/// Keys, newest first, expired and revoked keys included.
 #[utoipa::path(
     get,
     path = "/v1/api-keys",

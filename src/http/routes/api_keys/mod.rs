@@ -1,4 +1,4 @@
-//! `/v1/api-keys`: programs of a tenant's own.
+//! `/v1/api-keys`: keys for programs of the tenant.
 
 pub(crate) mod create;
 pub(crate) mod list;
@@ -11,19 +11,19 @@ use uuid::Uuid;
 
 use crate::tenant_data::api_keys::ApiKey;
 
-/// A key, without its secret.
+/// An API key, without its secret.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ApiKeyDocument {
     id: Uuid,
     name: String,
-    /// How the key ends.
+    /// The last characters of the key.
     hint: String,
     permissions: Vec<String>,
     created_by: Option<Uuid>,
     created_at: DateTime<Utc>,
     expires_at: Option<DateTime<Utc>>,
     revoked_at: Option<DateTime<Utc>>,
-    /// To the minute.
+    /// Accurate to the minute.
     last_used_at: Option<DateTime<Utc>>,
     last_used_ip: Option<String>,
 }

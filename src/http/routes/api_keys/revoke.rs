@@ -8,7 +8,7 @@ use crate::http::extract::{Authorized, Id};
 use crate::http::problem::Problem;
 use crate::http::responses::TenantProblems;
 
-/// Takes a key back: within a second it is good nowhere. It stays in the list.
+/// Revokes a key: within a second it works nowhere. It stays in the list.
 #[utoipa::path(
     delete,
     path = "/v1/api-keys/{id}",

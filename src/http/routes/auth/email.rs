@@ -14,7 +14,7 @@ use crate::identifiers::EmailAddress;
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct VerifyRequest {
-    /// From the letter.
+    /// The token from the email.
     #[schema(required = true)]
     token: String,
 }
@@ -27,7 +27,7 @@ impl Checked for VerifyRequest {
     }
 }
 
-/// Proves that an address is somebody's, by the token from a letter, which is good once.
+/// Proves the ownership of an address by the token from an email. The token works once.
 #[utoipa::path(
     post,
     path = "/v1/auth/email/verify",
@@ -45,9 +45,9 @@ pub(crate) async fn verify_email(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Sends the letter to the caller's address once more; the token of the one before is good no more.
+/// Sends the verification email once more. The token of the earlier email stops working.
 ///
-/// Where the address is proven already nothing is sent.
+/// Where the address is already proven, nothing is sent.
 #[utoipa::path(
     post,
     path = "/v1/auth/email/verify/resend",
@@ -68,10 +68,10 @@ pub(crate) async fn resend_verification(
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ChangeEmailRequest {
-    /// With which the caller wants to sign in from now on.
+    /// The new address, with which the caller wants to sign in.
     #[schema(required = true)]
     email: String,
-    /// The caller's, once more.
+    /// The caller's password, as a proof of identity.
     #[schema(required = true)]
     password: String,
 }
@@ -86,7 +86,8 @@ impl Checked for ChangeEmailRequest {
     }
 }
 
-/// Sends a letter to another address, with which the caller wants to sign in. Until its token is confirmed nothing changes.
+/// Sends an email to the new address with which the caller wants to sign in. Nothing changes until
+/// its token is confirmed.
 #[utoipa::path(
     post,
     path = "/v1/auth/email/change",
@@ -106,7 +107,8 @@ pub(crate) async fn change_email(
     Ok(StatusCode::ACCEPTED)
 }
 
-/// Confirms another address by the token from the letter, which is good once: it is the one to sign in with from now on.
+/// Confirms a new address by the token from the email, which works once. From now on the caller
+/// signs in with that address.
 #[utoipa::path(
     post,
     path = "/v1/auth/email/change/confirm",

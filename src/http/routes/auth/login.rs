@@ -20,11 +20,12 @@ pub(crate) struct LoginRequest {
     email: String,
     #[schema(required = true)]
     password: String,
-    /// Six digits of the authenticator app, where a second factor is asked for.
+    /// Six digits of the authenticator app, where a second factor is required.
     totp_code: Option<String>,
-    /// One of the recovery codes, in the place of `totp_code`.
+    /// A recovery code instead of `totp_code`.
     recovery_code: Option<String>,
-    /// Slug, for those who are staff of several organizations. At an organization's own host: the host says it.
+    /// Slug, for a person on the staff of several organizations. At an organization's own host, the
+    /// host decides.
     tenant: Option<String>,
 }
 
@@ -37,7 +38,7 @@ impl Checked for LoginRequest {
         }
         let password = check_password(errors, "password", self.password);
         let factor = check_factor(errors, self.totp_code, self.recovery_code);
-        // A text that is no address has no account: the answer is that of a wrong password.
+        // A text that is no address belongs to no account. It gets the answer of a wrong password.
         Some(LoginCredentials {
             email: self.email.parse().ok(),
             password: password?,
@@ -49,8 +50,8 @@ impl Checked for LoginRequest {
 
 /// Signs a member of staff in.
 ///
-/// An unknown address and a wrong password get the same answer after the same time. At the host of an organization
-/// it is a login to that organization; a `tenant` that is another gets `tenant_mismatch`.
+/// An unknown address and a wrong password get the same answer after the same time. At the host of
+/// an organization it is a login to that organization; another `tenant` gets `tenant_mismatch`.
 #[utoipa::path(
     post,
     path = "/v1/auth/login",

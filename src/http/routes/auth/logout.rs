@@ -16,9 +16,10 @@ use crate::http::{Code, Gateway};
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct LogoutRequest {
-    /// End every session of the same person; only this one where absent.
+    /// Ends every session of the same person. Where absent, only this session ends.
     everywhere: bool,
-    /// Names the session where no access token does. Where absent: that of the cookie.
+    /// Identifies the session where there is no access token. Where absent, the refresh token of
+    /// the cookie does.
     refresh_token: Option<String>,
 }
 
@@ -37,9 +38,9 @@ impl Checked for LogoutRequest {
 
 /// Ends the session: its access token stops working on every replica within a second.
 ///
-/// An access token that has expired or was revoked is enough, and so is the refresh token alone: what is over already gets the
-/// same answer. The cookies are taken away, unless a page of another origin asks for it: such a page has to show a token
-/// (`csrf_rejected` otherwise).
+/// An expired or revoked access token is enough, and so is the refresh token alone: a session that
+/// is over gets the same answer. The cookies are deleted, unless a page of another origin sends the
+/// request. Such a page has to show a token (`csrf_rejected` otherwise).
 #[utoipa::path(
     post,
     path = "/v1/auth/logout",
@@ -60,7 +61,7 @@ pub(crate) async fn logout(
     let cleared = AppendHeaders(cleared.map(|cookie| (SET_COOKIE, cookie)));
     match sign_out(&gateway, leaving, token, everywhere, &client).await {
         Ok(()) => (StatusCode::NO_CONTENT, cleared).into_response(),
-        // It was about a session that is none of theirs.
+        // The session belongs to another organization, so the cookies stay.
         Err(problem) if problem.code() == Code::TenantMismatch => problem.into_response(),
         Err(problem) => (cleared, problem).into_response(),
     }

@@ -14,13 +14,13 @@ pub(crate) struct MeDocument {
     user: UserDocument,
     tenant: TenantDocument,
     permissions: Vec<String>,
-    /// Has the caller proven that letters to their address arrive?
+    /// True if the caller has proven that emails to this address arrive.
     email_verified: bool,
-    /// Must they set up a second factor before they can do anything else?
+    /// True if the caller must set up a second factor before any other call.
     mfa_enrollment_required: bool,
 }
 
-/// Who the token speaks for, and what they may do.
+/// The caller of the token, and the caller's permissions.
 #[utoipa::path(
     get,
     path = "/v1/auth/me",
@@ -31,7 +31,7 @@ pub(crate) struct MeDocument {
 pub(crate) async fn me(access: Account) -> Result<Json<MeDocument>, Problem> {
     let rights = access.rights().await?;
     let db = access.connect().await?;
-    // Removed or disabled since the token was made: it speaks for nobody.
+    // The account was removed or disabled after the token was made.
     let user = staff::find_active(&db, access.claims.sub).await?.ok_or(Code::InvalidToken)?;
     Ok(Json(MeDocument {
         email_verified: user.email_verified_at.is_some(),

@@ -12,10 +12,10 @@ use crate::http::extract::{Account, CalledBy, Checked, FieldErrors, JsonBody};
 use crate::http::problem::Problem;
 use crate::http::responses::TenantProblems;
 
-/// Secrets are kept by nobody on the way.
+/// No cache may keep an answer with secrets.
 const NOT_KEPT: [(HeaderName, &str); 1] = [(CACHE_CONTROL, "no-store")];
 
-/// A second factor as it is sent: at most one of the two.
+/// Checks the second factor of a request: at most one of the two fields is present.
 pub(crate) fn check_factor(
     errors: &mut FieldErrors,
     totp_code: Option<String>,
@@ -37,7 +37,7 @@ pub(crate) fn check_factor(
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct EnrollRequest {
-    /// The caller's, once more.
+    /// The caller's password, as a proof of identity.
     #[schema(required = true)]
     password: String,
 }
@@ -50,7 +50,7 @@ impl Checked for EnrollRequest {
     }
 }
 
-/// A password that is compared, not set.
+/// Checks a password that is compared, not set.
 pub(crate) fn check_password(
     errors: &mut FieldErrors,
     field: &str,
@@ -58,7 +58,7 @@ pub(crate) fn check_password(
 ) -> Option<SecretString> {
     match password.chars().count() {
         0 => errors.add(field, "required", "is required"),
-        // Longer ones cannot have been set; hashing them would only cost.
+        // A longer password cannot have been set. Hashing it would only cost time.
         1025.. => errors.add(field, "too_long", "must have at most 1024 characters"),
         _ => return Some(SecretString::from(password)),
     }
@@ -67,9 +67,9 @@ pub(crate) fn check_password(
 
 #[derive(Serialize, ToSchema)]
 pub(crate) struct EnrollmentDocument {
-    /// To be shown as a QR code.
+    /// URL to show as a QR code.
     otpauth_url: String,
-    /// To be typed in: base32.
+    /// Secret to type in: base32.
     secret: String,
 }
 
@@ -79,9 +79,10 @@ impl From<Enrollment> for EnrollmentDocument {
     }
 }
 
-/// Begins to set up a second factor: an authenticator app reads the secret, and `confirm` takes a first code of it.
+/// Begins to set up a second factor: an authenticator app reads the secret, and `confirm` takes the
+/// app's first code.
 ///
-/// Until then nothing changes. A secret that was never confirmed is replaced.
+/// Until then nothing changes. A new call replaces a secret that was not confirmed.
 #[utoipa::path(
     post,
     path = "/v1/auth/mfa/enroll",
@@ -104,7 +105,7 @@ pub(crate) async fn enroll_mfa(
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ConfirmRequest {
-    /// Six digits of the app.
+    /// Six digits of the authenticator app.
     #[schema(required = true)]
     totp_code: String,
 }
@@ -119,7 +120,7 @@ impl Checked for ConfirmRequest {
 
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RecoveryCodesDocument {
-    /// Each good once in the place of a code of the app. Shown this once.
+    /// Each works once instead of a code of the app. They are shown only this once.
     recovery_codes: Vec<String>,
 }
 
@@ -129,7 +130,7 @@ impl From<Vec<String>> for RecoveryCodesDocument {
     }
 }
 
-/// Switches the second factor on, by a first code of the app. The caller's other sessions end.
+/// Switches the second factor on, with a first code of the app. The caller's other sessions end.
 #[utoipa::path(
     post,
     path = "/v1/auth/mfa/confirm",
@@ -156,9 +157,9 @@ pub(crate) async fn confirm_mfa(
 pub(crate) struct DisableRequest {
     #[schema(required = true)]
     password: String,
-    /// Six digits of the app; or `recovery_code`.
+    /// Six digits of the authenticator app. Required if there is no `recovery_code`.
     totp_code: Option<String>,
-    /// One of the recovery codes.
+    /// A recovery code instead of `totp_code`.
     recovery_code: Option<String>,
 }
 
@@ -175,7 +176,7 @@ impl Checked for DisableRequest {
     }
 }
 
-/// Takes the second factor off, for whoever shows password and code.
+/// Switches the second factor off. The caller has to send the password and a code.
 #[utoipa::path(
     post,
     path = "/v1/auth/mfa/disable",

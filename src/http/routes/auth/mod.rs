@@ -1,4 +1,4 @@
-//! `/v1/auth`: registering, signing in and out.
+//! `/v1/auth`: registration, login and logout.
 
 pub(crate) mod email;
 pub(crate) mod login;
@@ -24,7 +24,7 @@ use crate::http::extract::Cookies;
 use crate::registry::tenants::{Status, Tenant};
 use crate::tenant_data::staff::StaffMember;
 
-/// A tenant as its staff sees it.
+/// A tenant as its staff see it.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct TenantDocument {
     id: Uuid,
@@ -79,7 +79,7 @@ impl From<StaffMember> for UserDocument {
     }
 }
 
-/// Somebody who is signed in, and what they call with.
+/// A signed-in member of staff, and the tokens for the API.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct SessionDocument {
     tenant: TenantDocument,
@@ -105,7 +105,7 @@ impl From<SignedIn> for SessionDocument {
     }
 }
 
-/// A document with tokens in it: nobody keeps a copy on the way, and browsers get them as cookies too.
+/// A document with tokens: no cache may keep it, and browsers get the tokens as cookies too.
 pub(super) fn with_tokens<T: Serialize>(
     cookies: Cookies,
     signed_in: SignedIn,

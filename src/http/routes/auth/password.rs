@@ -13,8 +13,8 @@ use crate::http::problem::Problem;
 use crate::http::responses::{OpenProblems, TenantProblems};
 use crate::identifiers::EmailAddress;
 
-/// The length of a password that is to be somebody's from now on. Whether it is one that anybody would try costs more,
-/// and is seen when it is hashed.
+/// Checks the length of a new password. Whether it is a common password costs more, and is checked
+/// when it is hashed.
 pub(crate) fn check_new_password(
     errors: &mut FieldErrors,
     field: &str,
@@ -34,13 +34,13 @@ pub(crate) fn check_new_password(
 pub(crate) struct ForgotRequest {
     #[schema(required = true)]
     email: String,
-    /// Slug: a letter only for that organization. At an organization's own host: the host says it.
+    /// Slug: an email only for that organization. At an organization's own host, the host decides.
     tenant: Option<String>,
 }
 
-/// Whose password is forgotten.
+/// The account whose password is forgotten.
 pub(crate) struct Forgotten {
-    /// A text that is no address has no account.
+    /// `None`: the text is no address, so it belongs to no account.
     email: Option<EmailAddress>,
     tenant: Option<String>,
 }
@@ -56,9 +56,9 @@ impl Checked for ForgotRequest {
     }
 }
 
-/// Sends a letter by which a new password can be set, if there is somebody with this address.
+/// Sends an email by which a new password can be set, if there is an account with this address.
 ///
-/// The answer is the same whether there is or not.
+/// The answer is the same if there is none.
 #[utoipa::path(
     post,
     path = "/v1/auth/password/forgot",
@@ -81,7 +81,7 @@ pub(crate) async fn forgot_password(
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ResetRequest {
-    /// From the letter.
+    /// The token from the email.
     #[schema(required = true)]
     token: String,
     /// 10 to 128 characters.
@@ -99,7 +99,8 @@ impl Checked for ResetRequest {
     }
 }
 
-/// Sets a new password by the token from a letter, which is good once. All sessions of the person end.
+/// Sets a new password by the token from an email, which works once. All sessions of the person
+/// end.
 #[utoipa::path(
     post,
     path = "/v1/auth/password/reset",
@@ -139,14 +140,14 @@ impl Checked for ChangeRequest {
     }
 }
 
-/// The field is called so where the old password is given, too.
+/// In a request that has the old password too, the field is called `new_password`.
 pub(crate) fn of_new_password(error: CredentialError) -> Problem {
     Problem::from(error).of_field("new_password")
 }
 
-/// Sets a new password for a caller who knows the old one. Their other sessions end.
+/// Sets a new password for a caller who sends the old one. The caller's other sessions end.
 ///
-/// A wrong `current_password` gets `invalid_credentials`, and counts like a failed sign-in.
+/// A wrong `current_password` gets `invalid_credentials`, and counts like a failed login.
 #[utoipa::path(
     post,
     path = "/v1/auth/password/change",

@@ -14,7 +14,7 @@ use crate::http::responses::OpenProblems;
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RefreshRequest {
-    /// Where absent: that of the cookie.
+    /// Where absent, the refresh token of the cookie is used.
     refresh_token: Option<String>,
 }
 
@@ -30,10 +30,10 @@ impl Checked for RefreshRequest {
     }
 }
 
-/// A new pair of tokens for a refresh token, which is good once.
+/// Exchanges a refresh token for a new pair of tokens. A refresh token works once.
 ///
-/// A refresh token that was used before ends its whole session. At the host of another organization it gets
-/// `tenant_mismatch`, and stays good.
+/// A refresh token that was used before ends its whole session. At the host of another organization
+/// it gets `tenant_mismatch`, and stays valid.
 #[utoipa::path(
     post,
     path = "/v1/auth/refresh",

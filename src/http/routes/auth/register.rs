@@ -37,7 +37,7 @@ pub(crate) struct RegisterRequest {
     organization_name: String,
     #[schema(required = true, example = "pastor@example.org")]
     email: String,
-    /// 10 to 128 characters. Taken as it is, white space included.
+    /// 10 to 128 characters. White space is part of the password.
     #[schema(required = true)]
     password: String,
     #[schema(required = true)]
@@ -47,11 +47,11 @@ pub(crate) struct RegisterRequest {
     /// IANA name; UTC where absent.
     #[schema(example = "America/Chicago")]
     timezone: Option<String>,
-    /// 3 to 40 of `[a-z0-9-]`; derived from the name where absent.
+    /// 3 to 40 of `[a-z0-9-]`; derived from the organization's name where absent.
     slug: Option<String>,
 }
 
-/// What was asked for, with the password still in clear.
+/// The checked request; the password is not hashed yet.
 #[derive(Clone)]
 pub(crate) struct CheckedRegistration {
     organization_name: String,
@@ -87,7 +87,7 @@ impl Checked for RegisterRequest {
 }
 
 impl CheckedRegistration {
-    /// What a repetition has to agree in.
+    /// The fields in which a repeated request must agree with the first.
     fn fingerprint(&self) -> String {
         let slug = self.slug.as_ref().map(Slug::as_str);
         serde_json::json!([
@@ -102,7 +102,7 @@ impl CheckedRegistration {
         .to_string()
     }
 
-    /// What a guesser knows of the owner.
+    /// What an attacker who guesses passwords knows of the owner.
     fn about(&self) -> Vec<String> {
         let email = self.email.as_str().to_owned();
         vec![self.organization_name.clone(), email, self.first_name.clone(), self.last_name.clone()]
@@ -126,7 +126,7 @@ impl CheckedRegistration {
     }
 }
 
-/// Registered, and signed in.
+/// A completed registration, and the owner's session.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RegisteredDocument {
     registration: RegistrationDocument,
@@ -139,12 +139,13 @@ pub(crate) struct AcceptedDocument {
     registration: RegistrationDocument,
 }
 
-/// Registers an organization: makes its own database and signs its owner in.
+/// Registers an organization: creates its own database and signs its owner in.
 ///
-/// Answers 201 when it is ready within some seconds, else 202; with `Prefer: respond-async` 202 at once. The work
-/// goes on even if the client goes away. With an `Idempotency-Key` (1 to 255 visible ASCII characters, kept for 24 h) a
-/// repeated request finds the first registration again, with a fresh session. The host does not matter: at that of
-/// another organization, too, a new one is made.
+/// Answers 201 when the organization is ready within some seconds, else 202; with
+/// `Prefer: respond-async` 202 at once. The work goes on even if the client disconnects. With an
+/// `Idempotency-Key` (1 to 255 visible ASCII characters, kept for 24 h) a repeated request gets the
+/// first registration again, with a new session. The host does not matter: the host of another
+/// organization creates a new one too.
 #[utoipa::path(
     post,
     path = "/v1/auth/register",
@@ -178,12 +179,12 @@ pub(crate) async fn register(
     }
     let passwords = gateway.accounts.hasher();
     let password_hash = passwords.hash_new(request.password.clone(), request.about()).await?;
-    // Where no letter is sent, nobody can prove an address.
+    // Where no email is sent, no owner can prove an address.
     let unproven = gateway.accounts.sends_email();
     let new = request.tenant(password_hash, unproven);
     let started = gateway.provisioner.start(&new, seen.as_ref()).await;
     let started = match (started, &seen) {
-        // Another one with the same key was faster.
+        // Another request with the same key was faster.
         (Err(StartRunError::KeyTaken), Some(seen)) => {
             let first = gateway.provisioner.registered_as(seen).await?;
             let first = first.ok_or(Code::IdempotencyInProgress)?;
@@ -204,7 +205,7 @@ pub(crate) async fn register(
         Ok(Err(failure @ (RunFailure::Refused(_) | RunFailure::Broken { .. }))) => {
             Err(failure.into())
         }
-        // Still running: the resource tells.
+        // The run goes on. The client follows it at `/v1/registrations/<id>`.
         Ok(Err(RunFailure::Unfinished(_))) | Err(_) => {
             let document = AcceptedDocument { registration: progress(&gateway, id).await? };
             Ok((StatusCode::ACCEPTED, location(id), Json(document)).into_response())
@@ -212,9 +213,9 @@ pub(crate) async fn register(
     }
 }
 
-/// The answer to a repetition: the same registration, tenant and user, and a fresh session for whoever still has the
-/// owner's password. `None`: the first one failed for no fault of the client, and nothing is left of it; this one may
-/// begin anew.
+/// The answer to a repeated request: the same registration, tenant and user, and a new session if
+/// the request has the owner's current password. `None`: the first registration failed without a
+/// fault of the client and nothing is left of it, so this request may begin again.
 async fn again(
     gateway: &Gateway,
     first: Registration,
@@ -269,7 +270,7 @@ async fn progress(gateway: &Gateway, id: Uuid) -> Result<RegistrationDocument, P
     progress.map(RegistrationDocument::from).ok_or(Code::NotFound.into())
 }
 
-/// RFC 7240. What else is preferred, in whatever bytes, does not matter.
+/// RFC 7240. Other preferences are ignored, whatever bytes they consist of.
 fn prefers_async(headers: &HeaderMap) -> bool {
     let lines = headers.get_all("prefer").iter();
     let mut preferences = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));

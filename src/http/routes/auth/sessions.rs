@@ -17,13 +17,13 @@ use crate::http::responses::TenantProblems;
 pub(crate) struct OwnSessionDocument {
     id: Uuid,
     created_at: DateTime<Utc>,
-    /// When its tokens were last renewed.
+    /// When the session's tokens were last renewed.
     last_used_at: DateTime<Utc>,
-    /// Of the client that last renewed them.
+    /// Address of the client that last renewed them.
     ip: Option<String>,
-    /// What that client calls itself.
+    /// User agent of that client.
     user_agent: Option<String>,
-    /// Is it the one of this request?
+    /// True for the session of this request.
     current: bool,
 }
 
@@ -34,7 +34,7 @@ impl From<(Session, bool)> for OwnSessionDocument {
     }
 }
 
-/// Where the caller is signed in, the newest first.
+/// The caller's sessions, newest first.
 #[utoipa::path(
     get,
     path = "/v1/auth/sessions",
@@ -57,7 +57,7 @@ pub(crate) async fn list_sessions(
     })))
 }
 
-/// Signs the caller out somewhere: within a second that session's access token works nowhere any more.
+/// Ends one of the caller's sessions: within a second its access token works nowhere any more.
 #[utoipa::path(
     delete,
     path = "/v1/auth/sessions/{id}",

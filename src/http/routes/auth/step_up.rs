@@ -14,12 +14,12 @@ use crate::http::responses::TenantProblems;
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct StepUpRequest {
-    /// The caller's, once more.
+    /// The caller's password.
     #[schema(required = true)]
     password: String,
-    /// Where the caller has a second factor.
+    /// Six digits of the authenticator app, where the caller has a second factor.
     totp_code: Option<String>,
-    /// In the place of `totp_code`.
+    /// A recovery code instead of `totp_code`.
     recovery_code: Option<String>,
 }
 
@@ -33,11 +33,13 @@ impl Checked for StepUpRequest {
     }
 }
 
-/// Proves once more who the caller is: for five minutes this session may do what answers `step_up_required` otherwise.
+/// Proves the caller's identity once more: for five minutes the calls that otherwise get
+/// `step_up_required` are allowed in this session.
 ///
-/// That is: to make or unmake owners, to give `staff:manage` or `tenant:manage`, to take somebody's second factor off, and to change one's
-/// address where there is a second factor. It counts like a sign-in, and ends with the session, with another password and with
-/// another second factor. Whom an identity provider signs in proves it there.
+/// These calls change who is an owner, give `staff:manage` or `tenant:manage`, take off the
+/// second factor of another person, or change the caller's address where there is a second factor.
+/// A step-up counts like a login. It ends with the session, with a new password and with a new
+/// second factor. A caller who signs in at an identity provider proves the identity there.
 #[utoipa::path(
     post,
     path = "/v1/auth/step-up",

@@ -19,7 +19,7 @@ use crate::messaging::branches::{self, BranchError};
 pub(crate) struct CreateBranch {
     #[schema(required = true)]
     name: String,
-    /// IANA name; the organization's where absent.
+    /// IANA name; the organization's time zone where absent.
     timezone: Option<String>,
 }
 

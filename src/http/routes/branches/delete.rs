@@ -7,7 +7,7 @@ use crate::http::problem::Problem;
 use crate::http::responses::TenantProblems;
 use crate::messaging::branches::{self, BranchError};
 
-/// Removes a branch that no member belongs to.
+/// Removes a branch that has no members.
 #[utoipa::path(
     delete,
     path = "/v1/branches/{id}",

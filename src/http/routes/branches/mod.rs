@@ -1,4 +1,4 @@
-//! `/v1/branches`: the places a church meets in.
+//! `/v1/branches`: the places where a church meets.
 
 pub(crate) mod create;
 pub(crate) mod delete;
@@ -17,7 +17,7 @@ use crate::messaging::branches::Branch;
 pub(crate) struct BranchDocument {
     id: Uuid,
     name: String,
-    /// IANA name.
+    /// IANA name of the time zone.
     timezone: String,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,

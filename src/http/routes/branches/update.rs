@@ -13,12 +13,12 @@ use crate::http::responses::TenantProblems;
 use crate::identifiers::Timezone;
 use crate::messaging::branches::{self, BranchChanges, BranchError};
 
-/// What is absent stays.
+/// Absent fields stay as they are.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct UpdateBranch {
     name: Option<String>,
-    /// IANA name.
+    /// IANA name of the time zone.
     timezone: Option<String>,
 }
 
@@ -35,7 +35,7 @@ impl Checked for UpdateBranch {
     }
 }
 
-/// Changes what is given.
+/// Changes the given fields.
 #[utoipa::path(
     patch,
     path = "/v1/branches/{id}",

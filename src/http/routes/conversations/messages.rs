@@ -17,21 +17,21 @@ pub(crate) struct MessageDocument {
     conversation_id: Uuid,
     /// `inbound` or `outbound`.
     direction: String,
-    /// Of a multimedia message.
+    /// Subject of a multimedia message.
     subject: Option<String>,
     body: String,
     /// Attachments: `url`, `content_type`, `size`, `sha256`.
     #[schema(value_type = Vec<Object>)]
     media: serde_json::Value,
-    /// Of a group message: to whom else it was sent.
+    /// The other recipients of a group message.
     #[schema(value_type = Vec<String>)]
     recipients: serde_json::Value,
     status: String,
-    /// Parts of which the message was sent or received.
+    /// Parts in which the message was sent or received.
     segments: i32,
     provider_message_id: Option<String>,
     error: Option<String>,
-    /// Which member of staff wrote it.
+    /// The member of staff who wrote it.
     sent_by: Option<Uuid>,
     occurred_at: DateTime<Utc>,
     created_at: DateTime<Utc>,

@@ -1,4 +1,4 @@
-//! `/v1/conversations`: what contacts wrote.
+//! `/v1/conversations`: the messages with contacts.
 
 pub(crate) mod list;
 pub(crate) mod messages;
@@ -14,20 +14,23 @@ use crate::messaging::conversations::Conversation;
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ConversationDocument {
     id: Uuid,
-    /// Who writes: a number in E.164, a short code, or a name; `unknown` where the provider names nobody.
+    /// The contact: a number in E.164, a short code, or a name; `unknown` where the provider names
+    /// no sender.
     contact_number: String,
-    /// The member with that number; in a conversation that has ended, the one who had it then.
+    /// The member with that number. In a conversation that has ended: the member who had the number
+    /// then.
     member_id: Option<Uuid>,
     /// The organization's number, or its short code.
     phone_number: String,
     /// `open` or `closed`.
     status: String,
-    /// Which member of staff sees to it.
+    /// The member of staff who is responsible for it.
     assigned_to: Option<Uuid>,
     unread_count: i32,
     last_message_at: DateTime<Utc>,
     last_message_preview: String,
-    /// Since when the number is not the member's any more. What comes from it since then is another conversation.
+    /// When the member stopped having the number. Later messages from the number belong to another
+    /// conversation.
     ended_at: Option<DateTime<Utc>>,
     created_at: DateTime<Utc>,
 }

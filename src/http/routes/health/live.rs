@@ -4,11 +4,11 @@ use utoipa::ToSchema;
 
 #[derive(Serialize, ToSchema)]
 pub(crate) struct LiveDocument {
-    /// `ok`.
+    /// Always `ok`.
     status: &'static str,
 }
 
-/// The process lives.
+/// The process is running.
 #[utoipa::path(
     get,
     path = "/healthz",

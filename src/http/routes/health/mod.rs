@@ -1,4 +1,4 @@
-//! What load balancers ask.
+//! Health checks for load balancers.
 
 pub(crate) mod live;
 pub(crate) mod ready;

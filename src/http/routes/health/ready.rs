@@ -23,7 +23,7 @@ struct ChecksDocument {
     open_tenants: usize,
 }
 
-/// Should this replica get requests? Answered from memory.
+/// Whether this replica should get requests. Answered from memory.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -55,7 +55,7 @@ pub(crate) async fn ready(
     (code, headers, Json(ReadyDocument { status: state.name(), checks }))
 }
 
-/// The same under the name that load balancers like to ask for.
+/// The same as `/readyz`, at the path that many load balancers use.
 #[utoipa::path(
     get,
     path = "/health",

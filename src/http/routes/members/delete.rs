@@ -9,7 +9,7 @@ use crate::http::problem::Problem;
 use crate::http::responses::TenantProblems;
 use crate::messaging::members::{self, MemberError};
 
-/// Removes a member. Conversations with them end, and stay.
+/// Removes a member. The member's conversations end, and stay readable.
 #[utoipa::path(
     delete,
     path = "/v1/members/{id}",

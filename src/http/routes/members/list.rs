@@ -15,7 +15,8 @@ use crate::plain_text::is_control;
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListMembers {
-    /// A part of the name or the email, or of the phone number, with or without punctuation and country code.
+    /// A part of the name, of the email address or of the phone number; the number with or without
+    /// punctuation and country code.
     q: Option<String>,
     #[param(value_type = Option<Uuid>)]
     branch_id: Option<String>,
@@ -26,7 +27,7 @@ pub(crate) struct ListMembers {
     /// Rows at most, 1 to 200; 50 where absent.
     #[param(value_type = Option<u64>, minimum = 1, maximum = 200)]
     limit: Option<String>,
-    /// `next_cursor` of the part before.
+    /// `next_cursor` of the previous page.
     cursor: Option<String>,
 }
 
@@ -34,7 +35,7 @@ impl Checked for ListMembers {
     type Output = (MemberFilter, PageRequest);
 
     fn check(self, errors: &mut FieldErrors) -> Option<Self::Output> {
-        // Direction marks and the like come along when a number is pasted, and mean nothing.
+        // A pasted number often contains invisible characters such as direction marks.
         let means_nothing = |c: char| is_control(c) && !c.is_control();
         let q = self.q.unwrap_or_default().replace(means_nothing, "");
         let text = errors.text("q", &q, 0..=200);

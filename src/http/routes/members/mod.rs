@@ -23,12 +23,12 @@ pub(crate) struct MemberDocument {
     id: Uuid,
     first_name: String,
     last_name: String,
-    /// E.164.
+    /// Phone number in E.164.
     phone_number: String,
     email: Option<String>,
     branch_id: Option<Uuid>,
     tags: Vec<String>,
-    /// Since when they want no messages.
+    /// When the member opted out of messages.
     #[serde(serialize_with = "timestamp::write_optional")]
     opted_out_at: Option<DateTime<Utc>>,
     #[serde(serialize_with = "timestamp::write")]
@@ -54,7 +54,7 @@ impl From<Member> for MemberDocument {
     }
 }
 
-/// Free words, without repeats, in the order given.
+/// Checks tags. Repeated tags are removed; the order stays.
 fn check_tags(errors: &mut FieldErrors, tags: &[String]) -> Option<Vec<String>> {
     if tags.len() > MAX_TAGS {
         errors.add("tags", "too_long", format!("must be at most {MAX_TAGS}"));

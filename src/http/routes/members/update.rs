@@ -12,7 +12,7 @@ use crate::http::problem::Problem;
 use crate::http::responses::TenantProblems;
 use crate::messaging::members::{self, MemberChanges, MemberError};
 
-/// What is absent stays. An empty text clears `last_name`, `email` and `branch_id`.
+/// Absent fields stay as they are. An empty text clears `last_name`, `email` and `branch_id`.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct UpdateMember {
@@ -21,7 +21,7 @@ pub(crate) struct UpdateMember {
     phone_number: Option<String>,
     email: Option<String>,
     branch_id: Option<String>,
-    /// Replaces all of them.
+    /// Replaces all tags.
     tags: Option<Vec<String>>,
 }
 
@@ -38,7 +38,7 @@ impl Checked for UpdateMember {
             text => errors.optional_id("branch_id", Some(text)),
         });
         let tags = self.tags.map(|tags| check_tags(errors, &tags));
-        // What was given and did not parse has left its fault; the changes are not used then.
+        // A value that did not parse has left its field error, and then the changes are not used.
         Some(MemberChanges {
             first_name: first_name.flatten(),
             last_name: last_name.flatten(),
@@ -50,7 +50,7 @@ impl Checked for UpdateMember {
     }
 }
 
-/// Changes what is given. Conversations from a number that is the member's no more end.
+/// Changes the given fields. Conversations with a number that the member has no longer end.
 #[utoipa::path(
     patch,
     path = "/v1/members/{id}",

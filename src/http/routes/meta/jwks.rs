@@ -12,7 +12,7 @@ pub(crate) struct JwksDocument {
     keys: Vec<PublicJwk>,
 }
 
-/// The keys by which others can verify our access tokens (RFC 7517).
+/// The public keys that verify our access tokens (RFC 7517).
 #[utoipa::path(
     get,
     path = "/.well-known/jwks.json",

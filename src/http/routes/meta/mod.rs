@@ -1,4 +1,4 @@
-//! What the gateway says about itself.
+//! Routes about the gateway itself.
 
 pub(crate) mod jwks;
 pub(crate) mod problems;

@@ -17,10 +17,10 @@ use crate::http::responses::LookUpProblems;
 pub(crate) async fn show_problem(
     code: Result<Path<String>, PathRejection>,
 ) -> Result<Html<String>, Problem> {
-    // What is no UTF-8 names no code.
+    // A code that is not UTF-8 is unknown.
     let Path(code) = code.map_err(|_| Code::NotFound)?;
     let known = Code::ALL.iter().find(|known| known.as_str() == code).ok_or(Code::NotFound)?;
-    // Every text is a constant of ours; nothing of the request is in the page.
+    // Every text is a constant of ours. The page contains nothing from the request.
     Ok(Html(format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title>\
          <h1>{title}</h1><p><code>{code}</code> &middot; HTTP {status}</p><p>{meaning}</p></html>\n",

@@ -1,6 +1,6 @@
 use axum::response::Redirect;
 
-/// Whoever opens the bare address wants to know what this is.
+/// The root path leads to the documentation.
 pub(crate) async fn to_documentation() -> Redirect {
     Redirect::temporary("/docs/")
 }

@@ -1,4 +1,4 @@
-//! `/v1/registrations`: how far a registration has come.
+//! `/v1/registrations`: the progress of a registration.
 
 pub(crate) mod show;
 
@@ -15,9 +15,9 @@ pub(crate) struct RegistrationDocument {
     /// `pending`, `running`, `completed` or `failed`.
     status: &'static str,
     steps: Vec<StepDocument>,
-    /// Once it is completed.
+    /// `null` until the registration is completed.
     tenant_id: Option<Uuid>,
-    /// Once it has failed.
+    /// `null` unless the registration has failed.
     error: Option<ErrorDocument>,
 }
 
@@ -41,7 +41,7 @@ impl From<(Run, Vec<Step>)> for RegistrationDocument {
     fn from((run, steps): (Run, Vec<Step>)) -> Self {
         let status = match run.status {
             RunStatus::Pending => "pending",
-            // To the outside a run that is being undone is not at its end yet.
+            // Clients see a run that is being undone as running.
             RunStatus::Running | RunStatus::Compensating => "running",
             RunStatus::Completed => "completed",
             RunStatus::Failed => "failed",

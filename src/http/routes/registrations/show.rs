@@ -7,7 +7,7 @@ use crate::http::problem::Problem;
 use crate::http::responses::LookUpProblems;
 use crate::http::{Code, Gateway};
 
-/// How far a registration has come. Whoever has its id, which cannot be guessed, may ask.
+/// The progress of a registration. No token is needed, because the id cannot be guessed.
 #[utoipa::path(
     get,
     path = "/v1/registrations/{id}",

@@ -13,12 +13,12 @@ use crate::http::problem::Problem;
 use crate::http::responses::TenantProblems;
 use crate::tenant_data::roles::{self, RoleError};
 
-/// What is absent stays.
+/// Absent fields stay as they are.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ChangeRole {
     name: Option<String>,
-    /// Replaces all of them.
+    /// Replaces all permissions.
     permissions: Option<Vec<String>>,
 }
 
@@ -32,9 +32,9 @@ impl Checked for ChangeRole {
     }
 }
 
-/// Changes what is given: whoever has the role may do that within seconds.
+/// Changes the given fields. The change takes effect within seconds for everybody with the role.
 ///
-/// What the owner may do stays, and so do the names of built-in roles.
+/// The owner role keeps its permissions, and built-in roles keep their names.
 #[utoipa::path(
     patch,
     path = "/v1/roles/{id}",

@@ -19,7 +19,7 @@ use crate::tenant_data::roles::{self, RoleError};
 pub(crate) struct CreateRole {
     #[schema(required = true)]
     name: String,
-    /// Of those that the caller has.
+    /// From the permissions that the caller has.
     permissions: Vec<String>,
 }
 
@@ -33,7 +33,7 @@ impl Checked for CreateRole {
     }
 }
 
-/// Adds a role.
+/// Adds a role with some of the caller's permissions.
 #[utoipa::path(
     post,
     path = "/v1/roles",
@@ -55,7 +55,7 @@ pub(crate) async fn create_role(
         Ok::<_, RoleError>((role, event))
     });
     let role = created.await?;
-    // There is no call for a single role: the list shows it.
+    // No call reads a single role: the list shows it.
     let location = [(header::LOCATION, "/v1/roles".to_owned())];
     Ok((StatusCode::CREATED, location, Json(role.into())))
 }

@@ -1,4 +1,4 @@
-//! `/v1/roles`: what somebody on the staff may do.
+//! `/v1/roles`: sets of permissions for staff.
 
 pub(crate) mod change;
 pub(crate) mod create;
@@ -19,7 +19,7 @@ pub(crate) struct RoleDocument {
     id: Uuid,
     name: String,
     permissions: Vec<String>,
-    /// Came with the organization: it cannot be renamed or removed.
+    /// True for a role that every organization starts with. It cannot be renamed or removed.
     built_in: bool,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
@@ -38,7 +38,7 @@ impl From<Role> for RoleDocument {
     }
 }
 
-/// Permissions, each that there is, once, in one order.
+/// Checks that permissions exist. Returns each once, in a fixed order.
 pub(crate) fn check_permissions(errors: &mut FieldErrors, names: &[String]) -> Option<Vec<String>> {
     let is_known = |name: &&String| PERMISSIONS.iter().any(|(known, _)| known == name);
     if let Some(position) = names.iter().position(|name| !is_known(&name)) {

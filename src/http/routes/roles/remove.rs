@@ -8,7 +8,7 @@ use crate::http::problem::Problem;
 use crate::http::responses::TenantProblems;
 use crate::tenant_data::roles::{self, RoleError};
 
-/// Removes a role that nobody has.
+/// Removes a role that no member of staff has.
 #[utoipa::path(
     delete,
     path = "/v1/roles/{id}",

@@ -11,15 +11,15 @@ use crate::http::problem::Problem;
 use crate::http::responses::TenantProblems;
 use crate::tenant_data::staff_changes::StaffChanges;
 
-/// What is absent stays.
+/// Absent fields stay as they are.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ChangeStaff {
     first_name: Option<String>,
     last_name: Option<String>,
-    /// Name of a role that permits no more than the caller may.
+    /// Name of a role that permits no more than the caller's own.
     role: Option<String>,
-    /// `active` or `disabled`. Whoever is disabled loses all sessions.
+    /// `active` or `disabled`. A disabled member of staff loses all sessions.
     status: Option<String>,
 }
 
@@ -48,9 +48,10 @@ impl Checked for ChangeStaff {
     }
 }
 
-/// Changes what is given. What they may do changes within seconds.
+/// Changes the given fields. A change of permissions takes effect within seconds.
 ///
-/// Nobody changes somebody who may do more than they, or makes anybody so; and an owner is always left.
+/// A caller cannot change a person who has more permissions than the caller, and cannot give
+/// permissions that the caller lacks. One owner is always left.
 #[utoipa::path(
     patch,
     path = "/v1/staff/{id}",

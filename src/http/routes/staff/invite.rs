@@ -21,7 +21,7 @@ pub(crate) struct InviteStaff {
     first_name: String,
     #[schema(required = true)]
     last_name: String,
-    /// Name of a role that permits no more than the caller may.
+    /// Name of a role that permits no more than the caller's own.
     #[schema(required = true, example = "editor")]
     role: String,
 }
@@ -43,7 +43,7 @@ impl Checked for InviteStaff {
     }
 }
 
-/// Invites somebody to the staff by letter: they choose a password and join.
+/// Invites a person to the staff by email. The person chooses a password and joins.
 ///
 /// An address may be on the staff of several organizations, each with a password of its own.
 #[utoipa::path(
@@ -65,7 +65,7 @@ pub(crate) async fn invite_staff(
     Ok((StatusCode::CREATED, location, Json(invited.into())))
 }
 
-/// Sends the letter of an invitation once more; the one before is good no more.
+/// Sends the email of an invitation once more. The earlier email stops working.
 #[utoipa::path(
     post,
     path = "/v1/staff/{id}/invitation",

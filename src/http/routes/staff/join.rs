@@ -8,7 +8,7 @@ use crate::http::responses::OpenProblems;
 use crate::http::routes::auth::password::ResetRequest;
 use crate::http::routes::auth::{SessionDocument, with_tokens};
 
-/// Joins the staff by the token from an invitation, which is good once, and signs in.
+/// Joins the staff by the token from an invitation, which works once, and signs in.
 #[utoipa::path(
     post,
     path = "/v1/auth/invitations/accept",

@@ -7,7 +7,7 @@ use crate::http::problem::Problem;
 use crate::http::responses::TenantProblems;
 use crate::tenant_data::staff_changes;
 
-/// The staff, newest first: those who are invited and those who are disabled as well.
+/// The staff, newest first, invited and disabled people included.
 #[utoipa::path(
     get,
     path = "/v1/staff",

@@ -13,14 +13,14 @@ use uuid::Uuid;
 
 use crate::tenant_data::staff::StaffMember;
 
-/// A member of staff as their managers see them.
+/// A member of staff as staff managers see them.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct StaffDocument {
     id: Uuid,
     email: String,
     first_name: String,
     last_name: String,
-    /// Name of a role.
+    /// Name of the person's role.
     role: String,
     /// `invited`, `active` or `disabled`.
     #[schema(example = "active")]

@@ -7,7 +7,7 @@ use crate::http::extract::{Authorized, Id};
 use crate::http::problem::Problem;
 use crate::http::responses::TenantProblems;
 
-/// Removes somebody from the staff. Their sessions end; what they have written stays.
+/// Removes a person from the staff. The person's sessions end; the messages they wrote stay.
 ///
 /// The last owner cannot be removed.
 #[utoipa::path(
@@ -28,7 +28,7 @@ pub(crate) async fn remove_staff(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Takes the second factor off somebody who has lost it. Their sessions end.
+/// Switches off the second factor of a person who has lost it. The person's sessions end.
 #[utoipa::path(
     delete,
     path = "/v1/staff/{id}/mfa",

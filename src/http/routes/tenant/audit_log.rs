@@ -7,7 +7,7 @@ use crate::http::problem::Problem;
 use crate::http::responses::TenantProblems;
 use crate::tenant_data::audit_log;
 
-/// Who has done what, newest first: staff, their programs, and operators who were let in.
+/// Actions of staff, of their programs, and of operators in impersonation sessions, newest first.
 #[utoipa::path(
     get,
     path = "/v1/tenant/audit-log",

@@ -14,19 +14,19 @@ use crate::http::problem::Problem;
 use crate::http::responses::TenantProblems;
 use crate::tenant_data::impersonations::{self, Impersonation};
 
-/// An operator of the service who was let in, or let themselves in to help.
+/// An impersonation session: an operator of the service acts in the organization.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ImpersonationDocument {
     id: Uuid,
     operator_name: String,
-    /// In their own words.
+    /// The operator's own words.
     reason: String,
-    /// May they also change something?
+    /// True if the operator may also change data.
     may_write: bool,
     created_at: DateTime<Utc>,
-    /// When it ends by itself.
+    /// When the session ends by itself.
     expires_at: DateTime<Utc>,
-    /// When it was ended before that.
+    /// When the session was ended before that.
     revoked_at: Option<DateTime<Utc>>,
 }
 
@@ -44,7 +44,7 @@ impl From<Impersonation> for ImpersonationDocument {
     }
 }
 
-/// Which operators have looked into the organization, and why, newest first.
+/// Impersonation sessions: which operators acted in the organization and why, newest first.
 #[utoipa::path(
     get,
     path = "/v1/tenant/impersonations",
@@ -61,7 +61,7 @@ pub(crate) async fn list_impersonations(
     Ok(PageDocument::from_page(impersonations::list(&db, page).await?))
 }
 
-/// Shuts an operator out: within a second nothing is open to them any more.
+/// Ends an impersonation session: within a second the operator has no access any more.
 #[utoipa::path(
     delete,
     path = "/v1/tenant/impersonations/{id}",

@@ -10,17 +10,17 @@ use crate::http::problem::Problem;
 use crate::http::responses::HostProblems;
 use crate::registry::tenants::Status;
 
-/// What anybody may know of an organization.
+/// The public facts of an organization.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct PublicTenantDocument {
     slug: String,
     organization_name: String,
 }
 
-/// The organization to which the called host belongs: what a login page shows before anybody has signed in.
+/// The organization of the called host, for a login page.
 ///
-/// A suspended organization is answered `tenant_suspended`, as its staff would be later; one that is deleted, or was
-/// never finished, as if there were none.
+/// A suspended organization gets `tenant_suspended`, as its staff would later. A deleted
+/// organization, and one that was never finished, get the answer of an unknown host.
 #[utoipa::path(
     get,
     path = "/v1/tenant/public",

@@ -17,15 +17,16 @@ const FIRST_DAY: &str = "first_day_of_week";
 const DAYS: [&str; 7] =
     ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 
-/// What an organization has decided for itself.
+/// The settings that an organization makes for itself.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct SettingsDocument {
-    /// Is a second factor asked of everybody on the staff? Who has none can then do nothing but set one up.
+    /// True if everybody on the staff needs a second factor. A person without one can then only set
+    /// one up.
     mfa_required: bool,
-    /// A language tag (BCP 47).
+    /// BCP 47 language tag.
     #[schema(example = "en")]
     locale: String,
-    /// In English, lower case.
+    /// English name, lower case.
     #[schema(example = "sunday")]
     first_day_of_week: String,
 }
@@ -58,14 +59,14 @@ pub(crate) async fn show_settings(
     Ok(Json(settings::all(&db).await?.into()))
 }
 
-/// What is absent stays.
+/// Absent fields stay as they are.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ChangeSettings {
     mfa_required: Option<bool>,
-    /// A language tag (BCP 47), 2 to 35 letters, digits and hyphens.
+    /// BCP 47 language tag, 2 to 35 letters, digits and hyphens.
     locale: Option<String>,
-    /// In English, lower case.
+    /// English name, lower case.
     first_day_of_week: Option<String>,
 }
 
@@ -97,7 +98,7 @@ impl Checked for ChangeSettings {
     }
 }
 
-/// Changes what is given; it counts within seconds.
+/// Changes the given fields. The change takes effect within seconds.
 #[utoipa::path(
     patch,
     path = "/v1/tenant/settings",

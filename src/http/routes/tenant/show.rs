@@ -15,7 +15,7 @@ use crate::http::routes::auth::TenantDocument;
 use crate::http::routes::auth::mfa::{check_factor, check_password};
 use crate::registry::tenants::TenantEdit;
 
-/// The organization.
+/// The caller's organization.
 #[utoipa::path(
     get,
     path = "/v1/tenant",
@@ -27,12 +27,12 @@ pub(crate) async fn show_own_tenant(access: Authorized<MembersRead>) -> Json<Ten
     Json(TenantDocument::from(&*access.tenant))
 }
 
-/// What is absent stays.
+/// Absent fields stay as they are.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ChangeTenant {
     organization_name: Option<String>,
-    /// IANA name.
+    /// IANA name of the time zone.
     timezone: Option<String>,
 }
 
@@ -51,7 +51,7 @@ impl Checked for ChangeTenant {
     }
 }
 
-/// Changes what is given. The slug stays.
+/// Changes the given fields. The slug cannot be changed.
 #[utoipa::path(
     patch,
     path = "/v1/tenant",
@@ -76,12 +76,12 @@ pub(crate) struct CloseTenant {
     /// The organization's slug, as a confirmation.
     #[schema(required = true)]
     confirm: String,
-    /// The caller's, once more.
+    /// The caller's password.
     #[schema(required = true)]
     password: String,
-    /// Where the caller has a second factor.
+    /// Six digits of the authenticator app, where the caller has a second factor.
     totp_code: Option<String>,
-    /// In the place of `totp_code`.
+    /// A recovery code instead of `totp_code`.
     recovery_code: Option<String>,
 }
 
@@ -96,8 +96,8 @@ impl Checked for CloseTenant {
     }
 }
 
-/// Closes the organization: nobody is served any more. For a while the operators of this service can bring it back; then
-/// it is removed for good, with all that it holds.
+/// Closes the organization: its users get no answers any more. For some time the operators of this
+/// service can restore it. Then it is removed for good, with all its data.
 #[utoipa::path(
     post,
     path = "/v1/tenant/close",

@@ -19,9 +19,10 @@ pub(crate) struct ClerkReceiptDocument {
     status: Receipt,
 }
 
-/// Takes a delivery of Clerk: signed by Svix with HMAC-SHA256 over `id.timestamp.body`, at most 300 s old.
+/// Takes a delivery of Clerk: signed by Svix with HMAC-SHA256 over `id.timestamp.body`, at most
+/// 300 s old.
 ///
-/// 200 means that it is recorded; it is worked on afterwards.
+/// 200 means that the delivery is recorded. It is processed afterwards.
 #[utoipa::path(
     post,
     path = "/webhooks/clerk",

@@ -1,4 +1,4 @@
-//! `/webhooks`: events of providers.
+//! `/webhooks`: signed events of providers.
 
 pub(crate) mod clerk;
 pub(crate) mod telnyx;

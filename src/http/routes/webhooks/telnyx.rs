@@ -19,7 +19,8 @@ pub(crate) struct ReceiptDocument {
 
 /// Takes an event of Telnyx: signed with Ed25519 over `timestamp|body`, at most 300 s old.
 ///
-/// 200 means that it is stored: with its tenant, or parked until its tenant can take it.
+/// 200 means that the event is stored: in its tenant's database, or parked until the tenant can
+/// take it.
 #[utoipa::path(
     post,
     path = "/webhooks/telnyx",

@@ -1,4 +1,4 @@
-//! Whom a token of Clerk speaks for.
+//! The member of staff that a Clerk token belongs to.
 
 use sea_orm::{DbBackend, Statement};
 use uuid::Uuid;
@@ -6,26 +6,26 @@ use uuid::Uuid;
 use crate::identifiers::TenantId;
 use crate::registry::{OnRegistry, RegistryError};
 
-/// A member of a tenant's staff, by way of Clerk.
+/// A member of a tenant's staff who signs in with Clerk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClerkCaller {
-    /// Of which tenant.
+    /// The id of the tenant.
     pub tenant: TenantId,
-    /// Which member of staff.
+    /// The id of the member of staff.
     pub staff: Uuid,
-    /// In which role.
+    /// The member's role.
     pub role: String,
 }
 
-/// Does Clerk say who is on the staff of the tenant?
+/// True if Clerk manages the staff of the tenant.
 pub async fn keeps(db: &impl OnRegistry, tenant: TenantId) -> Result<bool, RegistryError> {
     const SQL: &str = "SELECT 1 FROM clerk_organizations WHERE tenant_id = $1 AND NOT deleted";
     let statement = Statement::from_sql_and_values(DbBackend::Postgres, SQL, [tenant.0.into()]);
     Ok(db.query_one_raw(statement).await?.is_some())
 }
 
-/// What was settled, and is not denied by anything heard since: the end of a membership counts as soon as it is
-/// written down, whether or not the tenant's database could be told yet.
+/// The reconciled staff, without members that a newer event contradicts. The end of a membership
+/// counts as soon as it is recorded, even if the tenant's database could not be updated yet.
 const SQL: &str = "
     SELECT o.tenant_id, s.staff_id, s.role
     FROM clerk_organizations o
@@ -35,7 +35,7 @@ const SQL: &str = "
       AND EXISTS (SELECT FROM clerk_memberships m
                   WHERE m.organization_id = o.id AND m.user_id = s.user_id AND NOT m.deleted)";
 
-/// The member of staff that a user is in an organization, if they are one now.
+/// The member of staff that a user is in an organization. `None` if they are none now.
 pub async fn find_caller(
     db: &impl OnRegistry,
     organization: &str,

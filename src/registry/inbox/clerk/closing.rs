@@ -1,4 +1,4 @@
-//! What the end of a tenant, and a new beginning, mean for what Clerk has said.
+//! What the end or the new beginning of a tenant changes in Clerk's recorded reports.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, Statement};
@@ -6,8 +6,8 @@ use sea_orm::{ConnectionTrait, Statement};
 use crate::identifiers::TenantId;
 use crate::registry::{OnRegistry, RegistryError, RegistryTransaction};
 
-/// Users before anything else, in order, as events are recorded; whoever joins another organization at this moment is
-/// waited for, and seen by the second statement.
+/// Locks the users first and in order, as the recording of events does. A concurrent transaction
+/// that adds a user to another organization is waited for, and the second statement sees its row.
 const LOCK_USERS: &str = "
 SELECT id FROM clerk_users WHERE id IN (SELECT user_id FROM clerk_memberships AS m
     JOIN clerk_organizations AS o ON o.id = m.organization_id WHERE o.tenant_id = $1) ORDER BY id FOR UPDATE
@@ -26,8 +26,8 @@ DELETE FROM clerk_users WHERE NOT deleted AND id IN (SELECT user_id FROM members
                     WHERE elsewhere.user_id = clerk_users.id AND elsewhere.organization_id NOT IN (SELECT id FROM gone))
 ";
 
-/// Forgets the organization of a tenant that is purged, and its people, unless they are members of others. Its id stays,
-/// so that no other tenant is ever made of it.
+/// Removes the data of a purged tenant's organization, and its users unless they are members of
+/// other organizations. Its id stays, so that no other tenant is ever created for it.
 pub async fn forget_tenant(
     transaction: &RegistryTransaction,
     tenant: TenantId,
@@ -42,8 +42,8 @@ pub async fn forget_tenant(
 
 const SETTLE_AGAIN: &str = "UPDATE clerk_organizations SET changes = changes + 1, settle_attempts = 0, next_settle_at = $2 WHERE tenant_id = $1";
 
-/// Has the staff of a tenant held against its organization again, soon: its database may be another one, or it was closed
-/// while people left.
+/// Makes the reconciliation of a tenant's staff with its organization due again: its database may
+/// be another one, or members may have left while it was closed.
 pub async fn settle_again(
     db: &impl OnRegistry,
     tenant: TenantId,

@@ -1,52 +1,53 @@
-//! How two reports of the same thing become one. Merging is commutative, associative and idempotent, so that neither
-//! order nor repetition of events matters.
+//! How two reports about the same object are merged. Merging is commutative, associative and
+//! idempotent, so that neither the order nor the repetition of events matters.
 
 use serde::{Deserialize, Serialize};
 
-/// The latest moment that a fact can bear: the end of the year 9999.
+/// The latest time that a fact can have: the end of the year 9999.
 pub const LATEST_MS: i64 = 253_402_300_799_999;
 
-/// How new a report is. Compared in the order of its fields.
+/// The age of a report, compared in the order of its fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
-    /// When the thing was changed last, in milliseconds.
+    /// When the object was last changed, in milliseconds.
     pub updated_ms: i64,
-    /// When the report was sent, in milliseconds: decides where two changes fell into one millisecond.
+    /// When the report was sent, in milliseconds. It decides between two changes in the same
+    /// millisecond.
     pub sent_ms: i64,
 }
 
-/// Facts of one event, those that came along with its main thing included.
+/// The facts of one event, those about related objects included.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// Of an organization.
+    /// The fact about an organization.
     pub organization: Option<OrganizationFact>,
-    /// Of a user.
+    /// The fact about a user.
     pub user: Option<UserFact>,
-    /// Of a membership.
+    /// The fact about a membership.
     pub membership: Option<MembershipFact>,
 }
 
-/// Of an organization.
+/// What a report says about an organization.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OrganizationFact {
-    /// Clerk's id.
+    /// Clerk's id of the organization.
     pub id: String,
-    /// Of name and slug.
+    /// The version of name and slug.
     pub version: Version,
-    /// For people. Where absent, the report says nothing of name and slug.
+    /// The display name. `None` if the report says nothing about name and slug.
     pub name: Option<String>,
-    /// As Clerk has it; no slug of ours yet.
+    /// The slug as Clerk has it, not checked as one of our slugs.
     pub slug: Option<String>,
-    /// User id of whoever made it; never changes.
+    /// The id of the user that created it; never changes.
     pub created_by: Option<String>,
-    /// Clerk has said that it was created.
+    /// True if Clerk has reported its creation.
     pub created_seen: bool,
-    /// It is gone for good: ids are never used again.
+    /// True if it is deleted for good: ids are never used again.
     pub deleted: bool,
 }
 
 impl OrganizationFact {
-    /// Both reports as one.
+    /// Merges both reports.
     #[must_use]
     pub fn merge(self, other: Self) -> Self {
         let rank =
@@ -62,46 +63,48 @@ impl OrganizationFact {
     }
 }
 
-/// Whom a user is. Sealed where it is kept.
+/// The personal data of a user. It is sealed in the registry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Profile {
     /// The primary address, as Clerk has it.
     pub email: Option<String>,
-    /// Clerk has proof that the address is theirs.
+    /// True if Clerk has verified that the address belongs to the user.
     pub verified: bool,
-    /// Given name.
+    /// The given name, as Clerk has it.
     pub first_name: String,
-    /// Family name.
+    /// The family name, as Clerk has it.
     pub last_name: String,
-    /// Clerk lets them in nowhere any more. Profiles that were kept before this was read do not say it.
+    /// True if Clerk lets the user sign in nowhere. Profiles that were stored by an older version
+    /// lack this value.
     #[serde(default)]
     pub banned: bool,
 }
 
-/// A profile, and how far it can be believed. Compared in the order of its fields.
+/// A profile with its reliability. Compared in the order of its fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Profiled {
-    /// From an event of the user themselves; goes before what a membership showed of them.
+    /// True if it comes from an event about the user. Such a profile goes before one from a
+    /// membership.
     pub authoritative: bool,
-    /// Of the profile.
+    /// The version of the profile.
     pub version: Version,
-    /// The profile itself.
+    /// The personal data.
     pub profile: Profile,
 }
 
-/// Of a user.
+/// What a report says about a user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UserFact {
-    /// Clerk's id.
+    /// Clerk's id of the user.
     pub id: String,
-    /// Absent where nothing is known but the id, and of somebody who is gone: nobody has to know any more.
+    /// `None` if only the id is known, and for a deleted user, whose data is no longer needed.
     pub profile: Option<Profiled>,
-    /// They are gone for good: ids are never used again.
+    /// True if the user is deleted for good: ids are never used again.
     pub deleted: bool,
 }
 
 impl UserFact {
-    /// Both reports as one.
+    /// Merges both reports.
     #[must_use]
     pub fn merge(self, other: Self) -> Self {
         let deleted = self.deleted || other.deleted;
@@ -110,26 +113,26 @@ impl UserFact {
     }
 }
 
-/// Of one membership, from its beginning to its end.
+/// What a report says about one membership, from its beginning to its end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MembershipFact {
-    /// Clerk's id. Whoever leaves and comes back gets a new one.
+    /// Clerk's id. A user who leaves and comes back gets a new one.
     pub id: String,
     /// The organization's id; never changes. The report of an end may lack it.
     pub organization: Option<String>,
     /// The user's id; never changes. The report of an end may lack it.
     pub user: Option<String>,
-    /// Of role and end.
+    /// The version of role and end.
     pub version: Version,
-    /// As Clerk has it.
+    /// The role as Clerk has it.
     pub role: String,
-    /// It has ended.
+    /// True if the membership has ended.
     pub deleted: bool,
 }
 
 impl MembershipFact {
-    /// Both reports as one. Of an end and another change in one millisecond the end counts: Clerk's report of an end
-    /// may bear the time of the last change before it.
+    /// Merges both reports. Of an end and another change in the same millisecond the end counts:
+    /// Clerk's report of an end may have the time of the last change before it.
     #[must_use]
     pub fn merge(self, other: Self) -> Self {
         let rank = |fact: &Self| {

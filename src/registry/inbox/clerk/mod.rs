@@ -1,5 +1,6 @@
-//! What Clerk has said of its organizations, users and memberships, and what was made of it. Events are facts, not
-//! commands: they may come in any order and any number of times, and what is written down in the end is the same.
+//! Clerk's reports about its organizations, users and memberships, and what was reconciled from
+//! them. Events are facts, not commands: they may come in any order and any number of times, and
+//! the final record is the same.
 
 mod callers;
 mod closing;

@@ -1,4 +1,4 @@
-//! What is to be made of the facts, and what was made of them.
+//! The facts that have to be reconciled with tenants, and the results of that.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,24 +20,24 @@ use crate::registry::entities::{clerk_memberships, clerk_staff, clerk_users};
 use crate::registry::{OnRegistry, RegistryError, RegistryTransaction};
 use crate::sealing::Sealer;
 
-/// Somebody who is a member of an organization now.
+/// A present member of an organization.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     /// Clerk's id of the user.
     pub user_id: String,
-    /// As Clerk has it.
+    /// The role as Clerk has it.
     pub role: String,
-    /// Absent where Clerk has not said yet who they are.
+    /// `None` if Clerk has not reported the user's data yet.
     pub profile: Option<Profiled>,
 }
 
-/// One organization.
+/// The organization with this id.
 pub async fn find(db: &impl OnRegistry, id: &str) -> Result<Option<Organization>, RegistryError> {
     Ok(Entity::find_by_id(id).one(db).await?)
 }
 
-/// Makes whoever settles this organization the only one who does, until the transaction ends. `false`: somebody else
-/// is at it. No row is locked, so that events go on being written meanwhile.
+/// Locks the reconciliation of this organization until the transaction ends. `false` if another
+/// transaction has the lock. No row is locked, so that events can be recorded meanwhile.
 pub async fn lock(transaction: &RegistryTransaction, id: &str) -> Result<bool, RegistryError> {
     let statement = Statement::from_sql_and_values(
         transaction.get_database_backend(),
@@ -48,8 +48,8 @@ pub async fn lock(transaction: &RegistryTransaction, id: &str) -> Result<bool, R
     Ok(row.map(|row| row.try_get("", "locked")).transpose()?.unwrap_or(false))
 }
 
-/// Takes up to `limit` organizations whose changes wait to be settled, and puts the next attempt at each off by
-/// `lease`.
+/// Claims up to `limit` organizations with changes to reconcile, and postpones the next attempt at
+/// each by `lease`.
 pub async fn claim_unsettled(
     db: &impl OnRegistry,
     limit: u64,
@@ -74,7 +74,7 @@ pub async fn claim_unsettled(
         .await?)
 }
 
-/// Puts the next attempt to settle off.
+/// Postpones the next attempt to reconcile.
 pub async fn postpone(
     db: &impl OnRegistry,
     id: &str,
@@ -85,8 +85,8 @@ pub async fn postpone(
     Ok(())
 }
 
-/// Notes the tenant that is being made of an organization. `false`: it has one already, and the transaction must not
-/// be committed.
+/// Records the tenant that is being created for an organization. `false` if it has one already;
+/// then the transaction must not be committed.
 pub async fn link_tenant(
     transaction: &RegistryTransaction,
     id: &str,
@@ -107,7 +107,7 @@ pub async fn link_tenant(
     Ok(linked.rows_affected == 1)
 }
 
-/// Forgets a run that has failed, so that the next attempt plans a new one.
+/// Removes a failed run from the organization, so that the next attempt plans a new one.
 pub async fn forget_failed_run(
     db: &impl OnRegistry,
     id: &str,
@@ -129,7 +129,7 @@ pub async fn forget_failed_run(
     Ok(())
 }
 
-/// What Clerk says of an organization's people up to `changes` has been done.
+/// Records that an organization's members are reconciled up to `changes`.
 pub async fn settled(
     transaction: &RegistryTransaction,
     id: &str,
@@ -145,7 +145,7 @@ pub async fn settled(
     Ok(())
 }
 
-/// Who is a member now, by user id. Of somebody with several memberships the newest counts.
+/// The present members by user id. Of a user with several memberships the newest counts.
 pub async fn members_of(
     db: &impl OnRegistry,
     sealer: &Sealer,
@@ -181,7 +181,7 @@ pub async fn members_of(
     Ok(members.into_values().collect())
 }
 
-/// What was made of an organization's members when it was settled last.
+/// The staff of an organization, as it was last reconciled.
 pub async fn staff_of(
     db: &impl OnRegistry,
     organization: &str,
@@ -190,7 +190,7 @@ pub async fn staff_of(
     Ok(clerk_staff::Entity::find().filter(of_it).all(db).await?)
 }
 
-/// Notes what was made of somebody.
+/// Records the result for one member.
 pub async fn save_staff(
     transaction: &RegistryTransaction,
     staff: ClerkStaff,

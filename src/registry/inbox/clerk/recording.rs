@@ -1,6 +1,6 @@
-//! Writing facts down. Rows are locked in one order (user, membership, organizations by id), so that events side by
-//! side wait for each other and never in a circle; and whoever changes a user sees every membership that was written
-//! before, and the other way round.
+//! Records facts. Rows are locked in one order (user, membership, organizations by id), so that
+//! concurrent events cannot deadlock. A change of a user sees every membership that was recorded
+//! before, and a new membership sees every earlier change of its user.
 
 use std::collections::BTreeSet;
 
@@ -17,8 +17,8 @@ fn aad(user: &str) -> String {
     format!("clerk_users.profile/{user}")
 }
 
-/// Merges the facts of an event with those that are known. Names every organization that they concern, changed or not:
-/// what an earlier attempt has written may not be settled yet.
+/// Merges the facts of an event with the known facts. Returns every organization that they concern,
+/// changed or not: the facts of an earlier attempt may not be reconciled yet.
 pub async fn record(
     transaction: &RegistryTransaction,
     sealer: &Sealer,
@@ -30,7 +30,7 @@ pub async fn record(
     if let Some(user) = facts.user {
         let id = user.id.clone();
         let is_news = record_user(transaction, sealer, user).await?;
-        // A user that came with a membership concerns the others too.
+        // A user that came with a membership concerns the user's other organizations too.
         let organizations = organizations_of(transaction, &id).await?;
         if is_news {
             changed.extend(organizations.iter().cloned());
@@ -87,7 +87,7 @@ async fn record_user(
     Ok(true)
 }
 
-/// What is known of a user, opened.
+/// The unsealed profile of a user.
 pub(super) fn profile_of(
     sealer: &Sealer,
     row: &clerk_users::Model,
@@ -116,7 +116,7 @@ async fn organizations_of(
     Ok(ids.into_iter().flatten().collect())
 }
 
-/// Returns whose membership it is, as far as that is known, and whether anything is new.
+/// Returns the organization of the membership, as far as it is known, and whether anything is new.
 async fn record_membership(
     transaction: &RegistryTransaction,
     new: MembershipFact,

@@ -1,4 +1,5 @@
-//! The operators of this installation. Few, and each of their requests reads their row: what is changed counts at once.
+//! The operators of this installation. They are few, and each of their requests reads their row, so
+//! that a change takes effect at once.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
@@ -23,16 +24,16 @@ pub mod sessions;
 pub use rows::find;
 use rows::update;
 
-/// What an act on an operator has as the kind of its target.
+/// The target kind of an audit event on an operator.
 pub const OPERATOR: &str = "operator";
 
 impl Operator {
-    /// Do they sign in with a second factor?
+    /// True if they sign in with a second factor.
     pub fn has_second_factor(&self) -> bool {
         self.totp_confirmed_at.is_some()
     }
 
-    /// Their address.
+    /// Their unsealed email address.
     pub fn email(&self, sealer: &Sealer) -> Result<String, SealingError> {
         let email = sealer.open(&email_bound_to(self.id), &self.sealed_email)?;
         String::from_utf8(email).map_err(|_| SealingError::Unreadable)
@@ -43,17 +44,17 @@ fn email_bound_to(id: Uuid) -> String {
     format!("operators.email/{id}")
 }
 
-/// Everything that makes a new operator.
+/// The values of a new operator's row.
 pub struct NewOperator {
-    /// Row id, and `sub` of the tokens.
+    /// The row id, and `sub` of the tokens.
     pub id: Uuid,
-    /// Nobody else's.
+    /// The email address, which no other operator may have.
     pub email: EmailAddress,
-    /// For people.
+    /// The display name.
     pub name: String,
-    /// PHC string.
+    /// A PHC string.
     pub password_hash: String,
-    /// What they may do.
+    /// The role, which says what the operator may do.
     pub role: Role,
 }
 
@@ -62,7 +63,7 @@ pub struct NewOperator {
 #[error("there is an operator with this address already")]
 pub struct EmailTaken;
 
-/// Adds an operator.
+/// Adds an active operator.
 pub async fn create(
     db: &impl OnRegistry,
     (sealer, hasher): (&Sealer, &LookupHasher),
@@ -95,7 +96,7 @@ pub async fn create(
     }
 }
 
-/// One operator, by the hash of their address.
+/// The operator with this hash of an address.
 pub async fn find_by_email(
     db: &impl OnRegistry,
     email_hash: Vec<u8>,
@@ -103,7 +104,7 @@ pub async fn find_by_email(
     Ok(Entity::find().filter(Column::EmailHash.eq(email_hash)).one(db).await?)
 }
 
-/// One operator, whom nobody else changes until the transaction ends.
+/// Locks the row of an operator until the transaction ends.
 pub async fn lock(
     transaction: &RegistryTransaction,
     id: Uuid,
@@ -111,7 +112,8 @@ pub async fn lock(
     Ok(Entity::find_by_id(id).lock_exclusive().one(transaction).await?)
 }
 
-/// An operator as they are now, if they still may do what they began. Refused as [`RegistryError::Lost`].
+/// The row of an operator who still has the right to their action. Otherwise fails with
+/// [`RegistryError::Lost`].
 pub async fn uphold(
     db: &impl OnRegistry,
     warrant: &Warrant,
@@ -138,35 +140,35 @@ pub async fn list(
     Ok(newest_first(db, Entity::find(), page, position).await?)
 }
 
-/// What is to be changed of an operator; what is absent stays.
+/// Changes to an operator. A field that is `None` stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OperatorChange {
-    /// For people.
+    /// The new display name.
     pub name: Option<String>,
-    /// What they may do.
+    /// The new role.
     pub role: Option<Role>,
-    /// May they sign in?
+    /// Whether the operator may sign in.
     pub status: Option<Status>,
 }
 
 /// Why an operator was not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotChanged {
-    /// There is none with this id.
+    /// There is no operator with this id.
     #[error("there is no such operator")]
     Unknown,
-    /// Nobody could do anything any more.
+    /// The operator is the last active admin, so that no admin would remain.
     #[error("this is the last active admin, and stays one; make another operator an admin first")]
     LastAdmin,
 }
 
-/// Those who are admins now, and of whom none stops being one until the transaction ends: two admins who demote each other
-/// come one after the other, and the second is the last.
+/// Locks the present admins, so that none of them stops being one until the transaction ends. Of
+/// two admins who demote each other, the second waits and is then the last one.
 const HOLD_ADMINS: &str =
     "SELECT id FROM operators WHERE role = 'admin' AND status = 'active' ORDER BY id FOR UPDATE";
 
-/// Changes an operator, for whoever has this warrant. One who may not sign in any more is signed out everywhere. With the
-/// operator as they are then, and whether anything is another.
+/// Changes an operator, if `warrant` still allows it. An operator who may no longer sign in is
+/// signed out everywhere. Returns the new row, and whether it differs from the old one.
 pub async fn change(
     transaction: &RegistryTransaction,
     id: Uuid,
@@ -176,7 +178,7 @@ pub async fn change(
 ) -> Result<Result<(Operator, bool), NotChanged>, RegistryError> {
     let statement = Statement::from_string(DbBackend::Postgres, HOLD_ADMINS);
     let rows = transaction.query_all_raw(statement).await?;
-    // Asked here and not at the end: they may be changing themselves.
+    // Checked here and not at the end, because operators may change themselves.
     if let Some(warrant) = warrant {
         uphold(transaction, warrant, now).await?;
     }
@@ -211,7 +213,7 @@ pub async fn change(
     Ok(Ok((operator, true)))
 }
 
-/// Sets a password. Their sessions end, but perhaps for one.
+/// Sets a password and ends the operator's sessions, except one if it is given.
 pub async fn set_password(
     transaction: &RegistryTransaction,
     id: Uuid,
@@ -229,7 +231,7 @@ pub async fn set_password(
     sessions::end_all(transaction, id, but, now).await
 }
 
-/// Puts a hash of today's cost in the place of this one, of the same password.
+/// Replaces a password hash by a hash of the same password at today's cost.
 pub async fn rehash(
     db: &impl OnRegistry,
     operator: &Operator,
@@ -244,7 +246,7 @@ pub async fn rehash(
     Ok(())
 }
 
-/// Notes a sign-in.
+/// Records a sign-in.
 pub async fn record_login(
     db: &impl OnRegistry,
     id: Uuid,

@@ -1,4 +1,4 @@
-//! Rows of operators.
+//! Reads and updates rows of operators.
 
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use uuid::Uuid;
@@ -6,12 +6,12 @@ use uuid::Uuid;
 use crate::registry::entities::operators::{ActiveModel, Column, Entity, Model as Operator};
 use crate::registry::{OnRegistry, RegistryError};
 
-/// One operator.
+/// The operator with this id.
 pub async fn find(db: &impl OnRegistry, id: Uuid) -> Result<Option<Operator>, RegistryError> {
     Ok(Entity::find_by_id(id).one(db).await?)
 }
 
-/// Changes what the row has set.
+/// Updates the columns that are set in the row.
 pub(super) async fn update(
     db: &impl OnRegistry,
     id: Uuid,

@@ -1,4 +1,5 @@
-//! The second factor of operators: a sealed secret, the step of the last code, and the hashes of recovery codes.
+//! The second factor of operators: a sealed secret, the time step of the last code, and the hashes
+//! of recovery codes.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
@@ -14,7 +15,7 @@ fn aad(id: Uuid) -> String {
 }
 
 impl Operator {
-    /// What their authenticator app and we share, confirmed or not.
+    /// The secret shared with their authenticator app, confirmed or not.
     pub fn totp_secret(&self, sealer: &Sealer) -> Result<Option<Vec<u8>>, SealingError> {
         self.sealed_totp_secret
             .as_ref()
@@ -23,7 +24,8 @@ impl Operator {
     }
 }
 
-/// Keeps a new secret, which asks for no code until it is confirmed. `false`: they have a confirmed one.
+/// Stores a new secret, which is not required at sign-in until it is confirmed. `false` if the
+/// operator has a confirmed one.
 pub async fn enroll(
     db: &impl OnRegistry,
     sealer: &Sealer,
@@ -46,7 +48,7 @@ pub async fn enroll(
     Ok(enrolled.rows_affected == 1)
 }
 
-/// From now on sign-ins ask for a code. The recovery codes are these, and no others.
+/// Confirms the secret: from now on sign-ins require a code. Replaces all recovery codes.
 pub async fn confirm(
     transaction: &RegistryTransaction,
     operator: Uuid,
@@ -68,7 +70,8 @@ pub async fn confirm(
     Ok(())
 }
 
-/// Notes the step of a code. `false`: one of that step, or a later one, was used before.
+/// Records the time step of a code. `false` if a code of that step or of a later one was used
+/// before.
 pub async fn use_step(
     db: &impl OnRegistry,
     operator: Uuid,
@@ -83,7 +86,7 @@ pub async fn use_step(
     Ok(used.rows_affected == 1)
 }
 
-/// Uses a recovery code up. `false`: they have no such code, or not any more.
+/// Uses a recovery code. `false` if the operator has no such code, or has used it already.
 pub async fn use_recovery_code(
     db: &impl OnRegistry,
     operator: Uuid,
@@ -97,7 +100,7 @@ pub async fn use_recovery_code(
     Ok(used.rows_affected == 1)
 }
 
-/// From now on a password is enough again.
+/// Removes the second factor: from now on a password is enough again.
 pub async fn disable(
     transaction: &RegistryTransaction,
     operator: Uuid,

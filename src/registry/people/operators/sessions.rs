@@ -1,4 +1,4 @@
-//! Sessions of operators. An access token lives as long as its session, and no longer.
+//! Sessions of operators. An access token lives as long as its session.
 
 use std::net::IpAddr;
 
@@ -13,26 +13,27 @@ use crate::registry::entities::operator_sessions::{ActiveModel, Column, Entity};
 use crate::registry::people::step_ups;
 use crate::registry::{OnRegistry, RegistryError};
 
-/// What is over is kept for so long: an operator is at home where they were signed in.
+/// How long an ended session is kept. The addresses of kept sessions are known addresses of the
+/// operator.
 const REMEMBERED: TimeDelta = TimeDelta::days(30);
-/// Nobody is at home in more places.
+/// The largest number of known addresses.
 const ADDRESSES_AT_MOST: u64 = 50;
 
-/// A session that is to be.
+/// A session to be opened.
 pub struct NewSession {
-    /// `sid` of its token.
+    /// The session id, `sid` of its token.
     pub id: Uuid,
-    /// Whose.
+    /// The operator's id.
     pub operator: Uuid,
-    /// From where.
+    /// The address of the client.
     pub ip: Option<IpAddr>,
-    /// With what client.
+    /// The `User-Agent` header of the client.
     pub user_agent: Option<String>,
-    /// When it ends by itself.
+    /// When the session expires.
     pub expires_at: DateTime<Utc>,
 }
 
-/// Opens a session, and removes what has long been over.
+/// Opens a session, and removes sessions that ended long ago.
 pub async fn open(
     db: &impl OnRegistry,
     new: NewSession,
@@ -51,7 +52,8 @@ pub async fn open(
     Ok(())
 }
 
-/// Who is in a session, as they are now. `None`: it is over, is not theirs, or they may not sign in any more.
+/// The operator of a session, as their row is now. `None` if the session has ended, belongs to
+/// another operator, or the operator is disabled.
 pub async fn operator_in(
     db: &impl OnRegistry,
     session: Uuid,
@@ -69,7 +71,7 @@ pub async fn operator_in(
     Ok(find(db, operator).await?.filter(|operator| operator.status == Status::Active))
 }
 
-/// Ends a session.
+/// Ends a session of an operator.
 pub async fn end(
     db: &impl OnRegistry,
     session: Uuid,
@@ -84,7 +86,7 @@ fn over(now: DateTime<Utc>) -> ActiveModel {
     ActiveModel { expires_at: Set(now), ..Default::default() }
 }
 
-/// Ends the sessions of an operator, but perhaps for one, and what was proven in it.
+/// Ends the sessions of an operator, except `but`, and all step-ups of the operator.
 pub async fn end_all(
     db: &impl OnRegistry,
     operator: Uuid,
@@ -100,7 +102,7 @@ pub async fn end_all(
     step_ups::forget(db, operator).await
 }
 
-/// The addresses from which an operator has, or had, sessions.
+/// The addresses of an operator's present and past sessions.
 pub async fn addresses_of(
     db: &impl OnRegistry,
     operator: Uuid,

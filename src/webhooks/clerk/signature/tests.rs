@@ -3,7 +3,7 @@ use rstest::rstest;
 
 use super::*;
 
-/// Test vector of our own: the secret of the bytes 1 to 32.
+/// Our own test vector: the secret has the bytes 1 to 32.
 const SECRET: &str = "whsec_AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
 const ID: &str = "msg_test0001";
 const BODY: &[u8] = br#"{"type":"user.created","data":{"id":"user_1"}}"#;

@@ -59,7 +59,7 @@ fn row(number: u128, email: &str, user: Option<&str>) -> Known {
     Known { staff, external_id: user.map(str::to_owned) }
 }
 
-/// What the rows say after the changes.
+/// The rows after the changes.
 fn applied(changes: &Changes, rows: &[Known]) -> Vec<Known> {
     let mut rows = rows.to_vec();
     for (id, changed) in &changes.updates {
@@ -100,7 +100,7 @@ fn an_address_that_two_have_belongs_to_whoever_claimed_it_last() {
     let after = applied(&compare(&members, None, &rows), &rows);
     assert_eq!(after[0].staff.email, "x@example.test");
     assert!(is_withdrawn(&after[1].staff.email) && after[1].staff.status == "active");
-    // One who is not staff yet waits for newer news.
+    // A member who is not staff yet waits for newer facts.
     let changes = compare(&members, None, &rows[..1]);
     assert_eq!(changes.additions, []);
 }
@@ -152,7 +152,8 @@ fn people() -> impl Strategy<Value = Vec<Member>> {
 }
 
 proptest! {
-    /// From any state that an earlier settling left, and with an account of somebody's own beside it.
+    /// From any state that an earlier reconciliation left, and with an account without Clerk beside
+    /// it.
     #[test]
     fn settling_ends_in_one_state_with_every_address_held_once(
         before in people(), members in people(), own in any::<bool>(),
@@ -172,7 +173,7 @@ proptest! {
             let is_member = members.iter().any(|m| Some(&m.user_id) == known.external_id.as_ref());
             prop_assert_eq!(known.staff.status == "active", is_member);
         }
-        // Settling again finds nothing to do.
+        // Reconciling again finds nothing to do.
         let again = compare(&members, Some("user1"), &after);
         prop_assert_eq!(Changes { unproven: Vec::new(), passed_over: PassedOver::default(), ..again }, Changes::default());
     }

@@ -1,15 +1,17 @@
-//! Makes JSON of a body that is not quite JSON: a provider's fault in one member must not cost the whole message.
+//! Repairs a body that is not quite JSON: a provider's error in one member must not cost the whole
+//! message.
 
 use std::fmt::Write;
 
 use serde_json::Number;
 
-/// Lists and objects inside each other that are kept; what lies deeper becomes `null`. serde_json ends at 128.
+/// Depth of nested lists and objects that is kept. Deeper values become `null`. serde_json stops at
+/// 128.
 const MAX_DEPTH: usize = 100;
 
-/// The body as text that serde_json can read, where little stands against it: bytes that are not UTF-8 and halves of
-/// surrogate pairs become U+FFFD, control characters in strings are escaped, and numbers that no `f64` holds become
-/// `null`. What is no JSON for another reason stays so.
+/// The body as text that serde_json can read, if only small errors prevent it: bytes that are not
+/// UTF-8 and single surrogates become U+FFFD, control characters in strings are escaped, and
+/// numbers that no `f64` holds become `null`. A body that is not JSON for another reason stays so.
 pub(super) fn repaired(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let mut rest = text.trim_start_matches('\u{feff}');
@@ -44,7 +46,7 @@ pub(super) fn repaired(body: &[u8]) -> String {
     out
 }
 
-/// Up to and with the quotation mark that ends it; all of the text, where none does.
+/// Bytes of a string with its final quotation mark; the whole text if there is none.
 fn length_of_string(text: &str) -> usize {
     let mut is_escaped = false;
     for (at, byte) in text.bytes().enumerate().skip(1) {
@@ -63,7 +65,7 @@ fn length_of_number(text: &str) -> usize {
     text.find(|c| !is_part(c)).unwrap_or(text.len())
 }
 
-/// Writes a string with its quotation marks; whatever cannot stand in it, as something that can.
+/// Writes a string with its quotation marks. Characters that are not allowed in it are replaced.
 fn write_string(token: &str, out: &mut String) {
     let mut rest = token;
     while let Some(c) = rest.chars().next() {
@@ -71,7 +73,7 @@ fn write_string(token: &str, out: &mut String) {
         match c {
             '\\' => rest = write_escape(rest, out),
             c if c < ' ' => {
-                // Writing to a string cannot fail.
+                // A write to a string cannot fail.
                 let _ = write!(out, "\\u{:04x}", u32::from(c));
             }
             c => out.push(c),
@@ -79,7 +81,7 @@ fn write_string(token: &str, out: &mut String) {
     }
 }
 
-/// Writes one escape; `rest` begins behind its backslash. Returns what follows.
+/// Writes one escape. `rest` begins after the backslash. Returns the text after the escape.
 fn write_escape<'a>(rest: &'a str, out: &mut String) -> &'a str {
     let Some(kind) = rest.chars().next() else {
         return rest;
@@ -110,12 +112,12 @@ fn write_escape<'a>(rest: &'a str, out: &mut String) -> &'a str {
                 }
             }
         }
-        // There is no such escape: the character stands for itself.
+        // There is no such escape, so the character stands for itself.
         _ => rest,
     }
 }
 
-/// The four hexadecimal digits that a text begins with.
+/// The value of the four hexadecimal digits at the start of a text.
 fn unit(text: &str) -> Option<u16> {
     let digits = text.get(..4)?;
     let is_hex = digits.bytes().all(|b| b.is_ascii_hexdigit());
@@ -153,7 +155,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is JSON already means the same afterwards.
+        /// The repair of valid JSON does not change its meaning.
         #[test]
         fn leaves_json_as_it_is(texts: Vec<String>, whole: i64, fraction: f64) {
             let value = serde_json::json!({"texts": texts, "whole": whole, "fraction": fraction, "no": [null, true]});

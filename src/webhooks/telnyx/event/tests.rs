@@ -8,7 +8,7 @@ mod identity;
 mod samples;
 use samples::{finalized, received};
 
-/// `event` with one value replaced, or with the member removed where there is no value.
+/// `event` with one value replaced, or with the member removed if there is no value.
 fn with(mut event: Value, pointer: &str, value: Option<Value>) -> Value {
     let (parent, member) = pointer.rsplit_once('/').unwrap();
     let parent = event.pointer_mut(parent).unwrap().as_object_mut().unwrap();
@@ -362,7 +362,7 @@ fn reports_need(#[case] pointer: &str, #[case] path: &'static str) {
     }
 }
 
-/// What a message lacks costs what it lacks, and no more.
+/// A missing member costs only its own information.
 #[test]
 fn messages_need_little() {
     for unusable in [None, Some(json!(null)), Some(json!("")), Some(json!([]))] {
@@ -409,7 +409,7 @@ fn inbound_messages_need_a_receiver(#[case] to: Option<Value>) {
     assert_eq!(unreadable(&event), Unreadable::Missing("data.payload.to"));
 }
 
-/// Two that are cut could become the same.
+/// Two different ids could be equal after a cut.
 #[rstest]
 #[case("/data/id")]
 #[case("/data/payload/id")]
@@ -468,8 +468,7 @@ proptest! {
         let _ = parse(&body);
     }
 
-    /// Whatever one member of a message holds, the result is an event or a reason, and no NUL
-    /// gets through.
+    /// For any value of one member, the result is an event or a reason, and no NUL gets through.
     #[test]
     fn no_value_of_a_member_causes_a_panic(finished: bool, inside: bool, member: prop::sample::Index, value in any_json()) {
         let event = if finished { finalized() } else { received() };

@@ -1,19 +1,19 @@
-//! Moments as a provider may write them.
+//! Times in the forms that a provider may write.
 
 use chrono::{DateTime, Datelike, NaiveDateTime, Utc};
 use serde_json::Value;
 
 /// Longest text that is read as a time, in bytes.
 const LONGEST: usize = 64;
-/// Times of other years are a fault of the sender's.
+/// A time in another year is an error of the sender.
 const YEARS: std::ops::Range<i32> = 2000..2100;
 
 const WITH_OFFSET: [&str; 3] =
     ["%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%d %H:%M:%S%.f %z"];
 const WITHOUT_OFFSET: [&str; 2] = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"];
 
-/// RFC 3339 and its relatives, RFC 2822, or a number of seconds, milliseconds or microseconds since 1970. A time
-/// without an offset is in UTC, as all times of the provider are.
+/// RFC 3339 and similar forms, RFC 2822, or a number of seconds, milliseconds or microseconds since
+/// 1970. A time without an offset is in UTC, as all times of the provider are.
 pub(super) fn time(value: Option<&Value>) -> Option<DateTime<Utc>> {
     let time = match value? {
         Value::String(text) if text.len() <= LONGEST => of_text(text.trim()),
@@ -41,13 +41,13 @@ fn of_text(text: &str) -> Option<DateTime<Utc>> {
 }
 
 fn of_number(number: f64) -> Option<DateTime<Utc>> {
-    // Seconds have ten digits for the next 260 years, milliseconds three more.
+    // Seconds have ten digits for the next 260 years; milliseconds have three more.
     let microseconds = match number {
         n if n < 1e11 => n * 1e6,
         n if n < 1e14 => n * 1e3,
         n => n,
     };
-    // A cast of a float ends at the bounds of the integer, and these are beyond all years.
+    // A cast of a float stops at the bounds of the integer, which are outside all valid years.
     DateTime::from_timestamp_micros(microseconds as i64)
 }
 

@@ -12,7 +12,7 @@ const TIMESTAMP: &[u8] = b"1767225600";
 const SIGNATURE: &[u8] =
     b"8rlLJehfXCdzAtnH1/E5WgJGVAyJZmPZx8BFbhoPKtKrMGy8/+pi5XuKG5aseHJsB6VjSHT+Wwwc9SRZvuU0Cw==";
 
-/// One delivery, good as it stands, for each case to spoil.
+/// One valid delivery, which each case spoils in one way.
 struct Delivery<'a> {
     key: PublicKey,
     signatures: Vec<&'a [u8]>,
@@ -166,7 +166,7 @@ fn takes_each_header_once(
 #[case::beyond_i64(b"9223372036854775808")]
 #[case::too_many_digits(b"00000000001767225600")]
 fn refuses_a_timestamp_that_is_not_digits(#[case] timestamp: &[u8]) {
-    // Signed as it stands, so that only the form is wrong.
+    // The signature fits this text, so that only the form is wrong.
     let signature = signature_over(&[timestamp, b"|", BODY].concat());
     let delivery =
         Delivery { signatures: vec![signature.as_bytes()], timestamps: vec![timestamp], ..good() };
@@ -224,8 +224,8 @@ fn checks_the_cheap_things_first() {
     assert_eq!(everything_wrong.verify(), Err(SignatureError::OutsideTolerance));
 }
 
-/// Adding the group order to the scalar half gives a second signature that a careless verifier
-/// accepts (RFC 8032, section 8.4).
+/// A careless verifier accepts a second signature, whose scalar half is greater by the group order
+/// (RFC 8032, section 8.4).
 #[test]
 fn refuses_a_malleated_signature() {
     const ORDER: [u8; 32] = [

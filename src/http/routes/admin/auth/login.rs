@@ -21,7 +21,7 @@ pub(crate) struct OperatorLoginRequest {
     password: String,
     /// Six digits of the authenticator app.
     totp_code: Option<String>,
-    /// In the place of it.
+    /// A recovery code instead of `totp_code`.
     recovery_code: Option<String>,
 }
 
@@ -55,8 +55,8 @@ pub(crate) struct OperatorSessionDocument {
 
 /// Signs an operator in.
 ///
-/// An unknown address, a wrong password, a wrong code and an operator who was shut out get the same answer after the same
-/// time. A right password without the code that is asked for gets `mfa_required`.
+/// An unknown address, a wrong password, a wrong code and a disabled operator get the same answer
+/// after the same time. A correct password without the required code gets `mfa_required`.
 #[utoipa::path(
     post,
     path = "/v1/admin/auth/login",

@@ -6,7 +6,7 @@ use crate::http::extract::LeavingOperator;
 use crate::http::problem::Problem;
 use crate::http::responses::AdminProblems;
 
-/// Ends the session: its token works nowhere any more. One that is over is left as it is.
+/// Ends the session: its token works nowhere any more. A session that is over gets the same answer.
 #[utoipa::path(
     post,
     path = "/v1/admin/auth/logout",

@@ -13,11 +13,11 @@ use crate::http::responses::AdminProblems;
 #[derive(Serialize, ToSchema)]
 pub(crate) struct OperatorMeDocument {
     operator: OperatorDocument,
-    /// What the role permits. Without a second factor nothing of it, where one is required.
+    /// Permissions of the role. Empty where a second factor is required and the operator has none.
     permissions: Vec<&'static str>,
 }
 
-/// Who is calling.
+/// The operator of the token.
 #[utoipa::path(
     get,
     path = "/v1/admin/auth/me",

@@ -13,7 +13,8 @@ use crate::http::routes::auth::mfa::{
     ConfirmRequest, DisableRequest, EnrollRequest, EnrollmentDocument, RecoveryCodesDocument,
 };
 
-/// A new secret for an authenticator app. It asks for nothing until a first code has confirmed it.
+/// Creates a new secret for an authenticator app. The secret has no effect until a first code has
+/// confirmed it.
 #[utoipa::path(
     post,
     path = "/v1/admin/auth/mfa/enroll",
@@ -32,7 +33,8 @@ pub(crate) async fn enroll_operator_mfa(
     Ok((NO_STORE, Json(EnrollmentDocument::from(enrollment))))
 }
 
-/// From now on signing in asks for a code. Other sessions of the operator end.
+/// Switches the second factor on: from now on a login needs a code. Other sessions of the operator
+/// end.
 #[utoipa::path(
     post,
     path = "/v1/admin/auth/mfa/confirm",
@@ -51,7 +53,8 @@ pub(crate) async fn confirm_operator_mfa(
     Ok((NO_STORE, Json(RecoveryCodesDocument::from(recovery_codes))))
 }
 
-/// From now on the password is enough. Other sessions of the operator end.
+/// Switches the second factor off: from now on the password is enough. Other sessions of the
+/// operator end.
 #[utoipa::path(
     post,
     path = "/v1/admin/auth/mfa/disable",

@@ -1,4 +1,4 @@
-//! `/v1/admin/auth`: signing in and out, and an operator's own account.
+//! `/v1/admin/auth`: login and logout, and an operator's own account.
 
 pub(crate) mod login;
 pub(crate) mod logout;
@@ -17,7 +17,7 @@ use crate::http::Gateway;
 use crate::http::problem::Problem;
 use crate::registry::people::operators::{Operator, Role, Status};
 
-/// An operator.
+/// An operator of the installation.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct OperatorDocument {
     id: Uuid,
@@ -45,5 +45,5 @@ impl OperatorDocument {
     }
 }
 
-/// What holds secrets is kept by nobody on the way.
+/// No cache may keep an answer with secrets.
 const NO_STORE: [(HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];

@@ -8,9 +8,9 @@ use crate::http::problem::Problem;
 use crate::http::responses::AdminProblems;
 use crate::http::routes::auth::password::{ChangeRequest, of_new_password};
 
-/// Sets a new password for an operator who knows the old one. Their other sessions end.
+/// Sets a new password for an operator who sends the old one. The operator's other sessions end.
 ///
-/// A wrong `current_password` gets `invalid_credentials`, and counts like a failed sign-in.
+/// A wrong `current_password` gets `invalid_credentials`, and counts like a failed login.
 #[utoipa::path(
     post,
     path = "/v1/admin/auth/password/change",

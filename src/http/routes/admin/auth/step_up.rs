@@ -8,10 +8,11 @@ use crate::http::problem::Problem;
 use crate::http::responses::AdminProblems;
 use crate::http::routes::auth::step_up::StepUpRequest;
 
-/// Proves once more who the operator is: for five minutes this session may do what answers `step_up_required` otherwise.
+/// Proves the operator's identity once more: for five minutes the calls that otherwise get
+/// `step_up_required` are allowed in this session.
 ///
-/// That is: to make operators, and to change their roles and status. It counts like a sign-in, and ends with the session, with
-/// another password and with another second factor.
+/// These calls create operators, and change their roles and status. A step-up counts like a login.
+/// It ends with the session, with a new password and with a new second factor.
 #[utoipa::path(
     post,
     path = "/v1/admin/auth/step-up",

@@ -25,7 +25,7 @@ pub(crate) struct CreateOperator {
     /// `viewer`, `support` or `admin`.
     #[schema(required = true)]
     role: String,
-    /// 10 to 128 characters. To be changed by the operator.
+    /// 10 to 128 characters. The operator should change it.
     #[schema(required = true)]
     password: String,
 }
@@ -45,7 +45,8 @@ impl Checked for CreateOperator {
     }
 }
 
-/// Makes an operator. Where a second factor is required they set it up when they first sign in.
+/// Creates an operator. Where a second factor is required, the operator sets it up at the first
+/// login.
 #[utoipa::path(
     post,
     path = "/v1/admin/operators",

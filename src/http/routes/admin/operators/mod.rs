@@ -1,4 +1,4 @@
-//! `/v1/admin/operators`: who is one.
+//! `/v1/admin/operators`: the operators of the installation.
 
 pub(crate) mod create;
 pub(crate) mod list;

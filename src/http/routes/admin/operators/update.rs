@@ -11,14 +11,14 @@ use crate::http::responses::AdminProblems;
 use crate::http::routes::admin::auth::OperatorDocument;
 use crate::registry::people::operators::OperatorChange;
 
-/// What is absent stays.
+/// Absent fields stay as they are.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct UpdateOperator {
     name: Option<String>,
     /// `viewer`, `support` or `admin`.
     role: Option<String>,
-    /// `active`, or `disabled`: signed out everywhere, at once.
+    /// `active` or `disabled`. A disabled operator is signed out everywhere, at once.
     status: Option<String>,
 }
 
@@ -33,9 +33,9 @@ impl Checked for UpdateOperator {
     }
 }
 
-/// Changes what is given. It counts with the operator's next request.
+/// Changes the given fields. The change takes effect with the operator's next request.
 ///
-/// The last active admin stays one: `conflict`.
+/// A change that would leave no active admin gets `conflict`.
 #[utoipa::path(
     patch,
     path = "/v1/admin/operators/{id}",

@@ -10,7 +10,7 @@ use crate::http::{Code, Gateway};
 use crate::provisioning::CancelError;
 use crate::registry::runs::provisioning_runs::NotCancelled;
 
-/// Has a run undone instead of finished: before its next step, unless it has begun with its last.
+/// Cancels a run: it is undone before its next step, unless its last step has begun.
 #[utoipa::path(
     post,
     path = "/v1/admin/runs/{id}/cancel",

@@ -25,7 +25,7 @@ pub(crate) struct ListRuns {
     /// Rows at most, 1 to 200; 50 where absent.
     #[param(value_type = Option<u64>, minimum = 1, maximum = 200)]
     limit: Option<String>,
-    /// `next_cursor` of the part before.
+    /// `next_cursor` of the previous page.
     cursor: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! `/v1/admin/runs`: the ledger of provisioning.
+//! `/v1/admin/runs`: the runs of provisioning.
 
 pub(crate) mod cancel;
 pub(crate) mod list;
@@ -14,7 +14,7 @@ use crate::http::problem::Problem;
 use crate::http::{Code, Gateway};
 use crate::registry::runs::provisioning_runs::{Event, Run, RunKind, RunStatus, Step, StepStatus};
 
-/// A run that makes, mends or removes a tenant.
+/// A run that creates, repairs or removes a tenant.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RunDocument {
     id: Uuid,
@@ -24,7 +24,7 @@ pub(crate) struct RunDocument {
     status: RunStatus,
     tenant_id: Uuid,
     version: i32,
-    /// Who works on it, and until when it is theirs.
+    /// The process that works on the run; its lease ends at `lease_until`.
     lease_owner: Option<String>,
     lease_until: Option<DateTime<Utc>>,
     next_attempt_at: DateTime<Utc>,
@@ -108,12 +108,12 @@ impl From<Event> for RunEventDocument {
     }
 }
 
-/// One run.
+/// One run and its steps.
 pub(crate) async fn find(gateway: &Gateway, id: Uuid) -> Result<(Run, Vec<Step>), Problem> {
     Ok(gateway.provisioner.progress(id).await?.ok_or(Code::NotFound)?)
 }
 
-/// Where a run is found.
+/// The URL of a run.
 pub(crate) fn location(id: Uuid) -> String {
     format!("/v1/admin/runs/{id}")
 }

@@ -10,7 +10,7 @@ use crate::http::{Code, Gateway};
 
 /// Makes the next attempt of a run due now.
 ///
-/// A run that has ended has none: `conflict`.
+/// A run that has ended has no next attempt: `conflict`.
 #[utoipa::path(
     post,
     path = "/v1/admin/runs/{id}/retry",

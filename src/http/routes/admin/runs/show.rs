@@ -11,14 +11,14 @@ use crate::http::problem::Problem;
 use crate::http::responses::AdminProblems;
 use crate::registry::runs::provisioning_runs;
 
-/// Everything about a run.
+/// A run with its steps and its history.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct WholeRunDocument {
     #[serde(flatten)]
     run: RunDocument,
-    /// In their order.
+    /// In the order of their execution.
     steps: Vec<RunStepDocument>,
-    /// What happened, oldest first.
+    /// Events of the run, oldest first.
     history: Vec<RunEventDocument>,
 }
 

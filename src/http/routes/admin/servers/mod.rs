@@ -1,4 +1,4 @@
-//! `/v1/admin/servers`: the PostgreSQL servers that tenants live on.
+//! `/v1/admin/servers`: the PostgreSQL servers of the tenants.
 
 pub(crate) mod list;
 pub(crate) mod state;
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::registry::tenants::database_servers::{Occupancy, State, TlsMode};
 
-/// A server, and how many tenants it has. Never a password.
+/// A server, and how many tenants it has. It never contains a password.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ServerDocument {
     id: Uuid,
@@ -22,9 +22,9 @@ pub(crate) struct ServerDocument {
     port: Option<i32>,
     #[schema(value_type = Option<String>)]
     tls_mode: Option<TlsMode>,
-    /// Can tenants be made on it?
+    /// True if tenants can be created on it.
     can_be_administered: bool,
-    /// All that are not purged.
+    /// Tenants that are not purged.
     tenants: i64,
     max_tenants: i32,
     created_at: DateTime<Utc>,

@@ -11,7 +11,7 @@ use crate::http::responses::AdminProblems;
 use crate::http::{Code, Gateway};
 use crate::registry::tenants::database_servers::{self, Occupancy, State as ServerState};
 
-/// No new tenants from now on, because the server is to be emptied.
+/// Drains the server: it gets no new tenants from now on, because it is to be emptied.
 #[utoipa::path(
     post,
     path = "/v1/admin/servers/{id}/drain",
@@ -28,9 +28,9 @@ pub(crate) async fn drain_server(
     change(&gateway, id, ServerState::Draining, &operator.origin).await
 }
 
-/// New tenants again, as long as it has room.
+/// Opens the server: it gets new tenants again, as long as it has room.
 ///
-/// A server without credentials for making tenants takes none: `conflict`.
+/// A server without credentials for creating tenants gets none: `conflict`.
 #[utoipa::path(
     post,
     path = "/v1/admin/servers/{id}/open",

@@ -23,7 +23,7 @@ pub(crate) struct CreateTenant {
     /// 1 to 120 characters.
     #[schema(required = true, example = "First Baptist Church")]
     organization_name: String,
-    /// 3 to 40 of `[a-z0-9-]`; derived from the name where absent.
+    /// 3 to 40 of `[a-z0-9-]`; derived from the organization's name where absent.
     slug: Option<String>,
     /// IANA name; UTC where absent.
     #[schema(example = "America/Chicago")]
@@ -34,7 +34,8 @@ pub(crate) struct CreateTenant {
     owner: CreateTenantOwner,
 }
 
-/// The first member of staff. Written only where the document says what an absent owner is: of empty texts.
+/// The first member of staff. Serialized only for the OpenAPI document: the default of an absent
+/// owner has empty texts.
 #[derive(Deserialize, Serialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct CreateTenantOwner {
@@ -44,11 +45,12 @@ pub(crate) struct CreateTenantOwner {
     first_name: String,
     #[schema(required = true)]
     last_name: String,
-    /// 10 to 128 characters. Without it the owner has one that nobody knows, and asks for a new one by letter.
+    /// 10 to 128 characters. Where absent, the owner gets an unknown password, and asks for a new
+    /// one by email.
     password: Option<String>,
 }
 
-/// What was asked for, with the password still in clear.
+/// The checked request; the password is not hashed yet.
 pub(crate) struct CheckedTenant {
     organization_name: String,
     slug: Option<Slug>,
@@ -74,7 +76,7 @@ impl Checked for CreateTenant {
         let last_name = errors.name("owner.last_name", &owner.last_name, 1..=80);
         let password = match owner.password {
             Some(password) => check_new_password(errors, "owner.password", password),
-            // 244 bits that are told to nobody.
+            // 244 random bits that are never shown.
             None => Some(format!("{}{}", unguessable_id(), unguessable_id()).into()),
         };
         Some(CheckedTenant {
@@ -90,9 +92,10 @@ impl Checked for CreateTenant {
     }
 }
 
-/// Makes a tenant with its own database.
+/// Creates a tenant with its own database.
 ///
-/// Answers 201 when it is ready within some seconds, else 202 with the run. The work goes on even if the client goes away.
+/// Answers 201 when the tenant is ready within some seconds, else 202 with the run. The work goes
+/// on even if the client disconnects.
 #[utoipa::path(
     post,
     path = "/v1/admin/tenants",
@@ -143,7 +146,7 @@ pub(crate) async fn create_tenant(
         Ok(Err(failure @ (RunFailure::Refused(_) | RunFailure::Broken { .. }))) => {
             Err(failure.into())
         }
-        // It goes on.
+        // The run goes on.
         Ok(Err(RunFailure::Unfinished(_))) | Err(_) => {
             let (run, _) = runs::find(&gateway, run).await?;
             let location = [(header::LOCATION, runs::location(run.id))];

@@ -15,7 +15,7 @@ use crate::tenants::StatusChange;
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct DeleteTenant {
-    /// The tenant's slug once more.
+    /// The tenant's slug, as a confirmation.
     #[param(required = true)]
     confirm: String,
 }
@@ -28,7 +28,8 @@ impl Checked for DeleteTenant {
     }
 }
 
-/// Deletes a tenant: nobody of it is served any more. For a while it can be restored, then it is removed for good.
+/// Deletes a tenant: its users get no answers any more. It can be restored for some time, then it
+/// is removed for good.
 #[utoipa::path(
     delete,
     path = "/v1/admin/tenants/{id}",

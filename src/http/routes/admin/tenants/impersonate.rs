@@ -17,17 +17,17 @@ use crate::http::problem::Problem;
 use crate::http::responses::AdminProblems;
 use crate::operators::WantedImpersonation;
 
-/// In minutes, where nothing else is wanted.
+/// Minutes, where the request does not say.
 const USUAL: i64 = 15;
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ImpersonateRequest {
-    /// Why, 10 to 500 characters. The tenant reads it.
+    /// The reason, 10 to 500 characters. The tenant reads it.
     #[schema(required = true, example = "Ticket 4711: members are missing from a group")]
     reason: String,
-    /// To change something as well. Only for admins.
+    /// True to change data as well. Only for admins.
     may_write: bool,
-    /// How long, 1 to 60; 15 where absent.
+    /// Duration in minutes, 1 to 60; 15 where absent.
     #[schema(minimum = 1, maximum = 60)]
     minutes: Option<i64>,
 }
@@ -47,25 +47,26 @@ impl Checked for ImpersonateRequest {
     }
 }
 
-/// What an operator calls the tenant's API with.
+/// A token with which an operator calls the tenant's API.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ImpersonationTokenDocument {
     id: Uuid,
     tenant_id: Uuid,
-    /// For the tenant's own resources, as `Authorization: Bearer`. There is no account behind it.
+    /// For the tenant's own resources, as `Authorization: Bearer`. It belongs to no account.
     access_token: String,
     /// `Bearer`.
     token_type: &'static str,
-    /// Seconds. There is no refresh token.
+    /// Seconds until the session ends. There is no refresh token.
     expires_in: i64,
     expires_at: DateTime<Utc>,
     may_write: bool,
 }
 
-/// Lets the operator look into a tenant for a while, with a reason that the tenant reads in its own audit log. The tenant
-/// can end it at any time.
+/// Opens an impersonation session: the operator can read a tenant's data for a limited time. The
+/// tenant reads the reason in its own audit log, and can end the session at any time.
 ///
-/// Raised by `may_write` they can change what staff can, but for staff, roles, keys, the organization itself, and exports.
+/// With `may_write` the operator can change what staff can change, but not staff, roles, keys, the
+/// organization itself or exports.
 #[utoipa::path(
     post,
     path = "/v1/admin/tenants/{id}/impersonate",

@@ -1,4 +1,4 @@
-//! From one status to another, if it is still that one.
+//! Changes of a tenant's status, from an expected status to another.
 
 use axum::Json;
 use axum::extract::State;
@@ -15,7 +15,8 @@ use crate::identifiers::TenantId;
 use crate::registry::tenants::Tenant;
 use crate::tenants::StatusChange;
 
-/// Changes the status; with the tenant as it is then. `conflict`: its status stands against it.
+/// Changes the status, and returns the tenant after the change. `conflict`: its current status does
+/// not allow it.
 pub(super) async fn change(
     gateway: &Gateway,
     id: Uuid,
@@ -27,7 +28,7 @@ pub(super) async fn change(
     if changed { Ok(tenant) } else { Err(conflict(&tenant, change.done())) }
 }
 
-/// Locks everybody of a tenant out. Nothing of it is lost.
+/// Suspends a tenant: its users cannot sign in or make calls. No data is lost.
 #[utoipa::path(
     post,
     path = "/v1/admin/tenants/{id}/suspend",
@@ -44,7 +45,7 @@ pub(crate) async fn suspend_tenant(
     Ok(Json(change(&gateway, id, StatusChange::Suspend, &operator.origin).await?.into()))
 }
 
-/// Lets a suspended tenant in again.
+/// Resumes a suspended tenant.
 #[utoipa::path(
     post,
     path = "/v1/admin/tenants/{id}/resume",
@@ -61,7 +62,7 @@ pub(crate) async fn resume_tenant(
     Ok(Json(change(&gateway, id, StatusChange::Resume, &operator.origin).await?.into()))
 }
 
-/// Makes a deleted tenant again what it was.
+/// Restores a deleted tenant to its earlier state.
 #[utoipa::path(
     post,
     path = "/v1/admin/tenants/{id}/restore",

@@ -16,7 +16,8 @@ use crate::registry::tenants::{self, Filter};
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListTenants {
-    /// `pending`, `provisioning`, `active`, `suspended`, `failed`, `deleted`, `purging` or `purged`.
+    /// `pending`, `provisioning`, `active`, `suspended`, `failed`, `deleted`, `purging` or
+    /// `purged`.
     status: Option<String>,
     plan: Option<String>,
     #[param(value_type = Option<Uuid>)]
@@ -26,7 +27,7 @@ pub(crate) struct ListTenants {
     /// Rows at most, 1 to 200; 50 where absent.
     #[param(value_type = Option<u64>, minimum = 1, maximum = 200)]
     limit: Option<String>,
-    /// `next_cursor` of the part before.
+    /// `next_cursor` of the previous page.
     cursor: Option<String>,
 }
 

@@ -61,13 +61,13 @@ impl From<Tenant> for AdminTenantDocument {
     }
 }
 
-/// One tenant, whatever its status.
+/// One tenant, in any status.
 async fn find(gateway: &Gateway, id: Uuid) -> Result<Tenant, Problem> {
     let db = gateway.registry.connect().await?;
     Ok(tenants::find(&db, TenantId(id)).await?.ok_or(Code::NotFound)?)
 }
 
-/// The name of a plan: small letters, digits, `-` and `_`.
+/// A plan's name: lower-case letters, digits, `-` and `_`.
 fn check_plan(errors: &mut FieldErrors, plan: &str) -> Option<String> {
     let plan = errors.text("plan", plan, 1..=40)?;
     let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
@@ -78,7 +78,7 @@ fn check_plan(errors: &mut FieldErrors, plan: &str) -> Option<String> {
     Some(plan)
 }
 
-/// The status of a tenant stands against what was asked, and what to do instead.
+/// The problem for a tenant whose status does not allow the request. It says what to do instead.
 fn conflict(tenant: &Tenant, what: &str) -> Problem {
     let advice = match tenant.status {
         Status::Active => "It is in use.",

@@ -26,7 +26,7 @@ pub(crate) struct HeldNumberDocument {
     id: Uuid,
     /// E.164, or a short code.
     number: String,
-    /// Since when.
+    /// Since when the tenant holds it.
     valid_from: DateTime<Utc>,
 }
 
@@ -78,7 +78,8 @@ impl Checked for AssignNumber {
     }
 }
 
-/// Gives a number to an active tenant, from now on. Messages that wait for it and are the tenant's are delivered at once.
+/// Assigns a number to an active tenant, from now on. Parked messages to the number that are the
+/// tenant's are delivered at once.
 ///
 /// A number of another tenant: `conflict`.
 #[utoipa::path(
@@ -116,7 +117,7 @@ pub(crate) async fn assign_tenant_number(
     Ok((StatusCode::CREATED, [(header::LOCATION, path)], Json(held)))
 }
 
-/// Takes a number away from a tenant, from now on. What came in before stays the tenant's.
+/// Takes a number away from a tenant, from now on. Messages that arrived before stay the tenant's.
 #[utoipa::path(
     delete,
     path = "/v1/admin/tenants/{id}/phone-numbers/{number}",
@@ -130,7 +131,7 @@ pub(crate) async fn release_tenant_number(
     operator: Operator<TenantsSupport>,
     path: Result<Path<(Uuid, String)>, PathRejection>,
 ) -> Result<StatusCode, Problem> {
-    // What is no id or no number names nothing.
+    // A path without a valid id and number gets 404.
     let Path((id, number)) = path.map_err(|_| Code::NotFound)?;
     let number: LineNumber = number.parse().map_err(|_| Code::NotFound)?;
     match gateway.tenants.release_number(TenantId(id), &number, &operator.origin).await? {

@@ -11,9 +11,11 @@ use crate::http::routes::admin::runs::{self, RunDocument};
 use crate::http::{Code, Gateway};
 use crate::provisioning::RepairError;
 
-/// Mends a tenant that is damaged or failed: role, database, rights, schema and preseed are made where they are missing.
+/// Repairs a tenant that is damaged or failed: role, database, rights, schema and seed are made
+/// where they are missing.
 ///
-/// A database that has vanished is not made anew: that is done on the command line, by whoever says so.
+/// A database that has vanished is not created again. An operator has to order that on the command
+/// line.
 #[utoipa::path(
     post,
     path = "/v1/admin/tenants/{id}/provision",

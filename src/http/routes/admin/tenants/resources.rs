@@ -15,11 +15,11 @@ use crate::identifiers::TenantId;
 use crate::paging::{Page, Position};
 use crate::registry::runs::resources::{self, Resource};
 
-/// Something outside the registry that was made for a tenant.
+/// Something outside the registry that was created for a tenant.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ResourceDocument {
     id: Uuid,
-    /// Such as `database` or `role`.
+    /// The kind, such as `database` or `role`.
     kind: String,
     reference: String,
     server_id: Option<Uuid>,
@@ -42,7 +42,7 @@ impl From<Resource> for ResourceDocument {
     }
 }
 
-/// What was made for a tenant, newest first; what is released included.
+/// The resources that were created for a tenant, newest first, released resources included.
 #[utoipa::path(
     get,
     path = "/v1/admin/tenants/{id}/resources",

@@ -8,7 +8,7 @@ use crate::http::extract::{Id, Operator};
 use crate::http::problem::Problem;
 use crate::http::responses::AdminProblems;
 
-/// One tenant.
+/// One tenant, in any status.
 #[utoipa::path(
     get,
     path = "/v1/admin/tenants/{id}",

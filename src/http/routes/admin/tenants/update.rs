@@ -13,13 +13,13 @@ use crate::identifiers::TenantId;
 use crate::registry::tenants::TenantEdit;
 use crate::tenants::EditError;
 
-/// What is absent stays.
+/// Absent fields stay as they are.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct UpdateTenant {
     /// 1 to 120 characters.
     organization_name: Option<String>,
-    /// IANA name.
+    /// IANA name of the time zone.
     timezone: Option<String>,
     plan: Option<String>,
 }
@@ -32,7 +32,7 @@ impl Checked for UpdateTenant {
         let name = name.map(|name| errors.name("organization_name", &name, 1..=120));
         let timezone = self.timezone.map(|zone| errors.required("timezone", &zone));
         let plan = self.plan.map(|plan| check_plan(errors, &plan));
-        // What was given and is wrong has left its fault; the edit is not used then.
+        // A wrong value has left its field error, and then this edit is not used.
         Some(TenantEdit {
             organization_name: name.flatten(),
             timezone: timezone.flatten(),
@@ -41,7 +41,7 @@ impl Checked for UpdateTenant {
     }
 }
 
-/// Changes what is given.
+/// Changes the given fields.
 #[utoipa::path(
     patch,
     path = "/v1/admin/tenants/{id}",

@@ -1,4 +1,4 @@
-//! Which event it is: its type, its id, its content.
+//! The identity of an event: its type, its id, its content.
 
 use super::*;
 
@@ -36,7 +36,7 @@ fn the_type_of_an_event_is_read_in_any_case(#[case] event_type: &str) {
     assert_eq!(parse_value(&event), parse_value(&received()));
 }
 
-/// Any of these can stand in many events.
+/// Each of these values can occur in many events.
 #[rstest]
 #[case(json!(true))]
 #[case(json!(false))]
