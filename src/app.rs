@@ -21,10 +21,10 @@ use crate::passwords::PasswordError;
 use crate::provisioning::Provisioner;
 use crate::registry::{Registry, RegistryError};
 use crate::sealing::{Sealer, SealingError};
+use crate::standard_webhooks::{Secret, SecretError};
 use crate::tenant_router::{BudgetError, PlanError, TenantRouter};
 use crate::tenants::{OwnTenant, Purges, Tenants};
 use crate::webhooks::clerk::ClerkWebhooks;
-use crate::webhooks::clerk::signature::{Secret, SecretError};
 use crate::webhooks::telnyx::TelnyxWebhooks;
 use crate::webhooks::telnyx::signature::{KeyError, PublicKey};
 

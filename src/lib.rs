@@ -33,6 +33,7 @@ pub mod registry;
 pub mod postgres;
 
 pub mod audit;
+pub mod backoff;
 pub mod clock;
 pub mod configuration;
 pub mod identifiers;
@@ -44,4 +45,5 @@ pub mod paging;
 pub mod passwords;
 pub mod plain_text;
 pub mod sealing;
+pub mod standard_webhooks;
 pub mod telemetry;

@@ -127,7 +127,7 @@ mod tests {
     async fn the_door_closes_some_time_after_the_drain_has_begun_and_loops_go_on() {
         let life = Lifecycle::new();
         let delay = Duration::from_secs(5);
-        let nearly = delay - Duration::from_millis(1);
+        let nearly = delay.checked_sub(Duration::from_millis(1)).unwrap();
         assert!(tokio::time::timeout(2 * delay, life.closing(delay)).await.is_err());
         life.drain();
         assert!(life.is_draining());

@@ -2,6 +2,8 @@
 //! binds them to their row. Also the keyed hashes by which the registry finds emails and phone
 //! numbers without their plain text.
 
+pub mod aad;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};

@@ -13,11 +13,12 @@ use super::login_throttle::LoginThrottle;
 use super::totp::{TotpSecret, recovery_hash};
 use crate::access::{AccessError, Client, Principal};
 use crate::clock::Clock;
-use crate::identifiers::EmailAddress;
+use crate::identifiers::{EmailAddress, TenantId};
 use crate::limits::network_of;
 use crate::passwords::Passwords;
 use crate::registry::Registry;
 use crate::registry::tenants::Tenant;
+use crate::sealing::aad;
 use crate::tenant_data::external_identities::NO_PASSWORD;
 use crate::tenant_data::second_factor::{self, Factor};
 use crate::tenant_data::sessions;
@@ -186,7 +187,7 @@ impl CredentialChecker {
         staff: Uuid,
         factor: &Factor,
     ) -> Result<TotpSecret, AccessError> {
-        let aad = second_factor::aad(tenant, staff);
+        let aad = aad::staff_totp_secret(TenantId(tenant), staff);
         let opened = self.registry.tenant_sealer().open(&aad, &factor.sealed_secret)?;
         Ok(TotpSecret::of_bytes(opened))
     }

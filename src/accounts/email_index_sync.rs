@@ -8,7 +8,8 @@ use crate::access::AccessError;
 use crate::identifiers::{EmailAddress, TenantId};
 use crate::registry::tenants::email_index::{self, AddressStatus, Mark};
 use crate::registry::{Registry, RegistryError};
-use crate::tenant_data::staff_changes::{self, INVITED};
+use crate::tenant_data::staff::StaffStatus;
+use crate::tenant_data::staff_changes;
 use crate::tenant_router::TenantRouter;
 
 /// Longer than any request takes. A request that marked an address this long ago has ended.
@@ -66,7 +67,7 @@ impl EmailIndexSync {
                 };
                 let db = self.router.connect(&tenant).await?;
                 let hasher = self.registry.hasher();
-                let has_it = |(email, _): &(String, String)| {
+                let has_it = |(email, _): &(String, StaffStatus)| {
                     email
                         .parse::<EmailAddress>()
                         .is_ok_and(|email| hasher.email(&email) == address.email_hash)
@@ -74,7 +75,7 @@ impl EmailIndexSync {
                 let found = staff_changes::addresses(&db).await?.into_iter().find(has_it);
                 Ok::<_, AccessError>(Some(match found {
                     None => AddressStatus::Unknown,
-                    Some((_, status)) if status == INVITED => AddressStatus::Invited,
+                    Some((_, StaffStatus::Invited)) => AddressStatus::Invited,
                     Some(_) => AddressStatus::Staff,
                 }))
             };

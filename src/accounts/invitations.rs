@@ -30,8 +30,8 @@ use crate::registry::inbox::clerk;
 use crate::registry::tenants::Tenant;
 use crate::registry::tenants::email_index::AddressStatus;
 use crate::tenant_data::one_time_tokens::{self, Purpose};
-use crate::tenant_data::staff::StaffMember;
-use crate::tenant_data::staff_changes::{self, INVITED, Invitation, StaffError};
+use crate::tenant_data::staff::{StaffMember, StaffStatus};
+use crate::tenant_data::staff_changes::{self, Invitation, StaffError};
 use crate::tenant_router::{TenantRouter, TenantTransaction};
 
 /// Long enough for people who read their email only after a weekend.
@@ -126,14 +126,14 @@ impl Invitations {
         let user = self.access.look_by(&db, by, async |transaction, rights| {
             staff_changes::require_verified_owner(transaction).await?;
             let user = staff_changes::find(transaction, id).await?;
-            if user.status == INVITED {
+            if user.status == StaffStatus::Invited {
                 staff_changes::lock_invited_by(transaction, id, rights).await?;
             }
             Ok::<_, InvitationError>(user)
         });
         let user = user.await?;
         drop(db);
-        if user.status != INVITED {
+        if user.status != StaffStatus::Invited {
             return Err(StaffError::Joined.into());
         }
         let email: EmailAddress = user.email.parse().map_err(|_| StaffError::NotFound)?;

@@ -98,7 +98,7 @@ impl PasswordChanges {
             match written.await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    tracing::warn!(%error, "a letter for a new password was not sent")
+                    tracing::warn!(%error, "a letter for a new password was not sent");
                 }
                 Err(_) => tracing::warn!("a letter for a new password was not sent in time"),
             }

@@ -38,8 +38,13 @@ use open::{open_app, quiet};
 #[derive(Parser)]
 #[command(name = "narthex", version, about, disable_help_subcommand = true)]
 pub struct Arguments {
-    /// TOML file with settings; the environment (NARTHEX_<SECTION>__<KEY>) overrides it.
-    #[arg(long, global = true, env = "NARTHEX_CONFIG", value_name = "FILE")]
+    #[arg(
+        long,
+        global = true,
+        env = "NARTHEX_CONFIG",
+        value_name = "FILE",
+        help = "TOML file with settings; the environment (NARTHEX_<SECTION>__<KEY>) overrides it"
+    )]
     config: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,

@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 
 use super::{CommandError, signals};
 use crate::app::{App, StartError};
+use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::configuration::Settings;
 use crate::http::Listeners;
@@ -15,9 +16,8 @@ use crate::mail::Mailer;
 use crate::registry::{RegistryError, require_safe_transport};
 use crate::telemetry;
 
-/// Pause between two attempts to reach the registry.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Pauses between two attempts to reach the registry.
+const PAUSES: Backoff = Backoff::steady(Duration::from_millis(200), Duration::from_secs(2));
 
 pub(super) async fn run(settings: Settings) -> Result<ExitCode, CommandError> {
     telemetry::start(&settings.log);
@@ -45,8 +45,10 @@ pub(super) async fn run(settings: Settings) -> Result<ExitCode, CommandError> {
 /// started together.
 async fn open(settings: Settings) -> Result<App, StartError> {
     let deadline = Instant::now() + settings.registry.start_timeout;
-    let mut pause = FIRST_PAUSE;
+    let mut failures = 0;
     loop {
+        failures += 1;
+        let pause = PAUSES.after(failures);
         match App::open(settings.clone(), Clock::system()).await {
             Err(StartError::Registry(RegistryError::Unavailable(reason)))
                 if Instant::now() + pause < deadline =>
@@ -57,7 +59,6 @@ async fn open(settings: Settings) -> Result<App, StartError> {
                     (deadline - Instant::now()).as_secs()
                 );
                 tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
             }
             opened => return opened,
         }

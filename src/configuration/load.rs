@@ -250,8 +250,10 @@ fn check(settings: &Settings, faults: &mut Vec<String>) {
     );
     if let Some(key) = &settings.secrets.master_key {
         let previous = settings.secrets.previous_master_keys.iter();
-        let keys =
-            crate::sealing::Sealer::new(key.expose_secret(), previous.map(|k| k.expose_secret()));
+        let keys = crate::sealing::Sealer::new(
+            key.expose_secret(),
+            previous.map(secrecy::ExposeSecret::expose_secret),
+        );
         if let Err(e) = keys {
             require(false, &format!("secrets.master_key: {e}"));
         }
@@ -335,7 +337,7 @@ mod tests {
         .unwrap();
         assert_eq!(settings.http.base_domain.unwrap().as_str(), "app.example.org");
         let networks: Vec<_> =
-            settings.http.trusted_proxies.iter().map(|n| n.to_string()).collect();
+            settings.http.trusted_proxies.iter().map(std::string::ToString::to_string).collect();
         assert_eq!(networks, ["10.0.0.0/8", "fd00::/8", "192.0.2.7/32"]);
 
         let dir = tempfile::tempdir().unwrap();
@@ -381,7 +383,7 @@ mod tests {
             match fault {
                 None => assert_eq!(found, None),
                 Some(fault) => {
-                    assert!(found.as_ref().is_some_and(|f| f.contains(fault)), "{found:?}")
+                    assert!(found.as_ref().is_some_and(|f| f.contains(fault)), "{found:?}");
                 }
             }
         }

@@ -123,10 +123,10 @@ impl Reconciler {
                     );
                 }
                 Ok(Err(error)) => {
-                    tracing::warn!(server = row.name, %error, "roles of tenants could not be limited")
+                    tracing::warn!(server = row.name, %error, "roles of tenants could not be limited");
                 }
                 Err(_) => {
-                    tracing::warn!(server = row.name, "roles of tenants were not limited in time")
+                    tracing::warn!(server = row.name, "roles of tenants were not limited in time");
                 }
             }
         }

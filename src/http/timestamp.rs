@@ -14,7 +14,7 @@ pub(super) fn write<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Resul
     }
 }
 
-/// As [`write`], or `null`.
+/// As [`write()`], or `null`.
 pub(super) fn write_optional<S: Serializer>(
     time: &Option<DateTime<Utc>>,
     serializer: S,

@@ -57,7 +57,7 @@ impl AdministrationError {
 }
 
 fn sqlstate(error: &sqlx::Error) -> Option<String> {
-    error.as_database_error()?.code().map(|code| code.into_owned())
+    error.as_database_error()?.code().map(std::borrow::Cow::into_owned)
 }
 
 /// A quoted identifier from a name of `[a-z0-9_]` with at most 63 bytes (PostgreSQL truncates

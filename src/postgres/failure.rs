@@ -123,7 +123,13 @@ pub(super) fn of_connect(error: sqlx::Error) -> ConnectFailure {
             _ => ConnectFailure::Unreachable(text),
         },
         sqlx::Error::Tls(_) => ConnectFailure::Insecure(text),
-        sqlx::Error::Io(e) if e.get_ref().is_some_and(|e| e.is::<rustls::Error>()) => {
+        sqlx::Error::Io(e)
+            if e.get_ref().is_some_and(
+                <dyn std::error::Error + std::marker::Send + std::marker::Sync + 'static>::is::<
+                    rustls::Error,
+                >,
+            ) =>
+        {
             ConnectFailure::Insecure(text)
         }
         _ => ConnectFailure::Unreachable(text),
@@ -151,7 +157,7 @@ pub fn violated_unique_constraint(error: &DbErr) -> Option<&str> {
 /// The SQLSTATE of the error. `None` if it was not the server that reported the failure.
 pub fn sqlstate(error: &DbErr) -> Option<String> {
     match sqlx_error(error)? {
-        sqlx::Error::Database(e) => e.code().map(|code| code.into_owned()),
+        sqlx::Error::Database(e) => e.code().map(std::borrow::Cow::into_owned),
         _ => None,
     }
 }
@@ -159,7 +165,7 @@ pub fn sqlstate(error: &DbErr) -> Option<String> {
 /// True for a refusal that says nothing about the statement: the database is read-only for now
 /// (25006), or transactions collided (class 40).
 fn may_pass(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     code.is_some_and(|code| code == "25006" || code.starts_with("40"))
 }
 

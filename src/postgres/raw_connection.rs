@@ -68,7 +68,7 @@ impl Target {
             self.signals.opened_in(begun.elapsed());
         }
         let permit = match &opened {
-            Ok(()) => attempt.map(|attempt| attempt.succeeded()),
+            Ok(()) => attempt.map(super::admission_hook::Attempt::succeeded),
             Err(failure) => attempt.map(|attempt| attempt.failed(failure)),
         };
         // A connection that failed its check may still run it on the server, so it is closed like

@@ -363,7 +363,7 @@ struct Sign;
 impl Exchange for Sign {
     type Output = ();
 
-    fn sql(&self) -> &str {
+    fn sql(&self) -> &'static str {
         ""
     }
 

@@ -102,7 +102,7 @@ impl Context {
             row.ok_or_else(|| StepError::Permanent("its database server is unknown".to_owned()))?;
         drop(db);
         let server = self.services.fleet.server(&row)?;
-        Ok(TenantServer { server, row })
+        Ok(TenantServer { row, server })
     }
 
     /// A connection for administration of the tenant's server, under the lock of this tenant. The

@@ -4,9 +4,6 @@
 
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use ring::hmac;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -15,6 +12,7 @@ use crate::clock::Clock;
 use crate::configuration::{HookSettings, HooksSettings};
 use crate::outbound;
 use crate::registry::tenants::Tenant;
+use crate::standard_webhooks::Secret;
 
 /// The time limit for the whole response of a service.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -180,7 +178,8 @@ impl Hooks {
         let unreachable = |e: &dyn std::fmt::Display| HookError::Unreachable(name, e.to_string());
         let body = serde_json::to_vec(&call).map_err(|e| unreachable(&e))?;
         let id = format!("{run}.{name}.{}", act.name());
-        let signature = sign(settings, &id, now.timestamp(), &body);
+        let secret = Secret::of_bytes(settings.key.0.expose_secret());
+        let signature = secret.sign(&id, now.timestamp(), &body);
         let request = client
             .post(&settings.url)
             .header("content-type", "application/json")
@@ -217,13 +216,4 @@ impl Hooks {
             }
         }
     }
-}
-
-/// A Standard Webhooks signature, `v1`: HMAC-SHA-256 over `id.timestamp.body`.
-fn sign(settings: &HookSettings, id: &str, timestamp: i64, body: &[u8]) -> String {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, settings.key.0.expose_secret());
-    let mut context = hmac::Context::with_key(&key);
-    context.update(format!("{id}.{timestamp}.").as_bytes());
-    context.update(body);
-    format!("v1,{}", STANDARD.encode(context.sign()))
 }

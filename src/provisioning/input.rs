@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::registry::tenants::Status;
-use crate::sealing::{Sealer, SealingError};
+use crate::sealing::{Sealer, SealingError, aad};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -54,18 +54,14 @@ impl ReprovisionInput {
     }
 }
 
-fn aad(run: Uuid) -> String {
-    format!("provisioning_runs.input/{run}")
-}
-
 impl Input {
     pub fn seal(&self, sealer: &Sealer, run: Uuid) -> Result<Vec<u8>, SealingError> {
         let plain = serde_json::to_vec(self).map_err(|_| SealingError::Unreadable)?;
-        sealer.seal(&aad(run), &plain)
+        sealer.seal(&aad::run_input(run), &plain)
     }
 
     pub fn open(sealer: &Sealer, run: Uuid, sealed: &[u8]) -> Result<Self, SealingError> {
-        let plain = sealer.open(&aad(run), sealed)?;
+        let plain = sealer.open(&aad::run_input(run), sealed)?;
         serde_json::from_slice(&plain).map_err(|_| SealingError::Unreadable)
     }
 }

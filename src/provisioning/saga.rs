@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::context::Context;
 use super::step_error::StepError;
+use crate::backoff::Backoff;
 use crate::registry::runs::provisioning_runs::RunKind;
 use crate::registry::runs::run_leases::Made;
 use crate::registry::tenants::Status;
@@ -48,12 +49,9 @@ impl StepOutput {
 /// When a failed step is tried again, and how long an attempt may last.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Retries {
-    /// The wait before the second attempt.
-    pub initial: Duration,
-    /// The factor by which each wait is longer than the one before.
-    pub factor: u32,
-    /// The longest wait.
-    pub longest: Duration,
+    /// The waits between attempts. The last fifth is random, so that runs that failed together do not
+    /// try again together.
+    pub backoff: Backoff,
     /// The number of attempts in all. After the last one the run is undone.
     pub attempts: i32,
     /// The time limit of one attempt.
@@ -69,29 +67,32 @@ impl Retries {
     /// For the registry and the database servers. 30 attempts survive an outage of a good ten
     /// minutes.
     pub const DATABASE: Self = Self {
-        initial: Duration::from_millis(100),
-        factor: 2,
-        longest: Duration::from_secs(30),
+        backoff: waits(Duration::from_millis(100), Duration::from_secs(30)),
         attempts: 30,
         timeout: Duration::from_secs(90),
     };
     /// For external services, whose repair may take hours.
     pub const SERVICE: Self = Self {
-        initial: Duration::from_millis(500),
-        factor: 2,
-        longest: Duration::from_secs(5 * 60),
+        backoff: waits(Duration::from_millis(500), Duration::from_secs(5 * 60)),
         attempts: 40,
         timeout: Duration::from_secs(30),
     };
 
-    /// The wait after this many attempts. Its last fifth is random, so that runs that failed
-    /// together do not try again together.
+    /// Retries of an undo, which is repeated until it succeeds.
+    pub const UNDO: Self = Self {
+        backoff: waits(Duration::from_millis(100), Duration::from_secs(60)),
+        attempts: i32::MAX,
+        timeout: Duration::from_secs(120),
+    };
+
+    /// The wait after this many attempts.
     pub fn wait_after(&self, attempts: i32) -> Duration {
-        let exponent = u32::try_from(attempts.saturating_sub(1)).unwrap_or(0).min(20);
-        let wait = self.initial.saturating_mul(self.factor.saturating_pow(exponent));
-        let chance = f64::from(Uuid::new_v4().as_bytes()[0]) / 256.0;
-        wait.min(self.longest).mul_f64(0.8 + 0.2 * chance)
+        self.backoff.after(attempts.unsigned_abs())
     }
+}
+
+const fn waits(first: Duration, longest: Duration) -> Backoff {
+    Backoff { first, longest, chance: 0.2 }
 }
 
 pub(super) type StepFuture<'a> = BoxFuture<'a, Result<StepOutput, StepError>>;

@@ -107,9 +107,9 @@ fn registry_may(error: &RegistryError) -> bool {
 fn administration_may(error: &AdministrationError) -> bool {
     match error {
         AdministrationError::Connect(failure) => connect_may(failure),
-        AdministrationError::Statement(error) => {
-            code_may(error.as_database_error().and_then(|error| error.code()).as_deref())
-        }
+        AdministrationError::Statement(error) => code_may(
+            error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref(),
+        ),
         AdministrationError::BadName(_) => false,
         AdministrationError::InUse(_) => true,
         AdministrationError::Migration(error) => statement_may(error),

@@ -27,14 +27,6 @@ const UNREADABLE_PAUSE: Duration = Duration::from_secs(30);
 /// The number of attempts at recording, and the pause between two of them.
 const RECORD_ATTEMPTS: usize = 5;
 const RECORD_PAUSE: Duration = Duration::from_millis(200);
-/// Retries of an undo, which is repeated until it succeeds.
-const UNDO: Retries = Retries {
-    initial: Duration::from_millis(100),
-    factor: 2,
-    longest: Duration::from_secs(60),
-    attempts: i32::MAX,
-    timeout: Duration::from_secs(120),
-};
 /// A step that is tried until it succeeds causes an alert after this many failures.
 const ALARM: i32 = 10;
 
@@ -229,7 +221,7 @@ impl Worker {
             let step = self.step(at)?;
             loop {
                 let moments = (FailpointPosition::BeforeUndo, FailpointPosition::AfterUndo);
-                let undone = self.attempt(step, step.undo, moments, UNDO.timeout).await?;
+                let undone = self.attempt(step, step.undo, moments, Retries::UNDO.timeout).await?;
                 self.steps[at].undo_attempts += 1;
                 let attempt = self.steps[at].undo_attempts;
                 match undone {
@@ -249,7 +241,7 @@ impl Worker {
                         } else {
                             tracing::warn!(%run, step = step.name, attempt, %error, "an undo failed and will be tried again");
                         }
-                        let wait = UNDO.wait_after(attempt);
+                        let wait = Retries::UNDO.wait_after(attempt);
                         let reason = error.to_string();
                         self.note("undo_failed", Some(step.name), Some(attempt), Some(&reason));
                         self.stage_undo(at, reason, wait);

@@ -35,11 +35,6 @@ const LONGEST_GRACE: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 /// The plan of a tenant for which no other was requested.
 pub const USUAL_PLAN: &str = "standard";
 
-/// The AAD of a tenant's sealed password.
-pub fn password_aad(id: TenantId) -> String {
-    format!("tenants.password/{id}")
-}
-
 /// The values of a new tenant's row.
 pub struct NewTenant {
     /// The tenant's id. Its database and its role are named after it.

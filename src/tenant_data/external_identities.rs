@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::entities::external_identities::{ActiveModel, Column, Entity};
 use super::entities::staff;
-use super::staff::StaffMember;
+use super::staff::{StaffMember, StaffStatus};
 use crate::tenant_router::{OnTenant, TenantTransaction};
 
 /// Stored instead of a password hash. No password matches it.
@@ -107,7 +107,7 @@ pub async fn change(
         row.role = Set(role.to_owned());
     }
     if let Some(active) = changed.active {
-        row.status = Set(if active { "active" } else { "disabled" }.to_owned());
+        row.status = Set(if active { StaffStatus::Active } else { StaffStatus::Disabled });
     }
     staff::Entity::update_many().set(row).filter(staff::Column::Id.eq(id)).exec(db).await?;
     Ok(())

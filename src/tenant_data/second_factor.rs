@@ -11,11 +11,6 @@ use uuid::Uuid;
 use super::entities::staff;
 use crate::tenant_router::{OnTenant, TenantTransaction};
 
-/// The AAD of a sealed secret.
-pub fn aad(tenant: Uuid, staff: Uuid) -> String {
-    format!("staff_totp.secret/{tenant}/{staff}")
-}
-
 /// The authenticator secret of a member of staff.
 #[derive(Clone, Debug, FromQueryResult)]
 pub struct Factor {

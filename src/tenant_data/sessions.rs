@@ -152,9 +152,13 @@ pub enum Rotation {
     /// The token was used a moment ago, and its successor was never used: the session goes on with
     /// the existing successor.
     Repeated(Session),
-    /// The token was used before, so a copy of it exists: the session is revoked. `was_open`: it
-    /// was not revoked before.
-    Reused { session: Session, was_open: bool },
+    /// The token was used before, so a copy of it exists: the session is revoked.
+    Reused {
+        /// The session of the token.
+        session: Session,
+        /// It was not revoked before.
+        was_open: bool,
+    },
     /// The token is unknown, or its session has expired or was revoked.
     Refused,
 }

@@ -8,8 +8,8 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-pub use super::entities::staff::Model as StaffMember;
 use super::entities::staff::{ActiveModel, Column, Entity};
+pub use super::entities::staff::{Model as StaffMember, Status as StaffStatus};
 use crate::audit::{Actor, ActorKind};
 use crate::identifiers::EmailAddress;
 use crate::tenant_router::{OnTenant, TenantTransaction};
@@ -52,7 +52,7 @@ pub async fn add(
         first_name: Set(new.first_name.clone()),
         last_name: Set(new.last_name.clone()),
         role: Set(new.role.to_owned()),
-        status: Set("active".to_owned()),
+        status: Set(StaffStatus::Active),
         mfa_enabled: Set(false),
         email_verified_at: Set(None),
         password_set_at: Set(None),
@@ -83,7 +83,7 @@ pub async fn is_nobody_proven(db: &impl OnTenant) -> Result<bool, DbErr> {
 
 /// A member of staff who may sign in, by id.
 pub async fn find_active(db: &impl OnTenant, id: Uuid) -> Result<Option<StaffMember>, DbErr> {
-    Entity::find_by_id(id).filter(Column::Status.eq("active")).one(db).await
+    Entity::find_by_id(id).filter(Column::Status.eq(StaffStatus::Active)).one(db).await
 }
 
 /// True if the person may still sign in: with the password from when `user` was read, and without a
@@ -93,7 +93,8 @@ pub async fn lock_active(
     transaction: &TenantTransaction,
     user: &StaffMember,
 ) -> Result<bool, DbErr> {
-    let query = Entity::find_by_id(user.id).filter(Column::Status.eq("active")).lock_shared();
+    let query =
+        Entity::find_by_id(user.id).filter(Column::Status.eq(StaffStatus::Active)).lock_shared();
     let found = query.one(transaction).await?;
     let is_same = |row: &StaffMember| {
         row.password_set_at == user.password_set_at && (user.mfa_enabled || !row.mfa_enabled)
@@ -108,7 +109,7 @@ pub async fn find_active_by_email(
 ) -> Result<Option<StaffMember>, DbErr> {
     Entity::find()
         .filter(Column::Email.eq(email.as_str()))
-        .filter(Column::Status.eq("active"))
+        .filter(Column::Status.eq(StaffStatus::Active))
         .one(db)
         .await
 }

@@ -13,16 +13,11 @@ use super::entities::staff::{ActiveModel, Column, Entity};
 use super::external_identities::NO_PASSWORD;
 use super::rights::{self, Rights};
 use super::roles::{self, OWNER, Role};
-use super::staff::StaffMember;
+use super::staff::{StaffMember, StaffStatus};
 use crate::identifiers::{EmailAddress, new_id};
 use crate::paging::{Page, PageRequest, Position, newest_first};
 use crate::postgres::failure;
 use crate::tenant_router::{OnTenant, TenantTransaction};
-
-/// Status of a person who is invited and has no password yet.
-pub const INVITED: &str = "invited";
-const ACTIVE: &str = "active";
-const DISABLED: &str = "disabled";
 
 /// Why the staff was not changed.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +73,7 @@ pub async fn find(db: &impl OnTenant, id: Uuid) -> Result<StaffMember, StaffErro
 }
 
 /// The addresses of all staff, each with its status.
-pub async fn addresses(db: &impl OnTenant) -> Result<Vec<(String, String)>, DbErr> {
+pub async fn addresses(db: &impl OnTenant) -> Result<Vec<(String, StaffStatus)>, DbErr> {
     let query = Entity::find().select_only().column(Column::Email).column(Column::Status);
     query.into_tuple().all(db).await
 }
@@ -116,7 +111,7 @@ fn stepped_up(by: &Rights, is_needed: bool) -> Result<(), StaffError> {
 pub async fn require_verified_owner(db: &impl OnTenant) -> Result<(), StaffError> {
     let verified = Entity::find()
         .filter(Column::Role.eq(OWNER))
-        .filter(Column::Status.eq(ACTIVE))
+        .filter(Column::Status.eq(StaffStatus::Active))
         .filter(Column::EmailVerifiedAt.is_not_null())
         .one(db)
         .await?;
@@ -156,7 +151,8 @@ pub async fn hold_invited(
     transaction: &TenantTransaction,
     id: Uuid,
 ) -> Result<Option<StaffMember>, DbErr> {
-    let query = Entity::find_by_id(id).filter(Column::Status.eq(INVITED)).lock_shared();
+    let query =
+        Entity::find_by_id(id).filter(Column::Status.eq(StaffStatus::Invited)).lock_shared();
     query.one(transaction).await
 }
 
@@ -178,7 +174,7 @@ pub async fn invite(
         first_name: Set(new.first_name),
         last_name: Set(new.last_name),
         role: Set(new.role),
-        status: Set(INVITED.to_owned()),
+        status: Set(StaffStatus::Invited),
         mfa_enabled: Set(false),
         email_verified_at: Set(None),
         password_set_at: Set(None),
@@ -201,14 +197,14 @@ pub async fn join(
         password_hash: Set(password_hash),
         password_set_at: Set(Some(now)),
         email_verified_at: Set(Some(now)),
-        status: Set(ACTIVE.to_owned()),
+        status: Set(StaffStatus::Active),
         updated_at: Set(now),
         ..Default::default()
     };
     let joined = Entity::update_many()
         .set(row)
         .filter(Column::Id.eq(id))
-        .filter(Column::Status.eq(INVITED))
+        .filter(Column::Status.eq(StaffStatus::Invited))
         .exec_with_returning(transaction)
         .await?;
     Ok(joined.into_iter().next())
@@ -239,7 +235,7 @@ pub async fn lock(
         .select_only()
         .column(Column::Id)
         .filter(Column::Role.eq(OWNER))
-        .filter(Column::Status.eq(ACTIVE))
+        .filter(Column::Status.eq(StaffStatus::Active))
         .order_by_asc(Column::Id)
         .lock_exclusive()
         .into_tuple()
@@ -283,16 +279,16 @@ pub async fn change(
     }
     match changes.active {
         Some(false) if is_last_owner => return Err(StaffError::LastOwner),
-        Some(false) if before.status != DISABLED => {
+        Some(false) if before.status != StaffStatus::Disabled => {
             stepped_up(by, before.role == OWNER)?;
-            row.status = Set(DISABLED.to_owned());
+            row.status = Set(StaffStatus::Disabled);
         }
-        Some(true) if before.status == DISABLED => {
+        Some(true) if before.status == StaffStatus::Disabled => {
             let role = role(transaction, &before.role).await?;
             stepped_up(by, is_mighty(&role))?;
             // A person who never had a password joins by the invitation email.
             let is_new = before.password_hash == NO_PASSWORD;
-            row.status = Set(if is_new { INVITED } else { ACTIVE }.to_owned());
+            row.status = Set(if is_new { StaffStatus::Invited } else { StaffStatus::Active });
         }
         _ => {}
     }

@@ -12,16 +12,17 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::postgres::ConnectFailure;
 
-/// The first backoff. Each further one is twice as long, up to the longest, less up to a half at
-/// random.
+/// The first wait. Each further one is twice as long, up to the longest, less up to a half at random:
+/// replicas and tenants that failed together must not try again together.
 const FIRST: Duration = Duration::from_millis(200);
-/// A tenant's database that works again is found after this long at the latest.
-const LONGEST_FOR_TENANT: Duration = Duration::from_secs(5);
+/// A tenant's database that works again is found after `longest` at the latest.
+const OF_TENANT: Backoff = Backoff { first: FIRST, longest: Duration::from_secs(5), chance: 0.5 };
 /// A server concerns many tenants, and one attempt a second costs little.
-const LONGEST_FOR_SERVER: Duration = Duration::from_secs(1);
+const OF_SERVER: Backoff = Backoff { first: FIRST, longest: Duration::from_secs(1), chance: 0.5 };
 /// After failures of this many different tenants without a success in between, the breaker of their
 /// server trips.
 const TENANTS_THAT_CONVICT_A_SERVER: usize = 3;
@@ -109,20 +110,11 @@ impl BackoffState {
     }
 }
 
-/// Half of the backoff or more, at random: replicas and tenants that failed together must not try
-/// again together.
-fn back_off(failures: u32, longest: Duration) -> Duration {
-    let doubled = FIRST.saturating_mul(1_u32 << failures.saturating_sub(1).min(16)).min(longest);
-    // Version 4 ids are random, so no other source of randomness is needed.
-    let random = u32::from(Uuid::new_v4().as_bytes()[0]);
-    doubled / 2 + doubled * random / 512
-}
-
 fn next(
     before: Option<&BackoffState>,
     server: Uuid,
     failure: &ConnectFailure,
-    longest: Duration,
+    backoff: Backoff,
     at: DateTime<Utc>,
 ) -> BackoffState {
     let before = before.filter(|back| !back.is_forgotten());
@@ -132,7 +124,7 @@ fn next(
         Some(back) => (back.failures, back.until),
         None => {
             let failures = before.map_or(0, |back| back.failures).saturating_add(1);
-            (failures, Instant::now() + back_off(failures, longest))
+            (failures, Instant::now() + backoff.after(failures))
         }
     };
     BackoffState {
@@ -274,7 +266,7 @@ impl ProbeGuard {
             if server.back.take().is_some() {
                 tracing::info!(server = %self.server, "a database server answers again");
                 // The failure that these tenants met is over.
-                for (_, back) in state.tenants.iter_mut() {
+                for (_, back) in &mut state.tenants {
                     if back.server == self.server && is_of_server(&back.last) {
                         back.until = back.until.min(Instant::now());
                     }
@@ -297,7 +289,7 @@ impl ProbeGuard {
         let now = self.breakers.clock.now();
         let mut state = self.breakers.state.lock();
         let before = state.tenants.peek(&self.tenant);
-        let back = next(before, self.server, failure, LONGEST_FOR_TENANT, now);
+        let back = next(before, self.server, failure, OF_TENANT, now);
         state.tenants.push(self.tenant, back);
         if state.tenants.len() > CAPACITY {
             state.tenants.pop_lru();
@@ -318,7 +310,7 @@ impl ProbeGuard {
             if server.back.is_none() {
                 tracing::warn!(server = %self.server, %failure, "a database server does not answer; backing off");
             }
-            let back = next(server.back.as_ref(), self.server, failure, LONGEST_FOR_SERVER, now);
+            let back = next(server.back.as_ref(), self.server, failure, OF_SERVER, now);
             server.back = Some(back);
         }
     }
@@ -433,14 +425,14 @@ mod tests {
     #[rstest]
     #[case(1, FIRST / 2, FIRST)]
     #[case(3, FIRST * 2, FIRST * 4)]
-    #[case(40, LONGEST_FOR_TENANT / 2, LONGEST_FOR_TENANT)]
+    #[case(40, OF_TENANT.longest / 2, OF_TENANT.longest)]
     fn the_back_off_doubles_up_to_the_longest_less_up_to_a_half(
         #[case] failures: u32,
         #[case] least: Duration,
         #[case] most: Duration,
     ) {
         for _ in 0..200 {
-            let found = back_off(failures, LONGEST_FOR_TENANT);
+            let found = OF_TENANT.after(failures);
             assert!(found >= least && found <= most, "{found:?}");
         }
     }

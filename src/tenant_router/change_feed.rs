@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::backoff::Backoff;
 use crate::lifecycle::Lifecycle;
 use crate::registry::changes::{Change, Changes};
 use crate::registry::{Registry, RegistryError};
@@ -17,9 +18,8 @@ const HEARTBEAT: Duration = Duration::from_millis(250);
 const SILENCE: Duration = Duration::from_secs(3);
 /// Changes that arrive within this time are handled together.
 const DEBOUNCE: Duration = Duration::from_millis(10);
-/// Pause before the second attempt to listen.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Pauses between two attempts to listen.
+const PAUSES: Backoff = Backoff::steady(Duration::from_millis(100), Duration::from_secs(2));
 
 /// A receiver of the registry's changes.
 pub(super) trait ChangeListener: Send + Sync + 'static {
@@ -45,13 +45,13 @@ pub(super) fn follow<L: ChangeListener>(listener: &Arc<L>, life: &Lifecycle) {
 }
 
 async fn follow_always<L: ChangeListener>(weak: Weak<L>) {
-    let mut pause = FIRST_PAUSE;
+    let mut failures = 0;
     while let Some(listener) = weak.upgrade() {
         let listening = listener.registry().listen().await;
         drop(listener);
         let failure = match listening {
             Ok(changes) => {
-                pause = FIRST_PAUSE;
+                failures = 0;
                 let Err(failure) = listen(&weak, changes).await else { return };
                 failure
             }
@@ -59,8 +59,8 @@ async fn follow_always<L: ChangeListener>(weak: Weak<L>) {
         };
         // Readiness already reports that the registry is unavailable.
         tracing::debug!(%failure, "changes of the registry cannot be followed");
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        failures += 1;
+        tokio::time::sleep(PAUSES.after(failures)).await;
     }
 }
 

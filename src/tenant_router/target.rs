@@ -17,9 +17,10 @@ use crate::configuration::RouterSettings;
 use crate::identifiers::TenantId;
 use crate::postgres::administration::Capacity;
 use crate::postgres::{ConnectFailure, Target, failure};
+use crate::registry::tenants::Tenant;
 use crate::registry::tenants::database_servers::DatabaseServer;
-use crate::registry::tenants::{Tenant, password_aad};
 use crate::registry::{Registry, RegistryError};
+use crate::sealing::aad;
 
 /// The role from which every tenant's login role has its rights on the tables of a tenant database.
 /// It may connect to no database: each login role has that right itself, for its own database.
@@ -50,7 +51,7 @@ pub(super) fn target(
     let sealed = &tenant.sealed_password;
     let password = registry
         .sealer()
-        .open(&password_aad(TenantId(tenant.id)), sealed)
+        .open(&aad::tenant_password(TenantId(tenant.id)), sealed)
         .map_err(RegistryError::from)?;
     let password = String::from_utf8_lossy(&password);
     let options = addresses

@@ -51,7 +51,7 @@ impl Tenants {
             }
             let detail = json!({
                 "organization_name": edit.organization_name,
-                "timezone": edit.timezone.as_ref().map(|zone| zone.as_str()),
+                "timezone": edit.timezone.as_ref().map(super::super::identifiers::Timezone::as_str),
                 "plan": edit.plan,
             });
             let edited = tenants::edit(transaction, tenant, edit, now).await?;

@@ -43,7 +43,8 @@ async fn a_read_is_answered_with_these_bytes_and_headers() {
         let answer = staff.get(&format!("/v1/members/{id}")).await;
         assert_eq!(answer.status, 200);
         assert_eq!(String::from_utf8_lossy(&answer.bytes), expected);
-        let mut names: Vec<&str> = answer.headers.keys().map(|name| name.as_str()).collect();
+        let mut names: Vec<&str> =
+            answer.headers.keys().map(reqwest::header::HeaderName::as_str).collect();
         names.sort_unstable();
         assert_eq!(
             names,

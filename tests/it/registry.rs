@@ -119,7 +119,8 @@ async fn nobody_connects_without_a_right_of_their_own() {
     for database in [registry.as_str(), &tenant, "postgres", "template1"] {
         let options = app.cluster.options(database).username(&role).password("stranger");
         let error = sqlx::PgConnection::connect_with(&options).await.err().unwrap();
-        let code = error.as_database_error().and_then(|e| e.code().map(|code| code.into_owned()));
+        let code =
+            error.as_database_error().and_then(|e| e.code().map(std::borrow::Cow::into_owned));
         assert_eq!(code.as_deref(), Some("42501"), "{database}: {error}");
     }
 }

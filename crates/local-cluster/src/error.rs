@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 
 /// Why a private cluster could not be made, started or stopped. Every message says what to do next.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of each variant says it")]
 pub enum ClusterError {
     /// No server binaries were found in the known places.
     #[error(

@@ -55,7 +55,7 @@ pub(crate) fn arguments(
         settings.extend(TEMPORARY.map(OsString::from));
     }
     settings.push(format!("port={port}").into());
-    settings.push(format!("max_connections={}", max_connections).into());
+    settings.push(format!("max_connections={max_connections}").into());
     settings.push(socket_setting(&layout.socket_dir()));
 
     let mut arguments: Vec<OsString> = vec!["-D".into(), layout.cluster().into()];

@@ -1,6 +1,7 @@
 //! The schema of the registry: which tenants exist, where their databases are, and how they are
 //! found. A migration that has shipped is never changed; a change is a new file, added at the end
 //! of the list.
+#![allow(missing_docs, reason = "a migration is explained by its SQL")]
 
 use sea_orm_migration::prelude::*;
 

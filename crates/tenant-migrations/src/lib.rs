@@ -1,6 +1,7 @@
 //! The schema of a tenant's own database. No table names the tenant: the database is the tenant. A
 //! migration that has shipped is never changed; a change is a new file, added at the end of the
 //! list.
+#![allow(missing_docs, reason = "a migration is explained by its SQL")]
 
 use sea_orm_migration::prelude::*;
 

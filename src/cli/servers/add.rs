@@ -12,10 +12,9 @@ use crate::fleet::template;
 use crate::identifiers::new_id;
 use crate::postgres::administration::{AdminServer, Administration, AdministrationError};
 use crate::postgres::transport::Transport;
-use crate::registry::tenants::database_servers::{
-    self, DatabaseServer, NotAdded, State, password_aad,
-};
+use crate::registry::tenants::database_servers::{self, DatabaseServer, NotAdded, State};
 use crate::registry::{RegistryDb, RegistryError};
+use crate::sealing::aad;
 use crate::tenant_router::TENANT_GROUP;
 
 const LONGEST_NAME: usize = 63;
@@ -66,7 +65,7 @@ impl NewServer {
     ) -> Result<DatabaseServer, CommandError> {
         let id = known.as_ref().map_or_else(new_id, |known| known.id);
         let password = self.url.password.expose_secret().as_bytes();
-        let sealed = app.registry.sealer().seal(&password_aad(id), password);
+        let sealed = app.registry.sealer().seal(&aad::server_password(id), password);
         Ok(DatabaseServer {
             id,
             name: self.name.clone(),

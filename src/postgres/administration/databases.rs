@@ -80,7 +80,8 @@ impl Administration {
         match self.while_in_use(name, sql).await {
             Err(AdministrationError::Statement(e))
                 if sqlstate(&e).as_deref() == Some(DUPLICATE_DATABASE)
-                    || e.as_database_error().is_some_and(|e| e.is_unique_violation()) =>
+                    || e.as_database_error()
+                        .is_some_and(sqlx::error::DatabaseError::is_unique_violation) =>
             {
                 Ok(())
             }

@@ -209,11 +209,11 @@ mod tests {
         Capabilities { makes_roles: false, ..fit(170_000) },
         Some("ALTER ROLE \"gateway\" CREATEDB CREATEROLE")
     )]
-    #[case::with_anothers_group_where_that_does_not_matter(
+    #[case::with_a_foreign_group_where_that_does_not_matter(
         Capabilities { has_group: false, ..fit(150_000) },
         None
     )]
-    #[case::with_anothers_group(
+    #[case::with_a_foreign_group(
         Capabilities { has_group: false, ..fit(160_000) },
         Some("GRANT tenants TO \"gateway\" WITH ADMIN OPTION")
     )]

@@ -36,7 +36,12 @@ impl Administration {
             Err(e) if sqlstate(&e).as_deref() == Some(DUPLICATE_OBJECT) => Ok(()),
             // Two calls at once: the loser gets a unique violation of the catalogue instead of the
             // "already exists" error.
-            Err(e) if e.as_database_error().is_some_and(|e| e.is_unique_violation()) => Ok(()),
+            Err(e)
+                if e.as_database_error()
+                    .is_some_and(sqlx::error::DatabaseError::is_unique_violation) =>
+            {
+                Ok(())
+            }
             other => Ok(other?),
         }
     }

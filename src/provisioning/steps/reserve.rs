@@ -12,7 +12,8 @@ use crate::provisioning::unproven;
 use crate::registry::tenants::database_servers;
 use crate::registry::tenants::email_index::{self, EmailTaken};
 use crate::registry::tenants::unproven_tenants;
-use crate::registry::tenants::{self, NewTenant, SlugTaken, USUAL_PLAN, password_aad};
+use crate::registry::tenants::{self, NewTenant, SlugTaken, USUAL_PLAN};
+use crate::sealing::aad;
 
 /// Slugs with a suffix that are tried before the attempt fails.
 const SLUG_ATTEMPTS: usize = 8;
@@ -101,7 +102,7 @@ async fn reserve(context: &Context, slug: Slug) -> Result<Result<(), SlugTaken>,
         organization_name: input.organization_name.clone(),
         timezone: timezone.as_str(),
         plan: input.plan.clone().unwrap_or_else(|| USUAL_PLAN.to_owned()),
-        sealed_password: sealer.seal(&password_aad(id), password.as_bytes())?,
+        sealed_password: sealer.seal(&aad::tenant_password(id), password.as_bytes())?,
         schema_version: template::schema_version(),
         server_id: server.id,
     };

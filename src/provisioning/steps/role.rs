@@ -4,7 +4,8 @@ use futures_util::FutureExt;
 
 use super::{Context, ROLE, Retries, SagaStep, StepError, StepOutput};
 use crate::postgres::administration::Login;
-use crate::registry::tenants::{Tenant, password_aad};
+use crate::registry::tenants::Tenant;
+use crate::sealing::aad;
 use crate::tenant_router::TENANT_GROUP;
 
 pub(crate) const STEP: SagaStep = SagaStep {
@@ -40,7 +41,7 @@ pub(super) async fn apply(context: &Context) -> Result<StepOutput, StepError> {
 
 fn password_of(context: &Context, tenant: &Tenant) -> Result<String, StepError> {
     let sealer = context.services.registry.sealer();
-    let opened = sealer.open(&password_aad(context.tenant_id), &tenant.sealed_password)?;
+    let opened = sealer.open(&aad::tenant_password(context.tenant_id), &tenant.sealed_password)?;
     Ok(String::from_utf8_lossy(&opened).into_owned())
 }
 

@@ -15,7 +15,7 @@ use crate::registry::entities::parked_events::{ActiveModel, Column, Entity};
 pub use crate::registry::entities::parked_events::{Model as ParkedEvent, Status};
 use crate::registry::tenants::phone_numbers::EventTime;
 use crate::registry::{OnRegistry, RegistryError};
-use crate::sealing::{Sealer, SealingError};
+use crate::sealing::{Sealer, SealingError, aad};
 
 /// Ids in one statement. The protocol allows 65,535 values.
 const MOST_VALUES: usize = 10_000;
@@ -39,10 +39,6 @@ pub struct NewParkedEvent<'a> {
     pub occurred_at: Option<DateTime<Utc>>,
 }
 
-fn aad(id: Uuid) -> String {
-    format!("parked_events.body/{id}")
-}
-
 /// Parks an event. An event that waits already stays as it is. An event that was given up waits
 /// again, because its delivery was requested.
 pub async fn park(
@@ -56,7 +52,7 @@ pub async fn park(
         id: Set(id),
         provider: Set(event.provider.to_owned()),
         provider_event_id: Set(event.provider_event_id.to_owned()),
-        sealed_body: Set(sealer.seal(&aad(id), event.body)?),
+        sealed_body: Set(sealer.seal(&aad::parked_event(id), event.body)?),
         number_hashes: Set(event.number_hashes),
         reason: Set(event.reason.to_owned()),
         status: Set(event.status),
@@ -77,7 +73,7 @@ pub async fn park(
 
 /// Unseals the exact bytes that the provider sent.
 pub fn open_body(sealer: &Sealer, event: &ParkedEvent) -> Result<Vec<u8>, SealingError> {
-    sealer.open(&aad(event.id), &event.sealed_body)
+    sealer.open(&aad::parked_event(event.id), &event.sealed_body)
 }
 
 /// Claims up to `limit` due events and postpones their next attempt by `lease`. If this process

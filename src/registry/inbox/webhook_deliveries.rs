@@ -14,7 +14,7 @@ use sea_orm::{
 use crate::registry::entities::webhook_deliveries::{ActiveModel, Column, Entity};
 pub use crate::registry::entities::webhook_deliveries::{Model as Delivery, Status};
 use crate::registry::{OnRegistry, RegistryError};
-use crate::sealing::{Sealer, SealingError};
+use crate::sealing::{Sealer, SealingError, aad};
 
 /// Longer reasons are truncated: they are for operators.
 const LONGEST_REASON: usize = 300;
@@ -31,10 +31,6 @@ pub struct NewDelivery<'a> {
     pub body: &'a [u8],
 }
 
-fn aad(provider: &str, delivery_id: &str) -> String {
-    format!("webhook_deliveries.body/{provider}/{delivery_id}")
-}
-
 fn seconds(duration: Duration) -> TimeDelta {
     TimeDelta::from_std(duration).unwrap_or(TimeDelta::zero())
 }
@@ -48,7 +44,7 @@ pub async fn record(
     lease: Option<Duration>,
     now: DateTime<Utc>,
 ) -> Result<Option<Delivery>, RegistryError> {
-    let sealed = sealer.seal(&aad(new.provider, new.delivery_id), new.body)?;
+    let sealed = sealer.seal(&aad::webhook_delivery(new.provider, new.delivery_id), new.body)?;
     let delivery = Delivery {
         provider: new.provider.to_owned(),
         delivery_id: new.delivery_id.to_owned(),
@@ -70,7 +66,7 @@ pub async fn record(
 /// Unseals the exact bytes that the provider sent. Empty after the delivery is completed.
 pub fn open_body(sealer: &Sealer, delivery: &Delivery) -> Result<Vec<u8>, SealingError> {
     let sealed = delivery.sealed_body.as_deref().unwrap_or_default();
-    sealer.open(&aad(&delivery.provider, &delivery.delivery_id), sealed)
+    sealer.open(&aad::webhook_delivery(&delivery.provider, &delivery.delivery_id), sealed)
 }
 
 /// Claims up to `limit` due deliveries for `lease`. No two processes claim the same one.

@@ -8,7 +8,7 @@ use sea_orm::{
 pub use crate::registry::entities::signing_keys::Audience;
 use crate::registry::entities::signing_keys::{ActiveModel, Column, Entity};
 use crate::registry::{OnRegistry, RegistryError, RegistryTransaction};
-use crate::sealing::Sealer;
+use crate::sealing::{Sealer, aad};
 
 /// A stored key with its seed unsealed.
 pub struct StoredKey {
@@ -24,10 +24,6 @@ pub struct StoredKey {
     pub retired_at: Option<DateTime<Utc>>,
     /// The audience of the tokens that it signs.
     pub audience: Audience,
-}
-
-fn aad(kid: &str) -> String {
-    format!("signing_keys.seed/{kid}")
 }
 
 /// Locks the keys against changes until the transaction ends.
@@ -55,7 +51,7 @@ pub async fn active(
         .await?
         .into_iter()
         .map(|row| {
-            let seed = sealer.open(&aad(&row.kid), &row.sealed_seed)?;
+            let seed = sealer.open(&aad::signing_key(&row.kid), &row.sealed_seed)?;
             Ok(StoredKey {
                 kid: row.kid,
                 public_key: row.public_key,
@@ -77,7 +73,7 @@ pub async fn add(
     let row = ActiveModel {
         kid: Set(key.kid.clone()),
         public_key: Set(key.public_key.clone()),
-        sealed_seed: Set(sealer.seal(&aad(&key.kid), &key.seed)?),
+        sealed_seed: Set(sealer.seal(&aad::signing_key(&key.kid), &key.seed)?),
         created_at: Set(key.created_at),
         retired_at: Set(key.retired_at),
         audience: Set(key.audience),

@@ -5,11 +5,7 @@ use sea_orm::{ActiveValue::Set, EntityTrait, sea_query::OnConflict};
 use crate::clock::Clock;
 use crate::registry::entities::system_config::{ActiveModel, Column, Entity};
 use crate::registry::{OnRegistry, RegistryError};
-use crate::sealing::{Sealer, SealingError};
-
-fn aad(key: &str) -> String {
-    format!("system_config.value/{key}")
-}
+use crate::sealing::{Sealer, SealingError, aad};
 
 /// A key of 32 bytes. The first replica that asks creates it, and every other replica reads it.
 pub(in crate::registry) async fn kept_key(
@@ -21,7 +17,7 @@ pub(in crate::registry) async fn kept_key(
     let fresh: [u8; 32] = sealer.random_bytes()?;
     let row = ActiveModel {
         key: Set(name.to_owned()),
-        sealed_value: Set(sealer.seal(&aad(name), &fresh)?),
+        sealed_value: Set(sealer.seal(&aad::kept_key(name), &fresh)?),
         created_at: Set(clock.now()),
     };
     Entity::insert(row)
@@ -30,5 +26,5 @@ pub(in crate::registry) async fn kept_key(
         .await?;
     let kept =
         Entity::find_by_id(name.to_owned()).one(db).await?.ok_or(SealingError::Unreadable)?;
-    Ok(sealer.open(&aad(name), &kept.sealed_value)?)
+    Ok(sealer.open(&aad::kept_key(name), &kept.sealed_value)?)
 }

@@ -17,12 +17,7 @@ use crate::registry::entities::database_servers::{ActiveModel, Column, Entity};
 pub use crate::registry::entities::database_servers::{Model as DatabaseServer, State, TlsMode};
 use crate::registry::entities::tenants;
 use crate::registry::{OnRegistry, RegistryError, RegistryTransaction};
-use crate::sealing::{Sealer, SealingError};
-
-/// The AAD of the sealed password of a server's administration.
-pub fn password_aad(id: Uuid) -> String {
-    format!("database_servers.password/{id}")
-}
+use crate::sealing::{Sealer, SealingError, aad};
 
 impl DatabaseServer {
     /// True if connections by both rows lead to the same place with the same TLS settings.
@@ -45,7 +40,7 @@ impl DatabaseServer {
         sealer: &Sealer,
     ) -> Result<Option<SecretString>, SealingError> {
         let Some(sealed) = &self.sealed_administration_password else { return Ok(None) };
-        let password = sealer.open(&password_aad(self.id), sealed)?;
+        let password = sealer.open(&aad::server_password(self.id), sealed)?;
         let password = String::from_utf8(password).map_err(|_| SealingError::Unreadable)?;
         Ok(Some(SecretString::from(password)))
     }

@@ -1,4 +1,5 @@
 //! The tables that every tenant database has, a file for each.
+#![allow(missing_docs, reason = "columns are explained where they are used")]
 
 pub mod api_keys;
 pub mod external_identities;

@@ -10,7 +10,7 @@ pub struct Model {
     pub first_name: String,
     pub last_name: String,
     pub role: String,
-    pub status: String,
+    pub status: Status,
     pub mfa_enabled: bool,
     pub email_verified_at: Option<DateTimeUtc>,
     /// When a new password was last set; `None` while the account has its first password.
@@ -18,6 +18,19 @@ pub struct Model {
     pub last_login_at: Option<DateTimeUtc>,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
+}
+
+/// Whether a member of staff may sign in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum, serde::Serialize)]
+#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Asked to join, and has not joined.
+    Invited,
+    /// May sign in.
+    Active,
+    /// Locked out.
+    Disabled,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::event::{self, Event};
 use super::reconcile::{Settled, Unsettled};
 use super::{AT_ONCE, ClerkWebhooks, LEASE, PROVIDER};
+use crate::backoff::Backoff;
 use crate::registry::RegistryError;
 use crate::registry::inbox::clerk::{self, Facts};
 use crate::registry::inbox::webhook_deliveries::{self, Delivery, Status};
@@ -26,10 +27,10 @@ const TIMEOUT: Duration = Duration::from_secs(12);
 /// As long as full batches are due, the next one follows at once. After this time none begins,
 /// because the caller has other tasks, such as the end of the process.
 const ROUND: Duration = Duration::from_secs(3);
-/// Attempts that may fail. The waits are 1, 2, 4 ... seconds and at most `LONGEST_WAIT_SECONDS`:
-/// some forty minutes in all.
+/// Attempts that may fail. The waits are 1, 2, 4 ... seconds and at most ten minutes: some forty
+/// minutes in all.
 const MAX_ATTEMPTS: i32 = 12;
-const LONGEST_WAIT_SECONDS: i64 = 600;
+const WAITS: Backoff = Backoff::steady(Duration::from_secs(1), Duration::from_secs(600));
 /// Wait before the next check of a tenant that is being created.
 const ASK_AGAIN: TimeDelta = TimeDelta::milliseconds(500);
 /// How long completed deliveries are kept. The provider gives up its own attempts after a day and a
@@ -210,8 +211,7 @@ impl ClerkWebhooks {
                     .await
             }
             Incomplete::Passing(_) if attempts < MAX_ATTEMPTS => {
-                let wait = 1_i64 << (attempts - 1).clamp(0, 20);
-                let until = now + TimeDelta::seconds(wait.min(LONGEST_WAIT_SECONDS));
+                let until = now + WAITS.after(attempts.unsigned_abs());
                 tracing::info!(
                     delivery = delivery.delivery_id,
                     attempts,
@@ -252,8 +252,9 @@ impl ClerkWebhooks {
                     }
                     settled => tracing::debug!(organization = organization.id, ?settled, "an organization cannot be settled yet"),
                 }
-                let wait = 1_i64 << organization.settle_attempts.clamp(0, 20);
-                let until = self.clock.now() + TimeDelta::seconds(wait.min(LONGEST_WAIT_SECONDS));
+                // One failure more than were counted before.
+                let failures = organization.settle_attempts.unsigned_abs() + 1;
+                let until = self.clock.now() + WAITS.after(failures);
                 let postponed = async {
                     let db = self.registry.connect().await?;
                     clerk::postpone(&db, &organization.id, until).await

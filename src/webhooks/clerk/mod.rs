@@ -14,13 +14,13 @@ use crate::lifecycle::Lifecycle;
 use crate::provisioning::Provisioner;
 use crate::registry::inbox::webhook_deliveries::{self, NewDelivery};
 use crate::registry::{Registry, RegistryError};
+use crate::standard_webhooks::{self, Secret, SignatureError, SignedHeaders};
 use crate::tenant_router::TenantRouter;
 
 mod deliver;
 pub mod event;
 pub mod sample;
 mod reconcile;
-pub mod signature;
 mod staff_sync;
 mod tenant;
 mod write;
@@ -29,7 +29,13 @@ pub use deliver::Replayed;
 pub use staff_sync::role_of;
 
 use event::{Event, MalformedEvent};
-use signature::{Secret, SignatureError, SignedHeaders};
+
+/// The id of a delivery, the same in every attempt at it.
+pub const ID_HEADER: &str = "svix-id";
+/// Unix seconds in decimal digits.
+pub const TIMESTAMP_HEADER: &str = "svix-timestamp";
+/// See [`SignedHeaders::signatures`].
+pub const SIGNATURE_HEADER: &str = "svix-signature";
 
 /// The provider's name in recorded deliveries and in identities of staff.
 pub const PROVIDER: &str = "clerk";
@@ -115,7 +121,7 @@ impl ClerkWebhooks {
     /// Those of [`ClerkWebhooks::receive`] that do not depend on the body.
     pub fn admit(&self, headers: &SignedHeaders<'_>) -> Result<(), ClerkError> {
         self.secret.as_ref().ok_or(ClerkError::NotConfigured)?;
-        signature::check_headers(headers, self.clock.now().timestamp())?;
+        standard_webhooks::check_headers(headers, self.clock.now().timestamp())?;
         Ok(())
     }
 
@@ -126,7 +132,7 @@ impl ClerkWebhooks {
         body: &[u8],
     ) -> Result<Receipt, ClerkError> {
         let secret = self.secret.as_ref().ok_or(ClerkError::NotConfigured)?;
-        let id = signature::verify(secret, &headers, body, self.clock.now().timestamp())?;
+        let id = standard_webhooks::verify(secret, &headers, body, self.clock.now().timestamp())?;
         let Event::Known { event_type, .. } = event::parse(body)? else {
             return Ok(Receipt::Ignored);
         };

@@ -9,6 +9,7 @@ use crate::identifiers::EmailAddress;
 use crate::registry::inbox::clerk::{Member, Profile, Version};
 use crate::tenant_data::external_identities::{Changed, Known, NO_PASSWORD, withdrawn_address};
 use crate::tenant_data::roles::OWNER;
+use crate::tenant_data::staff::StaffStatus;
 
 /// The tenant's role for a role at Clerk. The creator of the organization owns the tenant, until
 /// Clerk makes them a plain member. An unknown role may only read.
@@ -214,7 +215,7 @@ impl Changes {
             first_name: wanted.first_name.filter(|name| *name != row.first_name),
             last_name: wanted.last_name.filter(|name| *name != row.last_name),
             role: wanted.role.filter(|role| *role != row.role),
-            active: wanted.active.filter(|active| *active != (row.status == "active")),
+            active: wanted.active.filter(|active| *active != (row.status == StaffStatus::Active)),
         };
         if changed != Changed::default() {
             self.updates.push((row.id, changed));

@@ -18,7 +18,7 @@ use crate::registry::tenants::Tenant;
 use crate::registry::tenants::email_index;
 use crate::registry::{RegistryError, RegistryTransaction};
 use crate::tenant_data::external_identities::{self as identities, Changed, Known, NO_PASSWORD};
-use crate::tenant_data::staff::{self, NewStaffMember};
+use crate::tenant_data::staff::{self, NewStaffMember, StaffStatus};
 use crate::tenant_data::{rights, sessions};
 use crate::tenant_router::TenantTransaction;
 
@@ -117,7 +117,7 @@ impl ClerkWebhooks {
         let mut ended = Vec::new();
         for known in staff.iter().filter(|known| known.external_id.is_some()) {
             let row = &known.staff;
-            if row.status != "active" && row.password_hash != NO_PASSWORD {
+            if row.status != StaffStatus::Active && row.password_hash != NO_PASSWORD {
                 let oldest_token = now - self.token_life;
                 ended.extend(
                     sessions::revoke_all(transaction, row.id, None, now, oldest_token).await?,
@@ -155,7 +155,7 @@ impl ClerkWebhooks {
                 staff_id: known.staff.id,
                 role: known.staff.role.clone(),
                 email_hash: self.hash(known),
-                active: known.staff.status == "active",
+                active: known.staff.status == StaffStatus::Active,
             };
             let old = before.remove(&row.user_id);
             if old.as_ref() == Some(&row) {
@@ -181,7 +181,7 @@ impl ClerkWebhooks {
     /// The hash by which the account can be found in the email index. `None` if it is disabled or
     /// has no real address.
     fn hash(&self, known: &Known) -> Option<Vec<u8>> {
-        let is_active = known.staff.status == "active";
+        let is_active = known.staff.status == StaffStatus::Active;
         self.hash_of(&known.staff.email).filter(|_| is_active)
     }
 

@@ -36,7 +36,12 @@ pub enum Event {
     DeliveryUpdate(DeliveryUpdate),
     /// One of the above without a required member, or an event without a type. A person has to look
     /// at it.
-    Unreadable { event_id: String, fault: Unreadable },
+    Unreadable {
+        /// `data.id`.
+        event_id: String,
+        /// What is missing or too long.
+        fault: Unreadable,
+    },
     /// An event of another type, which is acknowledged and ignored.
     Other {
         /// `data.id`, if it is usable.
@@ -62,10 +67,13 @@ pub struct InboundMessage {
     pub recipients: Vec<String>,
     /// The text; empty for a message of media only.
     pub body: String,
+    /// Subject of an MMS.
     pub subject: Option<String>,
+    /// Files of an MMS, in order.
     pub media: Vec<Media>,
     /// Parts that the text was billed as; at least 1.
     pub segments: i32,
+    /// `type` of the message.
     pub kind: MessageKind,
     /// `STOP`, `START` or `HELP` if the provider has already answered for us. We must not send a
     /// second answer. See
@@ -73,9 +81,12 @@ pub struct InboundMessage {
     pub autoresponse: Option<String>,
 }
 
+/// The `type` of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessageKind {
+    /// A text message.
     Sms,
+    /// A message with files, or to several recipients.
     Mms,
     /// RCS, WhatsApp, or a newer kind that this program does not know.
     Other,
@@ -84,7 +95,9 @@ pub enum MessageKind {
 /// A file of a message. The provider keeps it for 30 days.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Media {
+    /// Where the provider serves the file.
     pub url: String,
+    /// MIME type, if the event says it.
     pub content_type: Option<String>,
     /// Size in bytes, if the event says it.
     pub size: Option<i64>,
@@ -96,12 +109,15 @@ pub struct Media {
 /// `occurred_at` says which is newer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryUpdate {
+    /// Id of the event: the same in every delivery attempt.
     pub event_id: String,
     /// `None` if the event has no time that can be read.
     pub occurred_at: Option<DateTime<Utc>>,
+    /// Id of the message: the same in every event of this message.
     pub provider_message_id: String,
     /// Our number that sent the message.
     pub from: String,
+    /// How far the message has come.
     pub stage: DeliveryStage,
     /// Recipient and status as received (`queued`, `sent`, `delivered`, `delivery_failed`, ...), of
     /// `to`, then `cc`. Recipients without a status are left out, so the list may be empty.
@@ -112,6 +128,7 @@ pub struct DeliveryUpdate {
     pub error: Option<String>,
 }
 
+/// How far a message has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeliveryStage {
     /// The provider has given the message to the carrier.
@@ -122,6 +139,7 @@ pub enum DeliveryStage {
 
 /// Why a body with a valid signature is not an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of each variant says it")]
 pub enum MalformedEvent {
     #[error("the body is not JSON (line {line}, column {column})")]
     NotJson { line: usize, column: usize },
@@ -141,6 +159,7 @@ impl MalformedEvent {
 
 /// Why an event cannot be applied. The names are paths in the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of each variant says it")]
 pub enum Unreadable {
     #[error("`{0}` is missing, empty or of the wrong type")]
     Missing(&'static str),

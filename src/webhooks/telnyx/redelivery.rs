@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::apply::Undeliverable;
 use super::{TelnyxWebhooks, event};
+use crate::backoff::Backoff;
 use crate::registry::RegistryError;
 use crate::registry::inbox::parked_events::{self, ParkedEvent};
 use crate::sealing::SealingError;
@@ -24,11 +25,13 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 /// As long as full batches are due, the next one follows at once. After this time none begins,
 /// because the caller has other tasks, such as the end of the process.
 const ROUND: Duration = Duration::from_secs(3);
-/// An unavailable tenant is tried again after 2, 4, 8 ... seconds, at most this many.
-const LONGEST_WAIT_SECONDS: i64 = 60;
+/// An unavailable tenant is tried again after 2, 4, 8 ... seconds, at most this long.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// The wait after the first failure.
+const FIRST_WAIT: Duration = Duration::from_secs(2);
 /// Events for a number without a holder are tried less and less often. Assigning the number makes
 /// them due at once.
-const LONGEST_WAIT_FOR_NUMBER_SECONDS: i64 = 3600;
+const LONGEST_WAIT_FOR_NUMBER: Duration = Duration::from_secs(3600);
 /// A statement that has failed so often is a permanent error.
 const MAX_FAILED_STATEMENTS: i32 = 8;
 /// How long an event that this process cannot open is left to other replicas.
@@ -95,11 +98,10 @@ impl TelnyxWebhooks {
             return parked_events::fail(&db, &parked, failure.name()).await;
         }
         let longest = match failure {
-            Undeliverable::UnknownNumber => LONGEST_WAIT_FOR_NUMBER_SECONDS,
-            _ => LONGEST_WAIT_SECONDS,
+            Undeliverable::UnknownNumber => LONGEST_WAIT_FOR_NUMBER,
+            _ => LONGEST_WAIT,
         };
-        let doubled = 1_i64 << attempts.clamp(0, 20);
-        let wait = TimeDelta::seconds(doubled.min(longest));
+        let wait = Backoff::steady(FIRST_WAIT, longest).after(attempts.unsigned_abs());
         tracing::debug!(event = %parked.id, %failure, attempts, "a parked event has to wait");
         parked_events::postpone(&db, &parked, now + wait, failure.name(), attempts).await
     }

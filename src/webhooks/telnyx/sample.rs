@@ -14,8 +14,11 @@ const WEBHOOK_URL: &str = "https://gateway.example.test/webhooks/telnyx";
 /// The content of a sample MMS, without its addresses.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct MmsContent<'a> {
+    /// Subject; `None` leaves it out.
     pub subject: Option<&'a str>,
+    /// Text; may be empty.
     pub text: &'a str,
+    /// Files, in order.
     pub media: &'a [Media],
 }
 

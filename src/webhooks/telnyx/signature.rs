@@ -37,6 +37,7 @@ const SMALL_ORDER_KEYS: [&str; 7] = [
 
 /// Why a webhook is not trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of each variant says it")]
 pub enum SignatureError {
     #[error("the signature or the timestamp header is missing")]
     MissingHeader,
@@ -68,6 +69,7 @@ impl SignatureError {
 
 /// Why a configured key cannot be used. No variant shows the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of each variant says it")]
 pub enum KeyError {
     #[error("the key is not standard base64")]
     NotBase64,

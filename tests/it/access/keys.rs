@@ -6,8 +6,8 @@ use chrono::TimeDelta;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::in_session;
-use super::login::login;
+use crate::accounts::in_session;
+use crate::accounts::login::login;
 use crate::command_line::CliFixture;
 use crate::support::{Staff, TestApp, eventually};
 

@@ -10,7 +10,7 @@ use super::in_session;
 use crate::http::quiet::{quiet, send};
 use crate::support::{Answer, Staff, TestApp, eventually};
 
-pub(super) async fn login(app: &TestApp, email: &str, password: &str) -> Answer {
+pub async fn login(app: &TestApp, email: &str, password: &str) -> Answer {
     let credentials = json!({"email": email, "password": password});
     app.call(Method::POST, "/v1/auth/login", Some(credentials)).await
 }

@@ -7,9 +7,25 @@ use crate::support::TestApp;
 
 /// Every command that has a help of its own.
 const COMMANDS: &[&str] = &[
-    "", "dev", "demo", "simulate", "serve", "migrate", "tenants", "tenants create", "tenants provision",
-    "deliveries", "keys", "servers", "servers add", "runs", "reconcile", "operators", "operators create",
-    "doctor", "openapi",
+    "",
+    "dev",
+    "demo",
+    "simulate",
+    "serve",
+    "migrate",
+    "tenants",
+    "tenants create",
+    "tenants provision",
+    "deliveries",
+    "keys",
+    "servers",
+    "servers add",
+    "runs",
+    "reconcile",
+    "operators",
+    "operators create",
+    "doctor",
+    "openapi",
 ];
 
 #[tokio::test]
@@ -29,6 +45,8 @@ fn steady() -> Settings {
     settings.add_filter(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "[id]");
     settings.add_filter(r"tenant_[0-9a-f]{32}", "tenant_[id]");
     settings.add_filter(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z| UTC)?", "[time]");
+    settings.add_filter(r"\bcli:\S+", "cli:[user]");
+    settings.add_filter(r"\b[0-9a-f]{16}\b", "[kid]");
     settings.add_filter(r"127\.0\.0\.1:\d+", "[address]");
     settings.add_filter(r"  +", "  ");
     settings.add_filter(r"--+", "--");
@@ -44,8 +62,15 @@ async fn tables_are_as_they_were() {
     place.run_with(&arguments, "a password for grace\n").await.expect(0);
     let mut screens = Vec::new();
     for command in [
-        "tenants list", "tenants show grace", "tenants assign-number grace +13125550111", "servers list",
-        "operators list", "keys list", "deliveries list", "runs list", "reconcile",
+        "tenants list",
+        "tenants show grace",
+        "tenants assign-number grace +13125550111",
+        "servers list",
+        "operators list",
+        "keys list",
+        "deliveries list",
+        "runs list",
+        "reconcile",
     ] {
         let arguments: Vec<&str> = command.split(' ').collect();
         let said = place.run(&arguments).await;

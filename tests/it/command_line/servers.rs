@@ -148,7 +148,7 @@ async fn what_stands_against_a_server_is_said_and_nothing_is_written() {
     let said = add(&place, "second", &url, &[]).await;
     said.expect_error(0, &["REVOKE CONNECT ON DATABASE template1", "GRANT pg_signal_backend"]);
     // The same cluster under another address.
-    let again = format!("{}?sslmode=disable", network);
+    let again = format!("{network}?sslmode=disable");
     let said = add(&place, "third", &again, &[]).await;
     said.expect_error(1, &["plain text", "the server `second`, which is registered already"]);
     add(&place, "second", &again, &[]).await.expect_error(1, &["`second` already"]);

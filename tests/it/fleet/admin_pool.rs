@@ -2,7 +2,7 @@
 
 use narthex::registry::runs::provisioning_runs::RunStatus;
 
-use super::{new_tenant, run};
+use crate::provisioning::{new_tenant, run};
 use crate::support::{TestApp, TestCluster, eventually, own_cluster};
 
 /// The connections for administration that somebody holds, oldest first.

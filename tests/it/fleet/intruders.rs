@@ -6,22 +6,22 @@ use narthex::fleet::template;
 use narthex::identifiers::TenantId;
 use narthex::postgres::administration::{AdminServer, ServerLock};
 use narthex::provisioning::Planned;
-use narthex::registry::tenants::password_aad;
 use rstest::rstest;
 use sea_orm::{ConnectionTrait, TransactionSession, TransactionTrait};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Executor, PgConnection, Row};
 
-use super::{new_tenant, run};
+use crate::provisioning::{new_tenant, run};
 use crate::support::{Staff, TestApp, TestCluster, TestSettings, eventually, unique};
+use narthex::sealing::aad;
 
 const TWO: fn() -> TestSettings = || Box::new(|settings| settings.provisioning.spares = 2);
 
 /// The login of a tenant's own role.
 async fn login_of(app: &TestApp, tenant: TenantId) -> PgConnectOptions {
     let row = app.router.directory().tenant(tenant).await.unwrap().unwrap();
-    let sealed = app.registry.sealer().open(&password_aad(tenant), &row.sealed_password);
-    let password = String::from_utf8(sealed.unwrap().to_vec()).unwrap();
+    let sealed = app.registry.sealer().open(&aad::tenant_password(tenant), &row.sealed_password);
+    let password = String::from_utf8(sealed.unwrap().clone()).unwrap();
     app.cluster.options("postgres").username(&row.role_name).password(&password)
 }
 

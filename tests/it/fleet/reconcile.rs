@@ -13,7 +13,7 @@ use narthex::registry::tenants::database_servers::{self, DatabaseServer, State};
 use rstest::rstest;
 use sqlx::{Connection, Executor};
 
-use super::{new_tenant, run};
+use crate::provisioning::{new_tenant, run};
 use crate::support::{TestApp, TestCluster, TestSettings, eventually, own_cluster, unique};
 
 /// What operators call the server that the registry is on.

@@ -10,7 +10,7 @@ use sea_orm::{TransactionSession, TransactionTrait};
 use sea_orm_migration::MigratorTrait;
 use tenant_migrations::Migrator;
 
-use super::{new_tenant, on_server, run, things};
+use crate::provisioning::{new_tenant, on_server, run, things};
 use crate::support::{TestApp, TestCluster, TestSettings, eventually, own_cluster};
 
 #[tokio::test]

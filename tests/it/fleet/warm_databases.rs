@@ -14,7 +14,7 @@ use narthex::registry::tenants::REGISTRY_SERVER;
 use narthex::registry::tenants::warm_databases::{self, State, Wanted};
 use sea_orm::{ConnectionTrait, TransactionSession, TransactionTrait};
 
-use super::{new_tenant, on_server, run, things};
+use crate::provisioning::{new_tenant, on_server, run, things};
 use crate::support::{TestApp, TestCluster, TestSettings, eventually, own_cluster};
 
 const TWO: fn() -> TestSettings = || Box::new(|settings| settings.provisioning.spares = 2);

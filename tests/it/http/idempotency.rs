@@ -78,7 +78,7 @@ async fn a_key_with_another_body_is_refused(#[case] field: &str, #[case] value: 
 #[tokio::test]
 async fn while_the_first_is_worked_on_a_repetition_is_told_so() {
     let app = TestApp::start_with(Box::new(|settings| {
-        settings.provisioning.wait = Duration::from_millis(50)
+        settings.provisioning.wait = Duration::from_millis(50);
     }))
     .await;
     let mut holder = app.cluster.connect(&app.registry_database).await;

@@ -238,8 +238,7 @@ async fn operators_who_lose_their_rights_before_the_body_change_nothing_on_any_r
         let caller = operator.again().await;
         caller.step_up().await;
         let path = things.path(&route);
-        let begun =
-            Begun::send(&app.url, (&route.method, &path), &caller.bearer.token, &body).await;
+        let begun = Begun::send(&app.url, (&route.method, &path), &caller.token, &body).await;
         match loss {
             Loss::Sessions => {
                 caller.post("/v1/admin/auth/logout", json!({})).await.expect(204);

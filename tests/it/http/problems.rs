@@ -29,10 +29,16 @@ fn refused_calls() -> Vec<(&'static str, RequestBuilder)> {
         ("a member that is not there", quiet.request(Method::GET, "/v1/members/1")),
         ("no such route", quiet.request(Method::GET, "/v1/nothing")),
         ("a method that is not allowed", quiet.request(Method::PUT, "/v1/members")),
-        ("two organizations", quiet.request(Method::GET, "/v1/members").header("x-tenant-id", "other")),
+        (
+            "two organizations",
+            quiet.request(Method::GET, "/v1/members").header("x-tenant-id", "other"),
+        ),
         ("no body", members()),
         ("a body that is no JSON", json(members(), "{")),
-        ("fields that are wrong", json(members(), r#"{"first_name": 1, "phone_number": "1", "x": 1}"#)),
+        (
+            "fields that are wrong",
+            json(members(), r#"{"first_name": 1, "phone_number": "1", "x": 1}"#),
+        ),
         ("a parameter that is wrong", quiet.request(Method::GET, "/v1/members?limit=0&x=1")),
         (
             "a wrong password",

@@ -122,7 +122,7 @@ async fn a_tenant_goes_through_its_life() {
     .await;
     post("suspend").await.expect_problem(409, "conflict");
     assert_eq!(post("resume").await.expect(200)["status"], "active");
-    for wrong in ["", "?confirm=", "?confirm=another", &format!("?confirm={}x", slug)] {
+    for wrong in ["", "?confirm=", "?confirm=another", &format!("?confirm={slug}x")] {
         let answer = ada.delete(&format!("{path}{wrong}")).await;
         answer.expect_problem(422, "validation_failed");
         assert!(answer.faults()[0].starts_with("confirm: "), "{}", answer.body);

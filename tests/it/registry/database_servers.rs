@@ -122,7 +122,7 @@ async fn of_many_who_come_at_once_each_place_is_given_to_one() {
     for _ in 0..MANY {
         db.push(app.registry.connect().await.unwrap());
     }
-    let begun = join_all(db.iter().map(|db| db.begin())).await;
+    let begun = join_all(db.iter().map(sea_orm::TransactionTrait::begin)).await;
     let given = join_all(begun.into_iter().map(|begun| take_a_place(begun.unwrap()))).await;
     let places = |name| given.iter().flatten().filter(|given| *given == name).count();
     assert_eq!((places("registry"), places("second"), places("third")), (2, 4, 3), "{given:?}");

@@ -5,13 +5,14 @@ use narthex::registry::tenants::database_servers::{self, DatabaseServer, State, 
 use sqlx::ConnectOptions;
 
 use super::{TestApp, TestCluster};
+use narthex::sealing::aad;
 
 impl TestApp {
     /// The row of a cluster, with the superuser's credentials and more room than the registry's own server has.
     pub fn server_row(&self, cluster: &TestCluster) -> DatabaseServer {
         let (id, options) = (new_id(), cluster.options("postgres"));
         let url = options.to_url_lossy();
-        let aad = database_servers::password_aad(id);
+        let aad = aad::server_password(id);
         let password = url.password().unwrap().as_bytes();
         DatabaseServer {
             id,

@@ -17,7 +17,7 @@ use crate::support::{TestCluster, own_cluster};
 async fn settle(hall: &Hall, server: &AdminServer) {
     let id = hall.ids[0];
     let sealed = tenant(&hall.app.router, id).await.sealed_password.clone();
-    let aad = narthex::registry::tenants::password_aad(id);
+    let aad = narthex::sealing::aad::tenant_password(id);
     let password = hall.app.registry.sealer().open(&aad, &sealed).unwrap();
     let name = id.database_name();
     template::ensure(server).await.unwrap();

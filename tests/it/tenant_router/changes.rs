@@ -7,7 +7,7 @@ use narthex::identifiers::TenantId;
 use narthex::postgres::Scoped;
 use narthex::registry::RegistryError;
 use narthex::registry::tenants::phone_numbers;
-use narthex::registry::tenants::{self, Status, password_aad};
+use narthex::registry::tenants::{self, Status};
 use narthex::tenant_router::{PoolEvent, RouterError, TenantRouter};
 use rstest::rstest;
 use sea_orm::ConnectionTrait;
@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::{Hall, ask, connect, count, tenant, visit, visit_eventually};
 use crate::support::{TestApp, eventually, unique};
+use narthex::sealing::aad;
 
 async fn heard(router: &TenantRouter) {
     eventually("the router hears of changes", async || router.directory().is_fresh()).await;
@@ -242,7 +243,7 @@ async fn a_changed_password_that_nobody_announced_is_found_by_the_first_who_meet
     let (router, id) = (hall.router(|_| {}), hall.ids[0]);
     heard(&router).await;
     let before = tenant(&router, id).await;
-    let sealed = hall.app.registry.sealer().seal(&password_aad(id), b"another").unwrap();
+    let sealed = hall.app.registry.sealer().seal(&aad::tenant_password(id), b"another").unwrap();
     let assignment = format!("sealed_password = '\\x{}'", hex::encode(sealed));
     change_in_silence(&hall, id, &assignment).await;
     let sql = format!("ALTER ROLE {} PASSWORD 'another'", id.database_name());
@@ -270,7 +271,7 @@ async fn a_password_that_is_wrong_in_the_registry_too_costs_one_look_up_a_second
     let asked = router.directory().statistics().misses - before;
     assert!((1..=5).contains(&asked), "{asked} look-ups");
     assert_eq!(router.statistics().retries, 0);
-    let old = hall.app.registry.sealer().open(&password_aad(id), &row.sealed_password);
+    let old = hall.app.registry.sealer().open(&aad::tenant_password(id), &row.sealed_password);
     let old = String::from_utf8(old.unwrap()).unwrap();
     let sql = format!("ALTER ROLE {} PASSWORD '{old}'", id.database_name());
     hall.app.cluster.execute("postgres", &sql).await;

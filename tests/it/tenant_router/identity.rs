@@ -2,11 +2,11 @@
 
 use narthex::identifiers::TenantId;
 use narthex::postgres::ConnectFailure;
-use narthex::registry::tenants::password_aad;
 use narthex::tenant_router::{RouterError, TenantDb};
 use rstest::rstest;
 
 use super::{Hall, connect, failure_of, visit_eventually};
+use narthex::sealing::aad;
 
 #[track_caller]
 fn assert_wrong_identity(outcome: Result<TenantDb, RouterError>) {
@@ -48,7 +48,7 @@ async fn a_database_that_is_the_tenants_again_is_served_again() {
 
 /// The password of a tenant's role.
 fn password(hall: &Hall, id: TenantId, sealed: &[u8]) -> Vec<u8> {
-    hall.app.registry.sealer().open(&password_aad(id), sealed).unwrap()
+    hall.app.registry.sealer().open(&aad::tenant_password(id), sealed).unwrap()
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn a_registry_that_mixes_two_tenants_up_leads_nowhere() {
         .app
         .registry
         .sealer()
-        .seal(&password_aad(a), &password(&hall, b, &of_b.sealed_password))
+        .seal(&aad::tenant_password(a), &password(&hall, b, &of_b.sealed_password))
         .unwrap();
     hall.change_row(b, "database_name = 'elsewhere', role_name = 'elsewhere'").await;
     hall.change_row(

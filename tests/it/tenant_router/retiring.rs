@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use narthex::identifiers::TenantId;
-use narthex::registry::tenants::password_aad;
 use narthex::tenant_router::PoolEvent;
 use sea_orm::ConnectionTrait;
 
 use super::{Hall, ask, connect, count, tenant, visit, warm_up};
 use crate::support::eventually;
+use narthex::sealing::aad;
 
 #[tokio::test]
 async fn a_retired_pool_lets_its_leases_end_undisturbed_and_then_closes() {
@@ -43,7 +43,8 @@ async fn an_idle_tenant_has_no_connections_on_the_server() {
 
 /// Gives a tenant another password, in the registry and on the server.
 async fn change_password(hall: &Hall, id: TenantId, password: &str) {
-    let sealed = hall.app.registry.sealer().seal(&password_aad(id), password.as_bytes()).unwrap();
+    let sealed =
+        hall.app.registry.sealer().seal(&aad::tenant_password(id), password.as_bytes()).unwrap();
     hall.change_row(id, &format!("sealed_password = '\\x{}'", hex::encode(sealed))).await;
     let sql = format!("ALTER ROLE {} PASSWORD '{password}'", id.database_name());
     hall.app.cluster.execute("postgres", &sql).await;
@@ -108,13 +109,17 @@ async fn an_older_row_does_not_replace_the_pool_of_a_newer_one() {
     let row = async || {
         // Each time by a router that remembers nothing.
         let row = tenant(&hall.router(|_| {}), id).await;
-        let password =
-            hall.app.registry.sealer().open(&password_aad(id), &row.sealed_password).unwrap();
+        let password = hall
+            .app
+            .registry
+            .sealer()
+            .open(&aad::tenant_password(id), &row.sealed_password)
+            .unwrap();
         (row, password)
     };
     // The same password, sealed anew: each row is good by itself, and differs from the others.
     let change = async |password: &[u8]| {
-        let sealed = hall.app.registry.sealer().seal(&password_aad(id), password).unwrap();
+        let sealed = hall.app.registry.sealer().seal(&aad::tenant_password(id), password).unwrap();
         let sealed = hex::encode(sealed);
         hall.change_row(
             id,

@@ -1,18 +1,18 @@
 //! What a tenant's own role may do, with its real password and no gateway in between.
 
 use narthex::identifiers::TenantId;
-use narthex::registry::tenants::password_aad;
 use rstest::rstest;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Executor, PgConnection};
 
 use super::{Hall, tenant};
+use narthex::sealing::aad;
 
 /// The options of a login as a tenant's role.
 async fn login(hall: &Hall, id: TenantId, database: &str) -> PgConnectOptions {
     let tenant = tenant(&hall.app.router, id).await;
     let sealer = hall.app.registry.sealer();
-    let password = sealer.open(&password_aad(id), &tenant.sealed_password).unwrap();
+    let password = sealer.open(&aad::tenant_password(id), &tenant.sealed_password).unwrap();
     hall.app
         .cluster
         .options(database)

@@ -8,7 +8,6 @@ use narthex::fleet::template;
 use narthex::identifiers::TenantId;
 use narthex::postgres::ConnectFailure;
 use narthex::postgres::administration::AdminServer;
-use narthex::registry::tenants::password_aad;
 use narthex::tenant_router::{RouterError, TenantDb, TenantRouter};
 use rstest::rstest;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
@@ -18,6 +17,7 @@ use uuid::Uuid;
 
 use super::{Hall, connect, tenant};
 use crate::support::{Authority, TlsServer, unique};
+use narthex::sealing::aad;
 
 /// `SSLRequest` of PostgreSQL's protocol: its length and a number that is no version.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
@@ -47,7 +47,7 @@ impl Traveller {
         let registry = &self.hall.app.registry;
         let row = tenant(&self.hall.router(|_| {}), self.id).await;
         let password =
-            registry.sealer().open(&password_aad(self.id), &row.sealed_password).unwrap();
+            registry.sealer().open(&aad::tenant_password(self.id), &row.sealed_password).unwrap();
         let password = String::from_utf8(password).unwrap();
         let administered =
             AdminServer::new(server.cluster.options("postgres"), Duration::from_secs(20));

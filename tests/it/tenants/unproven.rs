@@ -119,6 +119,18 @@ async fn a_tenant_that_an_operator_has_taken_care_of_does_not_end_by_itself() {
     }
 }
 
+/// A stranger could otherwise keep an address that is not theirs by giving the organization another name.
+#[tokio::test]
+async fn a_change_by_its_own_staff_keeps_no_tenant() {
+    let (app, _mail) = app().await;
+    let staff = app.register().await;
+    let name = json!({"organization_name": "Another Name"});
+    staff.patch("/v1/tenant", name).await.expect(200);
+    age(&app, &staff, "8 days").await;
+    assert_eq!(app.purges.end_unproven().await.unwrap(), 1);
+    assert_eq!(status(&app, &staff).await, "deleted");
+}
+
 #[tokio::test]
 async fn nothing_ends_where_no_address_can_be_proven_or_where_it_is_switched_off() {
     let app = TestApp::start().await;

@@ -1,6 +1,6 @@
 //! Who may tell us something of Clerk's: Clerk, now, with this very body.
 
-use narthex::webhooks::clerk::signature::Secret;
+use narthex::standard_webhooks::Secret;
 use rstest::rstest;
 use serde_json::json;
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::tenant_data::staff::StaffMember;
+use crate::tenant_data::staff::{StaffMember, StaffStatus};
 
 /// A member of staff as staff managers see them.
 #[derive(Serialize, ToSchema)]
@@ -23,8 +23,8 @@ pub(crate) struct StaffDocument {
     /// Name of the person's role.
     role: String,
     /// `invited`, `active` or `disabled`.
-    #[schema(example = "active")]
-    status: String,
+    #[schema(value_type = String, example = "active")]
+    status: StaffStatus,
     mfa_enabled: bool,
     email_verified: bool,
     last_login_at: Option<DateTime<Utc>>,

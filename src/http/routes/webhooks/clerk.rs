@@ -9,10 +9,9 @@ use crate::http::body_memory::Purpose;
 use crate::http::extract::read_body;
 use crate::http::problem::Problem;
 use crate::http::responses::WebhookProblems;
+use crate::standard_webhooks::SignedHeaders;
 use crate::webhooks::clerk::Receipt;
-use crate::webhooks::clerk::signature::{
-    ID_HEADER, SIGNATURE_HEADER, SignedHeaders, TIMESTAMP_HEADER,
-};
+use crate::webhooks::clerk::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ClerkReceiptDocument {
@@ -46,7 +45,9 @@ pub(crate) async fn receive_clerk(
 }
 
 fn signed_headers(headers: &HeaderMap) -> SignedHeaders<'_> {
-    let values = |name| headers.get_all(name).into_iter().map(|value| value.as_bytes()).collect();
+    let values = |name| {
+        headers.get_all(name).into_iter().map(reqwest::header::HeaderValue::as_bytes).collect()
+    };
     SignedHeaders {
         ids: values(ID_HEADER),
         timestamps: values(TIMESTAMP_HEADER),

@@ -49,5 +49,5 @@ fn values<'a>(
     headers: &'a HeaderMap,
     name: &'static str,
 ) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-    headers.get_all(name).into_iter().map(|value| value.as_bytes())
+    headers.get_all(name).into_iter().map(reqwest::header::HeaderValue::as_bytes)
 }

@@ -11,11 +11,7 @@ use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QuerySele
 use super::facts::{Facts, MembershipFact, OrganizationFact, Profile, Profiled, UserFact, Version};
 use crate::registry::entities::{clerk_memberships, clerk_organizations, clerk_users};
 use crate::registry::{RegistryError, RegistryTransaction};
-use crate::sealing::{Sealer, SealingError};
-
-fn aad(user: &str) -> String {
-    format!("clerk_users.profile/{user}")
-}
+use crate::sealing::{Sealer, SealingError, aad};
 
 /// Merges the facts of an event with the known facts. Returns every organization that they concern,
 /// changed or not: the facts of an earlier attempt may not be reconciled yet.
@@ -75,7 +71,7 @@ async fn record_user(
     let mut row = ActiveModel { deleted: Set(merged.deleted), ..Default::default() };
     if let Some(Profiled { authoritative, version, profile }) = &merged.profile {
         let plain = serde_json::to_vec(profile).map_err(|_| SealingError::Unreadable)?;
-        row.sealed_profile = Set(Some(sealer.seal(&aad(&merged.id), &plain)?));
+        row.sealed_profile = Set(Some(sealer.seal(&aad::clerk_profile(&merged.id), &plain)?));
         row.authoritative = Set(*authoritative);
         row.updated_ms = Set(version.updated_ms);
         row.sent_ms = Set(version.sent_ms);
@@ -93,7 +89,7 @@ pub(super) fn profile_of(
     row: &clerk_users::Model,
 ) -> Result<Option<Profiled>, SealingError> {
     let Some(sealed) = &row.sealed_profile else { return Ok(None) };
-    let plain = sealer.open(&aad(&row.id), sealed)?;
+    let plain = sealer.open(&aad::clerk_profile(&row.id), sealed)?;
     let profile: Profile = serde_json::from_slice(&plain).map_err(|_| SealingError::Unreadable)?;
     let version = Version { updated_ms: row.updated_ms, sent_ms: row.sent_ms };
     Ok(Some(Profiled { authoritative: row.authoritative, version, profile }))

@@ -15,7 +15,7 @@ use crate::postgres::failure;
 use crate::registry::entities::operators::{ActiveModel, Column, Entity};
 pub use crate::registry::entities::operators::{Model as Operator, Role, Status};
 use crate::registry::{Lost, OnRegistry, RegistryError, RegistryTransaction};
-use crate::sealing::{LookupHasher, Sealer, SealingError};
+use crate::sealing::{LookupHasher, Sealer, SealingError, aad};
 
 mod rows;
 pub mod second_factor;
@@ -35,13 +35,9 @@ impl Operator {
 
     /// Their unsealed email address.
     pub fn email(&self, sealer: &Sealer) -> Result<String, SealingError> {
-        let email = sealer.open(&email_bound_to(self.id), &self.sealed_email)?;
+        let email = sealer.open(&aad::operator_email(self.id), &self.sealed_email)?;
         String::from_utf8(email).map_err(|_| SealingError::Unreadable)
     }
-}
-
-fn email_bound_to(id: Uuid) -> String {
-    format!("operators.email/{id}")
 }
 
 /// The values of a new operator's row.
@@ -70,7 +66,7 @@ pub async fn create(
     new: NewOperator,
     now: DateTime<Utc>,
 ) -> Result<Result<Operator, EmailTaken>, RegistryError> {
-    let sealed_email = sealer.seal(&email_bound_to(new.id), new.email.as_str().as_bytes())?;
+    let sealed_email = sealer.seal(&aad::operator_email(new.id), new.email.as_str().as_bytes())?;
     let row = ActiveModel {
         id: Set(new.id),
         email_hash: Set(hasher.email(&new.email)),

@@ -8,18 +8,14 @@ use uuid::Uuid;
 use super::{ActiveModel, Column, Entity, Operator, update};
 use crate::registry::entities::operator_recovery_codes as codes;
 use crate::registry::{OnRegistry, RegistryError, RegistryTransaction};
-use crate::sealing::{Sealer, SealingError};
-
-fn aad(id: Uuid) -> String {
-    format!("operators.totp_secret/{id}")
-}
+use crate::sealing::{Sealer, SealingError, aad};
 
 impl Operator {
     /// The secret shared with their authenticator app, confirmed or not.
     pub fn totp_secret(&self, sealer: &Sealer) -> Result<Option<Vec<u8>>, SealingError> {
         self.sealed_totp_secret
             .as_ref()
-            .map(|sealed| sealer.open(&aad(self.id), sealed))
+            .map(|sealed| sealer.open(&aad::operator_totp_secret(self.id), sealed))
             .transpose()
     }
 }
@@ -34,7 +30,7 @@ pub async fn enroll(
     now: DateTime<Utc>,
 ) -> Result<bool, RegistryError> {
     let row = ActiveModel {
-        sealed_totp_secret: Set(Some(sealer.seal(&aad(operator), secret)?)),
+        sealed_totp_secret: Set(Some(sealer.seal(&aad::operator_totp_secret(operator), secret)?)),
         totp_last_step: Set(0),
         updated_at: Set(now),
         ..Default::default()

@@ -4,7 +4,7 @@ use rstest::rstest;
 use super::*;
 use crate::registry::inbox::clerk::Profiled;
 use crate::tenant_data::external_identities::is_withdrawn;
-use crate::tenant_data::staff::StaffMember;
+use crate::tenant_data::staff::{StaffMember, StaffStatus};
 
 #[rstest]
 #[case("org:admin", false, "admin")]
@@ -48,7 +48,7 @@ fn row(number: u128, email: &str, user: Option<&str>) -> Known {
         first_name: user.unwrap_or_default().to_owned(),
         last_name: String::new(),
         role: "viewer".to_owned(),
-        status: "active".to_owned(),
+        status: StaffStatus::Active,
         mfa_enabled: false,
         email_verified_at: None,
         password_set_at: None,
@@ -70,7 +70,7 @@ fn applied(changes: &Changes, rows: &[Known]) -> Vec<Known> {
         staff.last_name = changed.last_name.unwrap_or_else(|| staff.last_name.clone());
         staff.role = changed.role.map_or_else(|| staff.role.clone(), str::to_owned);
         if let Some(active) = changed.active {
-            staff.status = if active { "active" } else { "disabled" }.to_owned();
+            staff.status = if active { StaffStatus::Active } else { StaffStatus::Disabled };
         }
     }
     for (id, user) in &changes.links {
@@ -99,7 +99,7 @@ fn an_address_that_two_have_belongs_to_whoever_claimed_it_last() {
     let rows = [row(1, "a@example.test", Some("ada")), row(2, "x@example.test", Some("bob"))];
     let after = applied(&compare(&members, None, &rows), &rows);
     assert_eq!(after[0].staff.email, "x@example.test");
-    assert!(is_withdrawn(&after[1].staff.email) && after[1].staff.status == "active");
+    assert!(is_withdrawn(&after[1].staff.email) && after[1].staff.status == StaffStatus::Active);
     // A member who is not staff yet waits for newer facts.
     let changes = compare(&members, None, &rows[..1]);
     assert_eq!(changes.additions, []);
@@ -171,7 +171,7 @@ proptest! {
         prop_assert_eq!(users.iter().collect::<HashSet<_>>().len(), users.len());
         for known in after.iter().filter(|known| known.external_id.is_some()) {
             let is_member = members.iter().any(|m| Some(&m.user_id) == known.external_id.as_ref());
-            prop_assert_eq!(known.staff.status == "active", is_member);
+            prop_assert_eq!(known.staff.status == StaffStatus::Active, is_member);
         }
         // Reconciling again finds nothing to do.
         let again = compare(&members, Some("user1"), &after);

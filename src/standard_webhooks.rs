@@ -1,21 +1,13 @@
-//! Proves that a webhook comes from our Clerk instance. Clerk sends through Svix: HMAC-SHA256 over
-//! the id of the delivery, the time of sending and the raw body. Scheme:
-//! <https://docs.svix.com/receiving/verifying-payloads/how-manual>.
+//! Standard Webhooks, version `v1`: HMAC-SHA-256 over the id of the delivery, the time of sending and
+//! the raw body (<https://www.standardwebhooks.com>). Clerk signs its webhooks like this, and calls to
+//! the operator's hooks are signed like this.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use ring::hmac;
 
-/// Header with the id of a delivery, which is the same in every attempt.
-pub const ID_HEADER: &str = "svix-id";
-/// Header with the time of sending: Unix seconds in decimal digits.
-pub const TIMESTAMP_HEADER: &str = "svix-timestamp";
-/// Header with `v1,<base64>`. While a secret is being replaced there are several, separated by
-/// spaces.
-pub const SIGNATURE_HEADER: &str = "svix-signature";
-
-/// How far the timestamp may be from our clock, in seconds, in either direction. The provider's own
-/// libraries use the same number.
+/// How far the timestamp may be from our clock, in seconds, in either direction. The libraries of
+/// Svix, through which Clerk sends, use the same number.
 pub const TOLERANCE_SECONDS: i64 = 300;
 
 /// Longest id of a delivery. Real ones have some 30 characters.
@@ -102,8 +94,12 @@ impl Secret {
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
     }
 
-    /// Signs a body as the provider does, for its stand-ins. Returns the value for
-    /// [`SIGNATURE_HEADER`].
+    /// A secret of these bytes.
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, bytes))
+    }
+
+    /// Signs a body. Returns the value for the header of signatures.
     pub fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
         let message = signed_bytes(id.as_bytes(), timestamp.to_string().as_bytes(), body);
         format!("v1,{}", STANDARD.encode(hmac::sign(&self.0, &message)))
@@ -119,11 +115,12 @@ impl std::fmt::Debug for Secret {
 /// All values of the three headers, as raw bytes and in order.
 #[derive(Clone, Debug, Default)]
 pub struct SignedHeaders<'a> {
-    /// Values of [`ID_HEADER`].
+    /// Values of the header with the id of the delivery, which is the same in every attempt.
     pub ids: Vec<&'a [u8]>,
-    /// Values of [`TIMESTAMP_HEADER`].
+    /// Values of the header with the time of sending: Unix seconds in decimal digits.
     pub timestamps: Vec<&'a [u8]>,
-    /// Values of [`SIGNATURE_HEADER`].
+    /// Values of the header with `v1,<base64>`. While a secret is being replaced it holds several,
+    /// separated by spaces.
     pub signatures: Vec<&'a [u8]>,
 }
 
