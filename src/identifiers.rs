@@ -1,58 +1,17 @@
 //! Identifiers and addresses. They are parsed once, when they enter the process, and are valid
 //! afterwards.
 
-use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
 
+mod id;
 mod phone_number;
 
+pub use id::{RunId, ServerId, TenantId, new_id, unguessable_id};
 pub use phone_number::{LineNumber, PhoneNumber, canonical_address, searched_digits};
-
-/// Id of a tenant: a UUID v7, made at registration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct TenantId(pub Uuid);
-
-impl fmt::Display for TenantId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl TenantId {
-    /// Makes the id of a new tenant.
-    pub fn generate() -> Self {
-        Self(new_id())
-    }
-
-    /// The name of the tenant's database and of its login role: `tenant_` and 32 hexadecimal
-    /// digits. It is made from the UUID alone, so that no user input reaches DDL.
-    pub fn database_name(&self) -> String {
-        format!("tenant_{}", self.0.simple())
-    }
-
-    /// The tenant of a database or role. `None` if the name does not have the form that
-    /// [`Self::database_name`] makes.
-    pub fn of_database(name: &str) -> Option<Self> {
-        let digits = name.strip_prefix("tenant_")?;
-        let id = Self(Uuid::try_parse(digits).ok()?);
-        (id.database_name() == name).then_some(id)
-    }
-}
-
-/// A new id that sorts by creation time (UUID v7), for rows.
-pub fn new_id() -> Uuid {
-    Uuid::now_v7()
-}
-
-/// A new id that cannot be guessed (UUID v4), for objects that are found by their id alone.
-pub fn unguessable_id() -> Uuid {
-    Uuid::new_v4()
-}
 
 /// Parses the database value of an enum. The error message names all values.
 pub fn word<E>(text: &str) -> Result<E, String>

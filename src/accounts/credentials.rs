@@ -183,11 +183,11 @@ impl CredentialChecker {
     /// Decrypts the secret of a second factor.
     pub(super) fn open_secret(
         &self,
-        tenant: Uuid,
+        tenant: TenantId,
         staff: Uuid,
         factor: &Factor,
     ) -> Result<TotpSecret, AccessError> {
-        let aad = aad::staff_totp_secret(TenantId(tenant), staff);
+        let aad = aad::staff_totp_secret(tenant, staff);
         let opened = self.registry.tenant_sealer().open(&aad, &factor.sealed_secret)?;
         Ok(TotpSecret::of_bytes(opened))
     }

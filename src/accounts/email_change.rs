@@ -16,7 +16,7 @@ use super::one_time_tokens::OneTimeTokens;
 use crate::access::{AccessError, Authenticator, Client, OpaqueToken, Principal};
 use crate::audit::{AuditEvent, Origin};
 use crate::clock::Clock;
-use crate::identifiers::{EmailAddress, TenantId};
+use crate::identifiers::EmailAddress;
 use crate::mail::{Email, Mailer};
 use crate::registry::Registry;
 use crate::registry::tenants::Tenant;
@@ -68,7 +68,7 @@ impl EmailChanges {
         let counted = self.throttle.take(account, Purpose::EmailChange);
         counted.map_err(EmailError::TooMany)?;
         let (token, now) =
-            (OpaqueToken::generate(TenantId(tenant.id), self.registry.sealer())?, self.clock.now());
+            (OpaqueToken::generate(tenant.id, self.registry.sealer())?, self.clock.now());
         let db = self.router.connect(tenant).await?;
         let asked = self.access.change_by(&db, by, async |transaction, _| {
             if !staff::lock_active(transaction, &user).await? {
@@ -110,7 +110,7 @@ impl EmailChanges {
         if old == new {
             return Err(refused());
         }
-        let id = TenantId(tenant.id);
+        let id = tenant.id;
         let marks = (self.index.mark(&old, id).await?, self.index.mark(&new, id).await?);
         let (db, now) = (self.router.connect(&tenant).await?, self.clock.now());
         let origin = Origin::of(user.actor(), Some(client));

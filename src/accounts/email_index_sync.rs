@@ -61,7 +61,7 @@ impl EmailIndexSync {
         let mut settled = 0;
         for address in due {
             let known = async {
-                let id = TenantId(address.tenant_id);
+                let id = address.tenant_id;
                 let Some(tenant) = self.router.directory().tenant(id).await? else {
                     return Ok(None);
                 };

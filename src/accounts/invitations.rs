@@ -93,7 +93,7 @@ impl Invitations {
             })
             .await?;
         drop(db);
-        let (id, email) = (TenantId(tenant.id), new.email.clone());
+        let (id, email) = (tenant.id, new.email.clone());
         self.count(id, &email)?;
         let token = OpaqueToken::generate(id, self.registry.sealer())?;
         let mark = self.index.mark(&email, id).await?;
@@ -138,8 +138,8 @@ impl Invitations {
         }
         let email: EmailAddress = user.email.parse().map_err(|_| StaffError::NotFound)?;
         self.may_send_invitations(tenant).await?;
-        self.count(TenantId(tenant.id), &email)?;
-        let token = OpaqueToken::generate(TenantId(tenant.id), self.registry.sealer())?;
+        self.count(tenant.id, &email)?;
+        let token = OpaqueToken::generate(tenant.id, self.registry.sealer())?;
         let db = self.router.connect(tenant).await?;
         let invited = self.access.change_by(&db, by, async |transaction, rights| {
             let user = staff_changes::lock_invited_by(transaction, id, rights).await?;
@@ -154,7 +154,7 @@ impl Invitations {
 
     async fn may_send_invitations(&self, tenant: &Tenant) -> Result<(), InvitationError> {
         let registry = self.registry.connect().await?;
-        if clerk::keeps(&registry, TenantId(tenant.id)).await? {
+        if clerk::keeps(&registry, tenant.id).await? {
             return Err(StaffError::ManagedByIdentityProvider.into());
         }
         match self.mailer.is_configured() {
@@ -213,7 +213,7 @@ impl Invitations {
         drop(db);
         let hash = self.hasher.hash_new(password, Vec::new()).await?;
         // Marked before and finalized after: the address changes from invited to staff.
-        let mark = self.index.mark(&email, TenantId(tenant.id)).await?;
+        let mark = self.index.mark(&email, tenant.id).await?;
         let (db, now) = (self.router.connect(&tenant).await?, self.clock.now());
         let joined = async |transaction: &TenantTransaction| {
             let purpose = Purpose::Invitation;
@@ -230,7 +230,7 @@ impl Invitations {
             Ok::<_, RedeemError>(Some((user, tokens)))
         };
         let (user, tokens) = db.begin().await?.run(joined).await?.ok_or_else(refused)?;
-        self.index.settle(&email, TenantId(tenant.id), mark, AddressStatus::Staff).await;
+        self.index.settle(&email, tenant.id, mark, AddressStatus::Staff).await;
         Ok(self.sign_in.signed_in(db, (tenant, user), tokens, now).await)
     }
 }

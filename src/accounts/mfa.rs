@@ -11,7 +11,6 @@ use super::totp::{TotpSecret, recovery_codes, recovery_hash};
 use crate::access::{AccessError, Authenticator, Client, Principal, from_access_causes};
 use crate::audit::AuditEvent;
 use crate::clock::Clock;
-use crate::identifiers::TenantId;
 use crate::registry::Registry;
 use crate::registry::people::step_ups;
 use crate::registry::tenants::Tenant;
@@ -66,7 +65,7 @@ impl Mfa {
     ) -> Result<Enrollment, MfaError> {
         let user = self.credentials.prove_again(tenant, by, password, None, client).await?;
         let secret = TotpSecret::generate(self.registry.sealer())?;
-        let aad = aad::staff_totp_secret(TenantId(tenant.id), user.id);
+        let aad = aad::staff_totp_secret(tenant.id, user.id);
         let sealed = self.registry.tenant_sealer().seal(&aad, secret.bytes())?;
         let db = self.router.connect(tenant).await?;
         let begun = self.access.change_by(&db, by, async |transaction, _| {

@@ -9,7 +9,6 @@ use sea_orm::TransactionTrait;
 use super::error::{CredentialError, RedeemError};
 use crate::access::OpaqueToken;
 use crate::clock::Clock;
-use crate::identifiers::TenantId;
 use crate::postgres::Scoped;
 use crate::registry::Registry;
 use crate::registry::tenants::Tenant;
@@ -34,7 +33,7 @@ impl OneTimeTokens {
         purpose: Purpose,
         life: TimeDelta,
     ) -> Result<String, CredentialError> {
-        let tenant = TenantId(db.scope().tenant().id);
+        let tenant = db.scope().tenant().id;
         let token = OpaqueToken::generate(tenant, self.registry.sealer())?;
         let now = self.clock.now();
         let issued = async |transaction: &TenantTransaction| {

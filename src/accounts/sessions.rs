@@ -96,7 +96,7 @@ impl Sessions {
         client: &Client,
         now: DateTime<Utc>,
     ) -> Result<TokenPair, CredentialError> {
-        let tenant = TenantId(transaction.scope().tenant().id);
+        let tenant = transaction.scope().tenant().id;
         let refresh = OpaqueToken::generate(tenant, self.registry.sealer())?;
         let session = unguessable_id();
         // The user may have been suspended, or the password changed, while the password was

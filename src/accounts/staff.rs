@@ -64,7 +64,7 @@ impl StaffAdministration {
                 let changed = staff_changes::change(transaction, id, changes, rights, now).await?;
                 let (before, after) = changed;
                 if before.status != after.status {
-                    self.sessions.end_all(transaction, TenantId(tenant.id), id, None, now).await?;
+                    self.sessions.end_all(transaction, tenant.id, id, None, now).await?;
                 }
                 let of = |user: &StaffMember| {
                     json!({"role": user.role, "status": user.status, "first_name": user.first_name,
@@ -97,7 +97,7 @@ impl StaffAdministration {
                 if !rights.has_stepped_up {
                     return Err(AccessError::StepUpRequired.into());
                 }
-                self.take_factor_off(transaction, TenantId(tenant.id), id).await
+                self.take_factor_off(transaction, tenant.id, id).await
             })
             .await
     }
@@ -114,7 +114,7 @@ impl StaffAdministration {
         let user = staff::find_active_by_email(&db, email).await?.ok_or(StaffError::NotFound)?;
         self.access
             .change(&db, origin, async |transaction| {
-                self.take_factor_off(transaction, TenantId(tenant.id), user.id).await
+                self.take_factor_off(transaction, tenant.id, user.id).await
             })
             .await
     }
@@ -146,7 +146,7 @@ impl StaffAdministration {
         };
         let user = self.access.look_by(&db, by, found).await?;
         drop(db);
-        let (tenant_id, email) = (TenantId(tenant.id), user.email.parse().ok());
+        let (tenant_id, email) = (tenant.id, user.email.parse().ok());
         let mark = match &email {
             Some(email) => Some(self.index.mark(email, tenant_id).await?),
             None => None,

@@ -189,8 +189,7 @@ async fn finish_what_was_begun(app: &App) -> Result<(), CommandError> {
     drop(db);
     for run in newest.iter().filter(|run| run.status.is_open()) {
         progress("finishing what an earlier start began");
-        let planned =
-            Planned { run_id: run.id, tenant_id: TenantId(run.tenant_id), owner_id: None };
+        let planned = Planned { run_id: run.id, tenant_id: run.tenant_id, owner_id: None };
         // A demo tenant whose run was undone is registered again. A run that waits for something
         // else does not concern this start.
         let _ = tokio::time::timeout(FINISH_TIMEOUT, app.provisioner.finish(planned)).await;

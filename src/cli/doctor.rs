@@ -12,7 +12,6 @@ use crate::app::{App, StartError};
 use crate::audit::{Head, Tampering};
 use crate::configuration::Settings;
 use crate::fleet::template;
-use crate::identifiers::TenantId;
 use crate::registry::people::{audit_heads, audit_log};
 use crate::registry::secrets::resealing;
 use crate::registry::tenants::{Status, Tenant};
@@ -119,7 +118,7 @@ async fn audit_logs(app: &App) -> Result<Vec<Finding>, CommandError> {
 
 /// Verifies the audit log of one tenant.
 async fn audit_log_of(app: &App, tenant: &Tenant) -> Result<Option<Finding>, CommandError> {
-    let (id, chain) = (TenantId(tenant.id), tenant.id.to_string());
+    let (id, chain) = (tenant.id, tenant.id.to_string());
     let registry = app.registry.connect().await?;
     let noted = audit_heads::noted(&registry, &chain).await?;
     drop(registry);

@@ -5,14 +5,13 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use sea_orm::ActiveEnum;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::actor::origin;
 use super::tenants::find as find_tenant;
 use super::{CommandError, open_app, print};
 use crate::app::App;
 use crate::configuration::Settings;
-use crate::identifiers::word;
+use crate::identifiers::{RunId, word};
 use crate::provisioning::CancelError;
 use crate::registry::RegistryDb;
 use crate::registry::runs::provisioning_runs::{
@@ -42,22 +41,22 @@ pub(super) enum Runs {
     },
     /// Shows one run: what it waits for, which process works on it, its error, and every step.
     Show {
-        run: Uuid,
+        run: RunId,
         /// For scripts: one JSON object.
         #[arg(long)]
         json: bool,
     },
     /// Shows every event of a run, oldest first.
     History {
-        run: Uuid,
+        run: RunId,
         /// For scripts: one JSON array.
         #[arg(long)]
         json: bool,
     },
     /// Makes the next attempt of a run due now.
-    Retry { run: Uuid },
+    Retry { run: RunId },
     /// Cancels a run: it is undone instead of finished.
-    Cancel { run: Uuid },
+    Cancel { run: RunId },
 }
 
 pub(super) async fn run(command: Runs, settings: Settings) -> Result<ExitCode, CommandError> {
@@ -121,11 +120,11 @@ async fn list(
 pub(super) const COLUMNS: [&str; 7] =
     ["id", "kind", "status", "tenant_id", "created_at", "finished_at", "error_code"];
 
-async fn find(db: &RegistryDb, id: Uuid) -> Result<(Run, Vec<Step>), CommandError> {
+async fn find(db: &RegistryDb, id: RunId) -> Result<(Run, Vec<Step>), CommandError> {
     provisioning_runs::find(db, id).await?.ok_or_else(|| unknown(id))
 }
 
-fn unknown(id: Uuid) -> CommandError {
+fn unknown(id: RunId) -> CommandError {
     CommandError::Other(format!("there is no run {id}; `narthex runs list` shows the newest"))
 }
 
@@ -176,7 +175,7 @@ fn document(app: &App, run: &Run, steps: &[Step]) -> Value {
     document
 }
 
-async fn show(app: &App, db: &RegistryDb, id: Uuid, as_json: bool) -> Result<(), CommandError> {
+async fn show(app: &App, db: &RegistryDb, id: RunId, as_json: bool) -> Result<(), CommandError> {
     let (run, steps) = find(db, id).await?;
     let document = document(app, &run, &steps);
     if as_json {
@@ -202,7 +201,7 @@ fn event_row(event: &Event) -> Value {
     })
 }
 
-async fn history(db: &RegistryDb, id: Uuid, as_json: bool) -> Result<(), CommandError> {
+async fn history(db: &RegistryDb, id: RunId, as_json: bool) -> Result<(), CommandError> {
     find(db, id).await?;
     let events = provisioning_runs::history(db, id).await?;
     let rows: Vec<Value> = events.iter().map(event_row).collect();
@@ -214,7 +213,7 @@ async fn history(db: &RegistryDb, id: Uuid, as_json: bool) -> Result<(), Command
     Ok(())
 }
 
-async fn retry(app: &App, db: &RegistryDb, id: Uuid) -> Result<(), CommandError> {
+async fn retry(app: &App, db: &RegistryDb, id: RunId) -> Result<(), CommandError> {
     if !app.provisioner.retry_run(id, &origin()).await? {
         let (run, _) = find(db, id).await?;
         return Err(CommandError::Other(format!(
@@ -235,7 +234,7 @@ async fn retry(app: &App, db: &RegistryDb, id: Uuid) -> Result<(), CommandError>
     Ok(())
 }
 
-async fn cancel(app: &App, id: Uuid) -> Result<(), CommandError> {
+async fn cancel(app: &App, id: RunId) -> Result<(), CommandError> {
     match app.provisioner.cancel_run(id, &origin()).await {
         Ok(()) => {
             say!("{id} will be undone before its next step; `narthex runs show {id}` says how far");

@@ -12,7 +12,7 @@ use super::secret::read_secret;
 use super::{CommandError, open_app, other};
 use crate::app::App;
 use crate::configuration::Settings;
-use crate::identifiers::{EmailAddress, LineNumber, Slug, TenantId, Timezone};
+use crate::identifiers::{EmailAddress, LineNumber, Slug, Timezone};
 use crate::plain_text::name;
 use crate::provisioning::{NewTenant, WantedSlug};
 use crate::registry::tenants::Tenant;
@@ -165,7 +165,7 @@ pub(super) async fn assign_number(
     tenant: &Tenant,
     number: &LineNumber,
 ) -> Result<u64, CommandError> {
-    let assigned = app.tenants.assign_number(TenantId(tenant.id), number, &origin()).await;
+    let assigned = app.tenants.assign_number(tenant.id, number, &origin()).await;
     assigned.map_err(|error| match error {
         AssignError::Registry(error) => error.into(),
         AssignError::NotAssigned(reason) => {

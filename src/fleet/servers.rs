@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use uuid::Uuid;
 
 use super::admin_pool::AdminPool;
 use super::reconcile::{FindingKind, Reconciler};
@@ -13,6 +12,7 @@ use super::template;
 use crate::audit::{AuditEvent, Origin};
 use crate::clock::Clock;
 use crate::configuration::ProvisioningSettings;
+use crate::identifiers::ServerId;
 use crate::lifecycle::Lifecycle;
 use crate::postgres::administration::AdminServer;
 use crate::registry::people::audit_log;
@@ -91,7 +91,7 @@ impl Fleet {
     /// Sets whether a server takes new tenants, and optionally how many tenants it may have.
     pub async fn change_server(
         &self,
-        server: Uuid,
+        server: ServerId,
         state: State,
         max_tenants: Option<i32>,
         origin: &Origin,

@@ -4,11 +4,10 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use uuid::Uuid;
 
 use super::servers::Fleet;
 use super::{template, untouched};
-use crate::identifiers::unguessable_id;
+use crate::identifiers::{ServerId, unguessable_id};
 use crate::postgres::administration::{
     AdminServer, Administration, AdministrationError, ServerLock,
 };
@@ -57,12 +56,12 @@ pub enum WarmDatabaseError {
 
 /// The template and the schema version that a warm database must be a copy of.
 pub struct OwnedWanted {
-    server: Uuid,
+    server: ServerId,
     template: String,
     schema_version: String,
 }
 
-pub fn wanted(server: Uuid, template: &str) -> OwnedWanted {
+pub fn wanted(server: ServerId, template: &str) -> OwnedWanted {
     let schema_version = template::schema_version();
     OwnedWanted { server, template: template.to_owned(), schema_version }
 }

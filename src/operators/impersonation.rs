@@ -108,7 +108,7 @@ impl Impersonations {
         let event = AuditEvent::on("tenant.impersonated", TENANT, tenant.id).with(detail);
         audit_log::record_alone(&self.registry, origin, event, self.clock.now()).await?;
         let subject = Subject {
-            tenant: TenantId(tenant.id),
+            tenant: tenant.id,
             staff: *operator_id,
             session: impersonation.id,
             role: "operator".to_owned(),

@@ -2,13 +2,12 @@
 //! is a new version, and the steps of an old version stay until no run of it is open.
 
 use chrono::{DateTime, Utc};
-use uuid::Uuid;
 
 use super::input::Input;
 use super::saga::SagaStep;
 use super::services::Services;
 use super::steps;
-use crate::identifiers::{TenantId, unguessable_id};
+use crate::identifiers::{RunId, TenantId, unguessable_id};
 use crate::registry::runs::provisioning_runs::{self, NewRun, RunKind, TenantBusy};
 use crate::registry::{OnRegistry, RegistryError};
 
@@ -120,7 +119,7 @@ impl Definition {
         tenant: TenantId,
         input: Option<&Input>,
     ) -> Result<Plan, RegistryError> {
-        let id = unguessable_id();
+        let id = RunId(unguessable_id());
         let sealer = services.registry.sealer();
         let sealed_input = input.map(|input| input.seal(sealer, id)).transpose()?;
         let wanted = |step: &SagaStep| match step.name {
@@ -134,7 +133,7 @@ impl Definition {
 
 /// A run that is about to be recorded.
 pub(super) struct Plan {
-    pub id: Uuid,
+    pub id: RunId,
     kind: RunKind,
     version: i32,
     tenant: TenantId,

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::configuration::{HookSettings, HooksSettings};
+use crate::identifiers::{RunId, TenantId};
 use crate::outbound;
 use crate::registry::tenants::Tenant;
 use crate::standard_webhooks::Secret;
@@ -103,7 +103,7 @@ struct Call<'a> {
 
 #[derive(Serialize)]
 struct Subject<'a> {
-    tenant_id: Uuid,
+    tenant_id: TenantId,
     slug: &'a str,
     organization_name: &'a str,
     /// The service's name for the resource, from the response to its creation.
@@ -156,7 +156,7 @@ impl Hooks {
         &self,
         hook: Hook,
         act: HookAction,
-        run: Uuid,
+        run: RunId,
         tenant: &Tenant,
         reference: Option<&str>,
     ) -> Result<Option<String>, HookError> {

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::identifiers::RunId;
 use crate::registry::tenants::Status;
 use crate::sealing::{Sealer, SealingError, aad};
 
@@ -55,12 +56,12 @@ impl ReprovisionInput {
 }
 
 impl Input {
-    pub fn seal(&self, sealer: &Sealer, run: Uuid) -> Result<Vec<u8>, SealingError> {
+    pub fn seal(&self, sealer: &Sealer, run: RunId) -> Result<Vec<u8>, SealingError> {
         let plain = serde_json::to_vec(self).map_err(|_| SealingError::Unreadable)?;
         sealer.seal(&aad::run_input(run), &plain)
     }
 
-    pub fn open(sealer: &Sealer, run: Uuid, sealed: &[u8]) -> Result<Self, SealingError> {
+    pub fn open(sealer: &Sealer, run: RunId, sealed: &[u8]) -> Result<Self, SealingError> {
         let plain = sealer.open(&aad::run_input(run), sealed)?;
         serde_json::from_slice(&plain).map_err(|_| SealingError::Unreadable)
     }

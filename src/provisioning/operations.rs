@@ -2,14 +2,13 @@
 //! one transaction with its changes.
 
 use serde_json::json;
-use uuid::Uuid;
 
 use super::create_tenant::{NewOwner, NewTenant};
 use super::definitions::Definition;
 use super::input::{Input, ReprovisionInput};
 use super::provisioner::{Planned, Provisioner, Started};
 use crate::audit::{AuditEvent, Origin};
-use crate::identifiers::TenantId;
+use crate::identifiers::RunId;
 use crate::registry::people::audit_log::{self, TENANT};
 use crate::registry::runs::provisioning_runs::{self, NotCancelled, RunKind, TenantBusy};
 use crate::registry::tenants::{self, unproven_tenants};
@@ -68,7 +67,7 @@ impl Provisioner {
         let owner_id = owner.as_ref().map(|owner| owner.id);
         let status = sea_orm::ActiveEnum::to_value(&tenant.status);
         let input = Input::Reprovision(ReprovisionInput { status, accept_empty, owner });
-        let tenant_id = TenantId(tenant.id);
+        let tenant_id = tenant.id;
         let definition = Definition::newest(RunKind::ReprovisionTenant);
         let plan = definition.plan(&self.services, tenant_id, Some(&input))?;
         let run_id = plan.id;
@@ -100,7 +99,7 @@ impl Provisioner {
     }
 
     /// Makes the next attempt of a run due now. `false` if the run has ended or does not exist.
-    pub async fn retry_run(&self, run: Uuid, origin: &Origin) -> Result<bool, RegistryError> {
+    pub async fn retry_run(&self, run: RunId, origin: &Origin) -> Result<bool, RegistryError> {
         let label = origin.actor.label();
         let retried = async |transaction: &RegistryTransaction| {
             let is_due = provisioning_runs::retry_now(transaction, run, &label).await?;
@@ -112,7 +111,7 @@ impl Provisioner {
     }
 
     /// Requests that a run is undone instead of finished.
-    pub async fn cancel_run(&self, run: Uuid, origin: &Origin) -> Result<(), CancelError> {
+    pub async fn cancel_run(&self, run: RunId, origin: &Origin) -> Result<(), CancelError> {
         let (label, now) = (origin.actor.label(), self.services.clock.now());
         let cancelled = async |transaction: &RegistryTransaction| {
             provisioning_runs::cancel(transaction, run, &label, now).await??;

@@ -18,7 +18,7 @@ use super::worker;
 use crate::clock::Clock;
 use crate::configuration::ProvisioningSettings;
 use crate::fleet::Fleet;
-use crate::identifiers::TenantId;
+use crate::identifiers::{RunId, TenantId};
 use crate::lifecycle::Lifecycle;
 use crate::registry::runs::provisioning_runs::{self, Run, RunKind, RunStatus, Step, StepStatus};
 use crate::registry::runs::registrations::{self, Registration};
@@ -71,7 +71,7 @@ pub enum RunFailure {
     },
     /// The run continues, but this process cannot wait for it any longer.
     #[error("the run {0} is not at its end yet")]
-    Unfinished(Uuid),
+    Unfinished(RunId),
 }
 
 /// Creates, repairs and purges tenants. Clones share the limit of concurrent runs.
@@ -89,7 +89,7 @@ pub struct Provisioner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Planned {
     /// The id for reading the run's progress.
-    pub run_id: Uuid,
+    pub run_id: RunId,
     /// The tenant that the run concerns.
     pub tenant_id: TenantId,
     /// The member of staff that the run adds. `None` if it adds none.
@@ -326,7 +326,7 @@ impl Provisioner {
     }
 
     /// Works on a run if it is due and no process has its lease.
-    async fn work_on(&self, run: Uuid) {
+    async fn work_on(&self, run: RunId) {
         let due = ClaimFilter {
             run: Some(run),
             known: &Definition::known(&RunKind::iter().collect::<Vec<_>>()),
@@ -381,7 +381,7 @@ impl Provisioner {
     }
 
     /// The row and the steps of a run. `None` if there is no such run.
-    pub async fn progress(&self, id: Uuid) -> Result<Option<(Run, Vec<Step>)>, RegistryError> {
+    pub async fn progress(&self, id: RunId) -> Result<Option<(Run, Vec<Step>)>, RegistryError> {
         let db = self.services.registry.connect().await?;
         provisioning_runs::find(&db, id).await
     }

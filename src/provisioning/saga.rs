@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use uuid::Uuid;
 
 use super::context::Context;
 use super::step_error::StepError;
 use crate::backoff::Backoff;
+use crate::identifiers::ServerId;
 use crate::registry::runs::provisioning_runs::RunKind;
 use crate::registry::runs::run_leases::Made;
 use crate::registry::tenants::Status;
@@ -32,7 +32,7 @@ impl StepOutput {
         Self::default()
     }
 
-    pub fn made(kind: &'static str, reference: &str, server_id: Option<Uuid>) -> Self {
+    pub fn made(kind: &'static str, reference: &str, server_id: Option<ServerId>) -> Self {
         let made = Made { kind, reference: reference.to_owned(), server_id };
         Self { made: Some(made), ..Self::default() }
     }

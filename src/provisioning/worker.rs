@@ -15,7 +15,6 @@ use super::saga::{Retries, SagaStep, StepFuture, StepOutput};
 use super::services::Services;
 use super::statistics::Outcome;
 use super::step_error::{Refusal, StepError};
-use crate::identifiers::TenantId;
 use crate::registry::runs::provisioning_runs::{self, Run, RunKind, RunStatus, Step, StepStatus};
 use crate::registry::runs::run_leases::{self, Claim, LeaseLost, Progress, RunEvent, StepChange};
 use crate::registry::{RegistryError, RegistryTransaction};
@@ -72,7 +71,7 @@ pub(super) async fn work(services: &Services, claim: Claim, run: Run) -> Result<
     };
     let steps = steps.await.map_err(|_| Paused::Lost)?;
     let input = open_input(services, &claim, &run).await?;
-    let context = Context::new(services.clone(), TenantId(run.tenant_id), claim, input);
+    let context = Context::new(services.clone(), run.tenant_id, claim, input);
     let mut worker = Worker {
         definition,
         steps,

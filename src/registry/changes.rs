@@ -6,10 +6,9 @@ use std::time::Duration;
 use sea_orm::{DbBackend, Statement};
 use sqlx::Executor as _;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgNotification, PgPoolOptions};
-use uuid::Uuid;
 
 use super::{OnRegistry, RegistryError};
-use crate::identifiers::TenantId;
+use crate::identifiers::{ServerId, TenantId};
 
 /// The notification channel of the triggers in the registry's migrations.
 const CHANNEL: &str = "narthex_changes";
@@ -22,7 +21,7 @@ pub enum Change {
     /// This slug or domain may lead to another tenant.
     Host(String),
     /// The row of this database server has changed.
-    Server(Uuid),
+    Server(ServerId),
     /// Anything may have changed.
     Everything,
 }
@@ -136,7 +135,7 @@ mod tests {
     #[case("host:grace", Change::Host("grace".to_owned()))]
     #[case(
         "tenant:00000000-0000-7000-8000-000000000001",
-        Change::Tenant(TenantId(crate::registry::tenants::REGISTRY_SERVER))
+        Change::Tenant(TenantId(crate::registry::tenants::REGISTRY_SERVER.0))
     )]
     #[case(
         "server:00000000-0000-7000-8000-000000000001",

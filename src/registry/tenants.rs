@@ -13,7 +13,7 @@ use sea_orm::{
 use super::entities::tenants::{ActiveModel, Column, Entity};
 pub use super::entities::tenants::{Model as Tenant, Status};
 use super::{OnRegistry, RegistryError};
-use crate::identifiers::{Slug, TenantId, Timezone};
+use crate::identifiers::{ServerId, Slug, TenantId, Timezone};
 use crate::paging::{Page, PageRequest, Position, newest_first};
 use crate::postgres::failure;
 
@@ -26,8 +26,8 @@ pub mod warm_databases;
 pub mod unproven_tenants;
 
 /// The server that holds the registry. The first migration writes its row.
-pub const REGISTRY_SERVER: uuid::Uuid =
-    uuid::Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0001);
+pub const REGISTRY_SERVER: ServerId =
+    ServerId(uuid::Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0001));
 
 /// The longest time in which a tenant can be restored, whatever is configured: a hundred years.
 const LONGEST_GRACE: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
@@ -52,7 +52,7 @@ pub struct NewTenant {
     /// The newest migration that its database will have.
     pub schema_version: String,
     /// The server that its database will be on.
-    pub server_id: uuid::Uuid,
+    pub server_id: ServerId,
 }
 
 /// The slug belongs to another tenant.
@@ -66,7 +66,7 @@ pub async fn reserve(
     now: DateTime<Utc>,
 ) -> Result<Result<(), SlugTaken>, RegistryError> {
     let row = ActiveModel {
-        id: Set(tenant.id.0),
+        id: Set(tenant.id),
         slug: Set(tenant.slug.as_str().to_owned()),
         organization_name: Set(tenant.organization_name.clone()),
         timezone: Set(tenant.timezone.to_owned()),
@@ -226,7 +226,7 @@ pub async fn remove_unfinished(db: &impl OnRegistry, id: TenantId) -> Result<(),
 
 /// The tenant with this id.
 pub async fn find(db: &impl OnRegistry, id: TenantId) -> Result<Option<Tenant>, RegistryError> {
-    Ok(Entity::find_by_id(id.0).one(db).await?)
+    Ok(Entity::find_by_id(id).one(db).await?)
 }
 
 /// The tenant with this slug.
@@ -245,7 +245,7 @@ pub struct Filter {
     /// Tenants with this plan.
     pub plan: Option<String>,
     /// Tenants on this server.
-    pub server: Option<uuid::Uuid>,
+    pub server: Option<ServerId>,
     /// A part of the slug or of the name, in upper or lower case, or the id.
     pub text: Option<String>,
 }
@@ -265,7 +265,7 @@ pub async fn page(
         .add_option(filter.plan.as_ref().map(|plan| Column::Plan.eq(plan)))
         .add_option(filter.server.map(|server| Column::ServerId.eq(server)))
         .add_option(text);
-    let position = |row: &Tenant| Position { at: row.created_at, id: row.id };
+    let position = |row: &Tenant| Position { at: row.created_at, id: row.id.0 };
     Ok(newest_first(db, Entity::find().filter(wanted), page, position).await?)
 }
 

@@ -3,7 +3,7 @@
 
 use uuid::Uuid;
 
-use crate::identifiers::TenantId;
+use crate::identifiers::{RunId, ServerId, TenantId};
 
 /// The password of a tenant's role.
 pub fn tenant_password(id: TenantId) -> String {
@@ -11,7 +11,7 @@ pub fn tenant_password(id: TenantId) -> String {
 }
 
 /// The password of the user that administers a database server.
-pub fn server_password(id: Uuid) -> String {
+pub fn server_password(id: ServerId) -> String {
     format!("database_servers.password/{id}")
 }
 
@@ -26,7 +26,7 @@ pub fn signing_key(kid: &str) -> String {
 }
 
 /// What a run was planned with.
-pub fn run_input(run: Uuid) -> String {
+pub fn run_input(run: RunId) -> String {
     format!("provisioning_runs.input/{run}")
 }
 

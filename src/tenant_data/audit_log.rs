@@ -5,13 +5,12 @@ use sea_orm::{DbErr, TransactionTrait};
 
 use crate::audit::{self, Chain};
 pub use crate::audit::{AuditEvent, Entry, Filter, Head, Origin, Tampering};
-use crate::identifiers::TenantId;
 use crate::paging::{Page, PageRequest};
 use crate::sealing::LookupHasher;
 use crate::tenant_router::{OnTenant, TenantDb, TenantTransaction};
 
 fn chain<'a>(db: &impl OnTenant, hasher: &'a LookupHasher) -> Chain<'a> {
-    Chain { name: TenantId(db.scope().tenant().id).to_string(), hasher }
+    Chain { name: db.scope().tenant().id.to_string(), hasher }
 }
 
 /// Records an event, in the transaction of its change. Call it at the end, because the log is

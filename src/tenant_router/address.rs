@@ -11,8 +11,8 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
-use uuid::Uuid;
 
+use crate::identifiers::ServerId;
 use crate::postgres::ConnectFailure;
 use crate::postgres::administration::AdminServer;
 use crate::postgres::transport::is_this_machine;
@@ -48,7 +48,7 @@ pub(super) struct Addresses {
     /// The server that holds the registry, reached with `registry.url`.
     own: AdminServer,
     /// Servers for which the warning about unprotected connections was already logged.
-    warned_of: Mutex<HashSet<Uuid>>,
+    warned_of: Mutex<HashSet<ServerId>>,
 }
 
 impl Addresses {

@@ -12,12 +12,12 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::breaker::{Breakers, ProbeGuard};
 use super::budget::{Budget, BudgetPermit, NoBudget, Reclaim};
 use crate::clock::Clock;
 use crate::configuration::RouterSettings;
+use crate::identifiers::{ServerId, TenantId};
 use crate::postgres::administration::Capacity;
 use crate::postgres::{AdmissionHook, Attempt, ConnectFailure, Permit, ServerSignals};
 use crate::registry::tenants::REGISTRY_SERVER;
@@ -59,7 +59,7 @@ fn share(capacity: Capacity, beside: u32, replicas: u32, wanted: Option<u32>) ->
 
 /// Admission to one database server.
 pub(super) struct ServerAdmission {
-    pub id: Uuid,
+    pub id: ServerId,
     pub budget: Arc<Budget>,
     pub signals: Arc<ServerSignals>,
     /// First connections of opening pools, at the same time.
@@ -71,7 +71,7 @@ pub(super) struct ServerAdmission {
 /// The budgets of all servers, and all circuit breakers.
 pub(super) struct Admission {
     pub breakers: Arc<Breakers>,
-    servers: Mutex<HashMap<Uuid, Arc<ServerAdmission>>>,
+    servers: Mutex<HashMap<ServerId, Arc<ServerAdmission>>>,
     reclaimer: Weak<dyn Reclaim>,
     wanted: Option<u32>,
     replicas: u32,
@@ -97,7 +97,7 @@ impl Admission {
         }
     }
 
-    pub fn server(&self, id: Uuid) -> Arc<ServerAdmission> {
+    pub fn server(&self, id: ServerId) -> Arc<ServerAdmission> {
         let make = || {
             Arc::new(ServerAdmission {
                 id,
@@ -137,7 +137,7 @@ impl Admission {
 
     /// Resets the known capacity, because the row of the server has changed: it may be another
     /// machine now.
-    pub fn ask_again(&self, id: Uuid) {
+    pub fn ask_again(&self, id: ServerId) {
         if id != REGISTRY_SERVER
             && let Some(server) = self.servers.lock().get(&id)
         {
@@ -146,7 +146,7 @@ impl Admission {
     }
 
     /// Applies the number of connections that a server reports.
-    pub fn learn(&self, id: Uuid, capacity: Capacity) {
+    pub fn learn(&self, id: ServerId, capacity: Capacity) {
         let server = self.server(id);
         if server.is_known.swap(true, Ordering::AcqRel) {
             return;
@@ -163,7 +163,7 @@ impl Admission {
 
     pub fn admission_hook(
         self: &Arc<Self>,
-        tenant: Uuid,
+        tenant: TenantId,
         server: &Arc<ServerAdmission>,
         callers: &Callers,
         begun: &Arc<OnceLock<Instant>>,
@@ -190,7 +190,7 @@ pub(super) struct Callers {
 
 /// The admission hook for the connections of one tenant's pool.
 pub(super) struct TenantGate {
-    tenant: Uuid,
+    tenant: TenantId,
     server: Arc<ServerAdmission>,
     breakers: Arc<Breakers>,
     patience: Duration,

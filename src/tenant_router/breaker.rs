@@ -10,10 +10,10 @@ use chrono::{DateTime, Utc};
 use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use crate::backoff::Backoff;
 use crate::clock::Clock;
+use crate::identifiers::{ServerId, TenantId};
 use crate::postgres::ConnectFailure;
 
 /// The first wait. Each further one is twice as long, up to the longest, less up to a half at random:
@@ -74,7 +74,7 @@ pub struct BreakerFailure {
 }
 
 struct BackoffState {
-    server: Uuid,
+    server: ServerId,
     failures: u32,
     until: Instant,
     is_probed: bool,
@@ -112,7 +112,7 @@ impl BackoffState {
 
 fn next(
     before: Option<&BackoffState>,
-    server: Uuid,
+    server: ServerId,
     failure: &ConnectFailure,
     backoff: Backoff,
     at: DateTime<Utc>,
@@ -139,15 +139,15 @@ fn next(
 }
 
 struct State {
-    tenants: LruCache<Uuid, BackoffState>,
-    servers: HashMap<Uuid, ServerBreaker>,
+    tenants: LruCache<TenantId, BackoffState>,
+    servers: HashMap<ServerId, ServerBreaker>,
 }
 
 #[derive(Default)]
 struct ServerBreaker {
     back: Option<BackoffState>,
     /// Tenants that failed to reach the server since the last success of any tenant.
-    failing_tenants: Vec<(Uuid, Instant)>,
+    failing_tenants: Vec<(TenantId, Instant)>,
 }
 
 /// The breakers of all tenants and servers.
@@ -166,8 +166,8 @@ impl Breakers {
     /// to the guard.
     pub fn admit(
         self: &Arc<Self>,
-        tenant: Uuid,
-        server: Uuid,
+        tenant: TenantId,
+        server: ServerId,
     ) -> Result<ProbeGuard, ConnectFailure> {
         let mut state = self.state.lock();
         let on_server = state.servers.entry(server).or_default();
@@ -188,12 +188,12 @@ impl Breakers {
     }
 
     /// Forgets a tenant's failures, because it has another address or password now.
-    pub fn reset(&self, tenant: Uuid) {
+    pub fn reset(&self, tenant: TenantId) {
         self.state.lock().tenants.pop(&tenant);
     }
 
     /// True if the registry may be asked whether a failing tenant has moved. Rate-limited.
-    pub fn may_refresh(&self, tenant: Uuid) -> bool {
+    pub fn may_refresh(&self, tenant: TenantId) -> bool {
         let mut state = self.state.lock();
         let Some(back) = state.tenants.peek_mut(&tenant) else { return false };
         let due = back.refreshed.is_none_or(|last| last.elapsed() >= REFRESH_EVERY);
@@ -204,20 +204,20 @@ impl Breakers {
     }
 
     /// The failure of a tenant. `None` if its breaker is closed.
-    pub fn failure_of_tenant(&self, tenant: Uuid) -> Option<BreakerFailure> {
+    pub fn failure_of_tenant(&self, tenant: TenantId) -> Option<BreakerFailure> {
         let state = self.state.lock();
         state.tenants.peek(&tenant).filter(|back| !back.is_forgotten()).map(described)
     }
 
     /// The failure of a server. `None` if its breaker is closed.
-    pub fn failure_of_server(&self, server: Uuid) -> Option<BreakerFailure> {
+    pub fn failure_of_server(&self, server: ServerId) -> Option<BreakerFailure> {
         self.state.lock().servers.get(&server).and_then(|s| s.back.as_ref()).map(described)
     }
 
     /// The number of tenants whose breaker is open, then of those whose breaker is half-open.
     pub fn failing_tenants(&self) -> (usize, usize) {
         let mut state = self.state.lock();
-        let forgotten: Vec<Uuid> = state
+        let forgotten: Vec<TenantId> = state
             .tenants
             .iter()
             .filter(|(_, back)| back.is_forgotten())
@@ -251,8 +251,8 @@ fn is_of_server(failure: &ConnectFailure) -> bool {
 /// An attempt to open a connection.
 pub(super) struct ProbeGuard {
     breakers: Arc<Breakers>,
-    tenant: Uuid,
-    server: Uuid,
+    tenant: TenantId,
+    server: ServerId,
     is_told: bool,
 }
 
@@ -336,15 +336,16 @@ impl Drop for ProbeGuard {
 mod tests {
     use super::*;
     use rstest::rstest;
+    use uuid::Uuid;
 
-    const SERVER: Uuid = Uuid::from_u128(99);
+    const SERVER: ServerId = ServerId(Uuid::from_u128(99));
 
     fn breakers() -> Arc<Breakers> {
         Arc::new(Breakers::new(Clock::system()))
     }
 
-    fn tenant(n: u128) -> Uuid {
-        Uuid::from_u128(n)
+    fn tenant(n: u128) -> TenantId {
+        TenantId(Uuid::from_u128(n))
     }
 
     fn fail(breakers: &Arc<Breakers>, n: u128, failure: &ConnectFailure) {
@@ -450,7 +451,7 @@ mod tests {
         fail(&breakers, 3, &away);
         assert!(breakers.failure_of_server(SERVER).is_some());
         assert!(breakers.admit(tenant(4), SERVER).is_err());
-        assert!(breakers.admit(tenant(4), Uuid::nil()).is_ok(), "another server noticed");
+        assert!(breakers.admit(tenant(4), ServerId(Uuid::nil())).is_ok(), "another server noticed");
 
         wait_for_half_open(|| breakers.failure_of_server(SERVER)).await;
         let probe = breakers.admit(tenant(4), SERVER).expect("no probe");

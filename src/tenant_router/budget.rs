@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use crate::identifiers::{ServerId, TenantId};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use uuid::Uuid;
 
 /// One permit in this many is kept for webhooks and operators.
 const RESERVED_ONE_IN: u32 = 10;
@@ -19,7 +19,7 @@ const CLOSES_WITHIN: Duration = Duration::from_millis(300);
 
 /// Closes idle connections of a server. Called when an opening waits for a permit there.
 pub(super) trait Reclaim: Send + Sync {
-    fn reclaim(&self, server: Uuid);
+    fn reclaim(&self, server: ServerId);
 }
 
 /// The permits of one server.
@@ -31,7 +31,7 @@ pub(super) trait Reclaim: Send + Sync {
 /// gets everything that no other tenant wants, and loses it request by request when another tenant
 /// wants it.
 pub(super) struct Budget {
-    server: Uuid,
+    server: ServerId,
     state: Mutex<State>,
     /// True while an opening waits. Read at every return of a connection.
     is_short: AtomicBool,
@@ -42,7 +42,7 @@ struct State {
     limit: u32,
     used: u32,
     /// Permits by tenant. A tenant without any permit is not in the map.
-    held: HashMap<Uuid, u32>,
+    held: HashMap<TenantId, u32>,
     waiting: Vec<Waiter>,
     /// When connections were told to close for waiting openings, for permits that have not come
     /// back yet.
@@ -52,7 +52,7 @@ struct State {
 
 struct Waiter {
     ticket: u64,
-    tenant: Uuid,
+    tenant: TenantId,
     urgent: Arc<AtomicUsize>,
     grant: oneshot::Sender<BudgetPermit>,
 }
@@ -78,7 +78,7 @@ pub struct BudgetUse {
 }
 
 impl State {
-    fn held(&self, tenant: Uuid) -> u32 {
+    fn held(&self, tenant: TenantId) -> u32 {
         self.held.get(&tenant).copied().unwrap_or(0)
     }
 
@@ -92,12 +92,12 @@ impl State {
         self.used < self.limit - if is_urgent { 0 } else { self.reserve() }
     }
 
-    fn take(&mut self, tenant: Uuid) {
+    fn take(&mut self, tenant: TenantId) {
         self.used += 1;
         *self.held.entry(tenant).or_default() += 1;
     }
 
-    fn give_back(&mut self, tenant: Uuid) {
+    fn give_back(&mut self, tenant: TenantId) {
         self.used = self.used.saturating_sub(1);
         self.coming.pop_front();
         if let Some(held) = self.held.get_mut(&tenant) {
@@ -119,7 +119,7 @@ impl State {
 
     /// The number of waiting openings whose tenant has no permit, or at least two fewer than
     /// `tenant`.
-    fn poorer_than(&self, tenant: Uuid) -> usize {
+    fn poorer_than(&self, tenant: TenantId) -> usize {
         let own = self.held(tenant);
         let is_poorer = |waiter: &&Waiter| {
             let theirs = self.held(waiter.tenant);
@@ -138,7 +138,7 @@ impl State {
 }
 
 impl Budget {
-    pub fn new(server: Uuid, limit: u32, reclaimer: Weak<dyn Reclaim>) -> Self {
+    pub fn new(server: ServerId, limit: u32, reclaimer: Weak<dyn Reclaim>) -> Self {
         let state = State {
             limit,
             used: 0,
@@ -166,7 +166,7 @@ impl Budget {
     /// this tenant that may use the reserve at the moment.
     pub async fn acquire(
         self: &Arc<Self>,
-        tenant: Uuid,
+        tenant: TenantId,
         urgent: Arc<AtomicUsize>,
         patience: Duration,
     ) -> Result<BudgetPermit, NoBudget> {
@@ -238,7 +238,7 @@ impl Budget {
     }
 
     /// True if a connection that `tenant` does not use may be closed for a waiting opening.
-    pub fn may_take_from(&self, tenant: Uuid) -> bool {
+    pub fn may_take_from(&self, tenant: TenantId) -> bool {
         self.state.lock().poorer_than(tenant) > 0
     }
 
@@ -250,7 +250,7 @@ impl Budget {
 
     /// True if `tenant` should give up a connection that has just come back. Its permit is then
     /// counted as about to come back.
-    pub fn is_wanted_back(&self, tenant: Uuid) -> bool {
+    pub fn is_wanted_back(&self, tenant: TenantId) -> bool {
         if !self.is_short() {
             return false;
         }
@@ -301,7 +301,7 @@ impl Drop for InLine<'_> {
 /// The permit of one connection. It comes back when it is dropped.
 pub(super) struct BudgetPermit {
     budget: Arc<Budget>,
-    tenant: Uuid,
+    tenant: TenantId,
 }
 
 impl Drop for BudgetPermit {
@@ -315,17 +315,18 @@ impl Drop for BudgetPermit {
 mod tests {
     use super::*;
     use futures_util::FutureExt;
+    use uuid::Uuid;
 
     struct Nobody;
     impl Reclaim for Nobody {
-        fn reclaim(&self, _: Uuid) {}
+        fn reclaim(&self, _: ServerId) {}
     }
 
     const PATIENT: Duration = Duration::from_secs(60);
 
     fn budget(limit: u32) -> Arc<Budget> {
         let nobody: Weak<Nobody> = Weak::new();
-        Arc::new(Budget::new(Uuid::nil(), limit, nobody))
+        Arc::new(Budget::new(ServerId(Uuid::nil()), limit, nobody))
     }
 
     fn calm() -> Arc<AtomicUsize> {
@@ -337,8 +338,9 @@ mod tests {
 
     fn wait(budget: &Arc<Budget>, tenant: u128, urgent: Arc<AtomicUsize>) -> Waiting {
         let budget = budget.clone();
-        let mut waiting: Waiting =
-            Box::pin(async move { budget.acquire(Uuid::from_u128(tenant), urgent, PATIENT).await });
+        let mut waiting: Waiting = Box::pin(async move {
+            budget.acquire(TenantId(Uuid::from_u128(tenant)), urgent, PATIENT).await
+        });
         assert!(waiting.as_mut().now_or_never().is_none(), "there was room");
         waiting
     }
@@ -348,7 +350,7 @@ mod tests {
     }
 
     async fn take(budget: &Arc<Budget>, tenant: u128) -> BudgetPermit {
-        budget.acquire(Uuid::from_u128(tenant), calm(), PATIENT).await.unwrap()
+        budget.acquire(TenantId(Uuid::from_u128(tenant)), calm(), PATIENT).await.unwrap()
     }
 
     #[tokio::test(start_paused = true)]
@@ -375,7 +377,7 @@ mod tests {
         for tenant in [1, 1, 1, 2] {
             held.push(take(&budget, tenant).await);
         }
-        let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let (one, two) = (TenantId(Uuid::from_u128(1)), TenantId(Uuid::from_u128(2)));
         assert!(!budget.is_wanted_back(one), "nobody waits");
         let _third = wait(&budget, 3, calm());
         assert!(budget.is_wanted_back(one));
@@ -395,10 +397,10 @@ mod tests {
             take(&budget, 2).await,
         );
         let _rich = wait(&budget, 1, calm());
-        assert!(!budget.may_take_from(Uuid::from_u128(2)));
+        assert!(!budget.may_take_from(TenantId(Uuid::from_u128(2))));
         let _poor = wait(&budget, 3, calm());
-        assert!(budget.may_take_from(Uuid::from_u128(2)));
-        assert!(budget.may_take_from(Uuid::from_u128(1)));
+        assert!(budget.may_take_from(TenantId(Uuid::from_u128(2))));
+        assert!(budget.may_take_from(TenantId(Uuid::from_u128(1))));
     }
 
     #[tokio::test(start_paused = true)]
@@ -409,10 +411,10 @@ mod tests {
         assert_eq!(budget.shortage(), 1);
         budget.expect(1);
         assert_eq!(budget.shortage(), 0);
-        assert!(!budget.is_wanted_back(Uuid::from_u128(1)));
+        assert!(!budget.is_wanted_back(TenantId(Uuid::from_u128(1))));
         tokio::time::advance(CLOSES_WITHIN * 2).await;
         assert_eq!(budget.shortage(), 1);
-        assert!(budget.is_wanted_back(Uuid::from_u128(1)));
+        assert!(budget.is_wanted_back(TenantId(Uuid::from_u128(1))));
     }
 
     #[tokio::test(start_paused = true)]
@@ -424,7 +426,7 @@ mod tests {
         }
         let _calm = wait(&budget, 100, calm());
         let urgent = Arc::new(AtomicUsize::new(1));
-        let place = budget.acquire(Uuid::from_u128(101), urgent, PATIENT).now_or_never();
+        let place = budget.acquire(TenantId(Uuid::from_u128(101)), urgent, PATIENT).now_or_never();
         assert!(place.is_some_and(|place| place.is_ok()));
         let becomes_urgent = calm();
         let mut waiting = wait(&budget, 102, becomes_urgent.clone());
@@ -437,7 +439,8 @@ mod tests {
     async fn whoever_leaves_the_line_leaves_nothing_behind() {
         let budget = budget(1);
         let held = take(&budget, 1).await;
-        let refused = budget.acquire(Uuid::from_u128(2), calm(), Duration::from_secs(3)).await;
+        let refused =
+            budget.acquire(TenantId(Uuid::from_u128(2)), calm(), Duration::from_secs(3)).await;
         assert_eq!(refused.err(), Some(NoBudget::NoneCameFree));
         let gone = wait(&budget, 2, calm());
         drop(gone);

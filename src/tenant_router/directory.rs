@@ -14,9 +14,8 @@ use moka::sync::Cache;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use uuid::Uuid;
 
-use crate::identifiers::TenantId;
+use crate::identifiers::{ServerId, TenantId};
 use crate::registry::changes::Change;
 use crate::registry::tenants::database_servers::{self, DatabaseServer};
 use crate::registry::tenants::phone_numbers::EventTime;
@@ -45,7 +44,7 @@ const MOST_ROUNDS: usize = 8;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
     Tenant(TenantId),
-    Server(Uuid),
+    Server(ServerId),
     /// A slug (without a dot) or a domain (with a dot).
     Host(String),
 }
@@ -177,7 +176,7 @@ impl Directory {
     /// The database server with this id.
     pub(super) async fn server(
         self: &Arc<Self>,
-        id: Uuid,
+        id: ServerId,
     ) -> Result<Option<Arc<DatabaseServer>>, RegistryError> {
         match self.find(Key::Server(id)).await? {
             Found::Server(server) => Ok(Some(server)),
@@ -388,9 +387,9 @@ impl Directory {
             Key::Host(domain) if domain.contains('.') => {
                 domains::holder_of(&db, domain).await?.map(Found::Holder)
             }
-            Key::Host(slug) => tenants::find_by_slug(&db, slug)
-                .await?
-                .map(|tenant| Found::Holder(TenantId(tenant.id))),
+            Key::Host(slug) => {
+                tenants::find_by_slug(&db, slug).await?.map(|tenant| Found::Holder(tenant.id))
+            }
         };
         Ok(found.unwrap_or(Found::Nobody))
     }

@@ -104,7 +104,7 @@ impl Directory {
             HostName::Slug(slug) => Ok(*slug == tenant.slug),
             HostName::Domain(_) => {
                 let holder = self.tenant_of_host(host).await?;
-                Ok(holder.is_none_or(|holder| holder.0 == tenant.id))
+                Ok(holder.is_none_or(|holder| holder == tenant.id))
             }
         }
     }

@@ -10,12 +10,12 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::admission::{Callers, ServerAdmission};
 use super::budget::Reclaim;
 use super::error::RouterError;
 use super::reasons::{Counters, PoolEvent};
+use crate::identifiers::{ServerId, TenantId};
 use crate::postgres::{ConnectFailure, Pool};
 use crate::registry::tenants::Tenant;
 use crate::registry::tenants::database_servers::DatabaseServer;
@@ -30,7 +30,7 @@ const TRIED_FOR_LONG: Duration = Duration::from_secs(1);
 /// registry's row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Placement {
-    pub server: Uuid,
+    pub server: ServerId,
     database: String,
     role: String,
     sealed_password: Vec<u8>,
@@ -63,7 +63,7 @@ pub(super) type Opening = Shared<BoxFuture<'static, Result<Pool, ConnectFailure>
 
 /// One tenant's entry in the map, from the moment its opening begins.
 pub(super) struct Entry {
-    pub tenant: Uuid,
+    pub tenant: TenantId,
     pub placement: Placement,
     /// The row of the server, as it was when the pool was opened.
     pub address: Arc<DatabaseServer>,
@@ -189,7 +189,7 @@ pub(super) struct Retiring {
 
 /// The map and the retiring pools, shared by the leases, the reclaim and `Pools`.
 pub(super) struct PoolMap {
-    pub entries: Mutex<LruCache<Uuid, Arc<Entry>>>,
+    pub entries: Mutex<LruCache<TenantId, Arc<Entry>>>,
     pub retiring: Mutex<Vec<Retiring>>,
     /// Notifies waiters when a pool has lost its last lease or a place in the map came free.
     pub freed: Notify,
@@ -233,7 +233,7 @@ impl PoolMap {
     /// `None` if there is none.
     pub fn retire_idle_one(
         &self,
-        entries: &mut LruCache<Uuid, Arc<Entry>>,
+        entries: &mut LruCache<TenantId, Arc<Entry>>,
         reason: PoolEvent,
         is_evictable: impl Fn(&Entry) -> bool,
     ) -> Option<()> {
@@ -246,7 +246,7 @@ impl PoolMap {
 /// The least recently used pool among those that have no lease and for which `is_evictable` is
 /// true.
 fn least_recently_used(
-    entries: &LruCache<Uuid, Arc<Entry>>,
+    entries: &LruCache<TenantId, Arc<Entry>>,
     is_evictable: impl Fn(&Entry) -> bool,
 ) -> Option<&Arc<Entry>> {
     entries
@@ -259,7 +259,7 @@ fn least_recently_used(
 impl Reclaim for PoolMap {
     /// Idle pools go first, the least recently used before the others. Then idle connections of
     /// pools in use are closed, from the pool that has the most connections.
-    fn reclaim(&self, server: Uuid) {
+    fn reclaim(&self, server: ServerId) {
         let mut entries = self.entries.lock();
         let Some(budget) = entries
             .iter()

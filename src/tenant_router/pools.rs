@@ -237,7 +237,7 @@ impl Pools {
     /// Retires the pool of a tenant that is no longer in the registry.
     pub fn retire_unknown(&self, id: TenantId) {
         let mut entries = self.pool_map.entries.lock();
-        if let Some(entry) = entries.pop(&id.0) {
+        if let Some(entry) = entries.pop(&id) {
             self.pool_map.retire(entry, PoolEvent::NotAdmitted);
         }
     }
@@ -270,13 +270,13 @@ impl Pools {
 
     /// The tenants that have a pool.
     pub fn open_tenants(&self) -> Vec<TenantId> {
-        self.pool_map.entries.lock().iter().map(|(id, _)| TenantId(*id)).collect()
+        self.pool_map.entries.lock().iter().map(|(id, _)| *id).collect()
     }
 
     /// A tenant's pool; looking at it does not count as use.
     pub fn view(&self, tenant: TenantId) -> Option<PoolView> {
         let entries = self.pool_map.entries.lock();
-        let entry = entries.peek(&tenant.0)?;
+        let entry = entries.peek(&tenant)?;
         let pool = entry.pool();
         Some(PoolView {
             is_opening: pool.is_none(),

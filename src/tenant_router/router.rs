@@ -271,7 +271,7 @@ impl Inner {
                 if self.directory.epoch() != epoch {
                     // A change arrived meanwhile, and its pools were checked before this pool was
                     // in the map.
-                    let ids = vec![TenantId(tenant.id)];
+                    let ids = vec![tenant.id];
                     tokio::spawn(self.clone().revalidate(ids));
                 }
                 lease
@@ -293,7 +293,7 @@ impl Inner {
         if !self.admission.breakers.may_refresh(tenant.id) {
             return None;
         }
-        let refresh = self.directory.refresh(TenantId(tenant.id));
+        let refresh = self.directory.refresh(tenant.id);
         let fresh = tokio::time::timeout_at(deadline, refresh).await.ok()?.ok()??;
         endpoint_changed(tenant, &fresh).then_some(fresh)
     }

@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use uuid::Uuid;
-
 use super::breaker::BreakerFailure;
 use super::budget::BudgetUse;
 use super::directory::DirectoryStatistics;
 use super::pools::PoolView;
 use super::reasons::{PoolEvent, Refusal};
 use super::router::{TenantRouter, has_supported_schema};
-use crate::identifiers::TenantId;
+use crate::identifiers::{ServerId, TenantId};
 use crate::registry::tenants::Tenant;
 
 /// A view of the router at one moment.
@@ -45,7 +43,7 @@ pub struct RouterStatistics {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerStatistics {
     /// The server's id in the registry.
-    pub id: Uuid,
+    pub id: ServerId,
     /// The use of the server's connection budget.
     pub budget: BudgetUse,
     /// The failure of the server's circuit breaker. `None` if the server works.
@@ -107,12 +105,12 @@ impl TenantRouter {
     }
 
     /// The failure of a server's circuit breaker. `None` if the server works.
-    pub fn failure_of_server(&self, server: Uuid) -> Option<BreakerFailure> {
+    pub fn failure_of_server(&self, server: ServerId) -> Option<BreakerFailure> {
         self.inner.admission.breakers.failure_of_server(server)
     }
 
     /// The failure of a tenant's circuit breaker. `None` if the tenant's database works.
     pub fn failure_of(&self, tenant: TenantId) -> Option<BreakerFailure> {
-        self.inner.admission.breakers.failure_of_tenant(tenant.0)
+        self.inner.admission.breakers.failure_of_tenant(tenant)
     }
 }

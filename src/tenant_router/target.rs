@@ -14,7 +14,7 @@ use super::address::Addresses;
 use super::admission::Admission;
 use super::error::RouterError;
 use crate::configuration::RouterSettings;
-use crate::identifiers::TenantId;
+use crate::identifiers::{ServerId, TenantId};
 use crate::postgres::administration::Capacity;
 use crate::postgres::{ConnectFailure, Target, failure};
 use crate::registry::tenants::Tenant;
@@ -51,7 +51,7 @@ pub(super) fn target(
     let sealed = &tenant.sealed_password;
     let password = registry
         .sealer()
-        .open(&aad::tenant_password(TenantId(tenant.id)), sealed)
+        .open(&aad::tenant_password(tenant.id), sealed)
         .map_err(RegistryError::from)?;
     let password = String::from_utf8_lossy(&password);
     let options = addresses
@@ -87,10 +87,10 @@ pub(super) fn target(
 
 #[derive(Clone)]
 struct Expected {
-    tenant: Uuid,
+    tenant: TenantId,
     database: String,
     role: String,
-    server: Uuid,
+    server: ServerId,
     /// Gets the number of connections that the server takes, from the answer.
     admission: Weak<Admission>,
 }
@@ -124,6 +124,7 @@ fn prove(
         let database: String = found.try_get(0).map_err(unreachable)?;
         let role: String = found.try_get(1).map_err(unreachable)?;
         let tenant: Option<Uuid> = found.try_get(2).map_err(unreachable)?;
+        let tenant = tenant.map(TenantId);
         if database == expected.database && role == expected.role && tenant == Some(expected.tenant) {
             if let Some(admission) = expected.admission.upgrade() {
                 admission.learn(expected.server, Capacity::of_row(found, 3).map_err(unreachable)?);

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::audit::{ActorKind, AuditEvent, Origin};
 use crate::clock::Clock;
-use crate::identifiers::TenantId;
+use crate::identifiers::{TenantId, Timezone};
 use crate::registry::people::audit_log::{self, TENANT};
 use crate::registry::tenants::{self, Tenant, TenantEdit, unproven_tenants};
 use crate::registry::{Registry, RegistryError, RegistryTransaction};
@@ -51,7 +51,7 @@ impl Tenants {
             }
             let detail = json!({
                 "organization_name": edit.organization_name,
-                "timezone": edit.timezone.as_ref().map(super::super::identifiers::Timezone::as_str),
+                "timezone": edit.timezone.as_ref().map(Timezone::as_str),
                 "plan": edit.plan,
             });
             let edited = tenants::edit(transaction, tenant, edit, now).await?;

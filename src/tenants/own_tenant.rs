@@ -77,7 +77,7 @@ impl OwnTenant {
         edit: TenantEdit,
     ) -> Result<Tenant, OwnTenantError> {
         let registry = self.registry.connect().await?;
-        let found = tenants::find(&registry, TenantId(tenant.id)).await?;
+        let found = tenants::find(&registry, tenant.id).await?;
         let found = found.ok_or(RouterError::Unknown)?;
         drop(registry);
         if edit.is_done(&found) {
@@ -128,7 +128,7 @@ impl OwnTenant {
         detail: Value,
         change: impl AsyncFnOnce(TenantId, &Origin) -> Result<T, OwnTenantError>,
     ) -> Result<T, OwnTenantError> {
-        let id = TenantId(tenant.id);
+        let id = tenant.id;
         let event = |action| AuditEvent::on(action, "tenant", id).with(detail.clone());
         let db = self.router.connect(tenant).await?;
         let asked = async |_: &TenantTransaction, _: &Rights| {

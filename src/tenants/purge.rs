@@ -58,7 +58,7 @@ impl Purges {
         drop(db);
         let mut begun = 0;
         for tenant in overdue {
-            let id = TenantId(tenant.id);
+            let id = tenant.id;
             begun += usize::from(self.provisioner.begin_purge(id, self.deletion_grace).await?);
         }
         Ok(begun + self.purge_unproven().await?)

@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::cli::{CommandError, other};
 use crate::clock::Clock;
 use crate::fleet::template;
-use crate::identifiers::new_id;
+use crate::identifiers::{ServerId, new_id};
 use crate::postgres::administration::{AdminServer, Administration, AdministrationError};
 use crate::postgres::transport::Transport;
 use crate::registry::tenants::database_servers::{self, DatabaseServer, NotAdded, State};
@@ -63,7 +63,7 @@ impl NewServer {
         app: &App,
         known: Option<DatabaseServer>,
     ) -> Result<DatabaseServer, CommandError> {
-        let id = known.as_ref().map_or_else(new_id, |known| known.id);
+        let id = known.as_ref().map_or_else(|| ServerId(new_id()), |known| known.id);
         let password = self.url.password.expose_secret().as_bytes();
         let sealed = app.registry.sealer().seal(&aad::server_password(id), password);
         Ok(DatabaseServer {

@@ -8,7 +8,6 @@ use super::lookup::{advice, find};
 use crate::app::App;
 use crate::cli::CommandError;
 use crate::cli::actor::origin;
-use crate::identifiers::TenantId;
 use crate::registry::tenants::{self, Tenant};
 use crate::tenants::StatusChange;
 
@@ -42,7 +41,7 @@ async fn change(app: &App, name: &str, change: StatusChange) -> Result<(), Comma
     let db = app.registry.connect().await?;
     let tenant = find(&db, name).await?;
     drop(db);
-    let id = TenantId(tenant.id);
+    let id = tenant.id;
     let changed = app.tenants.change_status(id, change, &origin()).await?;
     let db = app.registry.connect().await?;
     let tenant = tenants::find(&db, id).await?.unwrap_or(tenant);

@@ -6,13 +6,12 @@ use std::time::Duration;
 use clap::Args;
 use sea_orm::ActiveEnum;
 use secrecy::SecretString;
-use uuid::Uuid;
 
 use super::lookup::{advice, find, owner};
 use crate::app::App;
 use crate::cli::actor::origin;
 use crate::cli::{CommandError, other};
-use crate::identifiers::EmailAddress;
+use crate::identifiers::{EmailAddress, RunId};
 use crate::plain_text::name;
 use crate::provisioning::RepairError;
 use crate::registry::runs::provisioning_runs;
@@ -107,7 +106,7 @@ struct Told(i64);
 
 impl Told {
     /// Prints the events of steps since the last call.
-    async fn go_on(&mut self, app: &App, run: Uuid) {
+    async fn go_on(&mut self, app: &App, run: RunId) {
         let Ok(db) = app.registry.connect().await else { return };
         let Ok(history) = provisioning_runs::history(&db, run).await else { return };
         let told = self.0;

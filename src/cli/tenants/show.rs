@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use super::lookup::find;
 use crate::app::App;
 use crate::cli::{CommandError, print, runs};
-use crate::identifiers::TenantId;
 use crate::registry::people::audit_log;
 use crate::registry::people::audit_log::Entry;
 use crate::registry::runs::provisioning_runs::{self, Filter};
@@ -69,7 +68,7 @@ fn act_row(entry: &Entry) -> Value {
 pub(super) async fn show(app: &App, name: &str, as_json: bool) -> Result<(), CommandError> {
     let db = app.registry.connect().await?;
     let tenant = find(&db, name).await?;
-    let id = TenantId(tenant.id);
+    let id = tenant.id;
     let mut row = document(&tenant);
     let numbers = phone_numbers::held_by(&db, id).await?;
     row["phone_numbers"] = numbers.into_iter().map(|held| held.number).collect();

@@ -8,7 +8,7 @@ use super::Reconciler;
 use crate::audit::{Actor, AuditEvent};
 use crate::fleet::template::TEMPLATE_PREFIX;
 use crate::fleet::warm_databases::{BETWEEN_DROPS, WARM_PREFIX};
-use crate::identifiers::TenantId;
+use crate::identifiers::{RunId, TenantId};
 use crate::postgres::administration::{Administration, AdministrationError, ServerLock};
 use crate::registry::RegistryError;
 use crate::registry::people::audit_log;
@@ -73,7 +73,7 @@ pub enum DropOrphanError {
         /// Name of the database or the role.
         name: String,
         /// The id of the run.
-        run: Uuid,
+        run: RunId,
     },
     /// The registry could not be read or written.
     #[error(transparent)]
@@ -172,6 +172,6 @@ fn refuse_known(name: &str, entries: &[Entry]) -> Result<(), DropOrphanError> {
             status: status.to_value(),
         },
         // Not reachable: an entry with the holder `Run` always has a run's id.
-        (Holder::Run, None) => DropOrphanError::Run { name, run: Uuid::nil() },
+        (Holder::Run, None) => DropOrphanError::Run { name, run: RunId(Uuid::nil()) },
     })
 }

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use uuid::Uuid;
-
 use crate::fleet::template::TEMPLATE_PREFIX;
+use crate::identifiers::ServerId;
 use crate::postgres::administration::{DatabaseSeen, ServerContents};
 use crate::registry::tenants::Status;
 use crate::registry::tenants::database_servers::DatabaseServer;
@@ -58,7 +57,7 @@ pub struct Finding {
     /// The kind of difference.
     pub kind: FindingKind,
     /// The id of the server.
-    pub server: Uuid,
+    pub server: ServerId,
     /// What operators call the server.
     pub server_name: String,
     /// Name of the database or the role; name of the server if the server is unreachable.

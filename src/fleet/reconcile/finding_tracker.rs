@@ -4,16 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use parking_lot::{Mutex, MutexGuard};
-use uuid::Uuid;
 
 use super::finding::{Finding, FindingKind};
+use crate::identifiers::ServerId;
 
 /// Number of findings of one kind on one server that are logged one by one. If a server has lost
 /// all its databases, the rest is logged in one line.
 const TOLD_SINGLY: usize = 20;
 
 /// Identity of a finding: kind, server, name.
-type Key = (FindingKind, Uuid, String);
+type Key = (FindingKind, ServerId, String);
 
 /// The findings that still hold.
 #[derive(Default)]
@@ -25,7 +25,7 @@ impl FindingTracker {
     }
 
     /// Number of findings by kind and server.
-    pub fn counts(&self) -> HashMap<(FindingKind, Uuid), usize> {
+    pub fn counts(&self) -> HashMap<(FindingKind, ServerId), usize> {
         let mut counts = HashMap::new();
         for (kind, server, _) in self.lock().iter() {
             *counts.entry((*kind, *server)).or_default() += 1;
@@ -37,7 +37,7 @@ impl FindingTracker {
     /// findings.
     pub fn report(&self, found: &[Finding]) -> usize {
         let mut known = self.lock();
-        let away = |server: &Uuid| {
+        let away = |server: &ServerId| {
             found.iter().any(|finding| {
                 finding.kind == FindingKind::UnreachableServer && finding.server == *server
             })
@@ -47,7 +47,7 @@ impl FindingTracker {
             .iter()
             .filter(|(kind, server, _)| *kind != FindingKind::UnreachableServer && away(server));
         let mut now: BTreeSet<Key> = kept.cloned().collect();
-        let mut new: BTreeMap<(FindingKind, Uuid), Vec<&Finding>> = BTreeMap::new();
+        let mut new: BTreeMap<(FindingKind, ServerId), Vec<&Finding>> = BTreeMap::new();
         for finding in found {
             let key = (finding.kind, finding.server, finding.name.clone());
             if !known.contains(&key) {
@@ -86,11 +86,12 @@ fn warn(findings: &[&Finding]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use uuid::Uuid;
 
     fn finding(kind: FindingKind, server: u128, name: &str) -> Finding {
         Finding {
             kind,
-            server: Uuid::from_u128(server),
+            server: ServerId(Uuid::from_u128(server)),
             server_name: server.to_string(),
             name: name.to_owned(),
             tenant: None,
@@ -107,7 +108,7 @@ mod tests {
         assert_eq!(findings.report(std::slice::from_ref(&a)), 1);
         assert_eq!(findings.report(std::slice::from_ref(&a)), 0);
         assert_eq!(findings.report(&[a.clone(), b.clone(), finding(OrphanDatabase, 2, "a")]), 2);
-        assert_eq!(findings.counts()[&(OrphanDatabase, Uuid::from_u128(1))], 1);
+        assert_eq!(findings.counts()[&(OrphanDatabase, ServerId(Uuid::from_u128(1)))], 1);
         assert_eq!(findings.report(&[b]), 0);
         assert_eq!(findings.counts().len(), 1);
         assert_eq!(findings.report(&[a]), 1);
@@ -122,7 +123,10 @@ mod tests {
         let away = finding(UnreachableServer, 1, "1");
         let also = Finding { detail: Some("another reason".to_owned()), ..away.clone() };
         assert_eq!((findings.report(&[away]), findings.report(&[also])), (1, 0));
-        let (there, gone) = ((OrphanRole, Uuid::from_u128(1)), (OrphanRole, Uuid::from_u128(2)));
+        let (there, gone) = (
+            (OrphanRole, ServerId(Uuid::from_u128(1))),
+            (OrphanRole, ServerId(Uuid::from_u128(2))),
+        );
         assert_eq!((findings.counts().get(&there), findings.counts().get(&gone)), (Some(&1), None));
         assert_eq!(findings.report(&[a]), 0);
         assert_eq!(findings.counts().len(), 1);

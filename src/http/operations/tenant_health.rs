@@ -80,7 +80,7 @@ pub(crate) async fn show_tenant_health(
     let trouble = gateway.router.failure_of(id);
     let of_server = gateway.router.failure_of_server(tenant.server_id);
     Ok(Json(TenantHealthDocument {
-        id: tenant.id,
+        id: tenant.id.0,
         slug: tenant.slug.clone(),
         status: tenant.status,
         schema_version: tenant.schema_version.clone(),

@@ -4,10 +4,10 @@
 
 use futures_util::FutureExt;
 use sea_orm::{TransactionSession, TransactionTrait};
-use uuid::Uuid;
 
 use super::{Context, DATABASE, Retries, SagaStep, StepError, StepOutput, schema};
 use crate::fleet::{self, template, untouched};
+use crate::identifiers::ServerId;
 use crate::postgres::administration::{Administration, DatabaseAssignment};
 use crate::provisioning::context::TenantServer;
 use crate::registry::tenants::Tenant;
@@ -135,7 +135,7 @@ async fn park(
 /// finds the claimed database.
 async fn claim_warm_database(
     context: &Context,
-    server: Uuid,
+    server: ServerId,
     template: &str,
 ) -> Result<Option<WarmDatabase>, StepError> {
     let db = context.registry().await?;

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::fleet::{template, untouched};
 use crate::postgres::administration::{Administration, DatabaseAssignment};
+use crate::provisioning::input::ReprovisionInput;
 use crate::registry::inbox::clerk;
 use crate::registry::tenants::Status;
 use crate::registry::tenants::email_index;
@@ -65,10 +66,7 @@ async fn check_lease(context: &Context) -> Result<StepOutput, StepError> {
 /// The status after a failed repair. A suspended tenant stays suspended. If the repair was
 /// cancelled, the tenant gets its former status. Any other tenant becomes failed.
 async fn give_up(context: &Context) -> Result<StepOutput, StepError> {
-    let to = match reprovision_input(context)
-        .ok()
-        .and_then(super::super::input::ReprovisionInput::former)
-    {
+    let to = match reprovision_input(context).ok().and_then(ReprovisionInput::former) {
         Some(Status::Suspended) => Status::Suspended,
         // After a cancellation nothing says that the repair is impossible.
         Some(former) if context.is_cancelled().await? => former,

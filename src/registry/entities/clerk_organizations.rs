@@ -1,3 +1,4 @@
+use crate::identifiers::{RunId, TenantId};
 use sea_orm::entity::prelude::*;
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -12,8 +13,8 @@ pub struct Model {
     pub sent_ms: i64,
     pub created_seen: bool,
     pub deleted: bool,
-    pub tenant_id: Option<Uuid>,
-    pub run_id: Option<Uuid>,
+    pub tenant_id: Option<TenantId>,
+    pub run_id: Option<RunId>,
     pub changes: i64,
     pub settled: i64,
     pub settle_attempts: i32,

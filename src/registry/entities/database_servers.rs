@@ -1,10 +1,11 @@
+use crate::identifiers::ServerId;
 use sea_orm::entity::prelude::*;
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "database_servers")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
-    pub id: Uuid,
+    pub id: ServerId,
     pub name: String,
     pub host: Option<String>,
     pub port: Option<i32>,

@@ -1,3 +1,4 @@
+use crate::identifiers::TenantId;
 use sea_orm::entity::prelude::*;
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -6,7 +7,7 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub email_hash: Vec<u8>,
     #[sea_orm(primary_key, auto_increment = false)]
-    pub tenant_id: Uuid,
+    pub tenant_id: TenantId,
     pub self_registered_owner: bool,
     pub created_at: DateTimeUtc,
     pub unsettled_since: Option<DateTimeUtc>,

@@ -1,3 +1,4 @@
+use crate::identifiers::TenantId;
 use sea_orm::entity::prelude::*;
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -6,7 +7,7 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
     pub number: String,
-    pub tenant_id: Uuid,
+    pub tenant_id: TenantId,
     pub valid_from: DateTimeUtc,
     pub valid_until: Option<DateTimeUtc>,
 }

@@ -1,3 +1,4 @@
+use crate::identifiers::RunId;
 use sea_orm::entity::prelude::*;
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -5,7 +6,7 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key)]
     pub id: i64,
-    pub run_id: Uuid,
+    pub run_id: RunId,
     pub occurred_at: DateTimeUtc,
     pub event: String,
     pub step: Option<String>,

@@ -1,13 +1,14 @@
+use crate::identifiers::{RunId, TenantId};
 use sea_orm::entity::prelude::*;
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "provisioning_runs")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
-    pub id: Uuid,
+    pub id: RunId,
     pub kind: Kind,
     pub version: i32,
-    pub tenant_id: Uuid,
+    pub tenant_id: TenantId,
     pub status: Status,
     pub error_code: Option<String>,
     pub error_detail: Option<String>,

@@ -1,10 +1,11 @@
+use crate::identifiers::RunId;
 use sea_orm::entity::prelude::*;
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "provisioning_steps")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
-    pub run_id: Uuid,
+    pub run_id: RunId,
     #[sea_orm(primary_key, auto_increment = false)]
     pub position: i32,
     pub name: String,

@@ -1,3 +1,4 @@
+use crate::identifiers::RunId;
 use sea_orm::entity::prelude::*;
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -6,7 +7,7 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub key_hash: Vec<u8>,
     pub request_hash: Vec<u8>,
-    pub run_id: Uuid,
+    pub run_id: RunId,
     pub owner_id: Uuid,
     pub expires_at: DateTimeUtc,
 }

@@ -1,3 +1,4 @@
+use crate::identifiers::{RunId, ServerId, TenantId};
 use sea_orm::entity::prelude::*;
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -5,11 +6,11 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
-    pub tenant_id: Uuid,
+    pub tenant_id: TenantId,
     pub kind: String,
     pub reference: String,
-    pub server_id: Option<Uuid>,
-    pub run_id: Option<Uuid>,
+    pub server_id: Option<ServerId>,
+    pub run_id: Option<RunId>,
     pub made_at: DateTimeUtc,
     pub released_at: Option<DateTimeUtc>,
 }

@@ -1,3 +1,4 @@
+use crate::identifiers::ServerId;
 use sea_orm::entity::prelude::*;
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -5,7 +6,7 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub name: String,
-    pub server_id: Uuid,
+    pub server_id: ServerId,
     pub template: String,
     pub schema_version: String,
     pub state: State,

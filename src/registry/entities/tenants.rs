@@ -1,16 +1,17 @@
+use crate::identifiers::{ServerId, TenantId};
 use sea_orm::entity::prelude::*;
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "tenants")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
-    pub id: Uuid,
+    pub id: TenantId,
     pub slug: String,
     pub organization_name: String,
     pub timezone: String,
     pub plan: String,
     pub status: Status,
-    pub server_id: Uuid,
+    pub server_id: ServerId,
     pub database_name: String,
     pub role_name: String,
     pub sealed_password: Vec<u8>,

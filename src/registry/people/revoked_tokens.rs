@@ -20,7 +20,7 @@ pub async fn record(
 ) -> Result<(), RegistryError> {
     let rows = sessions.iter().map(|session| ActiveModel {
         session_id: Set(*session),
-        tenant_id: Set(tenant.0),
+        tenant_id: Set(tenant),
         recorded_at: ActiveValue::NotSet,
         expires_at: Set(expires_at),
     });

@@ -8,9 +8,8 @@ use sea_orm::{
     ColumnTrait, Condition, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder,
     QuerySelect, Statement,
 };
-use uuid::Uuid;
 
-use crate::identifiers::TenantId;
+use crate::identifiers::{RunId, TenantId};
 use crate::paging::{Page, PageRequest, Position, newest_first};
 use crate::postgres::failure;
 pub use crate::registry::entities::provisioning_events::Model as Event;
@@ -26,7 +25,7 @@ use crate::registry::{OnRegistry, RegistryError};
 /// A run that is about to be recorded.
 pub struct NewRun<'a> {
     /// The id of the run.
-    pub id: Uuid,
+    pub id: RunId,
     /// The purpose of the run.
     pub kind: RunKind,
     /// The version of the run's definition.
@@ -88,7 +87,7 @@ pub async fn create(
 /// A run and its steps, in order. `None` if there is no such run.
 pub async fn find(
     db: &impl OnRegistry,
-    id: Uuid,
+    id: RunId,
 ) -> Result<Option<(Run, Vec<Step>)>, RegistryError> {
     let Some(run) = runs::Entity::find_by_id(id).one(db).await? else {
         return Ok(None);
@@ -97,7 +96,7 @@ pub async fn find(
 }
 
 /// The steps of a run, in order.
-pub async fn steps_of(db: &impl OnRegistry, run: Uuid) -> Result<Vec<Step>, RegistryError> {
+pub async fn steps_of(db: &impl OnRegistry, run: RunId) -> Result<Vec<Step>, RegistryError> {
     Ok(steps::Entity::find()
         .filter(steps::Column::RunId.eq(run))
         .order_by_asc(steps::Column::Position)
@@ -113,7 +112,7 @@ pub struct Filter {
     /// Runs of this kind.
     pub kind: Option<RunKind>,
     /// Runs of this tenant.
-    pub tenant: Option<Uuid>,
+    pub tenant: Option<TenantId>,
 }
 
 /// Runs, the newest first.
@@ -135,7 +134,7 @@ pub async fn page(
         .add_option(filter.status.map(|status| runs::Column::Status.eq(status)))
         .add_option(filter.kind.map(|kind| runs::Column::Kind.eq(kind)))
         .add_option(filter.tenant.map(|tenant| runs::Column::TenantId.eq(tenant)));
-    let position = |run: &Run| Position { at: run.created_at, id: run.id };
+    let position = |run: &Run| Position { at: run.created_at, id: run.id.0 };
     Ok(newest_first(db, runs::Entity::find().filter(wanted), page, position).await?)
 }
 
@@ -143,7 +142,7 @@ pub async fn page(
 const NEWEST_EVENTS: u64 = 1000;
 
 /// The history of a run, the oldest entry first.
-pub async fn history(db: &impl OnRegistry, run: Uuid) -> Result<Vec<Event>, RegistryError> {
+pub async fn history(db: &impl OnRegistry, run: RunId) -> Result<Vec<Event>, RegistryError> {
     let newest = events::Entity::find()
         .filter(events::Column::RunId.eq(run))
         .order_by_desc(events::Column::Id)
@@ -182,7 +181,11 @@ INSERT INTO provisioning_events (run_id, event, actor) SELECT id, 'retry_request
 ";
 
 /// Makes the next attempt of a run due now. `false` if the run has ended.
-pub async fn retry_now(db: &impl OnRegistry, id: Uuid, actor: &str) -> Result<bool, RegistryError> {
+pub async fn retry_now(
+    db: &impl OnRegistry,
+    id: RunId,
+    actor: &str,
+) -> Result<bool, RegistryError> {
     let values = [id.into(), actor.into()];
     let statement = Statement::from_sql_and_values(DbBackend::Postgres, RETRY_NOW, values);
     Ok(db.execute_raw(statement).await?.rows_affected() == 1)
@@ -221,7 +224,7 @@ INSERT INTO provisioning_events (run_id, event, actor) SELECT id, 'cancel_reques
 /// step.
 pub async fn cancel(
     db: &impl OnRegistry,
-    id: Uuid,
+    id: RunId,
     actor: &str,
     now: DateTime<Utc>,
 ) -> Result<Result<(), NotCancelled>, RegistryError> {

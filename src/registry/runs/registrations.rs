@@ -6,6 +6,7 @@ use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
 use uuid::Uuid;
 
+use crate::identifiers::RunId;
 pub use crate::registry::entities::registrations::Model as Registration;
 use crate::registry::entities::registrations::{ActiveModel, Column, Entity};
 use crate::registry::{OnRegistry, RegistryError};
@@ -28,7 +29,7 @@ pub async fn remember(
     db: &impl OnRegistry,
     key_hash: Vec<u8>,
     request_hash: Vec<u8>,
-    run: Uuid,
+    run: RunId,
     owner: Uuid,
     now: DateTime<Utc>,
 ) -> Result<bool, RegistryError> {
@@ -50,7 +51,7 @@ pub async fn remember(
 }
 
 /// Removes a key if it belongs to this run.
-pub async fn free(db: &impl OnRegistry, key_hash: &[u8], run: Uuid) -> Result<(), RegistryError> {
+pub async fn free(db: &impl OnRegistry, key_hash: &[u8], run: RunId) -> Result<(), RegistryError> {
     Entity::delete_many()
         .filter(Column::KeyHash.eq(key_hash.to_vec()))
         .filter(Column::RunId.eq(run))

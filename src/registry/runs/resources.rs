@@ -3,9 +3,8 @@
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
-use uuid::Uuid;
 
-use crate::identifiers::TenantId;
+use crate::identifiers::{ServerId, TenantId};
 pub use crate::registry::entities::resources::Model as Resource;
 use crate::registry::entities::resources::{ActiveModel, Column, Entity};
 use crate::registry::{OnRegistry, RegistryError};
@@ -49,7 +48,7 @@ pub async fn release(
     db: &impl OnRegistry,
     kind: &str,
     reference: &str,
-    server: Uuid,
+    server: ServerId,
     now: DateTime<Utc>,
 ) -> Result<(), RegistryError> {
     Entity::update_many()

@@ -7,9 +7,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sea_orm::{DbBackend, FromQueryResult, Statement};
 use serde::Serialize;
-use uuid::Uuid;
 
 use super::provisioning_runs::{Run, RunKind, RunStatus, StepStatus};
+use crate::identifiers::{RunId, ServerId};
 use crate::registry::tenants::Status;
 use crate::registry::{OnRegistry, RegistryError};
 
@@ -17,7 +17,7 @@ use crate::registry::{OnRegistry, RegistryError};
 #[derive(Clone, Debug)]
 pub struct Claim {
     /// The id of the run.
-    pub run: Uuid,
+    pub run: RunId,
     /// The number of the claim. Each new claim of the run raises it.
     pub fence: i64,
     /// The name of the process.
@@ -39,7 +39,7 @@ fn seconds(duration: Duration) -> sea_orm::Value {
 #[derive(Clone, Copy, Debug)]
 pub struct ClaimFilter<'a> {
     /// Only this run. `None`: any run.
-    pub run: Option<Uuid>,
+    pub run: Option<RunId>,
     /// Only runs of these kinds in these versions. Other runs belong to another version of the
     /// program.
     pub known: &'a [(RunKind, i32)],
@@ -153,7 +153,7 @@ pub struct Made {
     /// The name of the resource where it is.
     pub reference: String,
     /// The database server that it is on. `None` for other resources.
-    pub server_id: Option<Uuid>,
+    pub server_id: Option<ServerId>,
 }
 
 /// The progress of a run, recorded completely or not at all.

@@ -10,8 +10,8 @@ use sea_orm::{
     ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
 };
 use secrecy::SecretString;
-use uuid::Uuid;
 
+use crate::identifiers::ServerId;
 use crate::postgres::failure;
 use crate::registry::entities::database_servers::{ActiveModel, Column, Entity};
 pub use crate::registry::entities::database_servers::{Model as DatabaseServer, State, TlsMode};
@@ -63,7 +63,10 @@ impl Occupancy {
 }
 
 /// The server with this id.
-pub async fn find(db: &impl OnRegistry, id: Uuid) -> Result<Option<DatabaseServer>, RegistryError> {
+pub async fn find(
+    db: &impl OnRegistry,
+    id: ServerId,
+) -> Result<Option<DatabaseServer>, RegistryError> {
     Ok(Entity::find_by_id(id).one(db).await?)
 }
 
@@ -94,7 +97,7 @@ async fn occupied(
     db: &impl OnRegistry,
     servers: Vec<DatabaseServer>,
 ) -> Result<Vec<Occupancy>, RegistryError> {
-    let counted: HashMap<Uuid, i64> = tenants::Entity::find()
+    let counted: HashMap<ServerId, i64> = tenants::Entity::find()
         .select_only()
         .column(tenants::Column::ServerId)
         .column_as(tenants::Column::Id.count(), "tenants")
@@ -119,7 +122,7 @@ async fn occupied(
 /// no room: others wait for its end.
 pub async fn choose_with_most_room(
     transaction: &RegistryTransaction,
-    avoided: &[Uuid],
+    avoided: &[ServerId],
 ) -> Result<Option<DatabaseServer>, RegistryError> {
     // All rows in one order: two transactions that lock rows in different orders could deadlock.
     let candidates = Entity::find()
@@ -185,7 +188,7 @@ pub async fn add(
 /// Sets whether a server accepts new tenants.
 pub async fn change_state(
     db: &impl OnRegistry,
-    id: Uuid,
+    id: ServerId,
     state: State,
 ) -> Result<(), RegistryError> {
     update(db, id, ActiveModel { state: Set(state), ..Default::default() }).await
@@ -194,13 +197,13 @@ pub async fn change_state(
 /// Sets how many tenants a server accepts. Tenants above the limit stay.
 pub async fn change_limit(
     db: &impl OnRegistry,
-    id: Uuid,
+    id: ServerId,
     max_tenants: i32,
 ) -> Result<(), RegistryError> {
     update(db, id, ActiveModel { max_tenants: Set(max_tenants), ..Default::default() }).await
 }
 
-async fn update(db: &impl OnRegistry, id: Uuid, row: ActiveModel) -> Result<(), RegistryError> {
+async fn update(db: &impl OnRegistry, id: ServerId, row: ActiveModel) -> Result<(), RegistryError> {
     Entity::update_many().set(row).filter(Column::Id.eq(id)).exec(db).await?;
     Ok(())
 }

@@ -24,7 +24,7 @@ pub async fn record_proven(
 ) -> Result<Result<(), DomainTaken>, RegistryError> {
     let row = ActiveModel {
         domain: Set(domain.to_owned()),
-        tenant_id: Set(tenant.0),
+        tenant_id: Set(tenant),
         proven_at: Set(Some(now)),
         created_at: Set(now),
     };
@@ -57,5 +57,5 @@ pub async fn holder_of(
         .filter(Column::ProvenAt.is_not_null())
         .one(db)
         .await?;
-    Ok(row.map(|row| TenantId(row.tenant_id)))
+    Ok(row.map(|row| row.tenant_id))
 }

@@ -10,7 +10,6 @@ use sea_orm::{
     ActiveValue::Set, ColumnTrait, DbBackend, DbErr, EntityTrait, ExprTrait, FromQueryResult,
     QueryFilter, QueryOrder, QuerySelect, Statement,
 };
-use uuid::Uuid;
 
 use crate::identifiers::TenantId;
 use crate::postgres::failure;
@@ -34,7 +33,7 @@ pub async fn claim_owner(
 ) -> Result<Result<(), EmailTaken>, RegistryError> {
     let row = ActiveModel {
         email_hash: Set(email_hash),
-        tenant_id: Set(tenant.0),
+        tenant_id: Set(tenant),
         self_registered_owner: Set(true),
         created_at: Set(now),
         unsettled_since: Set(None),
@@ -81,7 +80,7 @@ pub async fn add(
 ) -> Result<(), RegistryError> {
     let row = ActiveModel {
         email_hash: Set(email_hash),
-        tenant_id: Set(tenant.0),
+        tenant_id: Set(tenant),
         self_registered_owner: Set(false),
         created_at: Set(now),
         unsettled_since: Set(None),
@@ -185,7 +184,7 @@ pub struct Unsettled {
     /// The keyed hash of the address.
     pub email_hash: Vec<u8>,
     /// The tenant whose staff it may be.
-    pub tenant_id: Uuid,
+    pub tenant_id: TenantId,
     unsettled_since: Option<DateTime<Utc>>,
 }
 
@@ -196,7 +195,7 @@ impl Unsettled {
         db: &impl OnRegistry,
         standing: AddressStatus,
     ) -> Result<(), RegistryError> {
-        let tenant = TenantId(self.tenant_id);
+        let tenant = self.tenant_id;
         resolve(db, self.email_hash, tenant, self.unsettled_since, standing).await
     }
 
@@ -262,7 +261,7 @@ pub async fn remove(
     email_hash: Vec<u8>,
     tenant: TenantId,
 ) -> Result<(), RegistryError> {
-    Entity::delete_by_id((email_hash, tenant.0)).exec(db).await?;
+    Entity::delete_by_id((email_hash, tenant)).exec(db).await?;
     Ok(())
 }
 
@@ -306,5 +305,5 @@ pub async fn tenants_of(
         .limit(MOST_TENANTS)
         .all(db)
         .await?;
-    Ok(rows.into_iter().map(|row| TenantId(row.tenant_id)).collect())
+    Ok(rows.into_iter().map(|row| row.tenant_id).collect())
 }

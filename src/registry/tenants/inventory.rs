@@ -2,10 +2,9 @@
 //! about to be created, read in one statement.
 
 use sea_orm::{DbBackend, FromQueryResult, Statement};
-use uuid::Uuid;
 
 use super::Status;
-use crate::identifiers::TenantId;
+use crate::identifiers::{RunId, ServerId, TenantId};
 use crate::registry::{OnRegistry, RegistryError};
 
 /// The holder of a name on a database server.
@@ -28,7 +27,7 @@ pub struct Entry {
     /// The holder of the names.
     pub holder: Holder,
     /// The server of the holder. `None` if it is not decided yet.
-    pub server: Option<Uuid>,
+    pub server: Option<ServerId>,
     /// The name of a database.
     pub database: Option<String>,
     /// The name of a role.
@@ -36,7 +35,7 @@ pub struct Entry {
     /// The slug of the tenant.
     pub slug: Option<String>,
     /// The open run of the tenant.
-    pub run: Option<Uuid>,
+    pub run: Option<RunId>,
 }
 
 impl Entry {
@@ -55,12 +54,12 @@ impl Entry {
 struct Row {
     status: Option<Status>,
     is_ready: Option<bool>,
-    server_id: Option<Uuid>,
+    server_id: Option<ServerId>,
     database_name: Option<String>,
     role_name: Option<String>,
-    tenant_id: Option<Uuid>,
+    tenant_id: Option<TenantId>,
     slug: Option<String>,
-    run_id: Option<Uuid>,
+    run_id: Option<RunId>,
 }
 
 impl From<Row> for Entry {
@@ -71,7 +70,7 @@ impl From<Row> for Entry {
             (Some(status), _) => Holder::Tenant(status),
             (None, Some(is_ready)) => Holder::Spare { is_ready },
             (None, None) => {
-                database = row.tenant_id.map(|id| TenantId(id).database_name());
+                database = row.tenant_id.map(|id| id.database_name());
                 role.clone_from(&database);
                 Holder::Run
             }

@@ -58,8 +58,8 @@ pub async fn assign(
         .one(db)
         .await?;
     Ok(match holder {
-        Some(row) if row.tenant_id == tenant.0 => Ok(()),
-        Some(row) => Err(NotAssigned::Taken(TenantId(row.tenant_id))),
+        Some(row) if row.tenant_id == tenant => Ok(()),
+        Some(row) => Err(NotAssigned::Taken(row.tenant_id)),
         None => Err(NotAssigned::TenantNotActive),
     })
 }
@@ -146,7 +146,7 @@ impl History {
 }
 
 fn holder(row: &Assignment) -> TenantId {
-    TenantId(row.tenant_id)
+    row.tenant_id
 }
 
 /// A macro, so that the text of this frequent query is built once.
@@ -232,7 +232,7 @@ mod tests {
         let row = |(tenant, from, until): &(TenantId, f64, Option<f64>)| Assignment {
             id: new_id(),
             number: "+13125550101".to_owned(),
-            tenant_id: tenant.0,
+            tenant_id: *tenant,
             valid_from: at(*from),
             valid_until: until.map(at),
         };

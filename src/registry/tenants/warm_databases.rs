@@ -8,7 +8,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use crate::identifiers::TenantId;
+use crate::identifiers::{ServerId, TenantId};
 use crate::registry::entities::spare_databases::{ActiveModel, Column, Entity};
 pub use crate::registry::entities::spare_databases::{Model as WarmDatabase, State};
 use crate::registry::{OnRegistry, RegistryError};
@@ -17,7 +17,7 @@ use crate::registry::{OnRegistry, RegistryError};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted<'a> {
     /// The server that it is on.
-    pub server: Uuid,
+    pub server: ServerId,
     /// The name of its template.
     pub template: &'a str,
     /// The newest migration in it.
@@ -147,7 +147,7 @@ pub async fn count_ready(db: &impl OnRegistry, wanted: &Wanted<'_>) -> Result<u6
 /// All warm databases of a server, the oldest first.
 pub async fn on_server(
     db: &impl OnRegistry,
-    server: Uuid,
+    server: ServerId,
 ) -> Result<Vec<WarmDatabase>, RegistryError> {
     Ok(Entity::find()
         .filter(Column::ServerId.eq(server))
@@ -157,7 +157,7 @@ pub async fn on_server(
 }
 
 /// The number of ready warm databases by server. Servers without any are included.
-pub async fn ready_by_server(db: &impl OnRegistry) -> Result<Vec<(Uuid, i64)>, RegistryError> {
+pub async fn ready_by_server(db: &impl OnRegistry) -> Result<Vec<(ServerId, i64)>, RegistryError> {
     const SQL: &str = "SELECT server.id, count(spare.name) AS ready FROM database_servers AS server
         LEFT JOIN spare_databases AS spare ON spare.server_id = server.id AND spare.state = 'ready' GROUP BY server.id";
     let rows = db.query_all_raw(Statement::from_string(DbBackend::Postgres, SQL)).await?;

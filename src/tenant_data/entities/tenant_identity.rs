@@ -1,3 +1,4 @@
+use crate::identifiers::TenantId;
 use sea_orm::entity::prelude::*;
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -5,7 +6,7 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub only_row: bool,
-    pub tenant_id: Uuid,
+    pub tenant_id: TenantId,
     pub created_at: DateTimeUtc,
 }
 

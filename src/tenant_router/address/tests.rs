@@ -5,7 +5,7 @@ use crate::registry::tenants::database_servers::State;
 
 fn row(host: &str) -> DatabaseServer {
     DatabaseServer {
-        id: Uuid::nil(),
+        id: ServerId(uuid::Uuid::nil()),
         name: "db7".to_owned(),
         host: Some(host.to_owned()),
         port: Some(5433),

@@ -7,7 +7,6 @@ use sea_orm::{DbErr, TransactionSession, TransactionTrait};
 
 use super::staff_sync::PassedOver;
 use super::{ClerkWebhooks, tenant};
-use crate::identifiers::TenantId;
 use crate::postgres::failure;
 use crate::registry::inbox::clerk::{self, Organization};
 use crate::registry::runs::provisioning_runs::{self, RunStatus};
@@ -125,7 +124,7 @@ impl ClerkWebhooks {
         organization: &Organization,
     ) -> Result<Settled, Unsettled> {
         let id = &organization.id;
-        let Some(tenant_id) = organization.tenant_id.map(TenantId) else {
+        let Some(tenant_id) = organization.tenant_id else {
             if organization.deleted {
                 clerk::settled(transaction, id, organization.changes).await?;
                 return Ok(Settled::Done);

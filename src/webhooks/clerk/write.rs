@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::reconcile::Unsettled;
 use super::staff_sync::{self, Changes, PassedOver};
 use super::{ClerkWebhooks, PROVIDER};
-use crate::identifiers::{EmailAddress, TenantId, new_id};
+use crate::identifiers::{EmailAddress, new_id};
 use crate::registry::inbox::clerk::{self, ClerkStaff, Member, Organization};
 use crate::registry::people::revoked_tokens;
 use crate::registry::tenants::Tenant;
@@ -137,7 +137,7 @@ impl ClerkWebhooks {
         tenant: &Tenant,
         Written { staff, ended_sessions, .. }: &Written,
     ) -> Result<(), RegistryError> {
-        let (tenant, now) = (TenantId(tenant.id), self.clock.now());
+        let (tenant, now) = (tenant.id, self.clock.now());
         if !ended_sessions.is_empty() {
             let expires_at = now + self.token_life + TimeDelta::minutes(1);
             revoked_tokens::record(transaction, tenant, ended_sessions, expires_at).await?;

@@ -1,7 +1,6 @@
 //! The template is made once, whoever asks for it, and again when it is lost.
 
 use narthex::fleet::template;
-use narthex::identifiers::TenantId;
 use narthex::postgres::migrating;
 use narthex::registry::tenants::{self, Status};
 use narthex::tenant_data::seed::verify_seed;
@@ -120,7 +119,7 @@ async fn a_tenant_that_lacks_something_is_not_activated() {
     let failure = outcome.unwrap_err().to_string();
     assert!(failure.starts_with("the step `preseed` failed: the tenant lacks"), "{failure}");
     assert_eq!(things(&app).await, 0);
-    assert_eq!(on_server(&app, TenantId(ended.tenant_id)).await, 0);
+    assert_eq!(on_server(&app, ended.tenant_id).await, 0);
 }
 
 /// Copies load a server: a third one waits, whoever makes the first two.

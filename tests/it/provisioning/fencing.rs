@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use narthex::identifiers::TenantId;
 use narthex::postgres::administration::Administration;
 use narthex::provisioning::{FailpointAction, FailpointPosition, Failpoints, Planned};
 use narthex::registry::runs::provisioning_runs::{RunStatus, StepStatus};
@@ -191,7 +190,7 @@ async fn the_first_reason_is_the_one_that_is_told() {
     let failure = outcome.unwrap_err().to_string();
     assert_eq!(failure, "the step `role` failed: interrupted AfterEffect");
     assert_eq!(steps[1].undo_error.as_deref(), Some("interrupted BeforeUndo"));
-    let on_server = on_server(&app, TenantId(run.tenant_id)).await;
+    let on_server = on_server(&app, run.tenant_id).await;
     assert_eq!((things(&app).await, on_server, steps[1].undo_attempts), (0, 0, 5));
 }
 

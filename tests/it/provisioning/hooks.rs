@@ -92,7 +92,7 @@ async fn a_service_that_refuses_ends_the_run_and_those_before_it_release() {
         "{broken:?}"
     );
     assert_eq!((service.things(), things(&app).await), (0, 0));
-    assert_eq!(on_server(&app, narthex::identifiers::TenantId(row.tenant_id)).await, 0);
+    assert_eq!(on_server(&app, row.tenant_id).await, 0);
     let released: Vec<String> =
         service.calls().into_iter().filter(|call| call.ends_with(".release")).collect();
     let backwards = ["dns", "deployment", "infrastructure", "storage", "identity_realm"];
@@ -136,7 +136,7 @@ async fn whoever_is_told_of_a_tenant_cannot_undo_it(
     let filter = Filter { kind: Some(RunKind::AnnounceTenant), ..Filter::default() };
     eventually("the announcement has ended", async || {
         let runs = provisioning_runs::list(&db, &filter, 10).await.unwrap();
-        runs.len() == 1 && runs[0].status == expected && runs[0].tenant_id == staff.tenant_id.0
+        runs.len() == 1 && runs[0].status == expected && runs[0].tenant_id == staff.tenant_id
     })
     .await;
     assert_eq!(service.calls(), ["tenant.notify.active"]);

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use narthex::identifiers::TenantId;
 use narthex::provisioning::{FailpointAction, FailpointPosition, Failpoints, RunFailure};
 use narthex::registry::runs::provisioning_runs::{self, RunStatus, StepStatus};
 use rstest::rstest;
@@ -132,7 +131,7 @@ async fn fail_for_good(step: &'static str, moment: FailpointPosition, undone_twi
         let undone = if i > position { 0 } else { 1 + i32::from(undone_twice) };
         assert_eq!((found.status, found.undo_attempts), (expected, undone), "{}", found.name);
     }
-    let tenant = TenantId(run_row.tenant_id);
+    let tenant = run_row.tenant_id;
     assert_eq!((on_server(&app, tenant).await, things(&app).await), (0, 0));
     assert_eq!(service.things(), 0, "{:?}", service.calls());
 
@@ -191,7 +190,7 @@ async fn die_in_the_undoing(step: &'static str, moment: FailpointPosition) {
     let (outcome, run_row, _) = run(&app.provisioner, &new_tenant()).await;
     // The first reason is the one that is told.
     assert!(matches!(outcome, Err(RunFailure::Broken { .. })), "{outcome:?}");
-    let tenant = TenantId(run_row.tenant_id);
+    let tenant = run_row.tenant_id;
     assert_eq!((on_server(&app, tenant).await, things(&app).await), (0, 0));
     assert_eq!((service.things(), run_row.fence), (0, 3));
 }
@@ -233,7 +232,7 @@ async fn two_registrations_of_one_email_at_once_end_in_one_tenant() {
     let refused = [&a, &b].into_iter().find(|(outcome, ..)| outcome.is_err()).unwrap();
     assert_eq!(refused.1.error_code.as_deref(), Some("email_taken"));
     assert_eq!(things(&app).await, 4);
-    assert_eq!(on_server(&app, TenantId(refused.1.tenant_id)).await, 0);
+    assert_eq!(on_server(&app, refused.1.tenant_id).await, 0);
 }
 
 /// A password of a role that nobody can open any more.

@@ -1,17 +1,16 @@
 //! Which server takes the next tenant.
 
 use futures_util::future::join_all;
-use narthex::identifiers::new_id;
+use narthex::identifiers::{ServerId, new_id};
 use narthex::registry::RegistryTransaction;
 use narthex::registry::tenants::database_servers::{self, State, choose_with_most_room};
 use sea_orm::{ConnectionTrait, TransactionSession, TransactionTrait};
-use uuid::Uuid;
 
 use crate::support::TestApp;
 
 /// A remote server with credentials that nobody uses here.
-async fn server(app: &TestApp, name: &str, max_tenants: i32) -> Uuid {
-    let id = new_id();
+async fn server(app: &TestApp, name: &str, max_tenants: i32) -> ServerId {
+    let id = ServerId(new_id());
     app.registry_execute(&format!(
         "INSERT INTO database_servers (id, name, host, port, tls_mode, administration_user,
                                        sealed_administration_password, max_tenants)
@@ -21,7 +20,7 @@ async fn server(app: &TestApp, name: &str, max_tenants: i32) -> Uuid {
     id
 }
 
-fn tenant_on(server: Uuid, status: &str) -> String {
+fn tenant_on(server: ServerId, status: &str) -> String {
     let id = new_id();
     format!(
         "INSERT INTO tenants (id, slug, organization_name, timezone, status, server_id, database_name, role_name,

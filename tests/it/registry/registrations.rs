@@ -1,15 +1,14 @@
 //! Keys of registrations, and the runs that they stand for.
 
-use narthex::identifiers::{TenantId, unguessable_id};
+use narthex::identifiers::{RunId, TenantId, unguessable_id};
 use narthex::registry::RegistryDb;
 use narthex::registry::runs::provisioning_runs::{self, NewRun, RunKind};
 use narthex::registry::runs::registrations::{find, free, remember};
-use uuid::Uuid;
 
 use crate::support::TestApp;
 
-async fn run(app: &TestApp, db: &RegistryDb) -> Uuid {
-    let id = unguessable_id();
+async fn run(app: &TestApp, db: &RegistryDb) -> RunId {
+    let id = RunId(unguessable_id());
     // Of a version that nobody takes up.
     let (kind, version, tenant) = (RunKind::CreateTenant, 99, TenantId::generate());
     let new = NewRun { id, kind, version, tenant, sealed_input: None, steps: &[] };

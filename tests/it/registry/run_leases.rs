@@ -7,7 +7,7 @@ use narthex::registry::runs::run_leases::{self, ClaimFilter, LeaseLost, Progress
 use rstest::rstest;
 
 use crate::support::TestApp;
-use narthex::identifiers::{TenantId, unguessable_id};
+use narthex::identifiers::{RunId, TenantId, unguessable_id};
 
 const LEASE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -26,7 +26,7 @@ async fn a_cancelled_run_is_due_at_once(
 ) {
     let app = TestApp::start().await;
     let db = app.registry.connect().await.unwrap();
-    let (id, now) = (unguessable_id(), app.clock.now());
+    let (id, now) = (RunId(unguessable_id()), app.clock.now());
     // Of a version that nobody else takes up.
     let version = 99;
     let new = NewRun {

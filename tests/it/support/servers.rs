@@ -1,6 +1,6 @@
 //! Further database servers for an application.
 
-use narthex::identifiers::new_id;
+use narthex::identifiers::{ServerId, new_id};
 use narthex::registry::tenants::database_servers::{self, DatabaseServer, State, TlsMode};
 use sqlx::ConnectOptions;
 
@@ -10,7 +10,7 @@ use narthex::sealing::aad;
 impl TestApp {
     /// The row of a cluster, with the superuser's credentials and more room than the registry's own server has.
     pub fn server_row(&self, cluster: &TestCluster) -> DatabaseServer {
-        let (id, options) = (new_id(), cluster.options("postgres"));
+        let (id, options) = (ServerId(new_id()), cluster.options("postgres"));
         let url = options.to_url_lossy();
         let aad = aad::server_password(id);
         let password = url.password().unwrap().as_bytes();

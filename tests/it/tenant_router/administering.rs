@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use narthex::fleet::template;
-use narthex::identifiers::new_id;
+use narthex::identifiers::{ServerId, new_id};
 use narthex::postgres::ConnectFailure;
 use narthex::postgres::administration::AdminServer;
 use narthex::registry::tenants::REGISTRY_SERVER;
@@ -74,7 +74,7 @@ async fn each_server_is_administered_with_its_own_credentials_or_not_at_all() {
 
     let row = hall.app.server_row(&hall.app.cluster);
     router.administration(&row).unwrap().administer().await.unwrap().close().await;
-    let of_another_row = DatabaseServer { id: new_id(), ..row.clone() };
+    let of_another_row = DatabaseServer { id: ServerId(new_id()), ..row.clone() };
     let refused = router.administration(&of_another_row).err().unwrap();
     assert!(matches!(refused, RouterError::Registry(_)), "{refused:?}");
     let without = DatabaseServer {

@@ -40,7 +40,7 @@ pub(crate) struct TenantDocument {
 impl From<&Tenant> for TenantDocument {
     fn from(tenant: &Tenant) -> Self {
         Self {
-            id: tenant.id,
+            id: tenant.id.0,
             slug: tenant.slug.clone(),
             organization_name: tenant.organization_name.clone(),
             status: tenant.status,

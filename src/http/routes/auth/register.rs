@@ -7,7 +7,6 @@ use axum::response::{IntoResponse, Response};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::password::check_new_password;
 use super::{SessionDocument, with_tokens};
@@ -20,7 +19,7 @@ use crate::http::problem::Problem;
 use crate::http::responses::OpenProblems;
 use crate::http::routes::registrations::RegistrationDocument;
 use crate::http::{Code, Gateway};
-use crate::identifiers::{EmailAddress, Slug, TenantId, Timezone};
+use crate::identifiers::{EmailAddress, RunId, Slug, Timezone};
 use crate::passwords;
 use crate::provisioning::{
     CreatedTenant, Idempotency, NewOwner, NewTenant, RunFailure, StartRunError, WantedSlug,
@@ -230,7 +229,7 @@ async fn again(
     let (run, steps) = found.ok_or(Code::IdempotencyInProgress)?;
     match run.status {
         RunStatus::Completed => {
-            let tenant = TenantId(run.tenant_id);
+            let tenant = run.tenant_id;
             let password = Some(request.password.clone());
             let sign_in = &gateway.accounts.sign_in;
             let session = sign_in.sign_in_owner(tenant, first.owner_id, password, client).await?;
@@ -251,7 +250,7 @@ async fn again(
 
 async fn registered(
     gateway: &Gateway,
-    id: Uuid,
+    id: RunId,
     session: SignedIn,
     cookies: Cookies,
 ) -> Result<Response, Problem> {
@@ -261,11 +260,11 @@ async fn registered(
     Ok((StatusCode::CREATED, location(id), answer).into_response())
 }
 
-fn location(id: Uuid) -> [(header::HeaderName, String); 1] {
+fn location(id: RunId) -> [(header::HeaderName, String); 1] {
     [(header::LOCATION, format!("/v1/registrations/{id}"))]
 }
 
-async fn progress(gateway: &Gateway, id: Uuid) -> Result<RegistrationDocument, Problem> {
+async fn progress(gateway: &Gateway, id: RunId) -> Result<RegistrationDocument, Problem> {
     let progress = gateway.provisioner.progress(id).await?;
     progress.map(RegistrationDocument::from).ok_or(Code::NotFound.into())
 }

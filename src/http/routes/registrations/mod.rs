@@ -60,10 +60,10 @@ impl From<(Run, Vec<Step>)> for RegistrationDocument {
             finished_at: step.finished_at,
         });
         Self {
-            id: run.id,
+            id: run.id.0,
             status,
             steps: steps.collect(),
-            tenant_id: (run.status == RunStatus::Completed).then_some(run.tenant_id),
+            tenant_id: (run.status == RunStatus::Completed).then_some(run.tenant_id.0),
             error: run
                 .error_code
                 .zip(run.error_detail)

@@ -6,6 +6,7 @@ use crate::http::extract::{Id, Limited, Open};
 use crate::http::problem::Problem;
 use crate::http::responses::LookUpProblems;
 use crate::http::{Code, Gateway};
+use crate::identifiers::RunId;
 
 /// The progress of a registration. No token is needed, because the id cannot be guessed.
 #[utoipa::path(
@@ -20,6 +21,6 @@ pub(crate) async fn show_registration(
     _: Limited<Open>,
     Id(id): Id,
 ) -> Result<Json<RegistrationDocument>, Problem> {
-    let found = gateway.provisioner.progress(id).await?.ok_or(Code::NotFound)?;
+    let found = gateway.provisioner.progress(RunId(id)).await?.ok_or(Code::NotFound)?;
     Ok(Json(found.into()))
 }

@@ -9,12 +9,11 @@ use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel,
     QueryFilter, QueryOrder, QuerySelect, QueryTrait, Statement,
 };
-use uuid::Uuid;
 
 use super::facts::Profiled;
 use super::recording::profile_of;
 use super::{ClerkStaff, Organization};
-use crate::identifiers::TenantId;
+use crate::identifiers::{RunId, TenantId};
 use crate::registry::entities::clerk_organizations::{ActiveModel, Column, Entity};
 use crate::registry::entities::{clerk_memberships, clerk_staff, clerk_users};
 use crate::registry::{OnRegistry, RegistryError, RegistryTransaction};
@@ -91,13 +90,10 @@ pub async fn link_tenant(
     transaction: &RegistryTransaction,
     id: &str,
     tenant: TenantId,
-    run: Uuid,
+    run: RunId,
 ) -> Result<bool, RegistryError> {
-    let row = ActiveModel {
-        tenant_id: Set(Some(tenant.0)),
-        run_id: Set(Some(run)),
-        ..Default::default()
-    };
+    let row =
+        ActiveModel { tenant_id: Set(Some(tenant)), run_id: Set(Some(run)), ..Default::default() };
     let linked = Entity::update_many()
         .set(row)
         .filter(Column::Id.eq(id))
@@ -111,7 +107,7 @@ pub async fn link_tenant(
 pub async fn forget_failed_run(
     db: &impl OnRegistry,
     id: &str,
-    run: Uuid,
+    run: RunId,
     now: DateTime<Utc>,
 ) -> Result<(), RegistryError> {
     let row = ActiveModel {

@@ -7,6 +7,7 @@ use crate::http::extract::{Id, Operator};
 use crate::http::problem::Problem;
 use crate::http::responses::AdminProblems;
 use crate::http::{Code, Gateway};
+use crate::identifiers::RunId;
 use crate::provisioning::CancelError;
 use crate::registry::runs::provisioning_runs::NotCancelled;
 
@@ -24,7 +25,7 @@ pub(crate) async fn cancel_run(
     operator: Operator<RunsManage>,
     Id(id): Id,
 ) -> Result<Json<RunDocument>, Problem> {
-    match gateway.provisioner.cancel_run(id, &operator.origin).await {
+    match gateway.provisioner.cancel_run(RunId(id), &operator.origin).await {
         Ok(()) => Ok(Json(super::find(&gateway, id).await?.0.into())),
         Err(CancelError::NotCancelled(NotCancelled::Unknown)) => Err(Code::NotFound.into()),
         Err(CancelError::NotCancelled(reason)) => {

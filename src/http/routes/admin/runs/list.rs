@@ -9,6 +9,7 @@ use crate::http::extract::operator_permission::RunsRead;
 use crate::http::extract::{Checked, FieldErrors, Operator, PageDocument, Parameters, list_page};
 use crate::http::problem::Problem;
 use crate::http::responses::AdminProblems;
+use crate::identifiers::TenantId;
 use crate::paging::PageRequest;
 use crate::registry::runs::provisioning_runs::{self, Filter};
 
@@ -37,7 +38,7 @@ impl Checked for ListRuns {
         let kind = errors.optional_word("kind", self.kind.as_deref());
         let tenant = errors.optional_id("tenant_id", self.tenant_id.as_deref());
         let page = list_page(errors, self.limit.as_deref(), self.cursor.as_deref());
-        Some((Filter { status: status?, kind: kind?, tenant: tenant? }, page?))
+        Some((Filter { status: status?, kind: kind?, tenant: tenant?.map(TenantId) }, page?))
     }
 }
 

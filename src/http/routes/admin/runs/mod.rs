@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::http::problem::Problem;
 use crate::http::{Code, Gateway};
+use crate::identifiers::RunId;
 use crate::registry::runs::provisioning_runs::{Event, Run, RunKind, RunStatus, Step, StepStatus};
 
 /// A run that creates, repairs or removes a tenant.
@@ -38,10 +39,10 @@ pub(crate) struct RunDocument {
 impl From<Run> for RunDocument {
     fn from(run: Run) -> Self {
         Self {
-            id: run.id,
+            id: run.id.0,
             kind: run.kind,
             status: run.status,
-            tenant_id: run.tenant_id,
+            tenant_id: run.tenant_id.0,
             version: run.version,
             lease_owner: run.lease_owner,
             lease_until: run.lease_until,
@@ -110,7 +111,7 @@ impl From<Event> for RunEventDocument {
 
 /// One run and its steps.
 pub(crate) async fn find(gateway: &Gateway, id: Uuid) -> Result<(Run, Vec<Step>), Problem> {
-    Ok(gateway.provisioner.progress(id).await?.ok_or(Code::NotFound)?)
+    Ok(gateway.provisioner.progress(RunId(id)).await?.ok_or(Code::NotFound)?)
 }
 
 /// The URL of a run.

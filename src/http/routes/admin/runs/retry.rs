@@ -7,6 +7,7 @@ use crate::http::extract::{Id, Operator};
 use crate::http::problem::Problem;
 use crate::http::responses::AdminProblems;
 use crate::http::{Code, Gateway};
+use crate::identifiers::RunId;
 
 /// Makes the next attempt of a run due now.
 ///
@@ -24,7 +25,7 @@ pub(crate) async fn retry_run(
     operator: Operator<RunsManage>,
     Id(id): Id,
 ) -> Result<Json<RunDocument>, Problem> {
-    let made_due = gateway.provisioner.retry_run(id, &operator.origin).await?;
+    let made_due = gateway.provisioner.retry_run(RunId(id), &operator.origin).await?;
     let (run, _) = super::find(&gateway, id).await?;
     if !made_due {
         return Err(Problem::with_detail(

@@ -9,6 +9,7 @@ use crate::http::extract::operator_permission::RunsRead;
 use crate::http::extract::{Id, Operator};
 use crate::http::problem::Problem;
 use crate::http::responses::AdminProblems;
+use crate::identifiers::RunId;
 use crate::registry::runs::provisioning_runs;
 
 /// A run with its steps and its history.
@@ -38,7 +39,7 @@ pub(crate) async fn show_run(
 ) -> Result<Json<WholeRunDocument>, Problem> {
     let (run, steps) = super::find(&gateway, id).await?;
     let db = gateway.registry.connect().await?;
-    let history = provisioning_runs::history(&db, id).await?;
+    let history = provisioning_runs::history(&db, RunId(id)).await?;
     Ok(Json(WholeRunDocument {
         run: run.into(),
         steps: steps.into_iter().map(RunStepDocument::from).collect(),

@@ -26,6 +26,6 @@ pub(crate) async fn list_servers(
 ) -> Result<Json<PageDocument<ServerDocument>>, Problem> {
     let db = gateway.registry.connect().await?;
     let rows = database_servers::list(&db).await?;
-    let position = |row: &Occupancy| Position { at: row.server.created_at, id: row.server.id };
+    let position = |row: &Occupancy| Position { at: row.server.created_at, id: row.server.id.0 };
     Ok(PageDocument::from_page(Page::of_all(rows, page, position)))
 }

@@ -34,7 +34,7 @@ impl From<Occupancy> for ServerDocument {
     fn from(Occupancy { server, tenants }: Occupancy) -> Self {
         Self {
             can_be_administered: server.can_be_administered(),
-            id: server.id,
+            id: server.id.0,
             name: server.name,
             state: server.state,
             host: server.host,

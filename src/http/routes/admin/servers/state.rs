@@ -9,6 +9,7 @@ use crate::http::extract::{Id, Operator};
 use crate::http::problem::Problem;
 use crate::http::responses::AdminProblems;
 use crate::http::{Code, Gateway};
+use crate::identifiers::ServerId;
 use crate::registry::tenants::database_servers::{self, Occupancy, State as ServerState};
 
 /// Drains the server: it gets no new tenants from now on, because it is to be emptied.
@@ -50,7 +51,7 @@ pub(crate) async fn open_server(
 async fn find(gateway: &Gateway, id: Uuid) -> Result<Occupancy, Problem> {
     let db = gateway.registry.connect().await?;
     let all = database_servers::list(&db).await?;
-    Ok(all.into_iter().find(|row| row.server.id == id).ok_or(Code::NotFound)?)
+    Ok(all.into_iter().find(|row| row.server.id.0 == id).ok_or(Code::NotFound)?)
 }
 
 async fn change(
@@ -67,7 +68,7 @@ async fn change(
         ));
     }
     if server.state != state {
-        gateway.fleet.change_server(id, state, None, origin).await?;
+        gateway.fleet.change_server(ServerId(id), state, None, origin).await?;
         server.state = state;
     }
     Ok(Json(Occupancy { server, tenants }.into()))

@@ -148,8 +148,8 @@ pub(crate) async fn create_tenant(
         }
         // The run goes on.
         Ok(Err(RunFailure::Unfinished(_))) | Err(_) => {
-            let (run, _) = runs::find(&gateway, run).await?;
-            let location = [(header::LOCATION, runs::location(run.id))];
+            let (run, _) = runs::find(&gateway, run.0).await?;
+            let location = [(header::LOCATION, runs::location(run.id.0))];
             Ok((StatusCode::ACCEPTED, location, Json(RunDocument::from(run))).into_response())
         }
     }

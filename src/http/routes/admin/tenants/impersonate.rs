@@ -88,7 +88,7 @@ pub(crate) async fn impersonate(
     let let_in = gateway.operators.impersonations.begin(&tenant, caller, wanted, origin).await?;
     let document = ImpersonationTokenDocument {
         id: let_in.impersonation.id,
-        tenant_id: tenant.id,
+        tenant_id: tenant.id.0,
         access_token: let_in.access_token,
         token_type: "Bearer",
         expires_in: let_in.expires_in,

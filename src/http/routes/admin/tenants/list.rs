@@ -9,6 +9,7 @@ use crate::http::extract::operator_permission::TenantsRead;
 use crate::http::extract::{Checked, FieldErrors, Operator, PageDocument, Parameters, list_page};
 use crate::http::problem::Problem;
 use crate::http::responses::AdminProblems;
+use crate::identifiers::ServerId;
 use crate::paging::PageRequest;
 use crate::registry::tenants::{self, Filter};
 
@@ -44,7 +45,7 @@ impl Checked for ListTenants {
         let filter = Filter {
             status: status?,
             plan: plan.flatten(),
-            server: server?,
+            server: server?.map(ServerId),
             text: text.filter(|text| !text.is_empty()),
         };
         Some((filter, page?))

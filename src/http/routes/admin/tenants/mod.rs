@@ -45,13 +45,13 @@ pub(crate) struct AdminTenantDocument {
 impl From<Tenant> for AdminTenantDocument {
     fn from(tenant: Tenant) -> Self {
         Self {
-            id: tenant.id,
+            id: tenant.id.0,
             slug: tenant.slug,
             organization_name: tenant.organization_name,
             status: tenant.status,
             plan: tenant.plan,
             timezone: tenant.timezone,
-            server_id: tenant.server_id,
+            server_id: tenant.server_id.0,
             database: tenant.database_name,
             schema_version: tenant.schema_version,
             created_at: tenant.created_at,

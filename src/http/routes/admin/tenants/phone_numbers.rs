@@ -37,7 +37,7 @@ impl From<Assignment> for HeldNumberDocument {
 }
 
 async fn held_by(gateway: &Gateway, tenant: Uuid) -> Result<Vec<Assignment>, Problem> {
-    let tenant = TenantId(find(gateway, tenant).await?.id);
+    let tenant = find(gateway, tenant).await?.id;
     let db = gateway.registry.connect().await?;
     Ok(phone_numbers::held_by(&db, tenant).await?)
 }

@@ -39,8 +39,8 @@ pub(crate) async fn provision_tenant(
         RepairError::Status(_) => conflict(&tenant, "mended"),
         RepairError::Registry(error) => error.into(),
     })?;
-    let (run, _) = runs::find(&gateway, planned.run_id).await?;
+    let (run, _) = runs::find(&gateway, planned.run_id.0).await?;
     gateway.provisioner.begin(planned);
-    let location = [(header::LOCATION, runs::location(run.id))];
+    let location = [(header::LOCATION, runs::location(run.id.0))];
     Ok((StatusCode::ACCEPTED, location, Json(run.into())))
 }

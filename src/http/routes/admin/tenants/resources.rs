@@ -11,7 +11,6 @@ use crate::http::extract::operator_permission::TenantsRead;
 use crate::http::extract::{Id, ListParameters, Operator, PageDocument, Parameters};
 use crate::http::problem::Problem;
 use crate::http::responses::AdminProblems;
-use crate::identifiers::TenantId;
 use crate::paging::{Page, Position};
 use crate::registry::runs::resources::{self, Resource};
 
@@ -34,8 +33,8 @@ impl From<Resource> for ResourceDocument {
             id: resource.id,
             kind: resource.kind,
             reference: resource.reference,
-            server_id: resource.server_id,
-            run_id: resource.run_id,
+            server_id: resource.server_id.map(|id| id.0),
+            run_id: resource.run_id.map(|id| id.0),
             made_at: resource.made_at,
             released_at: resource.released_at,
         }
@@ -57,7 +56,7 @@ pub(crate) async fn list_tenant_resources(
     Id(id): Id,
     Parameters(page): Parameters<ListParameters>,
 ) -> Result<Json<PageDocument<ResourceDocument>>, Problem> {
-    let tenant = TenantId(find(&gateway, id).await?.id);
+    let tenant = find(&gateway, id).await?.id;
     let db = gateway.registry.connect().await?;
     let rows = resources::of_tenant(&db, tenant).await?;
     let position = |row: &Resource| Position { at: row.made_at, id: row.id };
