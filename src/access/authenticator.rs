@@ -110,8 +110,9 @@ impl Authenticator {
         })
     }
 
-    /// Claims of a staff token of any age, to find the session that is to end. Returns `None` if
-    /// the token is invalid.
+    /// The claims of a staff token, even if the token has expired or was revoked. A sign-out uses
+    /// them to find the session that it ends. Returns `None` if the token is invalid, and fails
+    /// with [`AccessError::NotStaff`] for other callers.
     pub async fn claims_at_any_age(&self, token: &str) -> Result<Option<Arc<Claims>>, AccessError> {
         use AccessError::{NotStaff, Token};
         let claims = match self.authenticate(token).await {
@@ -139,8 +140,8 @@ impl Authenticator {
         self.clerk.as_ref().as_ref().is_some_and(|clerk| clerk.has_issued(claims))
     }
 
-    /// The caller's current rights. Fails with [`TokenError::Invalid`] if the caller may not call
-    /// any more. Records the use of an API key.
+    /// The caller's current rights. Fails with [`TokenError::Invalid`] if the caller no longer has
+    /// access. Records the use of an API key.
     pub async fn rights(
         &self,
         db: &impl OnTenant,
@@ -183,23 +184,24 @@ impl Authenticator {
     }
 
     /// True if the caller's session or key was revoked after the rights were read. Reads only
-    /// memory, so that every request can ask.
+    /// memory, so that every request can call it.
     pub fn has_revoked(&self, rights: &Rights) -> bool {
         rights.actor.id.is_some_and(|id| self.is_revoked(id))
     }
 
-    /// True if this session, key or impersonation session was ended before its time.
+    /// True if this session, key or impersonation session was revoked. Reads only memory.
     pub fn is_revoked(&self, id: Uuid) -> bool {
         self.revocations.is_revoked(id)
     }
 
-    /// Revokes sessions, keys or impersonation sessions of a tenant for the life of an access
-    /// token: at once on this replica, within a second on every other replica.
+    /// Revokes sessions, keys or impersonation sessions of a tenant. The revocation takes effect at
+    /// once on this replica, and within a second on the other replicas. It is kept for the life of
+    /// an access token.
     pub async fn revoke(&self, tenant: TenantId, ids: &[Uuid]) -> Result<(), RegistryError> {
         self.revoke_for(tenant, ids, self.tokens.life()).await
     }
 
-    /// As [`Self::revoke`], for ids that could be used for `life`.
+    /// As [`Self::revoke`], but keeps the revocation for `life`.
     pub async fn revoke_for(
         &self,
         tenant: TenantId,
@@ -209,8 +211,8 @@ impl Authenticator {
         self.revocations.revoke(tenant, ids, life).await
     }
 
-    /// Claims of an operator's token, if its signature is good and it has not expired. The session
-    /// is not checked.
+    /// The claims of an operator's token, if its signature is valid and it has not expired. The
+    /// session is not checked.
     pub async fn verify_operator(&self, token: &str) -> Result<OperatorClaims, AccessError> {
         Ok(self.operator_tokens.verify(token).await?)
     }

@@ -118,9 +118,9 @@ impl Sessions {
     }
 
     /// Exchanges a refresh token for a new pair. A token that was used before ends its session on
-    /// every replica: the client and a thief both hold a copy, and which of them called is unknown.
-    /// For a moment after its use a token returns the same successor again, if the successor is
-    /// unused. At the host of another tenant the token is refused, but not used up.
+    /// every replica, because the client or a thief may hold a copy of it. As an exception, a token
+    /// returns the same successor again for a few seconds after its use, if the successor is
+    /// unused. At the host of another tenant the request is refused, and the token stays valid.
     pub async fn refresh(
         &self,
         token: &str,
@@ -207,17 +207,18 @@ impl Sessions {
                 let (claims, now) = (by.claims()?, self.clock.now());
                 let ended = sessions::revoke_of(transaction, claims.sub, session, now).await?;
                 let was_open = ended.ok_or(SessionError::NotFound)?;
-                // Also for a session that has already ended: an earlier attempt may have failed
-                // half-way.
+                // A session that has already ended is revoked too: an earlier attempt may have
+                // ended it without recording the revocation.
                 self.access.revoke(claims.tid, &[session]).await?;
                 Ok(((), was_open.then(|| AuditEvent::on("session.ended", "session", session))))
             })
             .await
     }
 
-    /// Ends all sessions of a user, except `but`, and cancels a pending change of the address. The
-    /// registry records the revocations before the tenant's transaction commits: if the registry is
-    /// unavailable, nothing has changed and the caller can repeat the request.
+    /// Ends all sessions of a user except `but`, cancels a pending change of the address, and
+    /// removes the user's step-ups. The registry records the revocations before the tenant's
+    /// transaction commits: if the registry is unavailable, nothing has changed and the caller can
+    /// repeat the request.
     pub(super) async fn end_all(
         &self,
         transaction: &TenantTransaction,
@@ -253,7 +254,7 @@ impl Sessions {
     }
 }
 
-/// Life of a refresh token, and so of an unused session.
+/// Life of a refresh token. A session that is not used for this time expires.
 pub fn refresh_life(settings: &AuthSettings) -> TimeDelta {
     TimeDelta::from_std(settings.refresh_token_ttl).unwrap_or(TimeDelta::days(30))
 }

@@ -102,8 +102,8 @@ impl StaffAdministration {
             .await
     }
 
-    /// As [`Self::reset_factor`], by an operator's command: for an owner, if no other owner can do
-    /// it.
+    /// As [`Self::reset_factor`], for an operator's command, for example for a sole owner, whose
+    /// second factor no other owner can remove. Finds the user by email, and checks no rights.
     pub async fn reset_factor_by_command(
         &self,
         tenant: &Arc<Tenant>,
@@ -133,7 +133,8 @@ impl StaffAdministration {
         Ok(((), AuditEvent::on("mfa.reset", "staff", id)))
     }
 
-    /// Removes a member of staff.
+    /// Removes a member of staff. The address is marked as pending in the email index before the
+    /// removal, and finalized afterwards.
     pub async fn remove(
         &self,
         tenant: &Arc<Tenant>,
@@ -167,8 +168,8 @@ impl StaffAdministration {
         {
             self.index.settle(email, tenant_id, mark, AddressStatus::Unknown).await;
         } else if let Ok(other) = removed.email.parse()
-            // The user had another address by then: the job finds out which user has each of the
-            // two addresses.
+            // The address was changed between the look-up and the removal. Both addresses are
+            // pending now, and a job finds out which user has each of them.
             && let Err(error) = self.index.mark(&other, tenant_id).await
         {
             tracing::warn!(%error, "an address of somebody who was removed stays in the index");

@@ -1,5 +1,6 @@
 //! The reconciler: compares the contents of the database servers with the registry, in both
-//! directions, and changes nothing that it finds. An operator decides what is done about a finding.
+//! directions, and reports the differences. It corrects none of them: an operator decides about
+//! each finding. The job also sets the connection limit of tenants' roles.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +31,7 @@ pub enum ReconcileError {
     /// The registry could not be read, so the expected contents are unknown.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// The lock that lets one replica at a time compare could not be requested.
+    /// The request for the lock failed. The lock lets only one replica at a time compare.
     #[error(transparent)]
     Administration(#[from] AdministrationError),
 }
@@ -98,7 +99,8 @@ impl Reconciler {
     }
 
     /// Sets the current connection limit on tenants' roles that have none or a lower one. A server
-    /// that cannot be administered becomes a finding of the comparison.
+    /// that cannot be administered is skipped with a warning; the comparison reports it as
+    /// unreachable.
     async fn limit_roles(&self) -> Result<(), RegistryError> {
         let db = self.registry.connect().await?;
         let servers = database_servers::list(&db).await?;

@@ -18,8 +18,8 @@ use crate::tenant_router::RouterError;
 
 /// Prefix of the name of every warm database.
 pub const WARM_PREFIX: &str = "narthex_spare_";
-/// A copy of another template may be needed by a replica of another version. After this long it
-/// counts as unused.
+/// Age from which a copy of another template counts as unused. A replica of another version may
+/// still need a younger one.
 const STALE_AFTER: TimeDelta = TimeDelta::hours(1);
 /// Pause after a drop, because every drop makes the server write a checkpoint.
 pub const BETWEEN_DROPS: Duration = Duration::from_secs(1);
@@ -54,7 +54,7 @@ pub enum WarmDatabaseError {
     },
 }
 
-/// The template and the schema version that a warm database must be a copy of.
+/// The template and the schema version that a warm database must have.
 pub struct OwnedWanted {
     server: ServerId,
     template: String,
@@ -105,8 +105,8 @@ impl Fleet {
 }
 
 /// Makes copies of the current template until the server has as many as configured, and removes
-/// useless ones. One replica at a time does this for a server; the others return 0. Returns the
-/// number of databases made.
+/// interrupted and stale ones. One replica at a time works on a server; the others return 0.
+/// Returns the number of databases made.
 async fn top_up(
     fleet: &Fleet,
     row: &DatabaseServer,
@@ -157,8 +157,8 @@ async fn is_anything_to_do(
     Ok(!enough || spares.iter().any(is_useless))
 }
 
-/// True for a database that a dead process left half-made or half-removed. Valid only while this
-/// process holds the server's lock.
+/// True for a database that a dead process left half-made or half-removed. Without the server's
+/// lock this is only a hint: another process may be working on the database.
 fn is_cut_off(warm: &WarmDatabase) -> bool {
     matches!(warm.state, State::Making | State::Removing)
 }
@@ -206,9 +206,9 @@ async fn make(
     Ok(())
 }
 
-/// Drops databases that a dead process left half-made or half-removed, and those that a run has put
-/// aside. This is safe because this process holds the server's lock. Also drops one stale database
-/// for each call.
+/// Drops databases that a dead process left half-made or half-removed, and those that a run has set
+/// aside. This is safe because this process holds the server's lock. Each call also drops at most
+/// one stale database.
 async fn clear_up(
     fleet: &Fleet,
     wanted: &OwnedWanted,
@@ -229,7 +229,8 @@ async fn clear_up(
     drop(db);
     for warm in stale.into_iter().chain(spares.iter().filter(|warm| is_cut_off(warm))) {
         if let Err(error) = remove(fleet, &warm.name, administration).await {
-            // The row stays, so a later run tries again. Other databases must not wait for it.
+            // The row stays, so the next round tries again. The failure must not delay the other
+            // databases.
             tracing::warn!(name = warm.name, %error, "a warm database could not be removed");
         }
     }

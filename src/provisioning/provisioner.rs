@@ -28,17 +28,19 @@ use crate::registry::{OnRegistry, Registry, RegistryError, RegistryTransaction};
 use crate::sealing::SealingError;
 use crate::tenant_router::TenantRouter;
 
-/// Registrations that may wait for each run in progress. At some 100 ms each, the last one in the
-/// queue waits for a few seconds.
+/// Registrations that are accepted at once for each permit, the one in progress included. At some
+/// 100 ms each, the last one in the queue waits for a few seconds.
 const QUEUE_PER_PERMIT: usize = 32;
-/// How often a waiter reads a run that this process does not work on.
+/// How often a waiting caller reads the state of a run that another process works on.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// How long the history of a failed registration is kept.
 const FRUITLESS_KEPT_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Run kinds with a waiting client.
+/// Run kinds that share the permits of `provisioning.concurrency`. They are short: a client usually
+/// waits for a new tenant, and an announcement calls one service.
 const PROMPT: &[RunKind] = &[RunKind::CreateTenant, RunKind::AnnounceTenant];
-/// Run kinds that may take minutes; one permit each, so that they do not delay each other. A repair
-/// migrates, and a purge waits for its drop.
+/// Run kinds that may take minutes: a repair migrates a schema, and a purge waits for its turn to
+/// drop a database. Each has one permit of its own, so that they delay neither each other nor
+/// `PROMPT`.
 const SLOW: [&[RunKind]; 2] = [&[RunKind::ReprovisionTenant], &[RunKind::PurgeTenant]];
 
 /// Why a registration was not accepted.
@@ -81,7 +83,8 @@ pub struct Provisioner {
     permits: Arc<Semaphore>,
     /// The permits of the kinds in `SLOW`.
     slow_permits: [Arc<Semaphore>; SLOW.len()],
-    /// Permits for the queue before `permits`.
+    /// One permit for each registration that was accepted and has not ended: the limit of the queue
+    /// for `permits`.
     queue: Arc<Semaphore>,
 }
 
@@ -96,8 +99,8 @@ pub struct Planned {
     pub owner_id: Option<Uuid>,
 }
 
-/// The key by which a repeated registration finds the first one, and the request that both must
-/// agree on. Keyed hashes.
+/// The keyed hashes of an idempotency key and of its request. A repeated registration finds the
+/// first one by its key, and must have the same request.
 pub struct Idempotency {
     /// The keyed hash of the key.
     pub key_hash: Vec<u8>,
@@ -123,7 +126,8 @@ impl Started {
 }
 
 impl Provisioner {
-    /// A provisioner. `life` waits for its work at the end of the process.
+    /// Creates the provisioner. At the end of the process, `life` waits for the runs that are in
+    /// progress.
     pub fn new(
         registry: Registry,
         router: TenantRouter,
@@ -160,8 +164,8 @@ impl Provisioner {
         self
     }
 
-    /// Records a run that creates a tenant. In a transaction of the caller it takes effect at the
-    /// commit. Then start it with [`Provisioner::begin`], or leave it to the job.
+    /// Records a run that creates a tenant. If `db` is a transaction, the run exists after the
+    /// commit. Then call [`Provisioner::begin`], or let the job claim the run.
     pub async fn plan(
         &self,
         db: &impl OnRegistry,
@@ -249,8 +253,8 @@ impl Provisioner {
         registrations::find(&db, &idempotency.key_hash, self.services.clock.now()).await
     }
 
-    /// Frees the key of a registration that failed without a fault of its client, so that the next
-    /// one starts again.
+    /// Frees the key of a registration that failed for internal reasons, so that the next request
+    /// with this key starts a new run.
     pub async fn free_key(
         &self,
         idempotency: &Idempotency,
@@ -268,8 +272,8 @@ impl Provisioner {
         Ok(keys + provisioning_runs::forget_fruitless(&db, FRUITLESS_KEPT_FOR).await?)
     }
 
-    /// Starts the purge of a tenant that was deleted longer than `grace` ago. `false` if it was
-    /// not, or has another open run.
+    /// Starts the purge of a tenant that was deleted longer than `grace` ago. Returns `false` if
+    /// the tenant was not deleted that long ago, or has another open run.
     pub async fn begin_purge(&self, id: TenantId, grace: Duration) -> Result<bool, RegistryError> {
         let (services, now) = (&self.services, self.services.clock.now());
         let plan = Definition::newest(RunKind::PurgeTenant).plan(services, id, None)?;
@@ -285,7 +289,7 @@ impl Provisioner {
     }
 
     /// Claims the due runs for which permits are free, and works on them in the background. Returns
-    /// their number.
+    /// their number. Also closes idle administration connections.
     pub async fn work_due(&self) -> Result<usize, RegistryError> {
         self.services.fleet.admin_pool().close_idle().await;
         let mut taken = 0;

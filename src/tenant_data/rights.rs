@@ -11,7 +11,7 @@ use crate::audit::{Actor, ActorKind};
 use crate::tenant_router::{OnTenant, TenantTransaction};
 
 /// Permissions that an operator never has in a tenant: to give rights to others, to close or rename
-/// the organization, and to export all data.
+/// the organization, and to export all data (no route requires `export:run` yet).
 const NEVER_FOR_OPERATORS: &[&str] = &["staff:manage", "tenant:manage", "export:run"];
 
 /// A caller with one of these can give rights to others.

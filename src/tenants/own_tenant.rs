@@ -46,8 +46,8 @@ impl From<EditError> for OwnTenantError {
 ///
 /// The registry and the tenant's database cannot commit together. The change in the registry is one
 /// transaction with an entry in the registry's log. The tenant's log gets one entry before the
-/// change (requested) and one after it (done). So after any interruption, every change has a
-/// request in the log, and no entry reports a change that was not made.
+/// change (requested) and one after it (done). After any interruption, every change therefore has a
+/// request in the tenant's log, and no entry reports a change that was not made.
 #[derive(Clone)]
 pub struct OwnTenant {
     access: Authenticator,
@@ -97,7 +97,7 @@ impl OwnTenant {
         .await
     }
 
-    /// Closes the tenant. The caller proves their identity again.
+    /// Closes the tenant, after `shown` has proven the identity of the caller again.
     pub async fn close(
         &self,
         tenant: &Arc<Tenant>,
@@ -118,8 +118,8 @@ impl OwnTenant {
         .await
     }
 
-    /// Makes a change in the registry for an authorized caller. The caller is still authorized when
-    /// the change is made.
+    /// Makes a change in the registry for an authorized caller. The authorization is checked when
+    /// the request is logged, and again in the transaction in which the change is made.
     async fn change<T>(
         &self,
         tenant: &Arc<Tenant>,

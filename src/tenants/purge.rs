@@ -16,10 +16,11 @@ use crate::registry::tenants::{self, unproven_tenants};
 use crate::registry::{Registry, RegistryError, RegistryTransaction};
 use crate::tenant_router::TenantRouter;
 
-/// Tenants that one run of the job purges at most.
+/// Largest number of tenants for which one round of the job starts a purge.
 const PURGE_BATCH: i64 = 20;
 /// Minimum time from the deletion of an unproven tenant to the last check before its purge. It is
-/// longer than any request that was admitted before the deletion.
+/// longer than any request that was admitted before the deletion. A shorter `deletion_grace` counts
+/// instead.
 const LAST_LOOK_AFTER: Duration = Duration::from_secs(3600);
 /// Tenants that one run of the job checks at most.
 const BATCH: i64 = 50;

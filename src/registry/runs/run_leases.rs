@@ -1,6 +1,6 @@
-//! The lease of a run: the process with the latest claim, proven by its fence, works on the run.
-//! What an earlier process still wants to record is refused. All times are the registry's own, so
-//! that the clocks of replicas do not matter.
+//! The lease of a run. Only the process with the latest claim may work on the run. Each claim
+//! raises the fence of the run, and writes with an older fence are refused. Leases and attempts are
+//! timed by the registry's clock, so that the clocks of replicas do not matter for them.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ WITH claimed AS (
 SELECT * FROM claimed
 ";
 
-/// Claims the run that has been due the longest and that no process has a lease on.
+/// Claims the run that has been due for the longest time and on which no process has a lease.
 pub async fn claim(
     db: &impl OnRegistry,
     worker: &str,
@@ -124,9 +124,9 @@ pub struct StepChange {
     pub attempts: i32,
     /// The number of attempts at undoing it so far.
     pub undo_attempts: i32,
-    /// The error of the last attempt. `None` if it did not fail.
+    /// The error of the last attempt. `None` keeps the recorded error.
     pub last_error: Option<String>,
-    /// The error of the last attempt at undoing it. `None` if it did not fail.
+    /// The error of the last attempt at undoing it. `None` keeps the recorded error.
     pub undo_error: Option<String>,
     /// The time until the next attempt. `None` if there is none.
     pub retry_in_seconds: Option<f64>,
@@ -150,7 +150,7 @@ pub struct RunEvent {
 pub struct Made {
     /// The kind of the resource: `database`, `role`, `dns`.
     pub kind: &'static str,
-    /// The name of the resource where it is.
+    /// The name of the resource on its server or at its service.
     pub reference: String,
     /// The database server that it is on. `None` for other resources.
     pub server_id: Option<ServerId>,
@@ -161,25 +161,25 @@ pub struct Made {
 pub struct Progress {
     /// The new status of the run, if it has changed.
     pub status: Option<RunStatus>,
-    /// Why it failed, for the client: code and text. The first reason stays.
+    /// Why the run failed: code and text for the client. A reason that is already recorded stays.
     pub error: Option<(&'static str, String)>,
-    /// The worker releases the run, which is due again after this time.
+    /// `Some`: the worker releases the lease, and the run is due after this time.
     pub reschedule: Option<Duration>,
     /// Steps whose state has changed.
     pub steps: Vec<StepChange>,
-    /// Resources that exist now.
+    /// Resources that were created.
     pub made: Vec<Made>,
-    /// Kinds of resources that no longer exist.
+    /// Kinds of resources that were removed.
     pub released: Vec<&'static str>,
-    /// The change of the tenant's status, in the same statement, so that no reader sees the one
-    /// without the other.
+    /// The change of the tenant's status, from the first to the second. It is part of the same
+    /// statement, so that no reader sees the one without the other.
     pub tenant_status: Option<(Status, Status)>,
     /// Entries for the history.
     pub happened: Vec<RunEvent>,
 }
 
-/// Keeps the lease, releases it for a while, or ends it. A run that was cancelled meanwhile is due
-/// at once.
+/// Renews the lease, or releases it if the run is rescheduled (`$7`) or ends. If the cancellation
+/// of a running run was requested, the run is due at once.
 const ADVANCE: &str = "
 WITH held AS (
     UPDATE provisioning_runs SET

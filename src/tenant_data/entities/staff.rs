@@ -13,7 +13,8 @@ pub struct Model {
     pub status: Status,
     pub mfa_enabled: bool,
     pub email_verified_at: Option<DateTimeUtc>,
-    /// When a new password was last set; `None` while the account has its first password.
+    /// When a password was last set: by accepting an invitation, a reset or a change. `None` if
+    /// that has never happened: the account has the password of the registration, or none.
     pub password_set_at: Option<DateTimeUtc>,
     pub last_login_at: Option<DateTimeUtc>,
     pub created_at: DateTimeUtc,
@@ -25,11 +26,11 @@ pub struct Model {
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// Asked to join, and has not joined.
+    /// Has an invitation that is not accepted yet.
     Invited,
     /// May sign in.
     Active,
-    /// Locked out.
+    /// May not sign in.
     Disabled,
 }
 

@@ -24,14 +24,14 @@ const BATCH: u64 = 16;
 /// Time limit for one delivery. It is shorter than the lease, even for the last delivery of a
 /// batch.
 const TIMEOUT: Duration = Duration::from_secs(12);
-/// As long as full batches are due, the next one follows at once. After this time none begins,
-/// because the caller has other tasks, such as the end of the process.
+/// While full batches are due, one follows the other at once. After this time no further batch
+/// begins, because the caller has other tasks, such as the end of the process.
 const ROUND: Duration = Duration::from_secs(3);
-/// Attempts that may fail. The waits are 1, 2, 4 ... seconds and at most ten minutes: some forty
-/// minutes in all.
+/// Attempts at a delivery before it is marked as failed. The waits between them are 1, 2, 4 ...
+/// seconds and at most ten minutes: 27 minutes in all.
 const MAX_ATTEMPTS: i32 = 12;
 const WAITS: Backoff = Backoff::steady(Duration::from_secs(1), Duration::from_secs(600));
-/// Wait before the next check of a tenant that is being created.
+/// Wait before a delivery with [`Incomplete::Waiting`] is tried again.
 const ASK_AGAIN: TimeDelta = TimeDelta::milliseconds(500);
 /// How long completed deliveries are kept. The provider gives up its own attempts after a day and a
 /// half.
@@ -46,10 +46,11 @@ pub(super) const CREATED: &str = "organization.created";
 /// Why a delivery is not completed.
 #[derive(Debug, thiserror::Error)]
 enum Incomplete {
-    /// The delivery waits for work that is going on. The attempt is not counted.
+    /// The delivery waits for work that another task has begun, or for a process with the right
+    /// master key. The attempt is not counted.
     #[error("{0}")]
     Waiting(&'static str),
-    /// A transient error: it is tried again, up to `MAX_ATTEMPTS` times.
+    /// A transient error: the delivery is tried again, up to `MAX_ATTEMPTS` times.
     #[error(transparent)]
     Passing(Unsettled),
     /// A permanent error: no other attempt would help.
@@ -121,8 +122,8 @@ impl ClerkWebhooks {
         }
     }
 
-    /// Applies a delivery. Returns a remark for people, if there is one although the delivery is
-    /// completed.
+    /// Applies a delivery. Returns the remark for operators that is stored with the completed
+    /// delivery: what was left out, or is done later.
     async fn apply_delivery(&self, delivery: &Delivery) -> Result<Option<String>, Incomplete> {
         let body =
             webhook_deliveries::open_body(self.registry.sealer(), delivery).map_err(|error| {
@@ -164,7 +165,7 @@ impl ClerkWebhooks {
                 Err(Unsettled::RunFailed(_)) if !is_creation => {
                     remarks.insert("the tenant could not be made".to_owned());
                 }
-                // These users are reported by other deliveries.
+                // Unproven users are reported only by deliveries that are about them.
                 Err(Unsettled::Unproven(users))
                     if !told_of.as_ref().is_some_and(|u| users.contains(u)) => {}
                 Err(error) => outcome = Err(error.into()),
@@ -231,7 +232,8 @@ impl ClerkWebhooks {
         }
     }
 
-    /// Reconciles organizations with open changes, most of which wait for their tenant.
+    /// Reconciles organizations with changes that are not applied yet. Most of them wait for their
+    /// tenant.
     async fn settle_due(&self) -> Result<(), RegistryError> {
         let db = self.registry.connect().await?;
         let due = clerk::claim_unsettled(&db, BATCH, LEASE, self.clock.now()).await?;
@@ -252,7 +254,7 @@ impl ClerkWebhooks {
                     }
                     settled => tracing::debug!(organization = organization.id, ?settled, "an organization cannot be settled yet"),
                 }
-                // One failure more than were counted before.
+                // The row does not count this failure yet.
                 let failures = organization.settle_attempts.unsigned_abs() + 1;
                 let until = self.clock.now() + WAITS.after(failures);
                 let postponed = async {
