@@ -70,7 +70,7 @@ pub fn start(life: &Lifecycle, jobs: Jobs) {
         Ok(())
     });
     every(life, "unproven tenants", seconds(10 * 60), purges, |purges| async move {
-        purges.end_unproven().await?;
+        purges.delete_unproven().await?;
         Ok(())
     });
     every(

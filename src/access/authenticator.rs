@@ -26,7 +26,7 @@ use crate::tenant_data::rights::{self, Rights};
 use crate::tenant_router::OnTenant;
 
 /// The lowest role that may open impersonation sessions.
-const LEAST_IMPERSONATOR: Role = Role::Support;
+const MIN_IMPERSONATOR_ROLE: Role = Role::Support;
 
 /// An operator with a valid token and a live session.
 pub struct OperatorCaller {
@@ -113,7 +113,10 @@ impl Authenticator {
     /// The claims of a staff token, even if the token has expired or was revoked. A sign-out uses
     /// them to find the session that it ends. Returns `None` if the token is invalid, and fails
     /// with [`AccessError::NotStaff`] for other callers.
-    pub async fn claims_at_any_age(&self, token: &str) -> Result<Option<Arc<Claims>>, AccessError> {
+    pub async fn claims_ignoring_expiry(
+        &self,
+        token: &str,
+    ) -> Result<Option<Arc<Claims>>, AccessError> {
         use AccessError::{NotStaff, Token};
         let claims = match self.authenticate(token).await {
             Ok(Caller::Staff(claims)) => return Ok(Some(claims)),
@@ -136,7 +139,7 @@ impl Authenticator {
     }
 
     /// True if the identity provider issued this token.
-    pub fn is_clerks(&self, claims: &Claims) -> bool {
+    pub fn is_issued_by_clerk(&self, claims: &Claims) -> bool {
         self.clerk.as_ref().as_ref().is_some_and(|clerk| clerk.has_issued(claims))
     }
 
@@ -180,7 +183,7 @@ impl Authenticator {
         let Some(session) = claims.imp else { return Ok(None) };
         let db = self.registry.connect().await?;
         let found = sessions::operator_in(&db, session, claims.sub, self.clock.now()).await?;
-        Ok(found.map(|found| found.role).filter(|role| *role >= LEAST_IMPERSONATOR))
+        Ok(found.map(|found| found.role).filter(|role| *role >= MIN_IMPERSONATOR_ROLE))
     }
 
     /// True if the caller's session or key was revoked after the rights were read. Reads only

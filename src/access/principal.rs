@@ -124,7 +124,7 @@ impl Authenticator {
         claims: &Claims,
     ) -> Result<bool, AccessError> {
         let now = self.clock.now();
-        if self.is_clerks(claims) {
+        if self.is_issued_by_clerk(claims) {
             let registry = self.registry.connect().await?;
             return Ok(!revoked_tokens::is_revoked(&registry, claims.sid, now).await?);
         }

@@ -13,7 +13,7 @@ impl Authenticator {
     pub async fn has_stepped_up(&self, caller: &Caller) -> Result<bool, RegistryError> {
         let now = self.clock.now();
         match caller {
-            Caller::Staff(claims) if self.is_clerks(claims) => {
+            Caller::Staff(claims) if self.is_issued_by_clerk(claims) => {
                 Ok(claims.proven_until.is_some_and(|until| until > now.timestamp()))
             }
             Caller::Staff(claims) => {

@@ -25,7 +25,7 @@ pub struct SigningOut {
 
 impl SigningOut {
     fn sessions_end_at_clerk(&self, access: &Authenticator) -> bool {
-        self.access.as_deref().is_some_and(|claims| access.is_clerks(claims))
+        self.access.as_deref().is_some_and(|claims| access.is_issued_by_clerk(claims))
     }
 }
 
@@ -39,7 +39,7 @@ impl Sessions {
     ) -> Result<SigningOut, SessionError> {
         let refresh = refresh.and_then(OpaqueToken::parse);
         let access = match access {
-            Some(token) => self.access.claims_at_any_age(token).await?,
+            Some(token) => self.access.claims_ignoring_expiry(token).await?,
             None => None,
         };
         let tenant = match (&access, &refresh) {
@@ -65,7 +65,7 @@ impl Sessions {
         client: &Client,
     ) -> Result<(), SessionError> {
         // Clerk issues new tokens for its session as long as that session lives.
-        let is_clerks = leaving.sessions_end_at_clerk(&self.access);
+        let is_issued_by_clerk = leaving.sessions_end_at_clerk(&self.access);
         let (unreachable, ended) =
             match self.end_shown_sessions(tenant, leaving, everywhere, client).await {
                 Ok(ended) => (None, ended),
@@ -74,7 +74,7 @@ impl Sessions {
                     None => return Err(error),
                 },
             };
-        let is_long = is_clerks || unreachable.is_some();
+        let is_long = is_issued_by_clerk || unreachable.is_some();
         let life = if is_long { self.refresh_life } else { self.access.tokens().life() };
         self.access.revoke_for(leaving.tenant, &ended, life).await?;
         match unreachable {
@@ -123,8 +123,8 @@ impl Sessions {
             ended.push(session);
             let was_open = sessions::revoke(&transaction, session, now).await?;
             // Clerk's sessions have no row in the tenant's database.
-            let is_clerks = leaving.sessions_end_at_clerk(&self.access);
-            if !was_open && (!is_clerks || self.access.is_revoked(session)) {
+            let is_issued_by_clerk = leaving.sessions_end_at_clerk(&self.access);
+            if !was_open && (!is_issued_by_clerk || self.access.is_revoked(session)) {
                 // An earlier attempt may have failed before the registry recorded it. A session
                 // that has ended before ends no other sessions.
                 if everywhere {

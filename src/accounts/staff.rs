@@ -97,7 +97,7 @@ impl StaffAdministration {
                 if !rights.has_stepped_up {
                     return Err(AccessError::StepUpRequired.into());
                 }
-                self.take_factor_off(transaction, tenant.id, id).await
+                self.remove_second_factor(transaction, tenant.id, id).await
             })
             .await
     }
@@ -114,12 +114,12 @@ impl StaffAdministration {
         let user = staff::find_active_by_email(&db, email).await?.ok_or(StaffError::NotFound)?;
         self.access
             .change(&db, origin, async |transaction| {
-                self.take_factor_off(transaction, tenant.id, user.id).await
+                self.remove_second_factor(transaction, tenant.id, user.id).await
             })
             .await
     }
 
-    async fn take_factor_off(
+    async fn remove_second_factor(
         &self,
         transaction: &TenantTransaction,
         tenant: TenantId,

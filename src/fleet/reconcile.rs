@@ -74,12 +74,13 @@ impl Reconciler {
         let servers = database_servers::list(&db).await?;
         drop(db);
         let servers: Vec<_> = servers.into_iter().map(|occupied| occupied.server).collect();
-        let seen = join_all(servers.iter().map(|server| self.look_at(server))).await;
+        let seen = join_all(servers.iter().map(|server| self.read_contents(server))).await;
         let db = self.registry.connect().await?;
         let entries = inventory::read(&db).await?;
         drop(db);
         let looked_at = servers.iter().zip(seen);
-        let found = looked_at.map(|(server, seen)| self.look_twice(server, seen, &entries));
+        let found =
+            looked_at.map(|(server, seen)| self.compare_and_confirm(server, seen, &entries));
         Ok(join_all(found).await.concat())
     }
 
@@ -135,7 +136,7 @@ impl Reconciler {
         Ok(())
     }
 
-    async fn look_twice(
+    async fn compare_and_confirm(
         &self,
         server: &DatabaseServer,
         seen: Result<ServerContents, String>,
@@ -148,7 +149,7 @@ impl Reconciler {
         };
         let mut found = finding::compare(server, &contents, entries);
         if !found.is_empty() {
-            match self.look_at(server).await {
+            match self.read_contents(server).await {
                 Ok(contents) => found.retain(|finding| finding.still_holds(&contents)),
                 Err(reason) => return away(reason),
             }
@@ -156,7 +157,7 @@ impl Reconciler {
         found
     }
 
-    async fn look_at(&self, server: &DatabaseServer) -> Result<ServerContents, String> {
+    async fn read_contents(&self, server: &DatabaseServer) -> Result<ServerContents, String> {
         let look = async {
             let way = self.router.administration(server).map_err(|e| e.to_string())?;
             let mut administration = way.administer().await.map_err(|e| e.to_string())?;

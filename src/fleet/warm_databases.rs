@@ -13,7 +13,7 @@ use crate::postgres::administration::{
 };
 use crate::registry::RegistryError;
 use crate::registry::tenants::database_servers::{self, DatabaseServer, State as ServerState};
-use crate::registry::tenants::warm_databases::{self, State, Wanted, WarmDatabase};
+use crate::registry::tenants::warm_databases::{self, State, TemplateVersion, WarmDatabase};
 use crate::tenant_router::RouterError;
 
 /// Prefix of the name of every warm database.
@@ -55,21 +55,21 @@ pub enum WarmDatabaseError {
 }
 
 /// The template and the schema version that a warm database must have.
-pub struct OwnedWanted {
+pub struct OwnedTemplateVersion {
     server: ServerId,
     template: String,
     schema_version: String,
 }
 
-pub fn wanted(server: ServerId, template: &str) -> OwnedWanted {
+pub fn wanted(server: ServerId, template: &str) -> OwnedTemplateVersion {
     let schema_version = template::schema_version();
-    OwnedWanted { server, template: template.to_owned(), schema_version }
+    OwnedTemplateVersion { server, template: template.to_owned(), schema_version }
 }
 
-impl OwnedWanted {
-    pub fn as_ref(&self) -> Wanted<'_> {
+impl OwnedTemplateVersion {
+    pub fn as_ref(&self) -> TemplateVersion<'_> {
         let Self { server, template, schema_version } = self;
-        Wanted { server: *server, template, schema_version }
+        TemplateVersion { server: *server, template, schema_version }
     }
 }
 
@@ -115,14 +115,14 @@ async fn top_up(
     let template = template::name(server);
     let wanted = wanted(row.id, &template);
     let takes_tenants = row.state == ServerState::Active;
-    if !is_anything_to_do(fleet, &wanted, takes_tenants).await? {
+    if !has_work(fleet, &wanted, takes_tenants).await? {
         return Ok(0);
     }
     let mut administration = server.administer().await?;
     if !administration.try_lock(ServerLock::Spares).await? {
         return Ok(0);
     }
-    clear_up(fleet, &wanted, takes_tenants, &mut administration).await?;
+    remove_unusable(fleet, &wanted, takes_tenants, &mut administration).await?;
     let mut made = 0;
     loop {
         let db = fleet.registry.connect().await?;
@@ -139,9 +139,9 @@ async fn top_up(
 }
 
 /// Reads only the registry, because it runs every few seconds.
-async fn is_anything_to_do(
+async fn has_work(
     fleet: &Fleet,
-    wanted: &OwnedWanted,
+    wanted: &OwnedTemplateVersion,
     takes_tenants: bool,
 ) -> Result<bool, WarmDatabaseError> {
     let db = fleet.registry.connect().await?;
@@ -153,19 +153,24 @@ async fn is_anything_to_do(
     });
     let enough = !takes_tenants || ready.count() as u64 >= fleet.warm_target;
     let is_useless =
-        |warm: &WarmDatabase| is_cut_off(warm) || is_stale(fleet, wanted, takes_tenants, warm);
+        |warm: &WarmDatabase| is_interrupted(warm) || is_stale(fleet, wanted, takes_tenants, warm);
     Ok(!enough || spares.iter().any(is_useless))
 }
 
 /// True for a database that a dead process left half-made or half-removed. Without the server's
 /// lock this is only a hint: another process may be working on the database.
-fn is_cut_off(warm: &WarmDatabase) -> bool {
+fn is_interrupted(warm: &WarmDatabase) -> bool {
     matches!(warm.state, State::Making | State::Removing)
 }
 
 /// True if no tenant will get this database: the server takes no tenants, or the copy is of another
 /// template and old.
-fn is_stale(fleet: &Fleet, wanted: &OwnedWanted, takes_tenants: bool, warm: &WarmDatabase) -> bool {
+fn is_stale(
+    fleet: &Fleet,
+    wanted: &OwnedTemplateVersion,
+    takes_tenants: bool,
+    warm: &WarmDatabase,
+) -> bool {
     let is_another =
         warm.template != wanted.template || warm.schema_version != wanted.schema_version;
     let is_old = warm.created_at < fleet.clock.now() - STALE_AFTER;
@@ -180,7 +185,7 @@ pub fn new_name() -> String {
 async fn make(
     fleet: &Fleet,
     server: &AdminServer,
-    wanted: &OwnedWanted,
+    wanted: &OwnedTemplateVersion,
     administration: &mut Administration,
 ) -> Result<(), WarmDatabaseError> {
     let name = new_name();
@@ -209,9 +214,9 @@ async fn make(
 /// Drops databases that a dead process left half-made or half-removed, and those that a run has set
 /// aside. This is safe because this process holds the server's lock. Each call also drops at most
 /// one stale database.
-async fn clear_up(
+async fn remove_unusable(
     fleet: &Fleet,
-    wanted: &OwnedWanted,
+    wanted: &OwnedTemplateVersion,
     takes_tenants: bool,
     administration: &mut Administration,
 ) -> Result<(), WarmDatabaseError> {
@@ -227,7 +232,7 @@ async fn clear_up(
         None => None,
     };
     drop(db);
-    for warm in stale.into_iter().chain(spares.iter().filter(|warm| is_cut_off(warm))) {
+    for warm in stale.into_iter().chain(spares.iter().filter(|warm| is_interrupted(warm))) {
         if let Err(error) = remove(fleet, &warm.name, administration).await {
             // The row stays, so the next round tries again. The failure must not delay the other
             // databases.

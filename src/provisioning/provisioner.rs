@@ -32,16 +32,16 @@ use crate::tenant_router::TenantRouter;
 /// 100 ms each, the last one in the queue waits for a few seconds.
 const QUEUE_PER_PERMIT: usize = 32;
 /// How often a waiting caller reads the state of a run that another process works on.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// How long the history of a failed registration is kept.
-const FRUITLESS_KEPT_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
+const FAILED_RUN_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Run kinds that share the permits of `provisioning.concurrency`. They are short: a client usually
 /// waits for a new tenant, and an announcement calls one service.
-const PROMPT: &[RunKind] = &[RunKind::CreateTenant, RunKind::AnnounceTenant];
+const CONCURRENT_KINDS: &[RunKind] = &[RunKind::CreateTenant, RunKind::AnnounceTenant];
 /// Run kinds that may take minutes: a repair migrates a schema, and a purge waits for its turn to
 /// drop a database. Each has one permit of its own, so that they delay neither each other nor
-/// `PROMPT`.
-const SLOW: [&[RunKind]; 2] = [&[RunKind::ReprovisionTenant], &[RunKind::PurgeTenant]];
+/// `CONCURRENT_KINDS`.
+const SINGLE_KINDS: [&[RunKind]; 2] = [&[RunKind::ReprovisionTenant], &[RunKind::PurgeTenant]];
 
 /// Why a registration was not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -81,8 +81,8 @@ pub enum RunFailure {
 pub struct Provisioner {
     pub(super) services: Services,
     permits: Arc<Semaphore>,
-    /// The permits of the kinds in `SLOW`.
-    slow_permits: [Arc<Semaphore>; SLOW.len()],
+    /// The permits of the kinds in `SINGLE_KINDS`.
+    slow_permits: [Arc<Semaphore>; SINGLE_KINDS.len()],
     /// One permit for each registration that was accepted and has not ended: the limit of the queue
     /// for `permits`.
     queue: Arc<Semaphore>,
@@ -152,7 +152,7 @@ impl Provisioner {
         Ok(Self {
             services,
             permits: Arc::new(Semaphore::new(concurrency)),
-            slow_permits: SLOW.map(|_| Arc::new(Semaphore::new(1))),
+            slow_permits: SINGLE_KINDS.map(|_| Arc::new(Semaphore::new(1))),
             queue: Arc::new(Semaphore::new(concurrency * QUEUE_PER_PERMIT)),
         })
     }
@@ -245,7 +245,7 @@ impl Provisioner {
     }
 
     /// The first registration with this key, whatever its request was.
-    pub async fn registered_as(
+    pub async fn find_registration(
         &self,
         idempotency: &Idempotency,
     ) -> Result<Option<Registration>, RegistryError> {
@@ -269,7 +269,7 @@ impl Provisioner {
     pub async fn clean_up(&self) -> Result<u64, RegistryError> {
         let db = self.services.registry.connect().await?;
         let keys = registrations::forget_expired(&db, self.services.clock.now()).await?;
-        Ok(keys + provisioning_runs::forget_fruitless(&db, FRUITLESS_KEPT_FOR).await?)
+        Ok(keys + provisioning_runs::delete_failed_registrations(&db, FAILED_RUN_RETENTION).await?)
     }
 
     /// Starts the purge of a tenant that was deleted longer than `grace` ago. Returns `false` if
@@ -293,12 +293,12 @@ impl Provisioner {
     pub async fn work_due(&self) -> Result<usize, RegistryError> {
         self.services.fleet.admin_pool().close_idle().await;
         let mut taken = 0;
-        let slow = self.slow_permits.iter().zip(SLOW);
-        for (permits, kinds) in [(&self.permits, PROMPT)].into_iter().chain(slow) {
+        let slow = self.slow_permits.iter().zip(SINGLE_KINDS);
+        for (permits, kinds) in [(&self.permits, CONCURRENT_KINDS)].into_iter().chain(slow) {
             let due = ClaimFilter { run: None, known: &Definition::known(kinds) };
             while !self.services.life.is_stopping()
                 && let Ok(permit) = permits.clone().try_acquire_owned()
-                && self.take_up(due, permit).await?
+                && self.claim_and_spawn(due, permit).await?
             {
                 taken += 1;
             }
@@ -306,7 +306,7 @@ impl Provisioner {
         Ok(taken)
     }
 
-    async fn take_up(
+    async fn claim_and_spawn(
         &self,
         due: ClaimFilter<'_>,
         permit: OwnedSemaphorePermit,
@@ -358,7 +358,7 @@ impl Provisioner {
             }
             tokio::select! {
                 () = self.services.life.stopping() => return Err(RunFailure::Unfinished(planned.run_id)),
-                () = tokio::time::sleep(LOOK_AGAIN) => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
             }
             if let Ok(permit) = self.permits.clone().try_acquire_owned() {
                 let _permit = permit;

@@ -99,7 +99,7 @@ fn covered(by: &Rights, role: &Role) -> Result<(), StaffError> {
 }
 
 /// True for the owner role, and for a role that can give rights.
-fn is_mighty(role: &Role) -> bool {
+fn grants_rights(role: &Role) -> bool {
     role.name == OWNER || rights::grants_rights(&role.permissions)
 }
 
@@ -127,7 +127,7 @@ pub async fn may_invite(
     require_verified_owner(db).await?;
     let role = role(db, &new.role).await?;
     covered(by, &role)?;
-    stepped_up(by, is_mighty(&role))?;
+    stepped_up(by, grants_rights(&role))?;
     let known = Entity::find().filter(Column::Email.eq(new.email.as_str())).one(db).await?;
     if known.is_some() { Err(StaffError::EmailTaken) } else { Ok(()) }
 }
@@ -142,7 +142,7 @@ pub async fn lock_invited_by(
     let user = hold_invited(transaction, id).await?.ok_or(StaffError::NotFound)?;
     let role = role(transaction, &user.role).await?;
     covered(by, &role)?;
-    stepped_up(by, is_mighty(&role))?;
+    stepped_up(by, grants_rights(&role))?;
     Ok(user)
 }
 
@@ -166,7 +166,7 @@ pub async fn invite(
     require_verified_owner(transaction).await?;
     let role = role(transaction, &new.role).await?;
     covered(by, &role)?;
-    stepped_up(by, is_mighty(&role))?;
+    stepped_up(by, grants_rights(&role))?;
     let row = ActiveModel {
         id: Set(new_id()),
         email: Set(new.email.as_str().to_owned()),
@@ -274,7 +274,7 @@ pub async fn change(
         if is_last_owner {
             return Err(StaffError::LastOwner);
         }
-        stepped_up(by, before.role == OWNER || is_mighty(&after))?;
+        stepped_up(by, before.role == OWNER || grants_rights(&after))?;
         row.role = Set(name);
     }
     match changes.active {
@@ -285,7 +285,7 @@ pub async fn change(
         }
         Some(true) if before.status == StaffStatus::Disabled => {
             let role = role(transaction, &before.role).await?;
-            stepped_up(by, is_mighty(&role))?;
+            stepped_up(by, grants_rights(&role))?;
             // A person who never had a password joins by the invitation email.
             let is_new = before.password_hash == NO_PASSWORD;
             row.status = Set(if is_new { StaffStatus::Invited } else { StaffStatus::Active });

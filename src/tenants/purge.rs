@@ -21,7 +21,7 @@ const PURGE_BATCH: i64 = 20;
 /// Minimum time from the deletion of an unproven tenant to the last check before its purge. It is
 /// longer than any request that was admitted before the deletion. A shorter `deletion_grace` counts
 /// instead.
-const LAST_LOOK_AFTER: Duration = Duration::from_secs(3600);
+const RECHECK_DELAY: Duration = Duration::from_secs(3600);
 /// Tenants that one run of the job checks at most.
 const BATCH: i64 = 50;
 
@@ -67,7 +67,7 @@ impl Purges {
 
     /// Deletes tenants that were registered longer than `provisioning.unproven_lifetime` ago and
     /// have no proven address. Returns the number of tenants.
-    pub async fn end_unproven(&self) -> Result<usize, RegistryError> {
+    pub async fn delete_unproven(&self) -> Result<usize, RegistryError> {
         let lifetime = self.unproven_lifetime;
         if lifetime.is_zero() {
             return Ok(0);
@@ -116,7 +116,7 @@ impl Purges {
         if lifetime.is_zero() {
             return Ok(0);
         }
-        let grace = LAST_LOOK_AFTER.min(self.deletion_grace);
+        let grace = RECHECK_DELAY.min(self.deletion_grace);
         let db = self.registry.connect().await?;
         let ended = unproven_tenants::deleted(&db, lifetime, grace, BATCH).await?;
         drop(db);

@@ -163,7 +163,7 @@ DELETE FROM provisioning_runs WHERE id IN (SELECT id FROM provisioning_runs AS r
 
 /// Deletes, with their history, runs of failed registrations that ended longer than `kept_for` ago,
 /// some thousands at a time. Returns their number.
-pub async fn forget_fruitless(
+pub async fn delete_failed_registrations(
     db: &impl OnRegistry,
     kept_for: Duration,
 ) -> Result<u64, RegistryError> {

@@ -15,7 +15,7 @@ use crate::registry::{OnRegistry, RegistryError};
 
 /// What a warm database must be a copy of to be usable.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted<'a> {
+pub struct TemplateVersion<'a> {
     /// The server that it is on.
     pub server: ServerId,
     /// The name of its template.
@@ -28,7 +28,7 @@ pub struct Wanted<'a> {
 pub async fn begin(
     db: &impl OnRegistry,
     name: &str,
-    wanted: &Wanted<'_>,
+    wanted: &TemplateVersion<'_>,
     now: DateTime<Utc>,
 ) -> Result<(), RegistryError> {
     insert(db, name, wanted, (State::Making, None), now).await
@@ -40,7 +40,7 @@ pub async fn begin(
 pub async fn park(
     db: &impl OnRegistry,
     name: &str,
-    wanted: &Wanted<'_>,
+    wanted: &TemplateVersion<'_>,
     tenant: TenantId,
     now: DateTime<Utc>,
 ) -> Result<(), RegistryError> {
@@ -50,7 +50,7 @@ pub async fn park(
 async fn insert(
     db: &impl OnRegistry,
     name: &str,
-    wanted: &Wanted<'_>,
+    wanted: &TemplateVersion<'_>,
     (state, claimed_by): (State, Option<Uuid>),
     now: DateTime<Utc>,
 ) -> Result<(), RegistryError> {
@@ -96,7 +96,7 @@ RETURNING *
 pub async fn claim(
     db: &impl OnRegistry,
     tenant: TenantId,
-    wanted: &Wanted<'_>,
+    wanted: &TemplateVersion<'_>,
 ) -> Result<Option<WarmDatabase>, RegistryError> {
     if let Some(claimed) = claimed_by(db, tenant).await? {
         return Ok(Some(claimed));
@@ -134,7 +134,10 @@ pub async fn forget(db: &impl OnRegistry, name: &str) -> Result<(), RegistryErro
 }
 
 /// The number of ready and usable warm databases of a server.
-pub async fn count_ready(db: &impl OnRegistry, wanted: &Wanted<'_>) -> Result<u64, RegistryError> {
+pub async fn count_ready(
+    db: &impl OnRegistry,
+    wanted: &TemplateVersion<'_>,
+) -> Result<u64, RegistryError> {
     Ok(Entity::find()
         .filter(Column::ServerId.eq(wanted.server))
         .filter(Column::Template.eq(wanted.template))

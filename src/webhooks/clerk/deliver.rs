@@ -10,7 +10,7 @@ use sea_orm::{TransactionSession, TransactionTrait};
 use tokio::time::Instant;
 
 use super::event::{self, Event};
-use super::reconcile::{Settled, Unsettled};
+use super::reconcile::{ReconcileError, Reconciled};
 use super::{AT_ONCE, ClerkWebhooks, LEASE, PROVIDER};
 use crate::backoff::Backoff;
 use crate::registry::RegistryError;
@@ -26,19 +26,19 @@ const BATCH: u64 = 16;
 const TIMEOUT: Duration = Duration::from_secs(12);
 /// While full batches are due, one follows the other at once. After this time no further batch
 /// begins, because the caller has other tasks, such as the end of the process.
-const ROUND: Duration = Duration::from_secs(3);
+const ROUND_LIMIT: Duration = Duration::from_secs(3);
 /// Attempts at a delivery before it is marked as failed. The waits between them are 1, 2, 4 ...
 /// seconds and at most ten minutes: 27 minutes in all.
 const MAX_ATTEMPTS: i32 = 12;
 const WAITS: Backoff = Backoff::steady(Duration::from_secs(1), Duration::from_secs(600));
 /// Wait before a delivery with [`Incomplete::Waiting`] is tried again.
-const ASK_AGAIN: TimeDelta = TimeDelta::milliseconds(500);
+const WAITING_DELAY: TimeDelta = TimeDelta::milliseconds(500);
 /// How long completed deliveries are kept. The provider gives up its own attempts after a day and a
 /// half.
-const REMEMBERED: TimeDelta = TimeDelta::days(30);
+const COMPLETED_RETENTION: TimeDelta = TimeDelta::days(30);
 /// How long a failed delivery can be replayed. It contains personal data, which must not be kept
 /// for ever.
-const REPLAYABLE: TimeDelta = TimeDelta::days(90);
+const FAILED_RETENTION: TimeDelta = TimeDelta::days(90);
 
 /// The event that creates a tenant. Its delivery is completed when the tenant exists.
 pub(super) const CREATED: &str = "organization.created";
@@ -52,24 +52,24 @@ enum Incomplete {
     Waiting(&'static str),
     /// A transient error: the delivery is tried again, up to `MAX_ATTEMPTS` times.
     #[error(transparent)]
-    Passing(Unsettled),
+    Transient(ReconcileError),
     /// A permanent error: no other attempt would help.
     #[error("{0}")]
-    Final(String),
+    Permanent(String),
 }
 
 impl From<RegistryError> for Incomplete {
     fn from(error: RegistryError) -> Self {
-        Self::Passing(error.into())
+        Self::Transient(error.into())
     }
 }
 
-impl From<Unsettled> for Incomplete {
-    fn from(error: Unsettled) -> Self {
+impl From<ReconcileError> for Incomplete {
+    fn from(error: ReconcileError) -> Self {
         match error {
-            Unsettled::Busy => Self::Waiting("others are at it"),
-            Unsettled::RunFailed(_) => Self::Final(error.to_string()),
-            other => Self::Passing(other),
+            ReconcileError::Busy => Self::Waiting("others are at it"),
+            ReconcileError::RunFailed(_) => Self::Permanent(error.to_string()),
+            other => Self::Transient(other),
         }
     }
 }
@@ -104,18 +104,19 @@ impl ClerkWebhooks {
                     self.work(delivery).await;
                 })
                 .await;
-            if !is_full || begun.elapsed() >= ROUND {
+            if !is_full || begun.elapsed() >= ROUND_LIMIT {
                 break;
             }
         }
-        self.settle_due().await?;
+        self.reconcile_due().await?;
         Ok(tried)
     }
 
     /// Works on a claimed delivery, and records the outcome.
     pub(super) async fn work(&self, delivery: Delivery) {
         let worked = tokio::time::timeout(TIMEOUT, self.apply_delivery(&delivery));
-        let outcome = worked.await.unwrap_or(Err(Incomplete::Passing(Unsettled::TookTooLong)));
+        let outcome =
+            worked.await.unwrap_or(Err(Incomplete::Transient(ReconcileError::TookTooLong)));
         // If the outcome cannot be recorded, the lease ends and the delivery is claimed again.
         if let Err(error) = self.note(&delivery, outcome).await {
             tracing::warn!(delivery = delivery.delivery_id, %error, "how a delivery went could not be noted");
@@ -132,11 +133,11 @@ impl ClerkWebhooks {
                     SealingError::UnknownKey => {
                         Incomplete::Waiting("this process has not the master key that sealed it")
                     }
-                    error => Incomplete::Final(error.to_string()),
+                    error => Incomplete::Permanent(error.to_string()),
                 }
             })?;
-        let event =
-            event::parse(&body).map_err(|malformed| Incomplete::Final(malformed.to_string()))?;
+        let event = event::parse(&body)
+            .map_err(|malformed| Incomplete::Permanent(malformed.to_string()))?;
         let Event::Known { facts, .. } = event else {
             return Ok(Some("this program does not follow events of this type".to_owned()));
         };
@@ -148,25 +149,25 @@ impl ClerkWebhooks {
         for organization in self.record(*facts).await? {
             let settled = self.reconcile(&organization).await;
             match settled {
-                Ok(Settled::Done) => {}
-                Ok(Settled::PassedOver(members)) => {
+                Ok(Reconciled::Done) => {}
+                Ok(Reconciled::PassedOver(members)) => {
                     remarks.insert(members.told());
                 }
-                Ok(Settled::Closed) => {
+                Ok(Reconciled::Closed) => {
                     remarks.insert("the tenant is closed; done when it is opened".to_owned());
                 }
-                Ok(Settled::BeingMade) if !is_creation => {
+                Ok(Reconciled::BeingMade) if !is_creation => {
                     remarks.insert("the tenant is being made; done when it is there".to_owned());
                 }
-                Ok(Settled::BeingMade) => {
+                Ok(Reconciled::BeingMade) => {
                     outcome = outcome.and(Err(Incomplete::Waiting("the tenant is being made")));
                 }
                 // The failed run is reported by the delivery of the organization's creation.
-                Err(Unsettled::RunFailed(_)) if !is_creation => {
+                Err(ReconcileError::RunFailed(_)) if !is_creation => {
                     remarks.insert("the tenant could not be made".to_owned());
                 }
                 // Unproven users are reported only by deliveries that are about them.
-                Err(Unsettled::Unproven(users))
+                Err(ReconcileError::Unproven(users))
                     if !told_of.as_ref().is_some_and(|u| users.contains(u)) => {}
                 Err(error) => outcome = Err(error.into()),
             }
@@ -208,10 +209,16 @@ impl ClerkWebhooks {
         let attempts = delivery.attempts;
         match reason {
             Incomplete::Waiting(_) => {
-                webhook_deliveries::postpone(&db, delivery, now + ASK_AGAIN, &text, attempts - 1)
-                    .await
+                webhook_deliveries::postpone(
+                    &db,
+                    delivery,
+                    now + WAITING_DELAY,
+                    &text,
+                    attempts - 1,
+                )
+                .await
             }
-            Incomplete::Passing(_) if attempts < MAX_ATTEMPTS => {
+            Incomplete::Transient(_) if attempts < MAX_ATTEMPTS => {
                 let until = now + WAITS.after(attempts.unsigned_abs());
                 tracing::info!(
                     delivery = delivery.delivery_id,
@@ -221,7 +228,7 @@ impl ClerkWebhooks {
                 );
                 webhook_deliveries::postpone(&db, delivery, until, &text, attempts).await
             }
-            Incomplete::Passing(_) | Incomplete::Final(_) => {
+            Incomplete::Transient(_) | Incomplete::Permanent(_) => {
                 tracing::error!(
                     delivery = delivery.delivery_id,
                     reason = text,
@@ -234,7 +241,7 @@ impl ClerkWebhooks {
 
     /// Reconciles organizations with changes that are not applied yet. Most of them wait for their
     /// tenant.
-    async fn settle_due(&self) -> Result<(), RegistryError> {
+    async fn reconcile_due(&self) -> Result<(), RegistryError> {
         let db = self.registry.connect().await?;
         let due = clerk::claim_unsettled(&db, BATCH, LEASE, self.clock.now()).await?;
         drop(db);
@@ -242,14 +249,14 @@ impl ClerkWebhooks {
             .for_each_concurrent(AT_ONCE, |organization| async move {
                 let _permit = self.permits.acquire().await;
                 let settled = tokio::time::timeout(TIMEOUT, self.reconcile(&organization.id));
-                let settled = settled.await.unwrap_or(Err(Unsettled::TookTooLong));
-                if let Ok(Settled::Done | Settled::PassedOver(_)) = settled {
+                let settled = settled.await.unwrap_or(Err(ReconcileError::TookTooLong));
+                if let Ok(Reconciled::Done | Reconciled::PassedOver(_)) = settled {
                     return;
                 }
                 match &settled {
                     // Only this log entry reports the error: the delivery that led here is
                     // completed.
-                    Err(error @ Unsettled::StatementFailed(_)) => {
+                    Err(error @ ReconcileError::StatementFailed(_)) => {
                         tracing::warn!(organization = organization.id, %error, attempts = organization.settle_attempts, "an organization cannot be settled");
                     }
                     settled => tracing::debug!(organization = organization.id, ?settled, "an organization cannot be settled yet"),
@@ -319,7 +326,8 @@ impl ClerkWebhooks {
     pub async fn clean_up(&self) -> Result<u64, RegistryError> {
         let db = self.registry.connect().await?;
         let now = self.clock.now();
-        webhook_deliveries::forget_finished(&db, now - REMEMBERED, now - REPLAYABLE).await
+        webhook_deliveries::forget_finished(&db, now - COMPLETED_RETENTION, now - FAILED_RETENTION)
+            .await
     }
 }
 

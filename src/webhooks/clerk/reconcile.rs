@@ -16,7 +16,7 @@ use crate::tenant_router::RouterError;
 
 /// The outcome of reconciling an organization.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Settled {
+pub(super) enum Reconciled {
     /// Everything agrees with the facts.
     Done,
     /// The same, except for members who cannot be staff.
@@ -29,7 +29,7 @@ pub(super) enum Settled {
 
 /// Why an organization could not be reconciled.
 #[derive(Debug, thiserror::Error)]
-pub enum Unsettled {
+pub enum ReconcileError {
     /// Another delivery or replica holds the organization's lock.
     #[error("another delivery for the organization is being worked on")]
     Busy,
@@ -57,7 +57,7 @@ pub enum Unsettled {
     TookTooLong,
 }
 
-impl From<RouterError> for Unsettled {
+impl From<RouterError> for ReconcileError {
     fn from(error: RouterError) -> Self {
         match error {
             RouterError::Registry(error) => Self::Registry(error),
@@ -66,7 +66,7 @@ impl From<RouterError> for Unsettled {
     }
 }
 
-impl Unsettled {
+impl ReconcileError {
     fn of_registry(error: DbErr) -> Self {
         Self::Registry(error.into())
     }
@@ -83,31 +83,31 @@ impl Unsettled {
 impl ClerkWebhooks {
     /// Reconciles an organization if it has open changes. A lock admits one at a time, over all
     /// replicas.
-    pub(super) async fn reconcile(&self, id: &str) -> Result<Settled, Unsettled> {
+    pub(super) async fn reconcile(&self, id: &str) -> Result<Reconciled, ReconcileError> {
         let db = self.registry.connect().await?;
         let is_settled = |o: &Organization| o.changes <= o.settled || !o.created_seen;
         if clerk::find(&db, id).await?.is_none_or(|organization| is_settled(&organization)) {
-            return Ok(Settled::Done);
+            return Ok(Reconciled::Done);
         }
-        let transaction = db.begin().await.map_err(Unsettled::of_registry)?;
+        let transaction = db.begin().await.map_err(ReconcileError::of_registry)?;
         if !clerk::lock(&transaction, id).await? {
-            transaction.rollback().await.map_err(Unsettled::of_registry)?;
-            return Err(Unsettled::Busy);
+            transaction.rollback().await.map_err(ReconcileError::of_registry)?;
+            return Err(ReconcileError::Busy);
         }
         let settled = match clerk::find(&transaction, id).await? {
             // Another process has reconciled it meanwhile.
-            None => Ok(Settled::Done),
-            Some(organization) if is_settled(&organization) => Ok(Settled::Done),
+            None => Ok(Reconciled::Done),
+            Some(organization) if is_settled(&organization) => Ok(Reconciled::Done),
             Some(organization) => self.settle_locked(&transaction, &organization).await,
         };
         match settled {
             Ok(settled) => {
-                transaction.commit().await.map_err(Unsettled::of_registry)?;
+                transaction.commit().await.map_err(ReconcileError::of_registry)?;
                 Ok(settled)
             }
             // The changes of the other members are kept.
-            Err(unproven @ Unsettled::Unproven(_)) => {
-                transaction.commit().await.map_err(Unsettled::of_registry)?;
+            Err(unproven @ ReconcileError::Unproven(_)) => {
+                transaction.commit().await.map_err(ReconcileError::of_registry)?;
                 Err(unproven)
             }
             Err(error) => {
@@ -122,35 +122,35 @@ impl ClerkWebhooks {
         &self,
         transaction: &RegistryTransaction,
         organization: &Organization,
-    ) -> Result<Settled, Unsettled> {
+    ) -> Result<Reconciled, ReconcileError> {
         let id = &organization.id;
         let Some(tenant_id) = organization.tenant_id else {
             if organization.deleted {
                 clerk::settled(transaction, id, organization.changes).await?;
-                return Ok(Settled::Done);
+                return Ok(Reconciled::Done);
             }
             let planned = tenant::plan(&self.provisioner, transaction, organization).await?;
             // The lock prevents this. If it ever fails to, no second tenant is created.
             if !clerk::link_tenant(transaction, id, planned.tenant_id, planned.run_id).await? {
-                return Err(Unsettled::Busy);
+                return Err(ReconcileError::Busy);
             }
-            return Ok(Settled::BeingMade);
+            return Ok(Reconciled::BeingMade);
         };
         let found = tenants::find(transaction, tenant_id).await?;
         match found.as_ref().map(|tenant| tenant.status) {
             Some(Status::Active) => {}
             Some(Status::Suspended | Status::Deleted | Status::Purging) => {
-                return Ok(Settled::Closed);
+                return Ok(Reconciled::Closed);
             }
             Some(Status::Purged) => {
                 clerk::settled(transaction, id, organization.changes).await?;
-                return Ok(Settled::Done);
+                return Ok(Reconciled::Done);
             }
             Some(Status::Pending | Status::Provisioning | Status::Failed) | None => {
                 return being_made(transaction, organization).await;
             }
         }
-        let Some(tenant) = found.map(Arc::new) else { return Ok(Settled::BeingMade) };
+        let Some(tenant) = found.map(Arc::new) else { return Ok(Reconciled::BeingMade) };
         let members = if organization.deleted {
             tracing::warn!(organization = %id, tenant = %tenant.id, "Clerk has deleted an organization; its staff are disabled, and the tenant is left for a person to decide about");
             Vec::new()
@@ -161,15 +161,15 @@ impl ClerkWebhooks {
         let written = self.write_staff(&tenant, &members, created_by).await?;
         self.write_registry(transaction, organization, &tenant, &written).await?;
         if !written.unproven.is_empty() {
-            return Err(Unsettled::Unproven(written.unproven));
+            return Err(ReconcileError::Unproven(written.unproven));
         }
         clerk::settled(transaction, id, organization.changes).await?;
         if written.passed_over.is_empty() {
-            return Ok(Settled::Done);
+            return Ok(Reconciled::Done);
         }
         let PassedOver { unreachable, banned } = &written.passed_over;
         tracing::warn!(organization = %id, tenant = %tenant.id, ?unreachable, ?banned, "members of an organization of Clerk are not on the staff: without an email address that is known, or banned");
-        Ok(Settled::PassedOver(written.passed_over))
+        Ok(Reconciled::PassedOver(written.passed_over))
     }
 }
 
@@ -177,13 +177,13 @@ impl ClerkWebhooks {
 async fn being_made(
     transaction: &RegistryTransaction,
     organization: &Organization,
-) -> Result<Settled, Unsettled> {
-    let Some(run) = organization.run_id else { return Ok(Settled::Closed) };
+) -> Result<Reconciled, ReconcileError> {
+    let Some(run) = organization.run_id else { return Ok(Reconciled::Closed) };
     let found = provisioning_runs::find(transaction, run).await?;
     match found {
-        Some((run, _)) if run.status == RunStatus::Failed => Err(Unsettled::RunFailed(
+        Some((run, _)) if run.status == RunStatus::Failed => Err(ReconcileError::RunFailed(
             run.error_detail.or(run.error_code).unwrap_or_else(|| "no reason is known".to_owned()),
         )),
-        _ => Ok(Settled::BeingMade),
+        _ => Ok(Reconciled::BeingMade),
     }
 }

@@ -175,8 +175,8 @@ fn of_member(
     email: Option<&EmailAddress>,
     keeps_address: bool,
 ) -> Changed {
-    let is_clerks = known.staff.password_hash == NO_PASSWORD;
-    let profile = member.profile.filter(|_| is_clerks);
+    let is_issued_by_clerk = known.staff.password_hash == NO_PASSWORD;
+    let profile = member.profile.filter(|_| is_issued_by_clerk);
     Changed {
         email: match email {
             Some(email) => Some(email.as_str().to_owned()),
@@ -185,7 +185,7 @@ fn of_member(
         },
         first_name: profile.map(|profile| profile.first_name.clone()),
         last_name: profile.map(|profile| profile.last_name.clone()),
-        role: is_clerks.then_some(member.role),
+        role: is_issued_by_clerk.then_some(member.role),
         active: Some(true),
     }
 }

@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 use sea_orm::{DbErr, TransactionSession, TransactionTrait};
 use uuid::Uuid;
 
-use super::reconcile::Unsettled;
+use super::reconcile::ReconcileError;
 use super::staff_sync::{self, Changes, PassedOver};
 use super::{ClerkWebhooks, PROVIDER};
 use crate::identifiers::{EmailAddress, new_id};
@@ -41,9 +41,9 @@ impl ClerkWebhooks {
         tenant: &Arc<Tenant>,
         members: &[Member],
         created_by: Option<&str>,
-    ) -> Result<Written, Unsettled> {
+    ) -> Result<Written, ReconcileError> {
         let db = self.router.connect_urgently(tenant).await?;
-        let transaction = db.begin().await.map_err(Unsettled::of_tenant)?;
+        let transaction = db.begin().await.map_err(ReconcileError::of_tenant)?;
         let written = async {
             // A change by rights that are lost here is finished before, or refused.
             rights::lock(&transaction, true).await?;
@@ -61,13 +61,13 @@ impl ClerkWebhooks {
         };
         match written.await {
             Ok(written) => {
-                transaction.commit().await.map_err(Unsettled::of_tenant)?;
+                transaction.commit().await.map_err(ReconcileError::of_tenant)?;
                 Ok(written)
             }
             Err(error) => {
                 // If the connection has failed, it is closed anyway.
                 let _ = transaction.rollback().await;
-                Err(Unsettled::of_tenant(error))
+                Err(ReconcileError::of_tenant(error))
             }
         }
     }

@@ -24,7 +24,7 @@ const AT_ONCE: usize = 8;
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// As long as full batches are due, the next one follows at once. After this time none begins,
 /// because the caller has other tasks, such as the end of the process.
-const ROUND: Duration = Duration::from_secs(3);
+const ROUND_LIMIT: Duration = Duration::from_secs(3);
 /// An unavailable tenant is tried again after 2, 4, 8 ... seconds, at most this long.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// The wait after the first failure.
@@ -58,7 +58,7 @@ impl TelnyxWebhooks {
                 .await;
             // The error of one event must not keep the others waiting, so it is returned only now.
             outcomes.into_iter().collect::<Result<(), _>>()?;
-            if !is_full || begun.elapsed() >= ROUND {
+            if !is_full || begun.elapsed() >= ROUND_LIMIT {
                 return Ok(tried);
             }
         }

@@ -11,7 +11,7 @@ use narthex::fleet::{WARM_PREFIX, WarmDatabaseError};
 use narthex::postgres::migrating;
 use narthex::provisioning::{FailpointAction, FailpointPosition, Failpoints};
 use narthex::registry::tenants::REGISTRY_SERVER;
-use narthex::registry::tenants::warm_databases::{self, State, Wanted};
+use narthex::registry::tenants::warm_databases::{self, State, TemplateVersion};
 use sea_orm::{ConnectionTrait, TransactionSession, TransactionTrait};
 
 use crate::provisioning::{new_tenant, on_server, run, things};
@@ -95,7 +95,8 @@ async fn a_spare_that_was_claimed_is_used_by_whoever_goes_on() {
     let planned = app.provisioner.plan(&transaction, &new_tenant()).await.unwrap();
     let template = template::name(app.registry.server());
     let newest = migrating::newest::<tenant_migrations::Migrator>();
-    let wanted = Wanted { server: REGISTRY_SERVER, template: &template, schema_version: &newest };
+    let wanted =
+        TemplateVersion { server: REGISTRY_SERVER, template: &template, schema_version: &newest };
     let claim = async || {
         warm_databases::claim(&transaction, planned.tenant_id, &wanted).await.unwrap().unwrap()
     };

@@ -2,7 +2,7 @@
 
 use narthex::identifiers::{TenantId, new_id};
 use narthex::registry::tenants::REGISTRY_SERVER;
-use narthex::registry::tenants::warm_databases::{self, State, Wanted};
+use narthex::registry::tenants::warm_databases::{self, State, TemplateVersion};
 use rstest::rstest;
 
 use crate::support::TestApp;
@@ -30,7 +30,8 @@ async fn only_a_spare_that_fits_is_claimed(#[case] change: &str, #[case] fits: b
     .await;
     let db = app.registry.connect().await.unwrap();
     // Of a template that no replica makes or removes spares of.
-    let wanted = Wanted { server: REGISTRY_SERVER, template: "this", schema_version: "current" };
+    let wanted =
+        TemplateVersion { server: REGISTRY_SERVER, template: "this", schema_version: "current" };
     warm_databases::begin(&db, "spare", &wanted, app.clock.now()).await.unwrap();
     warm_databases::change_state(&db, "spare", State::Making, State::Ready).await.unwrap();
     if !change.is_empty() {

@@ -41,9 +41,9 @@ async fn a_registration_whose_address_nobody_proves_ends_and_its_database_is_tak
     let (app, _mail) = app().await;
     let (staff, young) = (app.register().await, app.register().await);
     age(&app, &staff, "6 days").await;
-    assert_eq!(app.purges.end_unproven().await.unwrap(), 0);
+    assert_eq!(app.purges.delete_unproven().await.unwrap(), 0);
     age(&app, &staff, "2 days").await;
-    assert_eq!(app.purges.end_unproven().await.unwrap(), 1);
+    assert_eq!(app.purges.delete_unproven().await.unwrap(), 1);
     assert_eq!((&*status(&app, &staff).await, &*status(&app, &young).await), ("deleted", "active"));
     assert_eq!(app.purges.purge_due().await.unwrap(), 0, "a request may still be at it");
     age(&app, &staff, "2 hours").await;
@@ -69,7 +69,7 @@ async fn a_tenant_whose_address_was_proven_before_or_at_the_last_moment_stays() 
     for staff in [&before, &late] {
         age(&app, staff, "8 days").await;
     }
-    assert_eq!(app.purges.end_unproven().await.unwrap(), 1);
+    assert_eq!(app.purges.delete_unproven().await.unwrap(), 1);
     assert_eq!(status(&app, &before).await, "active");
     prove(&app, &late).await;
     age(&app, &late, "2 hours").await;
@@ -96,7 +96,7 @@ async fn a_tenant_that_is_more_than_its_owners_does_not_end(#[case] what: &str) 
     let staff = app.register().await;
     age(&app, &staff, "8 days").await;
     app.cluster.execute(&staff.database(), what).await;
-    assert_eq!(app.purges.end_unproven().await.unwrap(), 0);
+    assert_eq!(app.purges.delete_unproven().await.unwrap(), 0);
     assert_eq!(status(&app, &staff).await, "active");
 }
 
@@ -110,10 +110,10 @@ async fn a_tenant_that_an_operator_has_taken_care_of_does_not_end_by_itself() {
     for staff in [&restored, &held] {
         age(&app, staff, "8 days").await;
     }
-    assert_eq!(app.purges.end_unproven().await.unwrap(), 1);
+    assert_eq!(app.purges.delete_unproven().await.unwrap(), 1);
     let change = app.tenants.change_status(restored.tenant_id, StatusChange::Restore, &origin);
     assert!(change.await.unwrap());
-    assert_eq!(app.purges.end_unproven().await.unwrap(), 0);
+    assert_eq!(app.purges.delete_unproven().await.unwrap(), 0);
     for staff in [&restored, &held] {
         assert_eq!(status(&app, staff).await, "active");
     }
@@ -127,7 +127,7 @@ async fn a_change_by_its_own_staff_keeps_no_tenant() {
     let name = json!({"organization_name": "Another Name"});
     staff.patch("/v1/tenant", name).await.expect(200);
     age(&app, &staff, "8 days").await;
-    assert_eq!(app.purges.end_unproven().await.unwrap(), 1);
+    assert_eq!(app.purges.delete_unproven().await.unwrap(), 1);
     assert_eq!(status(&app, &staff).await, "deleted");
 }
 
@@ -149,7 +149,7 @@ async fn nothing_ends_where_no_address_can_be_proven_or_where_it_is_switched_off
         Box::new(move |own| *own = settings),
     )
     .await;
-    assert_eq!(replica.purges.end_unproven().await.unwrap(), 0);
+    assert_eq!(replica.purges.delete_unproven().await.unwrap(), 0);
     assert_eq!(status(&app, &staff).await, "active");
 }
 

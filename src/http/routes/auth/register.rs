@@ -171,7 +171,7 @@ pub(crate) async fn register(
     let (key, by) = (idempotency_key(&headers)?, (&client, cookies));
     let seen = key.as_ref().map(|key| gateway.provisioner.idempotency(key, &request.fingerprint()));
     if let Some(seen) = &seen
-        && let Some(first) = gateway.provisioner.registered_as(seen).await?
+        && let Some(first) = gateway.provisioner.find_registration(seen).await?
         && let Some(answer) = again(&gateway, first, seen, &request, by).await?
     {
         return Ok(answer);
@@ -185,7 +185,7 @@ pub(crate) async fn register(
     let started = match (started, &seen) {
         // Another request with the same key was faster.
         (Err(StartRunError::KeyTaken), Some(seen)) => {
-            let first = gateway.provisioner.registered_as(seen).await?;
+            let first = gateway.provisioner.find_registration(seen).await?;
             let first = first.ok_or(Code::IdempotencyInProgress)?;
             let answer = again(&gateway, first, seen, &request, by).await?;
             return Ok(answer.ok_or(Code::IdempotencyInProgress)?);
