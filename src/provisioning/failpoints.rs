@@ -5,11 +5,11 @@ use std::sync::Arc;
 /// Where a failpoint takes effect in a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailpointPosition {
-    /// Before the effect.
+    /// Before `apply` has changed anything.
     BeforeEffect,
     /// After the effect, so that its result is lost.
     AfterEffect,
-    /// Before the undo.
+    /// Before `undo` has changed anything.
     BeforeUndo,
     /// After the undo, so that its result is lost.
     AfterUndo,

@@ -39,7 +39,7 @@ pub enum RegistryError {
     /// The schema lacks migrations that this program needs.
     #[error("the registry's schema is behind; run `narthex migrate registry` ({} pending)", .0.join(", "))]
     SchemaBehind(Vec<String>),
-    /// A statement failed.
+    /// The database refused a statement, for example because of a constraint.
     #[error("the registry refused a statement: {0}")]
     Statement(DbErr),
     /// A sealed value could not be opened.

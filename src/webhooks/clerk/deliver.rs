@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use futures_util::{StreamExt, stream};
-use sea_orm::{TransactionSession, TransactionTrait};
+use sea_orm::TransactionTrait;
 use tokio::time::Instant;
 
 use super::event::{self, Event};
 use super::reconcile::{ReconcileError, Reconciled};
 use super::{AT_ONCE, ClerkWebhooks, LEASE, PROVIDER};
 use crate::backoff::Backoff;
-use crate::registry::RegistryError;
 use crate::registry::inbox::clerk::{self, Facts};
 use crate::registry::inbox::webhook_deliveries::{self, Delivery, Status};
 use crate::registry::runs::provisioning_runs;
+use crate::registry::{RegistryError, RegistryTransaction};
 use crate::sealing::SealingError;
 
 /// Deliveries or organizations that are claimed at once.
@@ -177,21 +177,11 @@ impl ClerkWebhooks {
     }
 
     async fn record(&self, facts: Facts) -> Result<impl Iterator<Item = String>, RegistryError> {
-        let db = self.registry.connect().await?;
-        let transaction = db.begin().await?;
-        let recorded =
-            clerk::record(&transaction, self.registry.sealer(), facts, self.clock.now()).await;
-        match recorded {
-            Ok(concerned) => {
-                transaction.commit().await?;
-                Ok(concerned.into_iter())
-            }
-            Err(error) => {
-                // If the connection has failed, it is closed anyway.
-                let _ = transaction.rollback().await;
-                Err(error)
-            }
-        }
+        let now = self.clock.now();
+        let record = async |transaction: &RegistryTransaction| {
+            clerk::record(transaction, self.registry.sealer(), facts, now).await
+        };
+        Ok(self.registry.transaction(record).await?.into_iter())
     }
 
     async fn note(
@@ -286,29 +276,19 @@ impl ClerkWebhooks {
         }
         let now = self.clock.now();
         let organization = self.announced(&delivery);
-        let transaction = db.begin().await?;
-        let replayed = async {
+        let replay = async |transaction: &RegistryTransaction| {
             if let Some(id) = organization
-                && let Some(organization) = clerk::find(&transaction, &id).await?
+                && let Some(organization) = clerk::find(transaction, &id).await?
                 && let Some(run) = organization.run_id
-                && let Some((found, _)) = provisioning_runs::find(&transaction, run).await?
+                && let Some((found, _)) = provisioning_runs::find(transaction, run).await?
                 && found.status == provisioning_runs::RunStatus::Failed
             {
-                clerk::forget_failed_run(&transaction, &id, run, now).await?;
+                clerk::forget_failed_run(transaction, &id, run, now).await?;
             }
-            webhook_deliveries::replay(&transaction, &delivery, now).await
+            webhook_deliveries::replay(transaction, &delivery, now).await
         };
-        match replayed.await {
-            Ok(replayed) => {
-                transaction.commit().await?;
-                Ok(if replayed { Replayed::Due } else { Replayed::NotFailed })
-            }
-            Err(error) => {
-                // If the connection has failed, it is closed anyway.
-                let _ = transaction.rollback().await;
-                Err(error)
-            }
-        }
+        let is_due = db.begin().await?.run(replay).await?;
+        Ok(if is_due { Replayed::Due } else { Replayed::NotFailed })
     }
 
     /// The organization whose creation a delivery announces. `None` for a body that cannot be read:

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use sea_orm::{DbErr, TransactionSession, TransactionTrait};
+use sea_orm::{DbErr, TransactionTrait};
 use uuid::Uuid;
 
 use super::reconcile::ReconcileError;
@@ -44,32 +44,22 @@ impl ClerkWebhooks {
     ) -> Result<Written, ReconcileError> {
         let db = self.router.connect_urgently(tenant).await?;
         let transaction = db.begin().await.map_err(ReconcileError::of_tenant)?;
-        let written = async {
+        let written = async |transaction: &TenantTransaction| {
             // A change by rights that are lost here is finished before, or refused.
-            rights::lock(&transaction, true).await?;
-            let before = identities::all_staff(&transaction, PROVIDER).await?;
+            rights::lock(transaction, true).await?;
+            let before = identities::all_staff(transaction, PROVIDER).await?;
             let changes = staff_sync::compare(members, created_by, &before);
             let (unproven, passed_over) = (changes.unproven.clone(), changes.passed_over.clone());
             let staff = if changes.is_empty() {
                 before
             } else {
-                self.apply(&transaction, changes).await?;
-                identities::all_staff(&transaction, PROVIDER).await?
+                self.apply(transaction, changes).await?;
+                identities::all_staff(transaction, PROVIDER).await?
             };
-            let ended_sessions = self.end_sessions(&transaction, &staff).await?;
+            let ended_sessions = self.end_sessions(transaction, &staff).await?;
             Ok(Written { staff, unproven, passed_over, ended_sessions })
         };
-        match written.await {
-            Ok(written) => {
-                transaction.commit().await.map_err(ReconcileError::of_tenant)?;
-                Ok(written)
-            }
-            Err(error) => {
-                // If the connection has failed, it is closed anyway.
-                let _ = transaction.rollback().await;
-                Err(ReconcileError::of_tenant(error))
-            }
-        }
+        transaction.run(written).await.map_err(ReconcileError::of_tenant)
     }
 
     /// Writes the changes in two phases, so that addresses can be exchanged although each is unique

@@ -242,7 +242,7 @@ pub async fn rehash(
     Ok(())
 }
 
-/// Records a sign-in.
+/// Records the time of a successful sign-in.
 pub async fn record_login(
     db: &impl OnRegistry,
     id: Uuid,
